@@ -27,6 +27,7 @@ from services.command.purge import purge_node
 from services.command.worker import EXIT_FAILED, EXIT_USAGE, opener, prepare_process
 from services.command.workers import check_workers, serve_workers
 from services.domain.errors import HutongError
+from services.runtime.call import trace_fields
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
@@ -86,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.command == "doctor":
             return diagnose(os.environ, options.config, _names(options.service), as_json=options.json)
         settings = Settings.from_environment(os.environ, options.config)
-        configure_logs(settings.log_level)
+        configure_logs(settings.log_level, more=trace_fields)
         harden_process()
         uses_all = options.command in {"purge", "key"}
         check_private_files(settings, list(SERVICES) if uses_all else _names(options.service))

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ from hutong.results.v1 import (
     results_admin_service_pb2,
     results_service_pb2,
 )
-from hutong.type.v1 import purpose_pb2
-from hutong.verification.v1 import decision_pb2, verification_service_pb2
+from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.verification.v1 import decision_pb2, refusal_pb2, refusal_service_pb2, verification_service_pb2
 from hutong_client.cli.explanation import explain
 from hutong_client.connection import Connection, connect
 from hutong_client.errors import HutongError
@@ -53,7 +53,8 @@ PROVINCES = {"Henan": "410000", "Shandong": "370000", "Jilin": "220000"}
 CITY = "Zhengzhou"
 _PUBLISHERS = {
     "Nation": ("nation",),
-    "Henan": ("henan", "zhengzhou"),
+    "Henan": ("henan",),
+    CITY: ("zhengzhou",),
     "Shandong": ("shandong", "qingdao", "jinan"),
     "Jilin": ("tonghua",),
 }
@@ -94,7 +95,11 @@ class Country:
         variables = PATIENT | {"HUTONG_JURISDICTION": region, "HUTONG_PEPPER_FILE": str(self._pepper)}
         if self.nodes:
             upstream = self.nodes[above].addresses
-            variables |= {"HUTONG_UPSTREAM": upstream["results"], "HUTONG_UPSTREAM_POLICY": upstream["policy"]}
+            variables |= {
+                "HUTONG_UPSTREAM": upstream["results"],
+                "HUTONG_UPSTREAM_POLICY": upstream["policy"],
+                "HUTONG_UPSTREAM_VERIFICATION": upstream["verification"],
+            }
         # The nation's services run in processes of their own, because Results and Policy are killed by themselves.
         services = [ALL] if self.nodes else SERVICES
         node = self._stack.enter_context(running_node(self._where / name, free_addresses(), services, variables))
@@ -131,7 +136,7 @@ def main() -> int:
 
 
 def play(country: Country, where: Path) -> None:
-    """Start, publish, upload and verify; then verify without the nation; then a missing report and a recall.
+    """Start, publish, upload and verify; then a refusal, a nation that is away, a denied report and a recall.
 
     Raises:
         StoryDiffers: an answer differs.
@@ -155,8 +160,10 @@ def play(country: Country, where: Path) -> None:
     _upload(country, where)
     traveller, other = find_travellers(DAY)
     _walk(country, traveller)
+    _complain(country, traveller)
     _kill_the_nation(country, traveller)
-    _show_missing_report(country)
+    unknown = _show_missing_report(country)
+    _deny(country, unknown)
     _recall(country, other)
 
 
@@ -182,6 +189,21 @@ def _publish(country: Country, where: Path) -> None:
             seconds=time.monotonic() - begun,
         )
     )
+    rule = "jurisdictions/410100/policies/venue-and-transport@1"
+    for name in ("Nation", "Henan", CITY):
+        _await(tr("Zhengzhou's rule in {name}", name=tr(name)), partial(_is_governed, country.calls[name], rule))
+    print(tr("  Zhengzhou's rule for public venues governs there at the nation's node, at Henan's and at its own"))
+
+
+def _is_governed(calls: Connection, rule: str) -> bool:
+    """Return whether a node answers by a rule of Zhengzhou about public venues there in June 2022."""
+    question = policy_service_pb2.ResolvePolicyRequest(
+        region="410105",
+        purpose=purpose_pb2.PURPOSE_PUBLIC_VENUE,
+        arriving_from="410105",
+        effective_time=timestamp(datetime(2022, 6, 10, tzinfo=UTC)),
+    )
+    return calls.policies.ResolvePolicy(question, timeout=CALL_SECONDS).effective_policy.governing == rule
 
 
 def _has_policy(calls: Connection, name: str) -> bool:
@@ -237,6 +259,54 @@ def _print(country: Country, name: str, decision: decision_pb2.Decision) -> None
     print("\n".join(f"    {line}" for line in explain(decision, title_of)), flush=True)
 
 
+def _complain(country: Country, traveller: Report) -> None:
+    announce(tr("Another hotel in Zhengzhou refuses the traveller, who reports it to the nation. Zhengzhou answers:"))
+    refused = traveller.reported + timedelta(hours=20)
+    question = ask(traveller, "410105", _HOTEL, refused)
+    reports = country.calls["Nation"].refusals
+    reported = reports.ReportRefusal(
+        refusal_service_pb2.ReportRefusalRequest(
+            region=question.region,
+            venue="示例宾馆",
+            venue_kind=refusal_pb2.VENUE_KIND_LODGING,
+            purpose=_HOTEL,
+            refuse_time=timestamp(refused),
+            grounds=[refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY],
+            document=question.document,
+        ),
+        timeout=CALL_SECONDS,
+    )
+    begun = time.monotonic()
+    print(tr("    At the nation: pending, with the code of the receipt {code}", code=reported.code), flush=True)
+    track = refusal_service_pb2.TrackRefusalRequest(code=reported.code)
+
+    def tracked() -> refusal_pb2.Refusal:
+        return reports.TrackRefusal(track, timeout=CALL_SECONDS).refusal
+
+    _await(tr("the assessment at the nation"), lambda: tracked().assess_node)
+    assessed = tracked()
+    unlawful = assessed.assessment == refusal_pb2.REFUSAL_ASSESSMENT_UNLAWFUL
+    if assessed.assess_node != "nodes/410100" or not unlawful:
+        raise StoryDiffers(tr("Zhengzhou should assess the refusal as unlawful"))
+    print(
+        tr(
+            "    Zhengzhou's node found it unlawful, {seconds:.2f} s after the report",
+            seconds=time.monotonic() - begun,
+        ),
+        flush=True,
+    )
+    run_hutong(country.nodes[CITY], "refusal", "answer", assessed.name, "示例宾馆已整改")
+    begun = time.monotonic()
+    _await(tr("the answer at the nation"), lambda: tracked().answer)
+    print(
+        tr(
+            "    hutong refusal answer in Zhengzhou: read with the code at the nation {seconds:.2f} s later",
+            seconds=time.monotonic() - begun,
+        ),
+        flush=True,
+    )
+
+
 def _kill_the_nation(country: Country, traveller: Report) -> None:
     announce(tr("The national node is killed. An unavailable source is never a ground to refuse the holder:"))
     nation = country.nodes["Nation"]
@@ -272,7 +342,7 @@ def _kill_the_nation(country: Country, traveller: Report) -> None:
     )
 
 
-def _show_missing_report(country: Country) -> None:
+def _show_missing_report(country: Country) -> Report:
     announce(
         tr("In Shandong a person shows a report without a record. The laboratory's node learns of the missing report:")
     )
@@ -301,6 +371,29 @@ def _show_missing_report(country: Country) -> None:
         ),
         flush=True,
     )
+    return unknown
+
+
+def _deny(country: Country, unknown: Report) -> None:
+    announce(tr("The laboratory has issued no such report, and says so in Jilin. Shandong learns it at once:"))
+    name = f"labs/{LAB}/missingReports/{unknown.report_number}"
+    run_hutong(country.nodes["Jilin"], "answer-missing-report", name, "not-ours")
+    question = ask(unknown, "370202", _HOTEL, unknown.reported + timedelta(hours=10), unknown.shown())
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
+    calls = country.calls["Shandong"].verification
+
+    def is_denied() -> bool:
+        decision = calls.Verify(question, timeout=CALL_SECONDS).decision
+        return decision.reason == decision_pb2.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD
+
+    _await(tr("the denial in Shandong"), is_denied)
+    expected = Expected(
+        "NOT_RECOGNIZED", "EVIDENCE_CONTRADICTS_RECORD", use="DENIED_BY_LAB", next_step="EXAMINE_EVIDENCE"
+    )
+    _verify(country, "Shandong", question, expected)
+    (case,) = run_hutong(country.nodes["Shandong"], "case", "list", "--kind", "denied-by-lab")["evidence_cases"]
+    run_hutong(country.nodes["Shandong"], "case", "conclude", case["name"], "forged")
+    print(tr("    The paper counts for nothing. An officer concludes the case {name}", name=case["name"]), flush=True)
 
 
 def _recall(country: Country, other: Report) -> None:

@@ -96,6 +96,8 @@ const (
 	// ReasonBudgetExceeded: the caller has used up one of its budgets: distinct persons or misses an hour, calls or
 	// streams at once, work a second, or changes that wait for an approver.
 	ReasonBudgetExceeded Reason = "BUDGET_EXCEEDED"
+	// ReasonAnotherNodePublishes: another node publishes the policies of the jurisdiction, or has published the floor.
+	ReasonAnotherNodePublishes Reason = "ANOTHER_NODE_PUBLISHES"
 	// ReasonStreamReplaced: a batch belongs to a replication that its node has replaced by another one.
 	ReasonStreamReplaced Reason = "STREAM_REPLACED"
 	// ReasonNodeNotSilent: the node to be retired has sent something in the last minute.
@@ -120,4 +122,6 @@ const (
 	ReasonHolderTokenUsed Reason = "HOLDER_TOKEN_USED"
 	// ReasonHolderTokenOtherPurpose: the holder's token is for another purpose than the question.
 	ReasonHolderTokenOtherPurpose Reason = "HOLDER_TOKEN_OTHER_PURPOSE"
+	// ReasonNotResponsible: another node answers the report of a refusal.
+	ReasonNotResponsible Reason = "NOT_RESPONSIBLE"
 )

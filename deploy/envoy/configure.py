@@ -57,6 +57,8 @@ class Options:
         listen_certificate: certificate and key that callers see; None to serve plain HTTP, for loopback only.
         token_keys: the JSON Web Key Set by which Envoy checks tokens; None if only the services check them.
         origins: the web origins whose pages may call.
+        otlp: the receiver of traces; None to trace nothing.
+        trace_ratio: the share of calls without a trace of their own that are traced.
     """
 
     addresses: dict[str, str]
@@ -70,6 +72,8 @@ class Options:
     token_audience: str
     origins: tuple[str, ...]
     descriptors: str
+    otlp: str | None
+    trace_ratio: float
 
 
 def served_methods(files: FileDescriptorSet) -> list[Method]:
@@ -100,7 +104,10 @@ def configure(options: Options, methods: list[Method]) -> dict[str, Any]:
         "admin": {"address": _address(options.admin)},
         "static_resources": {
             "listeners": [_listener(options, methods)],
-            "clusters": [_cluster(options, service) for service in SERVICES],
+            "clusters": [
+                *(_cluster(options, service) for service in SERVICES),
+                *([_plain_cluster(_RECEIVER, options.otlp)] if options.otlp else []),
+            ],
         },
     }
 
@@ -117,6 +124,13 @@ def _listener(options: Options, methods: list[Method]) -> dict[str, Any]:
         "route_config": {"name": "hutong", "virtual_hosts": [_virtual_host(options, methods)]},
         "local_reply_config": _local_replies(),
     }
+    if options.otlp:
+        manager["tracing"] = _tracing(options)
+        # A caller may write anything into tracestate, and Envoy would record it.
+        mutation = {"mutations": [{"remove": "tracestate"}]}
+        manager["early_header_mutation_extensions"] = [
+            _typed("envoy.http.early_header_mutation.header_mutation", _EARLY, mutation)
+        ]
     chain: dict[str, Any] = {"filters": [_typed("envoy.filters.network.http_connection_manager", _HCM, manager)]}
     if options.listen_certificate:
         certificate, key = options.listen_certificate
@@ -130,6 +144,23 @@ def _listener(options: Options, methods: list[Method]) -> dict[str, Any]:
         }
         chain["transport_socket"] = _typed("envoy.transport_sockets.tls", _TLS.format("Downstream"), context)
     return {"name": "hutong", "address": _address(options.listen), "filter_chains": [chain]}
+
+
+def _tracing(options: Options) -> dict[str, Any]:
+    """Return how Envoy records calls. It records no path, because a caller may write anything into one."""
+    config = {
+        "grpc_service": {"envoy_grpc": {"cluster_name": _RECEIVER}, "timeout": "1s"},
+        "service_name": "hutong-edge",
+    }
+    return {
+        "provider": {
+            "name": "envoy.tracers.opentelemetry",
+            "typed_config": {"@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig"} | config,
+        },
+        "random_sampling": {"value": options.trace_ratio * 100},
+        "spawn_upstream_span": False,
+        "custom_tags": [{"tag": tag, "literal": {"value": _NOT_RECORDED}} for tag in _TAGS_OF_CALLERS],
+    }
 
 
 def _filters(options: Options, methods: list[Method]) -> list[dict[str, Any]]:
@@ -187,11 +218,18 @@ def _virtual_host(options: Options, methods: list[Method]) -> dict[str, Any]:
     routes: list[dict[str, Any]] = [
         {
             "match": {"path": f"/{method.name}"},
+            "decorator": {"operation": method.name, "propagate": False},
             "route": {"cluster": method.cluster, "timeout": "0s" if method.is_stream else f"{CALL_SECONDS}s"},
         }
         for method in methods
     ]
-    routes.append({"match": {"prefix": "/"}, "direct_response": {"status": 404, "body": {"inline_string": _NO_METHOD}}})
+    routes.append(
+        {
+            "match": {"prefix": "/"},
+            "decorator": {"operation": "(not served)", "propagate": False},
+            "direct_response": {"status": 404, "body": {"inline_string": _NO_METHOD}},
+        }
+    )
     return {
         "name": "hutong",
         "domains": ["*"],
@@ -231,18 +269,31 @@ def _cluster(options: Options, service: str) -> dict[str, Any]:
         "connect_timeout": "5s",
         "typed_extension_protocol_options": {_PROTOCOL: {"@type": f"type.googleapis.com/{_PROTOCOL}"} | http2},
         "transport_socket": _typed("envoy.transport_sockets.tls", _TLS.format("Upstream"), context),
-        "load_assignment": {
-            "cluster_name": service,
-            "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": _address(options.addresses[service])}}]},
-            ],
-        },
+        "load_assignment": _endpoint(service, options.addresses[service]),
     }
+
+
+def _plain_cluster(name: str, address: str) -> dict[str, Any]:
+    """Return a server that Envoy calls in plain text, so it should be on the same machine."""
+    http2: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
+    return {
+        "name": name,
+        "type": "STRICT_DNS",
+        "connect_timeout": "5s",
+        "typed_extension_protocol_options": {_PROTOCOL: {"@type": f"type.googleapis.com/{_PROTOCOL}"} | http2},
+        "load_assignment": _endpoint(name, address),
+    }
+
+
+def _endpoint(name: str, address: str) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(address)}}
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
 
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http.{}.v3.{}"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{}TlsContext"
+_EARLY = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 _PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _KEEPALIVE = {"interval": "20s", "timeout": "10s"}
 _REQUIREMENTS = [{"provider_name": "hutong"}, {"allow_missing": {}}]
@@ -255,6 +306,22 @@ _HEADERS = (
     "x-request-id",
     "x-user-agent",
 )
+_RECEIVER = "otlp"
+_TAGS_OF_CALLERS = (
+    "http.url",
+    "user_agent",
+    "peer.address",
+    "guid:x-request-id",
+    "guid:x-client-trace-id",
+    "downstream_cluster",
+    "grpc.authority",
+    "grpc.content_type",
+    "grpc.message",
+    "grpc.path",
+)
+"""The attributes of Envoy's spans whose values a caller can choose, or that hold the text of an error. Envoy
+cannot leave them out, so their values are replaced."""
+_NOT_RECORDED = "(not recorded)"
 _NO_METHOD = "no such method is served here"
 
 
@@ -292,6 +359,8 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--token-issuer", default="", help="as HUTONG_TOKEN_ISSUER")
     parser.add_argument("--token-audience", default="hutong", help="as HUTONG_TOKEN_AUDIENCE")
     parser.add_argument("--origin", action="append", default=[], help="a web origin whose pages may call; repeatable")
+    parser.add_argument("--otlp", default="", help="receiver of traces (OTLP over gRPC), in plain text; default none")
+    parser.add_argument("--trace-ratio", type=float, default=0.01, help="as HUTONG_TRACE_RATIO")
     parser.add_argument("--descriptors", default="clients/hutong.binpb", help="the contract's descriptor set")
     given = parser.parse_args(arguments)
     return Options(
@@ -306,6 +375,8 @@ def parse(arguments: list[str]) -> Options:
         token_audience=given.token_audience,
         origins=tuple(given.origin),
         descriptors=given.descriptors,
+        otlp=given.otlp or None,
+        trace_ratio=given.trace_ratio,
     )
 
 

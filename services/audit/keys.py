@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b, sha256
 from operator import attrgetter
-from typing import Any
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
@@ -27,7 +26,7 @@ _PLAIN = re.compile(
     r"|jurisdictions/[0-9]{6}(?:/policies/[a-z][a-z0-9-]{0,62}(?:@[0-9]{1,9})?)?"
 )
 """Names that are stored as they are: they name no person's result, decision or complaint."""
-_COLLECTION = re.compile(r"(?:labs/[0-9A-Z]{18}/)?(results|missingReports|decisions|refusals|links)/")
+_COLLECTION = re.compile(r"(?:labs/[0-9A-Z]{18}/)?(results|missingReports|decisions|refusals|cases|links)/")
 
 
 class AuditKeys:
@@ -46,7 +45,8 @@ class AuditKeys:
         self.key = key
         self.version = version
         self.versions: tuple[AuditKeys, ...] = tuple(sorted((self, *others), key=attrgetter("version")))
-        self._of_day: tuple[int, Any] = (-1, None)
+        # The day that was asked for last, and its function.
+        self._of_day: tuple[int, Callable[[bytes], bytes]] | None = None
         # Prepared once, because each Verify hashes its request id.
         self._text = blake2b(b"text", key=key, digest_size=TAG_LENGTH)
 
@@ -86,15 +86,22 @@ class AuditKeys:
 
     def subject_tag(self, subject_key: bytes, day: int) -> bytes:
         """Return the tag of a person on one day. The tags of two days do not show that they are of one person."""
-        known_day, keyed = self._of_day
-        if known_day != day:
-            # A keyed BLAKE2b is a third of the cost of an HMAC, and each Verify needs one.
-            keyed = blake2b(b"subject%d:" % day, key=self.key, digest_size=TAG_LENGTH)
-            self._of_day = (day, keyed)
-        state = keyed.copy()
-        state.update(subject_key)
-        tag: bytes = state.digest()
-        return tag
+        return self.tagger(day)(subject_key)
+
+    def tagger(self, day: int) -> Callable[[bytes], bytes]:
+        """Return the function that makes the tags of persons, given by their subject keys, on one day."""
+        if self._of_day is not None and self._of_day[0] == day:
+            return self._of_day[1]
+        # A keyed BLAKE2b is a third of the cost of an HMAC, and each Verify needs one.
+        keyed = blake2b(b"subject%d:" % day, key=self.key, digest_size=TAG_LENGTH)
+
+        def make(subject_key: bytes) -> bytes:
+            state = keyed.copy()
+            state.update(subject_key)
+            return state.digest()
+
+        self._of_day = (day, make)
+        return make
 
     def hide(self, text: str) -> str:
         """Return the hash of a text as hexadecimal."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import orjson
 import structlog
+from prometheus_client import Counter
 from sqlalchemy import Connection, func, insert, select
 
 from services.audit.kept_keys import keep_older_key
@@ -28,6 +29,8 @@ from services.domain.instant import MINUTE
 from services.runtime.clock import Clock
 from services.storage.advisory_locks import try_audit_lock
 from services.storage.engine import Database
+
+FAILURES = Counter("hutong_audit_seal_failures_total", "Passes that could not seal new rows of an audit", ["service"])
 
 _log = structlog.get_logger(__name__)
 
@@ -97,6 +100,7 @@ class Sealer:
                     await self.seal(left)
                 is_well = True
             except HutongError as error:
+                FAILURES.labels(self._tables.service).inc()
                 # The rows stay, and are sealed once the database answers.
                 if is_well:
                     _log.warning("audit not sealed", service=self._tables.service, reason=error.reason)

@@ -21,6 +21,7 @@ from services.domain.instant import Instant, shanghai_day
 from services.runtime.audit import AuditEvent
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
+from services.runtime.tracing.spans import child_span
 from services.storage.engine import Database
 
 Also = Callable[[Connection], None]
@@ -45,7 +46,10 @@ class _WriterTaken(Exception):
 class Trail:
     """The audit of one service. It implements `services.runtime.audit.AuditTrail`.
 
-    `region` is the node's region.
+    Attributes:
+        region: the region of the node.
+        hide: returns the keyed hash of a text as hexadecimal.
+        name_object: returns a resource name as the audit stores it.
     """
 
     def __init__(self, database: Database, tables: AuditTables, keys: AuditKeys, region: str, clock: Clock) -> None:
@@ -55,7 +59,10 @@ class Trail:
         self._keys = keys
         self._clock = clock
         self._statements = _Statements(tables)
-        self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch)
+        # The keys' own functions, because each Verify calls them.
+        self.hide = keys.hide
+        self.name_object = keys.name_object
+        self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch, name="audit batch")
         # The writer of this process's reads. None before the first read. None also after a failed write, because it may
         # have been committed although it seemed to fail.
         self._own: _Writer | None = None
@@ -64,17 +71,9 @@ class Trail:
         """Return the current instant."""
         return self._clock.now()
 
-    def subject_tag(self, subject_key: bytes, time: Instant) -> bytes:
-        """Return the keyed hash of a person and the day of an instant."""
-        return self._keys.subject_tag(subject_key, shanghai_day(time))
-
-    def hide(self, text: str) -> str:
-        """Return the keyed hash of a text as hexadecimal."""
-        return self._keys.hide(text)
-
-    def name_object(self, name: str) -> str:
-        """Return a resource name as the audit stores it."""
-        return self._keys.name_object(name)
+    def tag_at(self, time: Instant) -> Callable[[bytes], bytes]:
+        """Return the function that makes the keyed hash of a person and the day of an instant."""
+        return self._keys.tagger(shanghai_day(time))
 
     def insert(self, connection: Connection, events: Sequence[AuditEvent]) -> None:
         """Insert the rows of a change inside its transaction. Call it last: the transaction holds a writer from here.
@@ -95,7 +94,8 @@ class Trail:
             writer = self._new_writer(connection, Chain.CHANGES)
         else:
             writer = _Writer(row.writer_id, row.newest_sequence, row.digest)
-        self._statements.append(connection, writer, events)
+        with child_span("audit rows", {"hutong.batch.size": len(events)}):
+            self._statements.append(connection, writer, events)
 
     async def record(self, events: Sequence[AuditEvent], also: Also | None = None) -> None:
         """Store the rows of reads and denials. They are durable when this returns. Several calls share one transaction.

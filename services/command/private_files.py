@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hutong_texts import Text, english
 
-from services.runtime.configuration.open_files import is_open, is_writable_by_everybody
+from services.runtime.certificates import find_open_tls_files
+from services.runtime.configuration.open_files import find_open_rules, find_open_secret, is_open
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.storage.connections import find_sqlite_file
@@ -30,30 +31,20 @@ def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[Tex
     A secret may be readable by its group, because that is how systems hand secrets to a service. Only the owner may use
     the data folder. Everything in a folder that other users cannot enter is private.
     """
-    for name, secret in (
+    for setting, secret in (
         ("HUTONG_PEPPER_FILE", settings.pepper_file),
         ("HUTONG_PEPPER_OTHER_FILE", settings.pepper_other_file),
-        ("HUTONG_TLS_KEY_FILE", settings.tls.key_file),
     ):
-        if secret is not None and is_open(secret, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):
-            yield english(
-                "{name}: every user of this machine can use {file}: chmod o-rwx {file}", name=name, file=secret
-            )
-    for name, rules in (
-        ("HUTONG_TLS_CERTIFICATE_FILE", settings.tls.certificate_file),
-        ("HUTONG_TLS_CLIENT_CA_FILE", settings.tls.client_ca_file),
-        ("HUTONG_TLS_NODE_CA_FILE", settings.tls.node_ca_file),
-        ("HUTONG_TLS_SERVER_CA_FILE", settings.tls.server_ca_file),
+        if secret is not None and (fault := find_open_secret(setting, secret)):
+            yield fault
+    yield from find_open_tls_files(settings.tls)
+    for setting, rules in (
         ("HUTONG_TOKEN_KEYS_FILE", settings.token_keys_file),
         ("HUTONG_DENY_FILE", settings.deny_file),
         ("HUTONG_ACCESS_FILE", settings.access_file),
     ):
-        if rules is not None and is_writable_by_everybody(rules):
-            yield english(
-                "{name}: every user of this machine can change {file}: chmod o-w {file} and its folder",
-                name=name,
-                file=rules,
-            )
+        if rules is not None and (fault := find_open_rules(setting, rules)):
+            yield fault
     files = [file for service in services if (file := find_sqlite_file(settings.service(service).database_url))]
     folder = settings.data_dir
     is_embedded = settings.pepper_source.kind == "embedded"

@@ -107,6 +107,7 @@ def _purge_others(settings: Settings, results: Database, others: Mapping[str, Da
             settings.refusals_days,
             settings.requests_days,
             settings.shown_reports_days,
+            settings.cases_days,
         )
         purge_verification(
             database,

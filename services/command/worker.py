@@ -16,6 +16,7 @@ import uvloop
 from hutong_texts import ENGLISH, translate
 
 from services.domain.errors import HutongError
+from services.runtime.call import trace_fields
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.hardening import harden_process
@@ -51,7 +52,7 @@ def main() -> None:
     membership = WorkerMembership(end, options.number)
     try:
         settings = share_of(Settings.from_environment(os.environ, options.config), options.workers)
-        configure_logs(settings.log_level, options.number)
+        configure_logs(settings.log_level, options.number, more=trace_fields)
         harden_process()
         prepare_process([options.service])
         uvloop.run(serve([opener(options.service)], settings, membership))

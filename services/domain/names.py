@@ -19,12 +19,14 @@ _LAB = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})")
 _NUMBER = r"[^\x00-\x20\x7f/@]{1,64}"
 _REPORT_NUMBER = re.compile(_NUMBER)
 _RESULT = re.compile(rf"labs/([0-9A-HJ-NPQRTUWXY]{{18}})/results/({_NUMBER})(?:@([1-9][0-9]{{0,8}}))?")
+_MISSING_REPORT = re.compile(rf"labs/([0-9A-HJ-NPQRTUWXY]{{18}})/missingReports/({_NUMBER})")
 _UPLOAD = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})/uploads/([0-9A-Za-z._-]{1,64})")
 _POLICY = re.compile(r"jurisdictions/([0-9]{6})/policies/([a-z][a-z0-9-]{0,62})(?:@([1-9][0-9]{0,8}))?")
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
+_CASE = re.compile(rf"cases/({_UUID})")
 _PENDING_CHANGE = re.compile(rf"pendingChanges/({_UUID})")
 _EMERGENCY_GRANT = re.compile(rf"emergencyGrants/({_UUID})")
 _LEGAL_HOLD = re.compile(rf"legalHolds/({_UUID})")
@@ -101,6 +103,12 @@ def format_missing_report(uscc: str, report_number: str) -> str:
     return f"labs/{uscc}/missingReports/{report_number}"
 
 
+def parse_missing_report(name: str, field: str = "name") -> tuple[str, str]:
+    """Return code and report number of "labs/{uscc}/missingReports/{report_number}"."""
+    match = _match(_MISSING_REPORT, name, field, "labs/{uscc}/missingReports/{report_number}")
+    return _checked_uscc(match.group(1), field), match.group(2)
+
+
 def parse_upload(name: str, field: str = "name") -> tuple[str, str]:
     """Return code and upload id of "labs/{uscc}/uploads/{upload_id}"."""
     match = _match(_UPLOAD, name, field, "labs/{uscc}/uploads/{upload_id}")
@@ -148,6 +156,16 @@ def parse_refusal(name: str, field: str = "name") -> str:
 def format_refusal(uuid: str) -> str:
     """Return the name of a reported refusal."""
     return f"refusals/{uuid}"
+
+
+def parse_case(name: str, field: str = "name") -> str:
+    """Return the UUID of "cases/{uuid7}"."""
+    return _match(_CASE, name, field, "cases/{uuid7}").group(1)
+
+
+def format_case(uuid: str) -> str:
+    """Return the name of a case of evidence."""
+    return f"cases/{uuid}"
 
 
 def parse_pending_change(name: str, field: str = "name") -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from services.domain import person_name
-from services.domain.document import Document, has_check_character
+from services.domain.document import RESIDENT_ID_CARD, Document, has_check_character
 from services.domain.person_name import person_name_form
 from services.domain.subkeys import Purpose, subkey
 
@@ -131,8 +131,12 @@ class Pepper:
 
 def _hashed(document: Document) -> bytes:
     """Return what is hashed to a document's subject key."""
+    stated, number, country = document
+    if stated == RESIDENT_ID_CARD and not country:
+        # Most documents are these. Their class is as stated.
+        return b"%d::%b" % (RESIDENT_ID_CARD, number.encode())
     class_type, country = document.document_class
-    return f"{class_type}:{country}:{document.number}".encode()
+    return f"{class_type}:{country}:{number}".encode()
 
 
 def is_comparable(name_hash: bytes) -> bool:

@@ -22,6 +22,8 @@ class Purpose(Enum):
     MARK = "mark"
     NAME_HASHES = "name hashes"
     PAGE_TOKENS = "page tokens"
+    RECEIPT_CODES = "receipt codes"
+    REFUSAL_REQUESTS = "refusal requests"
     REQUEST_MEMORY = "request memory"
     SHOWN_REPORTS = "shown reports"
 

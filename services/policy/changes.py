@@ -57,15 +57,17 @@ def insert_revision(connection: Connection, revision: Revision, statement: State
     _append_change(connection, revision, now)
 
 
+def replace_revision(connection: Connection, revision: Revision, statement: Statement, now: Instant) -> None:
+    """Store a revision in place of the one with its name, and append it to the log."""
+    connection.execute(update(_policies).where(*_is_named(revision)).values(policy_row(revision, statement)))
+    _append_change(connection, revision, now)
+
+
 def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -> None:
     """Store the withdrawal of a revision, with its time and reason, and append it to the log."""
     connection.execute(
         update(_policies)
-        .where(
-            _policies.c.region == revision.region,
-            _policies.c.policy_id == revision.policy_id,
-            _policies.c.revision == revision.revision,
-        )
+        .where(*_is_named(revision))
         .values(
             withdraw_time=revision.withdraw_time,
             withdraw_reason=revision.withdraw_reason,
@@ -73,6 +75,20 @@ def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -
         )
     )
     _append_change(connection, revision, now)
+
+
+def read_revision(connection: Connection, like: Revision) -> Revision | None:
+    """Return the stored revision with the name of another one; None if there is none."""
+    row = connection.execute(select(_policies).where(*_is_named(like))).first()
+    return None if row is None else revision_from_row(row)
+
+
+def _is_named(revision: Revision) -> Sequence[ColumnElement[bool]]:
+    return (
+        _policies.c.region == revision.region,
+        _policies.c.policy_id == revision.policy_id,
+        _policies.c.revision == revision.revision,
+    )
 
 
 def _append_change(connection: Connection, revision: Revision, now: Instant) -> None:
@@ -124,6 +140,7 @@ def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]
         withdraw_reason=row.withdraw_reason,
         actor=row.actor,
         withdraw_actor=row.withdraw_actor,
+        node=row.node,
     )
 
 
@@ -145,6 +162,7 @@ def policy_row(revision: Revision, statement: Statement) -> dict[str, Any]:
         "withdraw_reason": revision.withdraw_reason,
         "actor": revision.actor,
         "withdraw_actor": revision.withdraw_actor,
+        "node": revision.node,
     }
 
 

@@ -13,7 +13,7 @@ from hutong.policy.v1 import policy_pb2
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_duration, from_timestamp, to_duration, to_timestamp
-from services.domain.names import format_item, format_policy, parse_item, parse_policy
+from services.domain.names import format_item, format_node, format_policy, parse_item, parse_node, parse_policy
 from services.policy.model import (
     ANY,
     NOT_REQUIRED,
@@ -118,10 +118,15 @@ def _unhashed_revision(statement: Statement, revision: int, publish_time: Instan
 
 
 def received_revision_from_proto(policy: policy_pb2.Policy, statement: Statement) -> Revision:
-    """Return a revision that another node sent. `statement` is the statement of `policy`."""
+    """Return a revision that another node sent. `statement` is the statement of `policy`.
+
+    Raises:
+        InvalidArgument: the name of the node that published it is malformed.
+    """
     revision = revision_from_proto(
         statement, policy.revision, from_timestamp(policy.publish_time), policy.retroactive_reason, policy.content_hash
     )
+    revision = replace(revision, node=parse_node(policy.node) if policy.node else None)
     if not policy.HasField("withdraw_time"):
         return revision
     return replace(revision, withdraw_time=from_timestamp(policy.withdraw_time), withdraw_reason=policy.withdraw_reason)
@@ -193,6 +198,7 @@ def revision_to_proto(revision: Revision, *, with_actors: bool = False) -> polic
         withdraw_reason=revision.withdraw_reason,
         retroactive_reason=revision.retroactive_reason,
         content_hash=revision.content_hash,
+        node=format_node(revision.node) if revision.node is not None else "",
     )
     if with_actors:
         policy.actor, policy.withdraw_actor = revision.actor or "", revision.withdraw_actor or ""

@@ -7,6 +7,7 @@ from functools import partial
 
 import structlog
 from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServiceServicer_to_server
+from hutong.policy.v1.policy_exchange_service_pb2_grpc import add_PolicyExchangeServiceServicer_to_server
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
 from services.approval.approvals import Approvals
@@ -18,6 +19,10 @@ from services.domain.errors import HutongError
 from services.domain.instant import HOUR
 from services.domain.region import NATION
 from services.policy import tables
+from services.policy.downstream.receiver import PolicyReceiver
+from services.policy.downstream.retired import RetiredNodes
+from services.policy.downstream.servicer import PolicyExchangeServicer
+from services.policy.downstream.store import DownstreamStore
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.floor_approvals import FloorApprovals
 from services.policy.serving.publisher import PolicyPublisher
@@ -27,6 +32,8 @@ from services.policy.serving.token_check import TokenCheck
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
 from services.policy.timing import PolicyTiming
+from services.policy.upstream.founding import Founding
+from services.policy.upstream.sender import PolicySender
 from services.policy.upstream.store import UpstreamStore
 from services.policy.upstream.watch import UpstreamWatch
 from services.runtime.background import Job
@@ -66,10 +73,14 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
     upstream: UpstreamWatch | None = None
+    founding: Founding | None = None
     if settings.upstream_policy:
         connect = partial(open_channel, settings.upstream_policy, settings, dedicated=True)
-        upstream = UpstreamWatch(UpstreamStore(database), cache, connect, clock, timing, settings.jurisdiction)
-        background = (*background, upstream.run)
+        above = UpstreamStore(database, settings.jurisdiction)
+        upstream = UpstreamWatch(above, cache, connect, clock, timing, settings.jurisdiction)
+        founding = Founding(above, upstream, cache, clock, timing)
+        sender = PolicySender(above, watch, founding, connect, timing, settings.jurisdiction)
+        background = (*background, upstream.run, sender.run)
 
     async def check() -> None:
         await database.check()
@@ -81,6 +92,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     async def close() -> None:
         if heads is not None:
             await heads.close()
+        await retired.close()
         await audit.close()
         await asyncio.to_thread(database.close)
 
@@ -94,7 +106,12 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     async def owner_of(name: str) -> Owner:
         return await (grants if name.startswith("emergencyGrants/") else approvals).owner_of(name)
 
-    publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock)
+    retired = RetiredNodes(settings)
+    require_current = None if founding is None else founding.require_current
+    publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock, require_current, retired.read)
+    receiver = PolicyReceiver(
+        DownstreamStore(database), cache, settings.jurisdiction, clock, drain, timing, retired.read
+    )
 
     return Service(
         name="policy",
@@ -102,12 +119,23 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
             Registration(
                 "hutong.policy.v1.PolicyService",
                 add_PolicyServiceServicer_to_server,
-                PolicyServicer(cache, PolicyResolver(cache, clock), watch, TokenCheck(cache, settings.jurisdiction)),
+                PolicyServicer(
+                    cache,
+                    PolicyResolver(cache, clock),
+                    watch,
+                    TokenCheck(cache, settings.jurisdiction),
+                    None if founding is None else founding.require,
+                ),
             ),
             Registration(
                 "hutong.policy.v1.PolicyAdminService",
                 add_PolicyAdminServiceServicer_to_server,
                 PolicyAdminServicer(publisher, FloorApprovals(approvals, publisher), cache),
+            ),
+            Registration(
+                "hutong.policy.v1.PolicyExchangeService",
+                add_PolicyExchangeServiceServicer_to_server,
+                PolicyExchangeServicer(receiver),
             ),
             approval_registration(ApprovalServicer(approvals, grants, PageTokens())),
             audit.registration,

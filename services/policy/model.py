@@ -142,6 +142,8 @@ class Revision:
     """The name of the caller that published the revision at this node; None if it is not known."""
     withdraw_actor: str | None = None
     """The name of the caller that withdrew the revision at this node; None if it is not known."""
+    node: str | None = None
+    """The region of the node that published the revision; None if it is not known."""
 
     @property
     def series(self) -> SeriesKey:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from services.domain.instant import Instant
 from services.policy import tables
 from services.policy.changes import Changes, newest_sequence, read_changes
+from services.policy.copies import NodeLife, read_lives, read_nodes_below
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
@@ -38,6 +39,17 @@ class PolicyStore:
         """Return the sequence of the last change; 0 before the first."""
         return await self._database.read(newest_sequence)
 
+    async def read_heads(self) -> tuple[dict[str, Instant], int]:
+        """Return up to when each node below is known, and the sequence of the last change.
+
+        All changes that the first stands for are among those up to the second.
+        """
+        return await self._database.read(_read_heads)
+
+    async def read_lives_below(self) -> dict[NodeLife, int]:
+        """Return the newest known sequence of each life of each node below."""
+        return await self._database.read(read_lives, tables.lives_below)
+
     async def change_once(
         self,
         request: PublishPolicyRequest | WithdrawPolicyRequest,
@@ -53,6 +65,12 @@ class PolicyStore:
 
         idempotent = IdempotentRequest(request, response_type, _as_it_is, now)
         return await self._writer.write(idempotent, run)
+
+
+def _read_heads(connection: Connection) -> tuple[dict[str, Instant], int]:
+    # The order matters on PostgreSQL, where a later statement sees more.
+    nodes = read_nodes_below(connection)
+    return nodes, newest_sequence(connection)
 
 
 def _as_it_is(response: R) -> R:

@@ -37,6 +37,8 @@ policies = Table(
     # The names of the callers; NULL if another node published or withdrew the revision, or before callers had names.
     Column("actor", String(100)),
     Column("withdraw_actor", String(100)),
+    # The region of the node that published the revision; NULL if the revision is older than this column.
+    Column("node", String(6)),
 )
 
 # Every publication and withdrawal, in the order of their commits. A lock serializes the writers
@@ -61,6 +63,21 @@ upstream_positions = Table(
     Column("region", String(6), primary_key=True),
     Column("cursor", String(256), nullable=False),
     Column("as_of_time", BigInteger, nullable=False),
+    # When this node had everything that stood above for its region; NULL until then. It publishes nothing before.
+    Column("founded_time", BigInteger),
+)
+
+# The nodes below this one. Each of them alone publishes for its region.
+nodes_below = Table(
+    "nodes_below",
+    metadata,
+    Column("region", String(6), primary_key=True),
+    # The number of the node's newest stream. A message of an earlier stream is refused.
+    Column("stream", BigInteger, nullable=False),
+    # The cursor with which the node resumes its stream; empty if it is to send everything.
+    Column("cursor", String(256), nullable=False),
+    # Everything that the node published up to this instant, by its clock, is known here; 0 if nothing says so.
+    Column("as_of_time", BigInteger, nullable=False),
 )
 
 # The newest sequence of each life of the Policy of each node above that is known here.
@@ -71,6 +88,15 @@ upstream_lives = Table(
     Column("sequence", BigInteger, nullable=False),
     # The node.
     Column("region", String(6), nullable=False, server_default=NATION),
+)
+
+# The same for the nodes below. The node is part of the key, so that no node states the lives of another one.
+lives_below = Table(
+    "lives_below",
+    metadata,
+    Column("region", String(6), primary_key=True),
+    Column("life", String(LIFE_LENGTH), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
 )
 
 requests = request_memory(metadata, "policy")

@@ -20,7 +20,11 @@ class PolicyTiming:
         position_store_seconds: how often the instant of a heartbeat is stored if nothing else was received.
         revisions_per_write: revisions of the upstream node that one transaction stores. Local publications wait for
             such a transaction, so it has to be short.
-        backoff: the waits before the watch of the upstream node is opened again.
+        standby_seconds: the wait of a process whose node is sent by another process, before it tries again.
+        founding_seconds: how long a call waits for a node that is being founded. With the node above at hand a founding
+            takes a fraction of a second.
+        catch_up_seconds: how long the first publication after a start waits for the watch of the upstream node.
+        backoff: the waits before the watch of the upstream node, or the stream to it, is opened again.
     """
 
     heartbeat_seconds: float = 1.0
@@ -28,4 +32,7 @@ class PolicyTiming:
     silence_seconds: float = 7.5
     position_store_seconds: float = 10.0
     revisions_per_write: int = 500
+    standby_seconds: float = 1.0
+    founding_seconds: float = 1.0
+    catch_up_seconds: float = 1.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 1.0))

@@ -18,6 +18,8 @@ class ResultsLimits:
         missing_reports: all stored missing reports, about ten megabytes.
         unregistered_missing_reports: missing reports of laboratories that are not registered here. Invented codes can
             fill only half of the table.
+        lab_answers: missing reports with an answer, up to which answers of other nodes' laboratories are stored here.
+            Beyond it a decision learns the answer from the nation.
         replication_batch_bytes: content of a replicated batch. It is half of the 4 MiB of a gRPC message, so that the
             frame's own bytes fit too. A single change above the limit is sent alone. The largest change, a laboratory
             with a long history, is far below 4 MiB.
@@ -31,5 +33,6 @@ class ResultsLimits:
     missing_reports_per_lab: int = 1_000
     missing_reports: int = 100_000
     unregistered_missing_reports: int = 50_000
+    lab_answers: int = 100_000
     replication_batch_bytes: int = 2 * 1024 * 1024
     dry_run_reports: int = 1_000_000

@@ -54,7 +54,7 @@ class Stores:
         self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
         self.router = MiddleRouter(self.change_log, limits) if joined else TopRouter(self.change_log, limits)
-        self.applier = ChangeApplier(self.change_log, self.router, relays=joined)
+        self.applier = ChangeApplier(self.change_log, self.router, relays=joined, limits=limits)
         self.labs = LabStore(database, writer, self.change_log, cache)
         self.documents = DocumentStore(database, writer, self.change_log, node)
         self.timeliness = TimelinessStore(database)

@@ -59,6 +59,10 @@ class AuditEvent(NamedTuple):
     case_id: str = ""
 
 
+_new_event = tuple.__new__
+"""Makes an AuditEvent of a tuple of all its fields, in a third of the time of the constructor."""
+
+
 class Subject(NamedTuple):
     """What a request, or an item of a batch, is about. A field is empty if the request does not state it.
 
@@ -84,8 +88,11 @@ class AuditTrail(Protocol):
         """Return the current instant."""
         ...
 
-    def subject_tag(self, subject_key: bytes, time: Instant) -> bytes:
-        """Return the keyed hash of a person and the day of an instant."""
+    def tag_at(self, time: Instant) -> Callable[[bytes], bytes]:
+        """Return the function that makes the keyed hash of a person, given by a subject key, and the day of an instant.
+
+        It holds for that day only.
+        """
         ...
 
     def hide(self, text: str) -> str:
@@ -116,17 +123,18 @@ class CallAudit:
         is_emergency: whether the call makes a change that its proposer approves under an emergency grant.
         is_hidden: whether the object belongs to another caller, and the answer was that it does not exist.
         subject_keys: the keys of the persons that the answer is about, if the request does not name them by a document.
+        case_id: the case that the call serves; empty for none.
     """
 
     __slots__ = (
         "_caller",
-        "_case_id",
         "_method",
         "_on_behalf_of",
         "_request_id",
         "_stated",
         "_subjects",
         "_subjects_of_question",
+        "case_id",
         "is_emergency",
         "is_hidden",
         "is_recorded",
@@ -158,7 +166,7 @@ class CallAudit:
         self._on_behalf_of = on_behalf_of
         self._subjects = subjects
         self._subjects_of_question = subjects_of_question
-        self._case_id = case_id
+        self.case_id = case_id
 
     def act_for(self, proposer: str) -> None:
         """Name the caller that proposed the change which this call approves, in the rows from here on."""
@@ -183,17 +191,14 @@ class CallAudit:
         trail, caller = self.trail, self._caller
         time = trail.now()
         name, key, purpose, region, _ = subject
-        stated = self._stated
         if kind == AuditKind.CHANGE:
             stated = self._state(self._request_id)
             if self.is_emergency and outcome in {"", "APPROVED"}:
                 outcome = EMERGENCY
         else:
-            # A read reveals where a person is. Its row has the minute only, and hides the request id, whose UUID may
-            # contain the millisecond.
+            # A read reveals where a person is, so its row has the minute only.
             time -= time % MINUTE
-            if stated is None:
-                stated = self._stated = self._state(trail.hide(self._request_id))
+            stated = self.state_read()
         return AuditEvent(
             int(kind),
             time,
@@ -201,11 +206,11 @@ class CallAudit:
             purpose,
             region or caller.region or trail.region,
             trail.name_object(name) if name else "",
-            None if key is None else trail.subject_tag(key, time),
+            None if key is None else trail.tag_at(time)(key),
             code,
             outcome,
             count,
-            self._case_id,
+            self.case_id,
         )
 
     async def record_refusal(self, question: Any, code: int) -> None:
@@ -213,20 +218,52 @@ class CallAudit:
         about = self._subjects_of_question(question)
         await self.trail.record([self.event(AuditKind.DENIAL, one, code=code, count=0) for one in about])
 
-    def read_of(self, key: bytes, purpose: int, region: str, outcome: str, time: Instant) -> AuditEvent:
-        """Return the row of a decision about one person, as `event` does, but in half the time."""
-        trail = self.trail
-        time -= time % MINUTE
+    def state_read(self) -> tuple[str, str, str, str, str, str]:
+        """Return the fields that all rows of the call's reads have in common."""
         stated = self._stated
         if stated is None:
-            stated = self._stated = self._state(trail.hide(self._request_id))
-        tag = trail.subject_tag(key, time)
-        return AuditEvent._make((_READ, time, *stated, purpose, region, "", tag, 0, outcome, 1, self._case_id))
+            # The request id is hidden, because its UUID may contain the millisecond.
+            stated = self._stated = self._state(self.trail.hide(self._request_id))
+        return stated
 
     def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
         caller = self._caller
         peer = caller.peer if caller.peer.isprintable() and "\\" not in caller.peer else ""
         return request_id, caller.role, caller.name, self._on_behalf_of, peer[:MAX_PEER], self._method
+
+
+class DecisionRead(NamedTuple):
+    """A decision about one person, as the audit records it.
+
+    Attributes:
+        audit: the audit of the call.
+        subject_key: the key of the person.
+    """
+
+    audit: CallAudit
+    subject_key: bytes
+    purpose: int
+    region: str
+    outcome: str
+    time: Instant
+
+
+def rows_of(reads: Sequence[DecisionRead]) -> list[AuditEvent]:
+    """Return the rows of decisions of one trail, as `CallAudit.event` does, but in a third of the time."""
+    tag_at = reads[0].audit.trail.tag_at
+    rows, minute = [], -1
+    for audit, key, purpose, region, outcome, time in reads:
+        if time - time % MINUTE != minute:
+            minute = time - time % MINUTE
+            tag = tag_at(minute)
+        stated = audit.state_read()
+        rows.append(
+            _new_event(
+                AuditEvent,
+                (_READ, minute, *stated, purpose, region, "", tag(key), 0, outcome, 1, audit.case_id),
+            )
+        )
+    return rows
 
 
 current_audit: ContextVar[CallAudit | None] = ContextVar("current_audit", default=None)

@@ -44,6 +44,7 @@ class Call:
     __slots__ = (
         "accept_language",
         "acting_for",
+        "at_end",
         "bare_number",
         "caller",
         "case",
@@ -71,7 +72,7 @@ class Call:
         self.case = case
         # The name of the caller that proposed the change which this call approves; empty for other calls.
         self.acting_for = ""
-        # None when the caller sent no trace context.
+        # None when the caller sent no trace context and this process does not trace.
         self.trace = trace
         # The most that the caller may see of the answer (hutong.access.v1.View); 0 until Authorization has set it.
         self.view = access_pb2.VIEW_UNSPECIFIED
@@ -80,6 +81,8 @@ class Call:
         self.bare_number = False
         # Answers about persons without any record that the caller's budget has not counted yet.
         self.misses = 0
+        # Called once with this call when it has ended in any way; set by Budgets.
+        self.at_end: Callable[[Call], None] | None = None
         # How many parts of the call only wait.
         self.waits = 0
         # Adds to the number of calls that only wait; set by Admission.
@@ -92,11 +95,19 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The caller's trace, with a new span for this call."""
+    """A trace, with a span for this call.
+
+    Attributes:
+        trace_id: the trace.
+        span_id: the span of this call, which the calls that it makes name as their parent.
+        flags: whether the trace is sampled.
+        parent_id: the span of the caller; empty if the trace begins here.
+    """
 
     trace_id: str
     span_id: str
     flags: str
+    parent_id: str = ""
 
     @classmethod
     def from_header(cls, text: str) -> Trace | None:
@@ -104,7 +115,12 @@ class Trace:
         match = _TRACE_PARENT.fullmatch(text)
         if match is None or match["trace"] == "0" * 32 or match["parent"] == "0" * 16:
             return None
-        return cls(match["trace"], secrets.token_hex(8), match["flags"])
+        return cls(match["trace"], secrets.token_hex(8), match["flags"], match["parent"])
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the caller records its part of the trace."""
+        return bool(int(self.flags, 16) & 1)
 
     def to_header(self) -> str:
         """Return the `traceparent` to send with calls that this call makes."""
@@ -113,6 +129,14 @@ class Trace:
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 """The call that the running task serves; None outside a call."""
+
+
+def trace_fields() -> dict[str, str]:
+    """Return the ids of the current call's trace for a line of the log; none without a trace."""
+    call = current_call.get()
+    if call is None or call.trace is None:
+        return {}
+    return {"trace_id": call.trace.trace_id, "span_id": call.trace.span_id}
 
 
 def current_caller() -> Caller:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 from cryptography import x509
-from hutong_texts import english
+from hutong_texts import Text, english
 from hutong_texts.system import system_text
 
+from services.runtime.configuration.open_files import find_open_rules, find_open_secret
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import BadSetting
 
@@ -46,6 +49,30 @@ def check_tls_files(tls: TlsSettings) -> None:
         raise BadSetting(english("HUTONG_TLS_KEY_FILE cannot be read: {cause}", cause=system_text(error))) from None
 
 
+def require_private_tls_files(tls: TlsSettings) -> None:
+    """Check that not every user of the machine can read the key or change the other files.
+
+    Raises:
+        BadSetting: every user can; the text has the command that makes the file private.
+    """
+    for fault in find_open_tls_files(tls):
+        raise BadSetting(fault)
+
+
+def find_open_tls_files(tls: TlsSettings) -> Iterator[Text]:
+    """Yield a text for each file that every user of the machine can use as only its owner may."""
+    if tls.key_file is not None and (fault := find_open_secret("HUTONG_TLS_KEY_FILE", tls.key_file)):
+        yield fault
+    for setting, file in (
+        ("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file),
+        ("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
+        ("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),
+        ("HUTONG_TLS_SERVER_CA_FILE", tls.server_ca_file),
+    ):
+        if file is not None and (fault := find_open_rules(setting, file)):
+            yield fault
+
+
 def read_certificates(setting: str, file: Path) -> list[x509.Certificate]:
     """Return the certificates of the PEM file that a setting names.
 
@@ -60,3 +87,12 @@ def read_certificates(setting: str, file: Path) -> list[x509.Certificate]:
         ) from None
     except ValueError:
         raise BadSetting(english("{setting} holds no PEM certificate: {file}", setting=setting, file=file)) from None
+
+
+def channel_credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
+    """Return what a client of this node trusts and shows: its authorities, and its certificate if it has one."""
+    return grpc.ssl_channel_credentials(
+        root_certificates=tls.server_ca_file.read_bytes() if tls.server_ca_file else None,
+        private_key=tls.key_file.read_bytes() if tls.key_file else None,
+        certificate_chain=tls.certificate_file.read_bytes() if tls.certificate_file else None,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import orjson
@@ -13,14 +13,14 @@ from structlog.processors import format_exc_info
 from structlog.typing import EventDict, WrappedLogger
 
 
-def configure_logs(level: str, worker: int = 0) -> None:
+def configure_logs(level: str, worker: int = 0, more: Callable[[], Mapping[str, str]] = dict) -> None:
     """Write structlog's events of `level` and above to standard error as JSON, and the libraries' warnings as text.
 
-    Each line of a worker process states the number of the worker.
+    Each line of a worker process states the number of the worker. `more` returns further fields of a line.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[_render_of_worker(worker) if worker else _render],
+        processors=[_add_fields(worker, more)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
@@ -41,9 +41,12 @@ def is_worth_a_line(record: logging.LogRecord) -> bool:
     return type(error).__name__ != "ExecuteBatchError"
 
 
-def _render_of_worker(worker: int) -> Callable[[WrappedLogger, str, EventDict], bytes]:
+def _add_fields(worker: int, more: Callable[[], Mapping[str, str]]) -> Callable[[WrappedLogger, str, EventDict], bytes]:
     def render(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-        event.setdefault("worker", worker)
+        if worker:
+            event.setdefault("worker", worker)
+        for name, value in more().items():
+            event.setdefault(name, value)
         return _render(logger, method, event)
 
     return render

@@ -14,7 +14,7 @@ from services.runtime.configuration.variables import BadSetting
 
 T = TypeVar("T")
 Signature: TypeAlias = tuple[object, ...]
-"""A value that changes whenever one of several files is written or replaced."""
+"""A value that changes whenever one of several files is written, replaced or given another mode."""
 
 FAILURES = Counter(
     "hutong_reload_failures_total", "Changed files that could not be used, so that the former ones stay", ["setting"]
@@ -24,7 +24,10 @@ _log = structlog.get_logger(__name__)
 
 
 def signature_of(paths: Sequence[Path]) -> Signature:
-    """Return the signature of files. A missing file contributes to it too."""
+    """Return the signature of files. A missing file contributes to it too, and so does a file's mode.
+
+    A file that was refused because other users could read it is therefore tried again after `chmod`.
+    """
     found: list[object] = []
     for path in paths:
         try:
@@ -32,7 +35,7 @@ def signature_of(paths: Sequence[Path]) -> Signature:
         except OSError as error:
             found.append(error.errno)
         else:
-            found.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+            found.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_mode))
     return tuple(found)
 
 

@@ -15,6 +15,9 @@ class AdvisoryLock(IntEnum):
     Attributes:
         PARTITIONS: held while partitions are created.
         POLICY_CHANGE: held by a publication until its commit.
+        POLICY_SENDER: held by the one process of a node that sends the node's policies upstream.
+        REFUSAL_LINK: held by the one process of a node that exchanges reported refusals with the node above.
+        REFUSAL_LINKS: shared by commits that change reported refusals. A link that begins waits for them.
         SENDER: held by the one process of a node that sends the node's changes upstream.
         PURGE: held by a purge from its start to its end.
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
@@ -26,7 +29,10 @@ class AdvisoryLock(IntEnum):
 
     PARTITIONS = 0x48755061
     POLICY_CHANGE = 0x48755062
+    POLICY_SENDER = 0x48755073
     SENDER = 0x48755065
+    REFUSAL_LINK = 0x48755265
+    REFUSAL_LINKS = 0x48755266
     PURGE = 0x48755070
     SUBSCRIPTION = 0x48755466
     LINKING = 0x48754C69

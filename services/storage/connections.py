@@ -22,6 +22,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.runtime.configuration.variables import POOLER_OPTION, TRANSACTION_POOLER
+from services.runtime.tracing.drivers import TracedSqliteConnection, connect_postgresql
+from services.runtime.tracing.spans import is_tracing
 from services.storage.errors import UnusableDatabase
 from services.storage.life import begin_life
 
@@ -71,6 +73,7 @@ def create_service_engine(url: str) -> Engine:
             max_overflow=2,
             hide_parameters=True,
             execution_options=begin_life(),
+            connect_args={"factory": TracedSqliteConnection} if is_tracing() else {},
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -137,6 +140,8 @@ def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **
         connect_args=_settings(url, settings),
         **options,
     )
+    if is_tracing():
+        event.listen(engine, "do_connect", connect_postgresql)
     event.listen(engine, "connect", _note_server if is_pooled(url) else _refuse_pooler)
     if is_pooled(url) and "isolation_level" not in options:
         event.listen(engine, "begin", _begin_pooled)

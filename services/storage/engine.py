@@ -18,6 +18,7 @@ from sqlalchemy import Connection, exc, text
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.instant import SECOND
 from services.runtime.call import seconds_left
+from services.runtime.tracing.spans import carried
 from services.storage.connections import (
     BULK_READ_THREADS,
     POSTGRESQL_WRITE_THREADS,
@@ -84,9 +85,8 @@ class Database:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
         """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._readers, lambda: self.read_now(work, *args, **kwargs)
-        )
+        run = carried("database read", lambda: self.read_now(work, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
     async def read_in_bulk(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, for work that may read very many rows. Such reads run one after the other.
@@ -108,9 +108,8 @@ class Database:
         self._bulk_reads += 1
         limit = TimeLimit(time.monotonic() + seconds_left(STATEMENT_MS / 1000))
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._bulk_readers, lambda: self._read_within(limit, work, *args, **kwargs)
-            )
+            run = carried("database bulk read", lambda: self._read_within(limit, work, *args, **kwargs))
+            return await asyncio.get_running_loop().run_in_executor(self._bulk_readers, run)
         finally:
             limit.gone.set()
             self._bulk_reads -= 1
@@ -134,9 +133,8 @@ class Database:
         """
         # The copied context holds the current call, so that the transaction can record the call in the audit.
         context = contextvars.copy_context()
-        done = await asyncio.get_running_loop().run_in_executor(
-            self._writers, context.run, lambda: self.write_now(work, *args, **kwargs)
-        )
+        run = carried("database write", lambda: self.write_now(work, *args, **kwargs))
+        done = await asyncio.get_running_loop().run_in_executor(self._writers, context.run, run)
         self.written.set()
         return done
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import psycopg
 
+from services.runtime.tracing.drivers import statement_span
+
 
 class LoneStatements:
     """Runs statements one after the other on a connection of their own. It connects when it is first used.
@@ -40,7 +42,8 @@ class LoneStatements:
                 # To make a cursor costs half as much as a statement. All statements therefore share a cursor.
                 self._connection, self._cursor = connection, connection.cursor()
             assert self._cursor is not None
-            return (await self._cursor.execute(statement, parameters)).rowcount
+            with statement_span("postgresql", statement):
+                return (await self._cursor.execute(statement, parameters)).rowcount
 
     def close(self) -> None:
         """Close the connection. It can be called from outside the event loop."""

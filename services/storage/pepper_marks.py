@@ -3,6 +3,10 @@
 The rules are the rules of document classes and of sub-keys. A subject's rows would not be found with another pepper or
 by other rules. The store keeps a mark: a keyed hash over constants and the number of the rule of classes. The mark
 identifies the pepper and reveals nothing about it.
+
+Two nodes name their key versions to each other, with marks, when they connect. Each node names the version that it
+writes and, while the pepper rotates, the other one that it reads. Two nodes exchange if each of them reads what the
+other one writes.
 """
 
 from __future__ import annotations
@@ -10,9 +14,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+from hutong.exchange.v1.exchange_service_pb2 import ReplicateStart, WatchNotificationsRequest
+from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeStart
 from hutong_texts import english
 from sqlalchemy import Column, Connection, LargeBinary, MetaData, SmallInteger, Table, select
 
+from services.domain.errors import FailedPrecondition
 from services.domain.subject import CLASS_RULE, Pepper
 from services.domain.subkeys import Purpose
 from services.runtime.configuration.variables import BadSetting
@@ -22,6 +29,8 @@ from services.storage.upsert import insert_if_absent
 
 MARK_LENGTH = 16
 """The length of a mark in bytes, which is also the length of a subject key."""
+Named = ReplicateStart | WatchNotificationsRequest | RefusalExchangeStart
+"""A message in which a node names its versions."""
 UNMARKED = b""
 """The mark that a migration gives to a store whose subject keys are older than marks."""
 
@@ -134,3 +143,36 @@ def check_mark(known: bytes, pepper: Pepper) -> None:
             version=pepper.version,
         )
     )
+
+
+def name_versions(message: Named, pepper: Pepper) -> None:
+    """Write this node's key versions, with their marks, into a message."""
+    message.key_version, message.pepper_mark = pepper.version, pepper_mark(pepper)
+    if pepper.other is not None:
+        message.other_key_version, message.other_pepper_mark = pepper.other.version, pepper_mark(pepper.other)
+
+
+def require_common_versions(message: Named, pepper: Pepper) -> None:
+    """Check that this node and the sender of a message each read the key version that the other one writes.
+
+    Raises:
+        FailedPrecondition: PEPPER_MISMATCH, one of them does not, or one version is of different peppers at the two.
+    """
+    theirs = {message.key_version: message.pepper_mark}
+    if message.other_key_version:
+        theirs.setdefault(message.other_key_version, message.other_pepper_mark)
+    ours = {one.version: pepper_mark(one) for one in pepper.versions}
+    differ = any(theirs[version] != ours[version] for version in theirs.keys() & ours.keys())
+    if differ or message.key_version not in ours or pepper.version not in theirs:
+        raise FailedPrecondition(
+            "PEPPER_MISMATCH",
+            english(
+                "the subject keys are made with another pepper, or with a version that one of the nodes does not read"
+            ),
+            metadata={"node": message.node},
+        )
+
+
+def newest_version(pepper: Pepper) -> int:
+    """Return the greatest key version that this node knows. Rows of earlier versions may still be sent."""
+    return max(one.version for one in pepper.versions)

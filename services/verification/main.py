@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import add_RefusalExchangeServiceServicer_to_server
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.verification.v1.decision_pb2 import DecisionInputs
+from hutong.verification.v1.evidence_case_service_pb2_grpc import add_EvidenceCaseServiceServicer_to_server
 from hutong.verification.v1.evidence_flag_service_pb2_grpc import add_EvidenceFlagServiceServicer_to_server
 from hutong.verification.v1.holder_token_service_pb2_grpc import add_HolderTokenServiceServicer_to_server
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
@@ -15,7 +17,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import add_Verificatio
 from services.audit.heads import ResultsHeadClient
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
-from services.domain.names import parse_decision, parse_refusal
+from services.domain.names import parse_case, parse_decision, parse_refusal
 from services.domain.region import NATION
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -28,9 +30,17 @@ from services.runtime.server.service import Drain, Registration, Service
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import open_migrated
 from services.storage.pepper_marks import checking_pepper
+from services.verification.cases.servicer import EvidenceCaseServicer
+from services.verification.cases.store import CaseStore
 from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.servicer import HolderTokenServicer
 from services.verification.holder_tokens.store import TokenUses
+from services.verification.refusal_exchange.duties import RefusalDuties
+from services.verification.refusal_exchange.link import RefusalLink
+from services.verification.refusal_exchange.servicer import RefusalExchangeServicer
+from services.verification.refusal_exchange.store import RefusalExchangeStore
+from services.verification.refusal_exchange.timing import RefusalTiming
+from services.verification.refusals.assessing import Assessor
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.servicer import RefusalServicer
 from services.verification.refusals.store import RefusalStore
@@ -54,7 +64,10 @@ if TYPE_CHECKING:
 
 
 async def open_verification(
-    settings: Settings, clock: Clock | None = None, timing: SourceTiming | None = None
+    settings: Settings,
+    clock: Clock | None = None,
+    timing: SourceTiming | None = None,
+    refusal_timing: RefusalTiming | None = None,
 ) -> Service:
     """Open the Verification service on the database of its settings, with clients of this node's Results and Policy.
 
@@ -63,12 +76,16 @@ async def open_verification(
         UnusableDatabase: its subject keys were made by an older rule of document classes.
     """
     clock = clock or SystemClock()
+    refusal_timing = refusal_timing or RefusalTiming()
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)
     check = checking_pepper(database, pepper_marks, pepper)
+    node, joined = settings.jurisdiction, bool(settings.upstream)
+    exchange_store = RefusalExchangeStore(database, pepper, clock, node, joined=joined)
     # An unavailable database or an old schema does not prevent the start, because the health check repeats both checks.
     try:
         await check()
+        await exchange_store.adopt_older_reports()
     except Unavailable:
         pass
     except (BadSetting, UnusableDatabase):
@@ -84,10 +101,17 @@ async def open_verification(
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing, settings.source_seconds)
     token_uses = TokenUses(database, clock)
     flags = FlagStore(database)
+    cases = CaseStore(database, pepper.secrets)
     sources = Sources(policies, results)
     verifier = Verifier(sources, results, store, pepper, clock, token_uses)
-    refusal_store = RefusalStore(database, pepper.secrets)
-    reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
+    refusal_store = RefusalStore(database, pepper.secrets, node, joined=joined)
+    assessor = Assessor(policies, store, pepper, node)
+    reporter = RefusalReporter(verifier, assessor, store, refusal_store, pepper, clock)
+    duties = RefusalDuties(database, verifier, assessor, pepper, clock, node, refusal_timing, joined=joined)
+    link = None
+    if joined:
+        open_above = Connector(settings.upstream_verification, settings)
+        link = RefusalLink(exchange_store, open_above, node, pepper, refusal_timing)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
     audit = ServiceAudit(
         database,
@@ -108,6 +132,8 @@ async def open_verification(
                 DecisionInputs.FromString(kept.inputs).region,
                 lambda key: is_tagged(kept.subject, uuid, [key], pepper) is True,
             )
+        if name.startswith("cases/"):
+            return Owner((await cases.get_case(parse_case(name))).region)
         refusal = await refusal_store.get_refusal(parse_refusal(name))
         return Owner(refusal.region, lambda key: refusal.subject_key == key)
 
@@ -135,9 +161,19 @@ async def open_verification(
                 RefusalServicer(reporter, refusal_store, PageTokens(pepper.secrets), clock),
             ),
             Registration(
+                "hutong.exchange.v1.RefusalExchangeService",
+                add_RefusalExchangeServiceServicer_to_server,
+                RefusalExchangeServicer(exchange_store, node, pepper, drain, refusal_timing),
+            ),
+            Registration(
                 "hutong.verification.v1.EvidenceFlagService",
                 add_EvidenceFlagServiceServicer_to_server,
                 EvidenceFlagServicer(flags, PageTokens(pepper.secrets)),
+            ),
+            Registration(
+                "hutong.verification.v1.EvidenceCaseService",
+                add_EvidenceCaseServiceServicer_to_server,
+                EvidenceCaseServicer(cases, PageTokens(pepper.secrets), clock),
             ),
             Registration(
                 "hutong.verification.v1.HolderTokenService",
@@ -148,7 +184,14 @@ async def open_verification(
         ),
         check=check,
         close=close,
-        background=(policies.watch, streams.close_when_drained, *audit.jobs, token_uses.purge),
+        background=(
+            policies.watch,
+            streams.close_when_drained,
+            *audit.jobs,
+            token_uses.purge,
+            *duties.jobs,
+            *(() if link is None else (link.run,)),
+        ),
         drain=drain,
         owner_of=owner_of,
         audit=audit.trail,

@@ -17,12 +17,13 @@ from hutong.verification.v1.decision_pb2 import DecisionInputs
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from sqlalchemy import Column, Connection, delete, or_, select
 
-from services.domain.instant import Instant, Span, from_timestamp, shanghai_day
+from services.domain.instant import DAY, Instant, Span, from_timestamp, shanghai_day
 from services.domain.names import is_uscc
 from services.storage.deletion_counts import DeletionCounts, deletion_counts_table
 from services.storage.engine import Database
+from services.verification.cases.tables import evidence_cases
 from services.verification.decision.evidence import canonical_report_number
-from services.verification.refusals.tables import refusals, requests
+from services.verification.refusals.tables import refusal_outbox, refusals, requests
 from services.verification.schema import metadata
 from services.verification.showings.tables import evidence_flags, shown_reports
 from services.verification.stored_decisions.tables import decisions
@@ -41,6 +42,7 @@ class RetentionAges:
     refusals: Span
     requests: Span
     shown_reports: Span
+    cases: Span = 730 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Removed:
     requests: int
     shown_reports: int
     evidence_flags: int
+    cases: int
 
 
 ReportName: TypeAlias = tuple[str, str]
@@ -90,6 +93,7 @@ def purge_verification(database: Database, ages: RetentionAges, purge: Purge) ->
         database.write_now(_remove_requests, counts, max(oldest)),
         database.write_now(_remove_shown_reports, counts, purge.now - ages.shown_reports),
         database.write_now(_remove_flags, counts),
+        _repeat(database, evidence_cases.c.uuid, partial(_remove_cases, counts, purge, purge.now - ages.cases)),
     )
 
 
@@ -124,7 +128,24 @@ def _remove_decisions(
 
 def _remove_refusals(counts: DeletionCounts, oldest: Instant, connection: Connection, uuids: list[str]) -> int:
     gone = delete(refusals).where(refusals.c.uuid.in_(uuids), refusals.c.create_time < oldest)
-    return counts.add(connection, refusals.name, connection.execute(gone).rowcount)
+    stored = select(refusals.c.uuid).where(refusals.c.uuid == refusal_outbox.c.uuid).exists()
+    removed = connection.execute(gone).rowcount
+    connection.execute(delete(refusal_outbox).where(refusal_outbox.c.uuid.in_(uuids), ~stored))
+    return counts.add(connection, refusals.name, removed)
+
+
+def _remove_cases(
+    counts: DeletionCounts, purge: Purge, oldest: Instant, connection: Connection, uuids: list[str]
+) -> int:
+    """Remove cases beyond their age, and those of reports that the purge removes from Results."""
+    table = evidence_cases
+    query = select(table.c.uuid, table.c.lab, table.c.report_number).where(table.c.uuid.in_(uuids))
+    names = {row.uuid: (row.lab, row.report_number) for row in connection.execute(query)}
+    removed = set(purge.find_removed(set(names.values())))
+    naming = [uuid for uuid, name in names.items() if name in removed]
+    old = table.c.create_time < oldest
+    gone = delete(table).where(table.c.uuid.in_(uuids), or_(old, table.c.uuid.in_(naming)))
+    return counts.add(connection, table.name, connection.execute(gone).rowcount)
 
 
 def _remove_requests(connection: Connection, counts: DeletionCounts, oldest: Instant) -> int:

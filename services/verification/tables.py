@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from services.verification.cases.tables import evidence_cases
 from services.verification.holder_tokens.tables import used_holder_tokens
-from services.verification.refusals.tables import refusals, requests
+from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals, requests
 from services.verification.retention import deletion_counts
 from services.verification.schema import audit, metadata
 from services.verification.showings.tables import evidence_flags, shown_reports
@@ -13,9 +14,12 @@ __all__ = [
     "audit",
     "decisions",
     "deletion_counts",
+    "evidence_cases",
     "evidence_flags",
     "metadata",
     "pepper_marks",
+    "refusal_links",
+    "refusal_outbox",
     "refusals",
     "requests",
     "shown_reports",

@@ -26,6 +26,16 @@ def test_committed_configuration_is_that_of_the_contract() -> None:
     assert Path("deploy/envoy/envoy.yaml").read_text(encoding="utf-8") == main([])
 
 
+def test_committed_configuration_traces_nothing() -> None:
+    """Only an operator who names a receiver lets Envoy record calls. A span has the name of a method, never a path."""
+    assert "tracing" not in main([])
+    traced = yaml.safe_load(main(["--otlp=127.0.0.1:4317", "--trace-ratio=0.5"]))["static_resources"]
+    (manager,) = (one["typed_config"] for one in traced["listeners"][0]["filter_chains"][0]["filters"])
+    assert manager["tracing"]["random_sampling"] == {"value": 50.0}
+    assert all("decorator" in route for route in manager["route_config"]["virtual_hosts"][0]["routes"])
+    assert traced["clusters"][-1]["name"] == "otlp"
+
+
 def test_administration_uploads_and_exchange_are_left_out() -> None:
     """What gates and apps call is served, and every read."""
     served = {method.name for method in served_methods(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))}

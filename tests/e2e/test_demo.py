@@ -75,7 +75,7 @@ def test_demo_tells_its_story() -> None:
 
 
 def test_the_nation_is_played_to_its_end() -> None:
-    """Five nodes, recognition across provinces or without the nation, a missing report, a recall. No process stays."""
+    """Five nodes, recognition across provinces or without the nation, a denied report, a recall. No process stays."""
     command = [sys.executable, "-m", "clients.examples.demo_nation"]
     done = run(command, cwd=ROOT, timeout=270)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,9 +83,11 @@ def test_the_nation_is_played_to_its_end() -> None:
         "accepted 20000",
         "Source nodes/000000/results: ok",
         "Source nodes/410100/results: ok",
+        "Zhengzhou's rule for public venues governs there at the nation's node",
         "Without a paper report: UNDETERMINED",
         "With the paper report: RECOGNIZED",
         "is to upload TH-LATE-1",
+        "The paper counts for nothing",
         "recalled in Henan's own store",
     ):
         assert told in done.stdout

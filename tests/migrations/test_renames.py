@@ -27,8 +27,8 @@ RENAMES = [
     Rename(
         "policy",
         "0004",
-        ("upstream_places", "cursor"),
-        ("upstream_positions", "cursor"),
+        ("upstream_places", "as_of_time"),
+        ("upstream_positions", "as_of_time"),
         {"region": "000000", "cursor": "c7", "as_of_time": 7},
     ),
     Rename(

@@ -36,10 +36,12 @@ from tests.support.pages import block
 from tests.support.ports import free_address
 from tests.support.processes import run, started
 from tests.support.results.factories import make_document
+from tests.support.traces import Receiver, exporting_to, receiving
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 ENVOY = shutil.which("envoy")
 VERIFY = "hutong.verification.v1.VerificationService/Verify"
+LOOK_UP = "hutong.results.internal.v1.InternalLookupService/BatchLookupColumns"
 ORIGIN = "https://gate.example"
 in_module = pytest.mark.asyncio(loop_scope="module")
 
@@ -61,13 +63,15 @@ class Answer:
 class Web:
     """An Envoy before the guarded services, its options, and the address whose pages may call it.
 
-    `authorities` are those that a caller of an https address trusts.
+    `authorities` are those that a caller of an https address trusts. `receiver` gets the traces of Envoy and of the
+    services.
     """
 
     url: str
     guarded: Guarded
     page: str
     options: dict[str, str]
+    receiver: Receiver
     authorities: ssl.SSLContext | None = None
 
     async def post(self, method: str, body: bytes | dict[str, Any], **headers: str) -> Answer:
@@ -106,6 +110,14 @@ def _lower(headers: Any) -> dict[str, str]:
 async def web(tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases) -> AsyncIterator[Web]:
     """The national node and an Envoy that checks tokens and serves plain HTTP on loopback."""
     directory = tmp_path_factory.mktemp("web")
+    with receiving() as receiver, exporting_to(receiver):
+        async with open_web(directory, sqlite_databases, receiver) as opened:
+            yield opened
+
+
+@contextlib.asynccontextmanager
+async def open_web(directory: Path, sqlite_databases: SqliteDatabases, receiver: Receiver) -> AsyncIterator[Web]:
+    """Run the node and an Envoy that sends traces to a receiver."""
     async with open_guarded(directory, sqlite_databases.make) as guarded:
         edge, page = guarded.certificate(CALLERS["edge"]), free_address()
         options = {
@@ -116,9 +128,11 @@ async def web(tmp_path_factory: pytest.TempPathFactory, sqlite_databases: Sqlite
             "token-issuer": ISSUER,
             "token-audience": AUDIENCE,
             "origin": f"http://{page}",
+            "otlp": receiver.address,
+            "trace-ratio": "1",
         } | guarded.addresses
         async with running_envoy(directory, options) as url:
-            yield Web(url, guarded, page, options)
+            yield Web(url, guarded, page, options, receiver)
 
 
 @contextlib.asynccontextmanager
@@ -182,6 +196,49 @@ async def test_documented_request_is_answered(web: Web) -> None:
     named = {name.replace("-", "_"): value for name, value in headers.items()}
     answer = await web.post(path, body, authorization=web.gate_token(), **named)
     assert answer.status == 200
+
+
+@in_module
+async def test_one_verify_is_one_trace_from_envoy_to_the_statement(web: Web) -> None:
+    """No other test asks for this purpose, so Policy and Results are both asked."""
+    trace_id = f"{1:032x}"
+    answer = await web.post(
+        VERIFY,
+        question(purpose="PURPOSE_CARE_HOME"),
+        authorization=web.gate_token(),
+        traceparent=f"00-{trace_id}-{2:016x}-01",
+    )
+    assert answer.status == 200
+    statement = await web.receiver.wait_for("SELECT results", trace_id)
+    await until(lambda: web.receiver.path(statement)[0].startswith("hutong-edge"))
+    assert web.receiver.path(statement) == [
+        f"hutong-edge: {VERIFY}",
+        f"hutong-verification: {VERIFY}",
+        "hutong-verification: look-up batch",
+        f"hutong-verification: {LOOK_UP}",
+        f"hutong-results: {LOOK_UP}",
+        "hutong-results: database read",
+        "hutong-results: SELECT results",
+    ]
+
+
+@in_module
+async def test_no_span_has_an_identity(web: Web) -> None:
+    """Whatever a caller writes into paths, queries and headers that Envoy or a service could record."""
+    number = make_document(1).number
+    trace_id = f"{3:032x}"
+    named = {"authorization": web.gate_token(), "user_agent": number, "x_request_id": number, "host": number}
+    binary = {"content_type": "application/grpc-web+proto", "x_grpc_web": number}
+    traced = {"traceparent": f"00-{trace_id}-{2:016x}-01", "tracestate": f"a={number}"}
+    await web.post(f"{VERIFY}?document.number={number}", question(), **named, **traced)
+    await web.post(f"people/{number}", question(), **named, **traced)
+    await web.post(f"people/{number}", b"", **named | binary, **traced)
+    await web.post(VERIFY, question(), **named, **traced)
+    for name, count in (("(not served)", 2), (VERIFY, 4)):
+        await until(lambda name=name, count=count: web.receiver.count(name, trace_id) >= count)
+    texts = "\n".join(web.receiver.texts)
+    for secret in (number, make_document(1).name, CALLERS["gate"], "127.0.0.1", str(web.guarded.directory)):
+        assert secret not in texts
 
 
 @in_module

@@ -27,6 +27,7 @@ from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminService
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong.verification.v1.evidence_case_service_pb2_grpc import EvidenceCaseServiceStub
 from hutong.verification.v1.evidence_flag_service_pb2_grpc import EvidenceFlagServiceStub
 from hutong.verification.v1.holder_token_service_pb2_grpc import HolderTokenServiceStub
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
@@ -204,6 +205,11 @@ class Connection:
     def holder_tokens(self) -> HolderTokenServiceStub:
         """Tokens that a holder shows in place of number and name."""
         return HolderTokenServiceStub(self._verification)
+
+    @cached_property
+    def cases(self) -> EvidenceCaseServiceStub:
+        """Cases of evidence that officers examine."""
+        return EvidenceCaseServiceStub(self._verification)
 
     @cached_property
     def evidence_flags(self) -> EvidenceFlagServiceStub:

@@ -1,6 +1,6 @@
 """Store legal holds, and the results that they keep beyond purges.
 
-Revision: 0034, after 0031
+Revision: 0034, after 0033
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0034"
-down_revision = "0031"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 

@@ -142,7 +142,11 @@ def _stored_marks(url: str) -> dict[int, bytes]:
 async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:
     """Check the servers at the node's own addresses and at the nation's, all at once."""
     own = [_address(settings, service) for service in services]
-    upstream = {english("upstream"): settings.upstream, english("upstream policy"): settings.upstream_policy}
+    upstream = {
+        english("upstream"): settings.upstream,
+        english("upstream policy"): settings.upstream_policy,
+        english("upstream verification"): settings.upstream_verification,
+    }
     return list(await asyncio.gather(*own, *(_upstream(settings, name, one) for name, one in upstream.items() if one)))
 
 

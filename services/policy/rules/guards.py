@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hutong_texts import Text, english, join
 
 from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
 from services.domain.instant import HOUR, MINUTE, Instant, Span, format_instant
-from services.domain.names import describe_item
+from services.domain.names import describe_item, format_node
 from services.domain.region import NATION, ancestry, within
 from services.policy.model import FloorOverride, Revision, ShortestWindow
 from services.policy.rules.faults import ASKED, ends_too_soon, find_faults
 from services.policy.rules.floors import BASIS, CHANNELS, LIFT, find_replaced, share_purposes, share_subjects
+from services.policy.rules.merging import is_floor_of_outside
 from services.policy.rules.resolve import PolicyBook, Segment, are_on_one_way, series_segments
 
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
@@ -22,11 +23,12 @@ RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A revision to be published, with the jurisdiction of the publishing node and the time."""
+    """A revision to be published, with the publishing node's jurisdiction, the time, and the regions of nodes below."""
 
     revision: Revision
     jurisdiction: str
     now: Instant
+    nodes_below: Collection[str] = ()
 
 
 def check_publication(publication: Publication, book: PolicyBook, broken_rules: Sequence[Violation] = ()) -> None:
@@ -40,22 +42,26 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
     Raises:
         InvalidArgument: the policy has faults of its own.
         PermissionDenied: NOT_PERMITTED, a node publishes only for its own jurisdiction and those below.
-        FailedPrecondition: POLICY_BREACH, AMBIGUOUS or RETROACTIVE.
+        FailedPrecondition: ANOTHER_NODE_PUBLISHES, POLICY_BREACH, AMBIGUOUS or RETROACTIVE.
             The first of these that applies is raised. Its violations list all faults of every kind.
     """
     revision = publication.revision
     faults = [*broken_rules, *_beyond(broken_rules, find_faults(revision))]
     foreign = _find_foreign(revision.region, publication.jurisdiction, "policy.name")
+    members = book.series(*revision.series)
+    elsewhere = _find_elsewhere(revision, members, publication.jurisdiction, publication.nodes_below, "policy.name")
     # An end before the start is a fault. The other faults are found as if the policy had no end.
     lived = replace(revision, end=None) if ends_too_soon(revision) else revision
     segments = new_segments(lived, book)
     breaches = list(_find_floor_breaches(lived, book))
     ties = list(_find_ties(lived, segments, book))
-    violations = [*faults, *foreign, *breaches, *ties, *_find_retroactive(publication)]
+    violations = [*faults, *foreign, *elsewhere, *breaches, *ties, *_find_retroactive(publication)]
     if faults:
         raise InvalidArgument.of(violations)
     if foreign:
         raise _not_permitted(revision.region, violations)
+    if elsewhere:
+        raise _published_elsewhere(elsewhere, violations)
     if violations:
         raise _refusal(english("the policy may not be published"), breaches, ties, violations)
 
@@ -75,6 +81,17 @@ def check_jurisdiction(region: str, jurisdiction: str) -> None:
     foreign = _find_foreign(region, jurisdiction, "name")
     if foreign:
         raise _not_permitted(region, foreign)
+
+
+def check_publisher(revision: Revision, jurisdiction: str, nodes_below: Collection[str]) -> None:
+    """Check that this node may withdraw a revision.
+
+    Raises:
+        FailedPrecondition: ANOTHER_NODE_PUBLISHES, the revision is another node's to withdraw.
+    """
+    elsewhere = _find_elsewhere(revision, [revision], jurisdiction, nodes_below, "name")
+    if elsewhere:
+        raise _published_elsewhere(elsewhere, elsewhere)
 
 
 def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
@@ -212,6 +229,39 @@ def _find_foreign(region: str, jurisdiction: str, field: str) -> list[Violation]
         "this node publishes for {jurisdiction} and below, not for {region}", jurisdiction=jurisdiction, region=region
     )
     return [Violation(field, "NOT_PERMITTED", text, f"jurisdictions/{region}")]
+
+
+def find_publisher(
+    revision: Revision, members: Sequence[Revision], jurisdiction: str, nodes_below: Collection[str]
+) -> str | None:
+    """Return the region of the other node that alone may publish or withdraw a revision; None if this node may.
+
+    `members` are the known revisions of its series. The deepest node that covers a region publishes there. A floor may
+    come from each node that covers the region, but all revisions of one series come from one node.
+    """
+    above = next((one.node for one in members if is_floor_of_outside(one, jurisdiction)), None)
+    if above is not None:
+        return above
+    below = next((place for place in ancestry(revision.region) if place in nodes_below), None)
+    is_own_floor = revision.floor and all(one.floor and one.node == jurisdiction for one in members)
+    return None if is_own_floor else below
+
+
+def _find_elsewhere(
+    revision: Revision, members: Sequence[Revision], jurisdiction: str, nodes_below: Collection[str], field: str
+) -> list[Violation]:
+    node = find_publisher(revision, members, jurisdiction, nodes_below)
+    if node is None:
+        return []
+    name = format_node(node)
+    text = english("{node} publishes this policy; publish and withdraw it there", node=name)
+    return [Violation(field, "ANOTHER_NODE_PUBLISHES", text, name)]
+
+
+def _published_elsewhere(elsewhere: Sequence[Violation], violations: Sequence[Violation]) -> FailedPrecondition:
+    (violation,) = elsewhere
+    metadata = {"node": violation.subject}
+    return FailedPrecondition("ANOTHER_NODE_PUBLISHES", violation.description, violations=violations, metadata=metadata)
 
 
 def _not_permitted(region: str, violations: Sequence[Violation]) -> PermissionDenied:

@@ -43,8 +43,10 @@ class PolicyBookCache:
             UNKNOWN_EXTENT at a node that has received something and no checkpoint, because the process that received it
             was killed, or because the node above does not know itself.
         lives: the newest sequence of each life of this database.
-        lives_above: the same for the lives of the databases of the nodes above, by region and life, as far as their
-            changes are in the book.
+        other_lives: the same for the lives of the databases of other nodes, by region and life, as far as their changes
+            are in the book.
+        nodes_below: the nodes below by their regions. The book holds everything that such a node published up to the
+            instant, by its clock; 0 if nothing says so.
     """
 
     def __init__(self, store: PolicyStore, clock: Clock, *, is_province: bool = False) -> None:
@@ -64,7 +66,8 @@ class PolicyBookCache:
         self.as_of: Instant = 0
         self.nation_as_of: Instant | None = None
         self.lives: dict[str, int] = {}
-        self.lives_above: dict[tuple[str, str], int] = {}
+        self.other_lives: dict[tuple[str, str], int] = {}
+        self.nodes_below: dict[str, Instant] = {}
 
     async def poll(self, seconds: float) -> None:
         """Look for publications of other processes until cancelled. A background job.
@@ -82,22 +85,27 @@ class PolicyBookCache:
                 _log.debug("policies not refreshed", reason=error.reason)
 
     async def refresh(
-        self, nation_as_of: Instant | None = None, lives_above: Mapping[tuple[str, str], int] | None = None
+        self, nation_as_of: Instant | None = None, other_lives: Mapping[tuple[str, str], int] | None = None
     ) -> None:
         """Read everything committed before this call.
 
-        `nation_as_of` and `lives_above` say up to where the policies of the nodes above are committed here.
+        `nation_as_of` and `other_lives` say up to where the policies of other nodes are committed here.
         """
         async with self._refreshing:
             asked = self._clock.now()
-            if self.as_of == 0 or await self._store.newest_sequence() != self.sequence:
+            nodes_below, newest = await self._store.read_heads()
+            # Lives are read before the changes that they stand for, and count once these are in the book. Another
+            # process may have received them from a node below.
+            lives = await self._store.read_lives_below() if nodes_below != self.nodes_below else {}
+            if self.as_of == 0 or newest != self.sequence:
                 changes = await self._store.read_changes(self.sequence)
                 if changes.revisions:
                     self._apply(changes)
             self.as_of = asked
             if nation_as_of is not None:
                 self.nation_as_of = nation_as_of
-            self.lives_above |= lives_above or {}
+            self.other_lives |= lives | dict(other_lives or {})
+            self.nodes_below = nodes_below
         async with self._refreshed:
             self._refreshed.notify_all()
 

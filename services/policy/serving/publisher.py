@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import (
@@ -21,10 +21,18 @@ from services.approval.approvals import Decide
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from services.domain.instant import Instant
 from services.domain.names import parse_policy
+from services.domain.region import ancestry
 from services.policy.changes import insert_revision, newest_position, write_withdrawal
 from services.policy.convert import Statement, bare_statement, revision_from_proto
+from services.policy.copies import read_nodes_below
 from services.policy.model import Revision
-from services.policy.rules.guards import Publication, check_jurisdiction, check_publication, check_withdrawal
+from services.policy.rules.guards import (
+    Publication,
+    check_jurisdiction,
+    check_publication,
+    check_publisher,
+    check_withdrawal,
+)
 from services.policy.rules.overtaken import require_unchanged
 from services.policy.rules.resolve import PolicyBook
 from services.policy.serving.answers import Checked, publication_answer, withdrawal_answer
@@ -37,6 +45,8 @@ from services.runtime.server.validation import find_violations
 
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
+ReadRetired: TypeAlias = Callable[[], Awaitable[Collection[str]]]
+"""Returns the regions of the nodes below that an operator has retired."""
 END = "policy.effective_end_time"
 """The field that an error names if a policy ends before it starts, which is the only rule about a whole policy."""
 _NEEDED = {"policy.name", "policy.effective_start_time"}
@@ -66,7 +76,17 @@ class Actor(NamedTuple):
 class PolicyPublisher:
     """Publishes for one node."""
 
-    def __init__(self, store: PolicyStore, cache: PolicyBookCache, jurisdiction: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: PolicyStore,
+        cache: PolicyBookCache,
+        jurisdiction: str,
+        clock: Clock,
+        require_ready: Callable[[], Awaitable[None]] | None = None,
+        read_retired: ReadRetired | None = None,
+    ) -> None:
+        self._read_retired = read_retired
+        self._require_ready = require_ready
         self._store = store
         self._cache = cache
         self._jurisdiction = jurisdiction
@@ -75,9 +95,11 @@ class PolicyPublisher:
     async def validate(self, request: PublishPolicyRequest) -> tuple[PublishPolicyResponse, bool]:
         """Return the answer that a publication would have, and whether it would publish a new revision."""
         draft = _draft(request)
+        await self._be_ready()
         await self._cache.refresh()
+        nodes = self._cache.nodes_below.keys() - await self._find_retired(draft.statement.region)
         # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
-        return await asyncio.to_thread(self._validate, draft)
+        return await asyncio.to_thread(self._validate, draft, nodes)
 
     async def publish(
         self, request: PublishPolicyRequest, approve: Decide | None = None, proposed: Instant | None = None
@@ -89,9 +111,14 @@ class PolicyPublisher:
         if request.validate_only:
             return (await self.validate(request))[0]
         draft = _draft(request)._replace(proposed=proposed)
+        await self._be_ready()
+        retired = await self._find_retired(draft.statement.region)
         now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
-            request, lambda connection: self._publish(connection, draft, now, by, approve), PublishPolicyResponse, now
+            request,
+            lambda connection: self._publish(connection, draft, now, by, approve, retired),
+            PublishPolicyResponse,
+            now,
         )
         await self._cache.refresh()
         return response
@@ -99,8 +126,10 @@ class PolicyPublisher:
     async def validate_withdrawal(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
         """Return the answer that a withdrawal would have."""
         named = self._parse_withdrawable(request)
+        await self._be_ready()
         await self._cache.refresh()
-        return await asyncio.to_thread(self._validate_withdrawal, request, named)
+        nodes = self._cache.nodes_below.keys() - await self._find_retired(named[0])
+        return await asyncio.to_thread(self._validate_withdrawal, request, named, nodes)
 
     async def withdraw(self, request: WithdrawPolicyRequest, approve: Decide | None = None) -> WithdrawPolicyResponse:
         """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on.
@@ -110,35 +139,54 @@ class PolicyPublisher:
         if request.validate_only:
             return await self.validate_withdrawal(request)
         named = self._parse_withdrawable(request)
+        await self._be_ready()
+        retired = await self._find_retired(named[0])
         now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
             request,
-            lambda connection: self._withdraw(connection, request, named, now, by, approve),
+            lambda connection: self._withdraw(connection, request, named, now, by, approve, retired),
             WithdrawPolicyResponse,
             now,
         )
         await self._cache.refresh()
         return response
 
+    async def _be_ready(self) -> None:
+        """Wait until this node may publish. Raises as `Founding.require_current`."""
+        if self._require_ready is not None:
+            await self._require_ready()
+
+    async def _find_retired(self, region: str) -> Collection[str]:
+        """Return the regions of the retired nodes below. If no node below covers the region, none is looked for."""
+        if self._read_retired is None or self._cache.nodes_below.keys().isdisjoint(ancestry(region)):
+            return ()
+        return await self._read_retired()
+
     def _publish(
-        self, connection: Connection, draft: Draft, now: Instant, by: Actor, approve: Decide | None
+        self,
+        connection: Connection,
+        draft: Draft,
+        now: Instant,
+        by: Actor,
+        approve: Decide | None,
+        retired: Collection[str],
     ) -> PublishPolicyResponse:
         """Check and publish within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
-        checked = self._check(draft, book, now)
+        checked = self._check(draft, book, now, read_nodes_below(connection).keys() - retired)
         if checked.is_new:
             if draft.proposed is not None:
                 require_unchanged(book.series(*checked.revision.series), draft.proposed)
-            checked = Checked(replace(checked.revision, actor=by.name), is_new=True)
+            checked = Checked(replace(checked.revision, actor=by.name, node=self._jurisdiction), is_new=True)
             insert_revision(connection, checked.revision, draft.statement, now)
         if approve is not None:
             approve(connection)
         response = publication_answer(draft.request, checked, book, with_actors=by.may_see)
         return self._with_token(connection, response)
 
-    def _validate(self, draft: Draft) -> tuple[PublishPolicyResponse, bool]:
+    def _validate(self, draft: Draft, nodes: Collection[str]) -> tuple[PublishPolicyResponse, bool]:
         book = self._cache.book
-        checked = self._check(draft, book, self._clock.now())
+        checked = self._check(draft, book, self._clock.now(), nodes)
         return publication_answer(draft.request, checked, book), checked.is_new
 
     def _parse_withdrawable(self, request: WithdrawPolicyRequest) -> tuple[str, str, int]:
@@ -159,10 +207,12 @@ class PolicyPublisher:
         now: Instant,
         by: Actor,
         approve: Decide | None,
+        retired: Collection[str],
     ) -> WithdrawPolicyResponse:
         """Check and withdraw within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
-        withdrawn = replace(_withdraw(request, named, book, now), withdraw_actor=by.name)
+        nodes = read_nodes_below(connection).keys() - retired
+        withdrawn = replace(self._withdrawn(request, named, book, now, nodes), withdraw_actor=by.name)
         write_withdrawal(connection, withdrawn, now)
         if approve is not None:
             approve(connection)
@@ -170,12 +220,37 @@ class PolicyPublisher:
         return self._with_token(connection, response)
 
     def _validate_withdrawal(
-        self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
+        self, request: WithdrawPolicyRequest, named: tuple[str, str, int], nodes: Collection[str]
     ) -> WithdrawPolicyResponse:
         book, now = self._cache.book, self._clock.now()
-        return withdrawal_answer(request, _withdraw(request, named, book, now), book, now)
+        withdrawn = self._withdrawn(request, named, book, now, nodes)
+        return withdrawal_answer(request, withdrawn, book, now)
 
-    def _check(self, draft: Draft, book: PolicyBook, now: Instant) -> Checked:
+    def _withdrawn(
+        self,
+        request: WithdrawPolicyRequest,
+        named: tuple[str, str, int],
+        book: PolicyBook,
+        now: Instant,
+        nodes_below: Collection[str],
+    ) -> Revision:
+        """Return the named revision with its withdrawal.
+
+        Raises:
+            NotFound: there is no such revision.
+            FailedPrecondition: ANOTHER_NODE_PUBLISHES as `check_publisher`; ALREADY_WITHDRAWN; AMBIGUOUS as
+                `check_withdrawal`.
+        """
+        found = _find_named(request.name, named, book)
+        check_publisher(found, self._jurisdiction, nodes_below)
+        if found.withdraw_time is not None:
+            name = request.name
+            text = english("{name} is withdrawn already", name=name)
+            raise FailedPrecondition("ALREADY_WITHDRAWN", text, metadata={"resource": name})
+        check_withdrawal(found, book)
+        return replace(found, withdraw_time=now, withdraw_reason=request.reason)
+
+    def _check(self, draft: Draft, book: PolicyBook, now: Instant, nodes_below: Collection[str]) -> Checked:
         """Return the revision to publish, or the published revision with the same start and content.
 
         Raises the errors of `check_publication`.
@@ -189,7 +264,7 @@ class PolicyPublisher:
         standing = [member for member in members if member.withdraw_time is None and member.start == revision.start]
         if standing and standing[-1].content_hash == revision.content_hash:
             return Checked(standing[-1], is_new=False)
-        check_publication(Publication(revision, self._jurisdiction, now), book, broken_rules)
+        check_publication(Publication(revision, self._jurisdiction, now, nodes_below), book, broken_rules)
         return Checked(revision, is_new=True)
 
     def _with_token(self, connection: Connection, response: R) -> R:
@@ -220,29 +295,17 @@ def _draft(request: PublishPolicyRequest) -> Draft:
     return Draft(request, bare_statement(request.policy), broken_rules)
 
 
-def _find_withdrawable(name: str, named: tuple[str, str, int], book: PolicyBook) -> Revision:
-    """Return the named revision if it may be withdrawn.
+def _find_named(name: str, named: tuple[str, str, int], book: PolicyBook) -> Revision:
+    """Return the named revision.
 
     Raises:
         NotFound: there is no such revision.
-        FailedPrecondition: ALREADY_WITHDRAWN, or AMBIGUOUS as `check_withdrawal`.
     """
     region, policy_id, number = named
     found = next((revision for revision in book.series(region, policy_id) if revision.revision == number), None)
     if found is None:
         raise NotFound.resource(name)
-    if found.withdraw_time is not None:
-        raise FailedPrecondition(
-            "ALREADY_WITHDRAWN", english("{name} is withdrawn already", name=name), metadata={"resource": name}
-        )
-    check_withdrawal(found, book)
     return found
-
-
-def _withdraw(request: WithdrawPolicyRequest, named: tuple[str, str, int], book: PolicyBook, now: Instant) -> Revision:
-    """Return the named revision with its withdrawal. Raises the errors of `_find_withdrawable`."""
-    found = _find_withdrawable(request.name, named, book)
-    return replace(found, withdraw_time=now, withdraw_reason=request.reason)
 
 
 def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:

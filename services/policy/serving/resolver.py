@@ -11,7 +11,7 @@ from hutong.policy.v1.policy_service_pb2 import ResolvePolicyRequest, ResolvePol
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_region
 from services.domain.instant import SECOND, Instant, from_timestamp
-from services.domain.region import is_region
+from services.domain.region import ancestry, is_region
 from services.policy.convert import answer_to_proto, by_origin_to_proto
 from services.policy.model import UNKNOWN_ORIGIN, Answer, AnswerByOrigin
 from services.policy.rules.resolve import PolicyBook, origin_class, unite_classes
@@ -26,8 +26,9 @@ class PolicyResolver:
         self._cache = cache
         self._clock = clock
         self._book: PolicyBook | None = None
-        # The keys are ids of answers. They stay unique because `_book` keeps all answers of this book alive.
-        self._sent: dict[tuple[int, int], ResolvePolicyResponse] = {}
+        # The keys are ids of answers, and the nodes below that cover the region. Ids stay unique because `_book` keeps
+        # all answers of this book alive.
+        self._sent: dict[tuple[int, int, tuple[str, ...]], ResolvePolicyResponse] = {}
 
     def resolve(self, request: ResolvePolicyRequest) -> ResolvePolicyResponse:
         """Return what applies.
@@ -39,18 +40,28 @@ class PolicyResolver:
         if not is_region(region) or (arriving_from and not is_region(arriving_from)):
             raise _unknown_regions(request)
         at = from_timestamp(request.effective_time) if request.HasField("effective_time") else self._clock.now()
+        below = self._nodes_below(region)
         if request.HasField("as_of_time"):
             book = self._cache.book.known_at(from_timestamp(request.as_of_time), region)
             response = response_to_proto(book.resolve(region, request.purpose, arriving_from, at))
         else:
-            response = self._resolve_now(region, request.purpose, arriving_from, at)
+            response = self._resolve_now(region, request.purpose, arriving_from, at, below)
         for policy in _policies(response):
             _stamp(policy.as_of_time, self._cache.as_of)
             if self._cache.nation_as_of is not None:
                 _stamp(policy.nation_as_of_time, self._cache.nation_as_of)
+            if below:
+                _stamp(policy.below_as_of_time, min(self._cache.nodes_below[node] for node in below))
         return response
 
-    def _resolve_now(self, region: str, purpose: int, arriving_from: str, at: Instant) -> ResolvePolicyResponse:
+    def _nodes_below(self, region: str) -> tuple[str, ...]:
+        """Return the nodes below this one that cover a region, by their regions."""
+        known = self._cache.nodes_below
+        return tuple(place for place in ancestry(region) if place in known) if known else ()
+
+    def _resolve_now(
+        self, region: str, purpose: int, arriving_from: str, at: Instant, below: tuple[str, ...]
+    ) -> ResolvePolicyResponse:
         """Return the message of the current answer. Calls share the message, and only its as_of_time changes.
 
         A later call may change as_of_time before this one is sent. That is correct, because the book is still the same.
@@ -61,10 +72,10 @@ class PolicyResolver:
         origin = origin_class(region, arriving_from)
         if origin == UNKNOWN_ORIGIN:
             answers = self._book.resolve_both(region, purpose, at)
-            key = id(answers[0]), id(answers[1])
+            key = id(answers[0]), id(answers[1]), below
         else:
             answer = self._book.resolve_class(region, purpose, origin, at)
-            key = id(answer), 0
+            key = id(answer), 0, below
         response = self._sent.get(key)
         if response is None:
             united = unite_classes(*answers) if origin == UNKNOWN_ORIGIN else answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from hutong.policy.v1.policy_admin_service_pb2 import (
@@ -53,7 +53,15 @@ Context = Any
 class PolicyServicer(PolicyServiceServicer):
     """PolicyService: reads and resolves policies."""
 
-    def __init__(self, cache: PolicyBookCache, resolver: PolicyResolver, watch: Watch, token_check: TokenCheck) -> None:
+    def __init__(
+        self,
+        cache: PolicyBookCache,
+        resolver: PolicyResolver,
+        watch: Watch,
+        token_check: TokenCheck,
+        require_founded: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._require_founded = require_founded
         self._token_check = token_check
         self._cache = cache
         self._resolver = resolver
@@ -87,12 +95,16 @@ class PolicyServicer(PolicyServiceServicer):
         )
 
     async def ResolvePolicy(self, request: ResolvePolicyRequest, context: Context) -> ResolvePolicyResponse:
+        if self._require_founded is not None:
+            await self._require_founded()
         await self._token_check.require(request.at_least_as_fresh)
         return self._resolver.resolve(request)
 
     async def BatchResolvePolicies(
         self, request: BatchResolvePoliciesRequest, context: Context
     ) -> BatchResolvePoliciesResponse:
+        if self._require_founded is not None:
+            await self._require_founded()
         return BatchResolvePoliciesResponse(items=[await self._resolve_item(question) for question in request.requests])
 
     async def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:

@@ -7,13 +7,13 @@ from hutong_texts import english
 from services.domain.errors import Unavailable
 from services.domain.instant import SECOND
 from services.domain.names import format_node
-from services.domain.region import within
+from services.policy.rules.resolve import are_on_one_way
 from services.policy.serving.book_cache import PolicyBookCache
 from services.runtime.consistency import BEFORE_ANY, CommitPosition, decode_token
 
 
 class TokenCheck:
-    """Checks tokens of publications of this node and of the nodes above by their positions, never by a clock."""
+    """Checks tokens of publications of this node and of the nodes above and below by positions, never by a clock."""
 
     def __init__(self, cache: PolicyBookCache, jurisdiction: str) -> None:
         self._cache = cache
@@ -31,8 +31,8 @@ class TokenCheck:
             return
         if commit.service == "policy" and commit.region == self._jurisdiction:
             await self._require_own(commit)
-        elif commit.service == "policy" and within(self._jurisdiction, commit.region):
-            self._require_of_above(commit)
+        elif commit.service == "policy" and are_on_one_way(commit.region, self._jurisdiction):
+            await self._require_of_other(commit)
         else:
             # Publications of other nodes and writes of other services never reach this book.
             raise self._not_fresh(lost=True)
@@ -45,9 +45,12 @@ class TokenCheck:
         if self._cache.life_of(sequence) != life:
             raise self._not_fresh(lost=True)
 
-    def _require_of_above(self, commit: CommitPosition) -> None:
+    async def _require_of_other(self, commit: CommitPosition) -> None:
         life, _, sequence = commit.position
-        reached = {of: at for (region, of), at in self._cache.lives_above.items() if region == commit.region}
+        if self._cache.other_lives.get((commit.region, life), 0) < sequence:
+            # Another process on this database may have received it.
+            await self._cache.refresh()
+        reached = {of: at for (region, of), at in self._cache.other_lives.items() if region == commit.region}
         if reached.get(life, 0) < sequence:
             # Once a later life of that node is known, no more changes of an earlier life come.
             raise self._not_fresh(lost=life in reached and life != max(reached, key=lambda one: reached[one]))

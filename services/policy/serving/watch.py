@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import TypeVar
 
 from hutong.policy.v1.policy_service_pb2 import (
     PolicyCheckpoint,
@@ -18,11 +19,14 @@ from hutong_texts import english
 from services.domain.errors import InvalidArgument, Unavailable
 from services.domain.instant import Instant, set_timestamp, to_timestamp
 from services.domain.names import format_node
+from services.domain.region import within
 from services.policy.convert import revision_to_proto
 from services.policy.model import Revision
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.timing import PolicyTiming
 from services.runtime.server.service import Drain
+
+K = TypeVar("K")
 
 _CURSOR = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 """A change's sequence and commit time. The time differs if a restored database has used the sequence again."""
@@ -30,17 +34,59 @@ _NO_TIME = -1
 """Commit time of a cursor that has none. No change has it."""
 
 
+class _Stated:
+    """What the checkpoints of one watch have said of lives and of nodes below, so that each says only what changed."""
+
+    def __init__(self, own: str, region: str | None) -> None:
+        self._own = own
+        self._region = region
+        self._lives: dict[str, int] = {}
+        self._other_lives: dict[tuple[str, str], int] = {}
+        self._nodes_below: dict[str, Instant] = {}
+
+    def next_checkpoint(self, cache: PolicyBookCache) -> PolicyCheckpoint:
+        """Return a checkpoint of everything in the cache."""
+        checkpoint = PolicyCheckpoint(
+            as_of_time=to_timestamp(cache.as_of), node=format_node(self._own), sequence=cache.sequence
+        )
+        if cache.nation_as_of is not None:
+            set_timestamp(checkpoint.nation_as_of_time, cache.nation_as_of)
+        for life, at in _changed(self._lives, cache.lives).items():
+            checkpoint.lives.add(life=life, sequence=at)
+        for (region, life), at in _changed(self._other_lives, cache.other_lives).items():
+            # A watcher below tracks the nodes above it. The node above tracks those of the region.
+            if within(self._own, region) if self._region is None else within(region, self._region):
+                checkpoint.other_lives.add(node=format_node(region), position=LifePosition(life=life, sequence=at))
+        if self._region is not None:
+            for region, as_of in _changed(self._nodes_below, cache.nodes_below).items():
+                extent = checkpoint.nodes_below.add(node=format_node(region))
+                if as_of:
+                    set_timestamp(extent.as_of_time, as_of)
+        return checkpoint
+
+
+def _changed(stated: dict[K, int], now: Mapping[K, int]) -> dict[K, int]:
+    """Return what has another value now than was stated, and note it as stated."""
+    changed = {key: value for key, value in now.items() if stated.get(key) != value}
+    stated.update(changed)
+    return changed
+
+
 class Watch:
     """Sends the changes in the cache to any number of watchers, to each from its own cursor."""
 
     def __init__(self, cache: PolicyBookCache, jurisdiction: str, drain: Drain, timing: PolicyTiming) -> None:
         self._cache = cache
-        self._node = format_node(jurisdiction)
+        self._jurisdiction = jurisdiction
         self._drain = drain
         self._timing = timing
 
-    async def stream(self, request: WatchPoliciesRequest) -> AsyncIterator[WatchPoliciesResponse]:
+    async def stream(
+        self, request: WatchPoliciesRequest, region: str | None = None
+    ) -> AsyncIterator[WatchPoliciesResponse]:
         """Send everything after the request's cursor until the watcher leaves or the server drains.
+
+        With a region, send only revisions of the region, and what the checkpoints say of nodes in it and below.
 
         Raises:
             InvalidArgument: the cursor is malformed.
@@ -49,27 +95,16 @@ class Watch:
         """
         sent, commit_time = _decode(request.cursor)
         in_snapshot = not request.cursor
-        lives: dict[str, int] = {}
-        lives_above: dict[tuple[str, str], int] = {}
+        stated = _Stated(self._jurisdiction, region)
         self._cache.check_change(sent, commit_time)
         while not self._drain.begun:
-            as_of, nation_as_of = self._cache.as_of, self._cache.nation_as_of
-            reached, of_lives, above = self._cache.sequence, dict(self._cache.lives), dict(self._cache.lives_above)
+            # The checkpoint is made first, so that all it stands for is among the changes before it.
+            checkpoint = stated.next_checkpoint(self._cache)
             for sequence, revision in self._cache.changes_after(sent):
-                event = PolicyEvent(type=_event_type(revision, in_snapshot), policy=revision_to_proto(revision))
-                yield WatchPoliciesResponse(event=event, cursor=self._cursor(sequence))
                 sent = sequence
-            checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(as_of), node=self._node, sequence=reached)
-            changed = [(life, at) for life, at in of_lives.items() if lives.get(life) != at]
-            checkpoint.lives.extend(LifePosition(life=life, sequence=at) for life, at in changed)
-            lives = of_lives
-            for (region, life), at in above.items():
-                if lives_above.get((region, life)) != at:
-                    position = LifePosition(life=life, sequence=at)
-                    checkpoint.lives_above.add(node=format_node(region), position=position)
-            lives_above = above
-            if nation_as_of is not None:
-                set_timestamp(checkpoint.nation_as_of_time, nation_as_of)
+                if region is None or within(revision.region, region):
+                    event = PolicyEvent(type=_event_type(revision, in_snapshot), policy=revision_to_proto(revision))
+                    yield WatchPoliciesResponse(event=event, cursor=self._cursor(sequence))
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor=self._cursor(sent))
             in_snapshot = False
             await self._cache.wait_beyond(sent, self._timing.heartbeat_seconds)

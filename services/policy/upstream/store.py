@@ -5,28 +5,25 @@ Every process of a node stores the same revisions. A process may store them in a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.policy import tables
-from services.policy.changes import insert_revision, revision_from_row, write_withdrawal
-from services.policy.convert import Statement
-from services.policy.model import Revision
+from services.policy.copies import NodeLife, read_lives, receive_revision, write_lives
+from services.policy.received import ReceivedRevision
+from services.policy.rules.merging import merge_from_above
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
+from services.storage.process_lock import aio_try_process_lock
 from services.storage.upsert import insert_if_absent
 
-_policies = tables.policies
 _positions = tables.upstream_positions
-_lives = tables.upstream_lives
-
-
-NodeLife: TypeAlias = tuple[str, str]
-"""The region of a node, and a life of its database."""
+_nodes = tables.nodes_below
 
 
 class UpstreamPosition(NamedTuple):
@@ -41,18 +38,12 @@ class UpstreamPosition(NamedTuple):
     lives: Mapping[NodeLife, int] = {}
 
 
-class ReceivedRevision(NamedTuple):
-    """A revision as the nation sent it, and the statement that it was made from."""
-
-    revision: Revision
-    statement: Statement
-
-
 class UpstreamStore:
-    """The store of the policies of the nodes above, in SQLite or PostgreSQL."""
+    """What a node keeps of the node above, in SQLite or PostgreSQL. `own` is the region of the node."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, own: str) -> None:
         self._database = database
+        self._own = own
 
     async def read_position(self) -> UpstreamPosition | None:
         """Return the stored position; None before the first checkpoint."""
@@ -61,55 +52,66 @@ class UpstreamStore:
     async def receive(
         self, revisions: Sequence[ReceivedRevision], position: UpstreamPosition | None, now: Instant
     ) -> list[str]:
-        """Store revisions as the nation has them, and the position after them, in one transaction.
+        """Store revisions as the node above has them, and the position after them, in one transaction.
 
-        A stored revision is never replaced. Return the names of the stored revisions that differ from the
-        nation's. If there are any, the position is stored without its cursor, so that the next process compares
-        everything again.
+        Return the names of the stored revisions that differ from those of the node above and stand
+        (`merge_from_above`). If there are any, the position is stored without its cursor, so that the next process
+        compares everything again.
         """
-        return await self._database.write(_receive, revisions, position, now)
+        return await self._database.write(_receive, revisions, position, self._own, now)
+
+    async def is_founded(self) -> bool:
+        """Return whether this node has had everything that stood above for its region."""
+        return await self._database.read(_is_founded)
+
+    async def record_founded(self, nodes: Sequence[str], now: Instant) -> None:
+        """Record that this node is founded, and the regions of nodes below it that the node above knows."""
+        await self._database.write(_record_founded, nodes, now)
+
+    @contextlib.asynccontextmanager
+    async def sending(self) -> AsyncIterator[bool]:
+        """Yield whether this process is the one of its node that sends policies up, during the block."""
+        async with aio_try_process_lock(self._database, "policy-sender", AdvisoryLock.POLICY_SENDER) as is_held:
+            yield is_held
 
 
 def _read_position(connection: Connection) -> UpstreamPosition | None:
     row = connection.execute(select(_positions.c.cursor, _positions.c.as_of_time)).first()
-    if row is None:
-        return None
-    rows = connection.execute(select(_lives.c.region, _lives.c.life, _lives.c.sequence))
-    lives: dict[NodeLife, int] = {(region, life): sequence for region, life, sequence in rows}
-    return UpstreamPosition(row.cursor, row.as_of_time, lives)
+    return (
+        None
+        if row is None
+        else UpstreamPosition(row.cursor, row.as_of_time, read_lives(connection, tables.upstream_lives))
+    )
+
+
+def _is_founded(connection: Connection) -> bool:
+    return connection.execute(select(_positions.c.founded_time)).scalar() is not None
+
+
+def _record_founded(connection: Connection, nodes: Sequence[str], now: Instant) -> None:
+    # A publication that runs now ends first, so the next one sees the nodes.
+    lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
+    for region in nodes:
+        row = {"region": region, "stream": 0, "cursor": "", "as_of_time": 0}
+        connection.execute(insert_if_absent(connection, _nodes).values(row))
+    connection.execute(update(_positions).where(_positions.c.founded_time.is_(None)).values(founded_time=now))
 
 
 def _receive(
-    connection: Connection, revisions: Sequence[ReceivedRevision], position: UpstreamPosition | None, now: Instant
+    connection: Connection,
+    revisions: Sequence[ReceivedRevision],
+    position: UpstreamPosition | None,
+    own: str,
+    now: Instant,
 ) -> list[str]:
     if revisions:
         lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
-    differing = [one.revision.name for one in revisions if not _receive_one(connection, one, now)]
+    differing = [
+        one.revision.name for one in revisions if not receive_revision(connection, one, merge_from_above, own, now)
+    ]
     if position is not None:
         _write_position(connection, position._replace(cursor="") if differing else position)
     return differing
-
-
-def _receive_one(connection: Connection, received: ReceivedRevision, now: Instant) -> bool:
-    """Store a revision or its withdrawal. Return False if the stored revision differs; then store nothing."""
-    revision = received.revision
-    query = select(_policies).where(
-        _policies.c.region == revision.region,
-        _policies.c.policy_id == revision.policy_id,
-        _policies.c.revision == revision.revision,
-    )
-    row = connection.execute(query).first()
-    if row is None:
-        insert_revision(connection, revision, received.statement, now)
-        return True
-    known = revision_from_row(row)
-    if known.content_hash != revision.content_hash:
-        return False
-    if known.withdraw_time is not None:
-        return revision.withdraw_time is not None
-    if revision.withdraw_time is not None:
-        write_withdrawal(connection, revision, now)
-    return True
 
 
 def _write_position(connection: Connection, position: UpstreamPosition) -> None:
@@ -117,8 +119,4 @@ def _write_position(connection: Connection, position: UpstreamPosition) -> None:
     if connection.execute(update(_positions).values(values)).rowcount == 0:
         # Another process may have inserted its position at this moment. Either position will do.
         connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **values))
-    for (region, life), sequence in sorted(position.lives.items()):
-        # Another process may have stored a later position.
-        behind = update(_lives).where(_lives.c.life == life, _lives.c.sequence < sequence)
-        if connection.execute(behind.values(sequence=sequence)).rowcount == 0:
-            connection.execute(insert_if_absent(connection, _lives).values(region=region, life=life, sequence=sequence))
+    write_lives(connection, tables.upstream_lives, position.lives)

@@ -1,11 +1,13 @@
 """Watches the policies and floors of the nodes above. Stored copies apply while the node above is unavailable.
 
-A node in the middle sends what it has of the nodes above it, so floors of the nation reach every node.
+A node in the middle sends what it has of the nodes above it, so floors of the nation reach every node. The watch also
+brings what stood above for this node's own region when the node was founded, and what a restore has lost here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,14 +22,17 @@ from services.domain.errors import FailedPrecondition
 from services.domain.instant import SECOND, Instant, from_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION, ancestry
+from services.policy.received import ReceivedRevision
 from services.policy.serving.book_cache import UNKNOWN_EXTENT, PolicyBookCache
 from services.policy.timing import PolicyTiming
 from services.policy.upstream.snapshot import SnapshotUpdate
-from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
+from services.policy.upstream.store import UpstreamPosition, UpstreamStore
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
 WATCHED = Gauge("hutong_policy_upstream_watched", "Whether the nation's policies are being watched: 1 or 0")
+# Until a watch runs, because a node without a node above it has no policies from there.
+WATCHED.set(math.nan)
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"
 )
@@ -71,10 +76,13 @@ class UpstreamWatch:
         self._is_watching = False
         self._cause = ""
         self._stored_at = 0.0
+        self._reached = 0
+        self._advanced = asyncio.Condition()
 
     async def run(self) -> None:
         """Watch until cancelled. A background job."""
         LAG.set_function(self._lag)
+        WATCHED.set(0)
         DIFFERENCES.set_function(lambda: len(self._differing))
         await reconnect_forever(self._watch, self._on_disconnect, self._timing.backoff)
 
@@ -88,6 +96,11 @@ class UpstreamWatch:
                 self._position = await self._store.read_position()
                 if self._position is not None:
                     await self._cache.refresh(self._position.as_of_time, self._position.lives)
+
+    async def wait_reached(self, sequence: int) -> None:
+        """Wait until the running watch has brought all changes of the node above up to a sequence, durably."""
+        async with self._advanced:
+            await self._advanced.wait_for(lambda: self._is_watching and self._reached >= sequence)
 
     def _lag(self) -> float:
         as_of = self._cache.nation_as_of
@@ -130,7 +143,7 @@ class UpstreamWatch:
         lives |= {(above[checkpoint.node], one.life): one.sequence for one in checkpoint.lives}
         lives |= {
             (above[one.node], one.position.life): one.position.sequence
-            for one in checkpoint.lives_above
+            for one in checkpoint.other_lives
             if one.node in above
         }
         position = UpstreamPosition(message.cursor, _known_up_to(checkpoint), lives)
@@ -152,10 +165,13 @@ class UpstreamWatch:
         else:
             self._cache.nation_as_of = position.as_of_time
         self._position = position
+        self._reached = checkpoint.sequence
         if not self._is_watching:
             _log.info("the nation's policies are watched", cursor=position.cursor)
             self._is_watching, self._cause = True, ""
             WATCHED.set(1)
+        async with self._advanced:
+            self._advanced.notify_all()
 
     def _is_store_due(self) -> bool:
         return asyncio.get_running_loop().time() - self._stored_at >= self._timing.position_store_seconds

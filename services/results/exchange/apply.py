@@ -12,21 +12,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from operator import attrgetter
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from services.domain.instant import Instant
-from services.results.changelog.log import ChangeLog, append_entry, pack_other_keys
-from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.changelog.log import ChangeLog, append_barrier, append_entry
+from services.results.changelog.model import ChangeKind, LoggedChange, PositionBelow
+from services.results.changelog.packing import pack_other_keys
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import link_change, record_linked_pairs
 from services.results.exchange.apply_registers import LinkEffect, receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
+from services.results.exchange.lab_answers import receive_answers
 from services.results.exchange.model import Change, Replica, ReplicaTubes
 from services.results.exchange.result_writer import ResultWriter
 from services.results.labs.copies import store_copies
 from services.results.labs.model import Lab
+from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import MissingReportRouter, missing_report_changes
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_all
@@ -43,10 +47,18 @@ class ChangeApplier:
     `relays` says that there is a node above. Everything that a node below sends is then logged, so that it goes up too.
     """
 
-    def __init__(self, change_log: ChangeLog, router: MissingReportRouter, *, relays: bool = False) -> None:
+    def __init__(
+        self,
+        change_log: ChangeLog,
+        router: MissingReportRouter,
+        *,
+        relays: bool = False,
+        limits: ResultsLimits | None = None,
+    ) -> None:
         self._change_log = change_log
         self._router = router
         self._relays = relays
+        self._limits = limits or ResultsLimits()
 
     def apply(
         self,
@@ -54,11 +66,12 @@ class ChangeApplier:
         changes: Sequence[Change],
         arrival: Arrival,
         tubes: Sequence[FormedTubes] = (),
+        positions: Sequence[PositionBelow] = (),
     ) -> Applied:
         """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
 
         Changes of a node below that are not the sender's to make are first set aside. Every call takes its locks in the
-        same order. The caller commits.
+        same order. The caller commits. `positions` are those of nodes below with these changes, for the node above.
         """
         applied = Applied()
         if arrival.from_below:
@@ -68,7 +81,11 @@ class ChangeApplier:
         _store_results(connection, changes, tubes, arrival, applied)
         if arrival.from_below:
             _count_delays(connection, applied, arrival)
-        missing = [change for change in changes if isinstance(change, MissingReport)]
+        reports = [change for change in changes if isinstance(change, MissingReport)]
+        answered = [report for report in reports if report.answer is not None]
+        answers = receive_answers(connection, answered, arrival, self._limits, applied)
+        # A report with an answer is no news of a missing report, but it may have ended.
+        missing = [report for report in reports if report.answer is None or report.close_time is not None]
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
         if applied.received_labs:
             passed_on += self._router.receive_labs(connection, set(applied.received_labs))
@@ -87,20 +104,47 @@ class ChangeApplier:
             )
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
-        missing_changes = missing_report_changes(passed_on)
+        missing_changes = [*missing_report_changes(passed_on), *answers]
         self._change_log.notify(connection, [*results, *applied.labs, *applied.links, *missing_changes], arrival.now)
-        for change in results:
-            others_of_change = pack_other_keys(change) if self._relays and change.other_keys else None
-            append_entry(connection, change.lab, change.names, arrival.now, other_keys=others_of_change)
+        self._log(connection, results, missing_changes, applied, arrival, positions)
+        return applied
+
+    def _log(
+        self,
+        connection: Connection,
+        results: Sequence[LoggedChange],
+        missing: Sequence[LoggedChange],
+        applied: Applied,
+        arrival: Arrival,
+        positions: Sequence[PositionBelow],
+    ) -> None:
+        """Make the entries of the log. The last one names the positions, which make an entry even without changes."""
+        entries = [
+            _NewEntry(one.lab, one.names, other_keys=pack_other_keys(one) if self._relays and one.other_keys else None)
+            for one in results
+        ]
         # This node alone states the end of its own links, so the end goes to the node above by its log.
         ended = [(link.link_id, 0) for link in applied.ended_links]
         if self._relays and arrival.from_below:
-            append_entry(connection, "", [(uscc, 0) for uscc in applied.received_labs], arrival.now, ChangeKind.LABS)
+            entries.append(_NewEntry("", [(uscc, 0) for uscc in applied.received_labs], ChangeKind.LABS))
             ended += [name for change in applied.links for name in change.names]
-            for change in missing_changes:
-                append_entry(connection, change.lab, change.names, arrival.now, change.kind)
-        append_entry(connection, "", ended, arrival.now, ChangeKind.LINKS)
-        return applied
+            entries += [_NewEntry(one.lab, one.names, one.kind) for one in missing]
+        entries = [one for one in (*entries, _NewEntry("", ended, ChangeKind.LINKS)) if one.names]
+        relayed = positions if self._relays else ()
+        for number, (lab, names, kind, other_keys) in enumerate(entries, start=1):
+            of_last = relayed if number == len(entries) else ()
+            append_entry(connection, lab, names, arrival.now, kind, other_keys, of_last)
+        if relayed and not entries:
+            append_barrier(connection, arrival.now, relayed)
+
+
+class _NewEntry(NamedTuple):
+    """An entry of the log to make."""
+
+    lab: str
+    names: Sequence[tuple[str, int]]
+    kind: ChangeKind = ChangeKind.RESULTS
+    other_keys: bytes | None = None
 
 
 def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival, applied: Applied) -> None:

@@ -30,7 +30,8 @@ _END_OF_STANDINGS: Instant = 253_402_300_800_000_000
 MAX_POOL = 20
 """The largest pool: a tube made for 20 persons."""
 MAX_KIND = 1_000
-"""The largest number of a specimen or method. It is far above the known numbers, to admit numbers of newer versions."""
+"""The largest number of a specimen, method or answer. It is far above the known numbers, to admit numbers of newer
+versions."""
 
 _CODE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _REGION = re.compile(r"[0-9]{6}")
@@ -59,6 +60,11 @@ def check_change(change: Change, key_version: int, now: Instant) -> None:
     elif isinstance(change, MissingReport):
         _check_report_numbers([change.report_number], "missing_report.report_number")
         _check_times([change.create_time], now, "missing_report.create_time")
+        if (answer := change.answer) is not None:
+            _check_times([answer.answer_time], now, "missing_report.lab_answer.answer_time")
+            expected = answer.answer_time if answer.expected_time is None else answer.expected_time
+            _check_times([expected], now + MAX_AHEAD, "missing_report.lab_answer.expected_time")
+            _check_numbers([answer.answer], 1, MAX_KIND, "missing_report.lab_answer.answer")
     elif isinstance(change, AdverseSubject):
         _require(False, "adverse_subject")
 

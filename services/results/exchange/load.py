@@ -75,7 +75,7 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
             yield from find_labs(connection, names[start : start + LABS_AT_ONCE]).values()
     elif entry.kind == ChangeKind.ADVERSE_SUBJECTS:
         yield from (AdverseSubject(bytes.fromhex(name)) for name in names)
-    elif entry.kind == ChangeKind.MISSING_REPORTS:
+    elif entry.kind in (ChangeKind.MISSING_REPORTS, ChangeKind.MISSING_REPORT_ANSWERS):
         yield from find_missing_reports(connection, entry.lab, names)
 
 

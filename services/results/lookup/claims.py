@@ -14,10 +14,12 @@ from services.domain.instant import Instant
 from services.results.labs.model import NOT_AUTHORIZED, STANDING_UNKNOWN, merge_keys
 from services.results.lookup.merge import stricter
 from services.results.lookup.model import LocalMatches, NamedReport, RemoteClaim, RemoteMatch, ReportClaim
+from services.results.missing_reports.model import newer_answer
 from services.results.records.model import ReportName
 
 if TYPE_CHECKING:
     from services.results.labs.model import SigningKey, Standing
+    from services.results.missing_reports.model import LabAnswer
 
 MAX_POSSIBLE = 10
 """Records of the claimed number that are returned if the laboratory is unknown. There is rarely more than one."""
@@ -36,6 +38,7 @@ class FoundClaim(NamedTuple):
         is_others: whether there is a record, but of another person.
         possible: this person's records with the claimed number, if the laboratory is not known.
         signing_keys: the keys of the claimed laboratory, if they are asked for.
+        answer: what the laboratory has answered, if there is no record.
     """
 
     lab: str
@@ -46,6 +49,7 @@ class FoundClaim(NamedTuple):
     is_others: bool = False
     possible: tuple[RemoteMatch, ...] = ()
     signing_keys: tuple[SigningKey, ...] = ()
+    answer: LabAnswer | None = None
 
 
 class _OfLab(NamedTuple):
@@ -55,6 +59,7 @@ class _OfLab(NamedTuple):
     region: str
     record: RemoteMatch | None
     is_others: bool
+    answer: LabAnswer | None = None
 
 
 def reports_to_find(claims: Collection[ReportClaim]) -> tuple[list[ReportName], list[NamedReport]]:
@@ -89,11 +94,11 @@ def find_claim(
     own = [lab for lab, found in by_lab.items() if found.record is not None]
     lab = next(iter(by_lab)) if len(by_lab) == 1 else own[0] if len(own) == 1 else ""
     if lab:
-        standing, region, record, is_others = by_lab[lab]
+        standing, region, record, is_others, answer = by_lab[lab]
         if claim.report_number:
             known = matches.signing_keys_of(lab), () if remote is None else remote.signing_keys
             signing_keys = merge_keys(*known) if claim.with_signing_keys and claim.lab else ()
-            return FoundClaim(lab, standing, region, True, record, is_others, signing_keys=signing_keys)
+            return FoundClaim(lab, standing, region, True, record, is_others, (), signing_keys, answer)
         return FoundClaim(lab, standing, region, False)
     standings = [found.standing for found in by_lab.values()]
     standing = standings[0] if standings and all(one in NOT_AUTHORIZED for one in standings) else STANDING_UNKNOWN
@@ -137,6 +142,8 @@ def _of_lab(
     own = [record for record in records if record.subject_key in keys]
     record = max(own, key=lambda record: record.revision, default=None)
     if record is None:
-        return _OfLab(standing, region, None, bool(records))
+        # A record outweighs an answer, also one of another person.
+        answers = matches.answers.get((lab, claim.report_number)), None if remote is None else remote.answer
+        return _OfLab(standing, region, None, bool(records), None if records else newer_answer(*answers))
     of_record = stricter(matches.standing_at(lab, record.reference_time), of_record)
     return _OfLab(standing, region, RemoteMatch(record, of_record), False)

@@ -18,6 +18,7 @@ from services.domain.subject import KEY_LENGTH
 from services.results.labs.convert import key_to_proto
 from services.results.lookup.claims import FoundClaim
 from services.results.lookup.model import Listing, ReportClaim
+from services.results.missing_reports.convert import fill_answer
 from services.results.records.convert import fill_result, result_to_proto
 from services.results.records.model import ReportName, StoredResult
 
@@ -83,6 +84,8 @@ def fill_claim(
         message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
     else:
         message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
+        if found.answer is not None:
+            fill_answer(message.lab_answer, found.answer)
         return False
     return True
 

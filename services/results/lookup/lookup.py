@@ -38,6 +38,7 @@ from services.results.lookup.nationwide import LookupResult, NationwideLookup, l
 from services.results.lookup.pick import LatestResults, pick_latest
 from services.results.lookup.question import Question
 from services.results.lookup.store import LookupStore
+from services.results.missing_reports.model import NOT_OURS
 from services.results.missing_reports.queue import MissingReportQueue
 from services.results.records.convert import fill_result
 from services.results.records.model import StoredResult
@@ -71,7 +72,7 @@ class LookupHandler:
         self._node = format_node(jurisdiction)
         self._clock = clock
         self._nationwide = nationwide
-        self._coalescer: Coalescer[Question, LookupLatestResponse] = Coalescer(self._answer)
+        self._coalescer: Coalescer[Question, LookupLatestResponse] = Coalescer(self._answer, name="look-up batch")
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
@@ -264,6 +265,6 @@ class LookupHandler:
             if matches.horizon is not None and report_time is not None and report_time < matches.horizon:
                 # The report is not stored as missing, because uploads of reports before the horizon are refused.
                 set_timestamp(message.retention_start_time, matches.horizon)
-            else:
+            elif found.answer is None or found.answer.answer != NOT_OURS:
                 response.next_steps.append(upload_report((found.lab, claim.report_number), now))
                 self._missing_reports.remember(found.lab, claim.report_number, report_time, now)

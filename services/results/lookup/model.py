@@ -11,6 +11,7 @@ from hutong.results.v1.lookup_pb2 import DataSource
 from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
 from services.domain.normal_form import normal_form
+from services.results.missing_reports.model import LabAnswer
 from services.results.records.model import ACTIVE, RECALLED, ReportName, StoredResult
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class LocalMatches:
             not found.
         labs_by_name: the codes of the laboratories that bear each claimed name in normal form.
         signing_keys_of: returns a laboratory's signing keys.
+        answers: what laboratories have answered to those named reports that are missing.
 
     `standing_at`, `region_of` and `signing_keys_of` know only the laboratories of these results and reports.
     """
@@ -96,6 +98,7 @@ class LocalMatches:
     horizon: Instant | None = None
     labs_by_name: Mapping[str, Sequence[str]] = field(default_factory=dict)
     signing_keys_of: Callable[[str], Sequence[SigningKey]] = lambda _lab: ()
+    answers: Mapping[ReportName, LabAnswer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class RemoteClaim(NamedTuple):
         found: the record; None if that node has none.
         by_lab: if the claim states a laboratory's name, the answer for each laboratory of that name, by code.
         signing_keys: the laboratory's keys, if they were asked for.
+        answer: what the laboratory has answered to the missing report.
     """
 
     found: RemoteMatch | None
@@ -151,6 +155,7 @@ class RemoteClaim(NamedTuple):
     region: str
     by_lab: Sequence[tuple[str, RemoteClaim]] = ()
     signing_keys: Sequence[SigningKey] = ()
+    answer: LabAnswer | None = None
 
 
 class SubjectAnswer(NamedTuple):

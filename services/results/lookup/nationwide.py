@@ -113,7 +113,7 @@ class NationwideLookup:
         self._freshness = freshness
         self._nation = nation
         # Only the read of this store is shared, because each caller waits for the nation until its own deadline.
-        self._reads: Coalescer[SubjectQuestion, SubjectMatches] = Coalescer(self._read)
+        self._reads: Coalescer[SubjectQuestion, SubjectMatches] = Coalescer(self._read, name="nationwide read batch")
 
     async def look_up(self, question: SubjectQuestion) -> LookupResult:
         """Look up one subject. Look-ups at the same time share one read of this node's store.

@@ -17,6 +17,7 @@ from services.results.limits import ResultsLimits
 from services.results.lookup.listing_queries import list_by_lab, list_by_subjects
 from services.results.lookup.model import LabPosition, Listing, LocalMatches, NamedReport, ResultQuery, SubjectPosition
 from services.results.lookup.subjects import find_subjects
+from services.results.missing_reports.answers import find_answers
 from services.results.records.horizon import read_horizon, require_kept
 from services.results.records.model import ReportName, StoredResult
 from services.results.records.queries import find_reports, get_result
@@ -79,6 +80,8 @@ class LookupStore:
             labs_by_name = find_by_names(connection, {name for name, _ in by_name}) if by_name else {}
             wanted = {*reports, *((lab, number) for name, number in by_name for lab in labs_by_name.get(name, ()))}
             by_report = find_reports(connection, sorted(wanted)) if wanted else {}
+            missing = wanted - by_report.keys() if wanted else ()
+            answers = find_answers(connection, sorted(missing)) if missing else {}
             named = {result.lab for results in by_subject for result in results} | {lab for lab, _ in wanted}
             self._labs.refresh(connection, named, now)
             horizon = self._horizon(connection, now, is_exact=len(by_report) < len(wanted))
@@ -91,6 +94,7 @@ class LookupStore:
                 horizon,
                 labs_by_name,
                 self._labs.signing_keys_of,
+                answers,
             )
 
         return await self._database.read(work)

@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from hutong.results.v1 import missing_report_pb2
 
 from services.domain.instant import Instant
+
+if TYPE_CHECKING:
+    Answer: TypeAlias = missing_report_pb2.MissingReportAnswer.ValueType
+
+NOT_OURS = missing_report_pb2.MISSING_REPORT_ANSWER_NOT_OURS
+TO_FOLLOW = missing_report_pb2.MISSING_REPORT_ANSWER_TO_FOLLOW
+
+
+class LabAnswer(NamedTuple):
+    """What a laboratory has answered to a missing report.
+
+    Attributes:
+        answer_time: when its node recorded the answer. Of two answers the later one counts.
+        expected_time: when the laboratory expects to upload the report; None if it has not said.
+        actor: who answered; empty at other nodes than the one where the answer was given.
+    """
+
+    answer: Answer
+    answer_time: Instant
+    expected_time: Instant | None = None
+    actor: str = ""
+
+
+def newer_answer(one: LabAnswer | None, other: LabAnswer | None) -> LabAnswer | None:
+    """Return the later of two answers; None if there is none. Of equal times `one` is returned."""
+    if one is None or (other is not None and other.answer_time > one.answer_time):
+        return other
+    return one
 
 
 class ShownReport(NamedTuple):
@@ -38,3 +68,5 @@ class MissingReport(NamedTuple):
     """The region of the node where the holder showed the report."""
     close_time: Instant | None = None
     """When the report was uploaded; None while no record is known. Only the nation sends it to other nodes."""
+    answer: LabAnswer | None = None
+    """What the laboratory has answered; None while it has not."""

@@ -5,27 +5,51 @@ from __future__ import annotations
 from typing import Any
 
 from hutong.results.v1.missing_report_pb2 import MissingReport
-from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest, ListMissingReportsResponse
+from hutong.results.v1.missing_report_service_pb2 import (
+    AnswerMissingReportRequest,
+    AnswerMissingReportResponse,
+    ListMissingReportsRequest,
+    ListMissingReportsResponse,
+)
+from hutong_texts import english
+from sqlalchemy import Connection
 
-from services.domain.instant import to_timestamp
-from services.domain.names import format_lab, format_missing_report, format_node, parse_lab
-from services.results.missing_reports.model import ListedReport, Position
+from services.domain.errors import InvalidArgument
+from services.domain.instant import DAY, Instant, Span, from_timestamp, to_timestamp
+from services.domain.names import format_lab, format_missing_report, format_node, parse_lab, parse_missing_report
+from services.results.changelog.log import ChangeLog
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.missing_reports import model as missing
+from services.results.missing_reports.answers import answer_missing
+from services.results.missing_reports.convert import fill_answer
+from services.results.missing_reports.model import TO_FOLLOW, LabAnswer, ListedReport, Position
 from services.results.missing_reports.store import list_missing_reports
+from services.runtime.call import current_actor, may_see_actors
+from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.engine import Database
+from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
 Context = Any
 """A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 _POSITION = (int, str, str)
 
+MAX_EXPECTED: Span = 30 * DAY
+"""How far ahead an upload may be expected. A missing report is kept for 30 days by default."""
+
 
 class MissingReportServicer:
-    """Lists missing reports of this node's laboratories."""
+    """Lists missing reports of this node's laboratories, and records what these answer."""
 
-    def __init__(self, database: Database, tokens: PageTokens) -> None:
+    def __init__(
+        self, database: Database, writer: IdempotentWriter, change_log: ChangeLog, tokens: PageTokens, clock: Clock
+    ) -> None:
         self._database = database
+        self._writer = writer
+        self._change_log = change_log
         self._tokens = tokens
+        self._clock = clock
 
     async def ListMissingReports(
         self, request: ListMissingReportsRequest, context: Context
@@ -41,7 +65,45 @@ class MissingReportServicer:
             include_closed=request.include_closed,
         )
         shown, token = self._tokens.page(request, found, _position_of)
-        return ListMissingReportsResponse(missing_reports=map(_to_proto, shown), next_page_token=token)
+        return ListMissingReportsResponse(
+            missing_reports=[_to_proto(*listed, with_actor=may_see_actors()) for listed in shown], next_page_token=token
+        )
+
+    async def AnswerMissingReport(
+        self, request: AnswerMissingReportRequest, context: Context
+    ) -> AnswerMissingReportResponse:
+        lab, number = parse_missing_report(request.name)
+        now = self._clock.now()
+        answer = LabAnswer(request.answer, now, _expected_time(request, now), current_actor() or "")
+        with_actor = may_see_actors()
+
+        def run(connection: Connection) -> MissingReport:
+            report, is_new = answer_missing(connection, lab, number, answer)
+            if is_new:
+                change = LoggedChange(ChangeKind.MISSING_REPORT_ANSWERS, lab, [(number, 0)])
+                self._change_log.record(connection, [change], now)
+            return _to_proto(report, report.close_time, with_actor=with_actor)
+
+        def encode(message: MissingReport) -> AnswerMissingReportResponse:
+            return AnswerMissingReportResponse(missing_report=message)
+
+        return await self._writer.write(IdempotentRequest(request, AnswerMissingReportResponse, encode, now), run)
+
+
+def _expected_time(request: AnswerMissingReportRequest, now: Instant) -> Instant | None:
+    """Return when the laboratory expects to upload the report; None if it has not said.
+
+    Raises:
+        InvalidArgument: the time is stated with another answer than TO_FOLLOW, is past, or too far ahead.
+    """
+    if not request.HasField("expected_time"):
+        return None
+    if request.answer != TO_FOLLOW:
+        raise InvalidArgument.field("expected_time", english("is stated only with TO_FOLLOW"))
+    expected = from_timestamp(request.expected_time)
+    if not now <= expected <= now + MAX_EXPECTED:
+        raise InvalidArgument.field("expected_time", english("must lie between now and 30 days from now"))
+    return expected
 
 
 def _position_of(listed: ListedReport) -> list[str | int]:
@@ -49,9 +111,8 @@ def _position_of(listed: ListedReport) -> list[str | int]:
     return [report.create_time, report.lab, report.report_number]
 
 
-def _to_proto(listed: ListedReport) -> MissingReport:
-    report, close_time = listed
-    return MissingReport(
+def _to_proto(report: missing.MissingReport, close_time: Instant | None, *, with_actor: bool) -> MissingReport:
+    message = MissingReport(
         name=format_missing_report(report.lab, report.report_number),
         lab=format_lab(report.lab),
         report_number=report.report_number,
@@ -59,3 +120,6 @@ def _to_proto(listed: ListedReport) -> MissingReport:
         create_time=to_timestamp(report.create_time),
         close_time=None if close_time is None else to_timestamp(close_time),
     )
+    if report.answer is not None:
+        fill_answer(message.lab_answer, report.answer, with_actor=with_actor)
+    return message

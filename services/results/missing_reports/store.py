@@ -18,7 +18,14 @@ from services.domain.subject import mask_resident_numbers
 from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.missing_reports import tables
-from services.results.missing_reports.model import ListedReport, MissingReport, Position, ShownReport
+from services.results.missing_reports.model import (
+    NOT_OURS,
+    LabAnswer,
+    ListedReport,
+    MissingReport,
+    Position,
+    ShownReport,
+)
 from services.results.records.model import FUTURE_TOLERANCE, ReportName
 from services.results.records.tables import report_keys, results
 from services.storage.upsert import insert_if_absent
@@ -30,11 +37,15 @@ it."""
 _table = tables.missing_reports
 _keys = report_keys
 _results = results
-COLUMNS = [_table.c[name] for name in MissingReport._fields if name != "close_time"]
-"""The columns of a MissingReport without a close time."""
+COLUMNS = [_table.c[name] for name in ("lab", "report_number", "create_time", "raising_node")]
+"""The columns of a MissingReport without close time and answer."""
+ANSWER = [_table.c[name] for name in ("answer", "answer_time", "expected_time", "answer_actor")]
+"""The columns of an answer, all NULL if there is none."""
 _OF_KEY = [_keys.c.subject_key, _keys.c.reference_time]
 """Columns of the key of a report that was uploaded to this node; NULL without a key."""
 _REPORT = tuple_(_table.c.lab, _table.c.report_number)
+IS_AWAITED = or_(_table.c.answer.is_(None), _table.c.answer != NOT_OURS)
+"""Whether a report may still come: its laboratory has not answered that it is not its own."""
 _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.report_number)
 
 
@@ -91,7 +102,7 @@ def store_missing(
     because a capacity was used up.
     """
     # Every transaction inserts in this order, so that two transactions with the same reports cannot deadlock.
-    wanted = {(report.lab, report.report_number): report for report in sorted(reports)}
+    wanted = {(report.lab, report.report_number): report for report in sorted(reports, key=_order)}
     for name in _known(connection, list(wanted)):
         del wanted[name]
     if not wanted:
@@ -100,10 +111,31 @@ def store_missing(
     admitted = {name: report for name, report in wanted.items() if capacity.reserve(report.lab)}
     if not admitted:
         return [], len(wanted)
-    rows = [{**report._asdict(), "passed_on": report.lab in passed_on} for report in admitted.values()]
+    rows = [row_of(report, passed_on=report.lab in passed_on) for report in admitted.values()]
     new = insert_if_absent(connection, _table).values(rows).returning(_table.c.lab, _table.c.report_number)
     inserted = {(row.lab, row.report_number) for row in connection.execute(new)}
     return [admitted[name] for name in admitted if name in inserted], len(wanted) - len(admitted)
+
+
+def _order(report: MissingReport) -> tuple[str, str, Instant, str]:
+    return report.lab, report.report_number, report.create_time, report.raising_node
+
+
+def row_of(report: MissingReport, *, passed_on: bool) -> dict[str, Any]:
+    """Return the row of an open missing report without an answer."""
+    return {**{column.name: getattr(report, column.name) for column in COLUMNS}, "passed_on": passed_on}
+
+
+def _report_of(row: Any) -> MissingReport:
+    """Return the report in a row with the columns COLUMNS and ANSWER, without a close time."""
+    return MissingReport(row.lab, row.report_number, row.create_time, row.raising_node, answer=answer_of(row))
+
+
+def answer_of(row: Any) -> LabAnswer | None:
+    """Return the answer in a row with the columns ANSWER; None if there is none."""
+    if row.answer is None:
+        return None
+    return LabAnswer(row.answer, row.answer_time, row.expected_time, row.answer_actor or "")
 
 
 def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportName]:
@@ -116,7 +148,11 @@ def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportNam
 
 
 class _Capacity:
-    """How many more reports may be stored: for each laboratory, for unregistered laboratories together, and in all."""
+    """How many more reports may be stored: for each laboratory, for unregistered laboratories together, and in all.
+
+    Reports that their laboratory has answered with NOT_OURS do not count, so that a laboratory that answers is asked
+    about further reports. Answered reports of other nodes have a capacity of their own (`answers.store_answers`).
+    """
 
     def __init__(
         self, connection: Connection, usccs: Collection[str], passed_on: Collection[str], limits: ResultsLimits
@@ -126,10 +162,10 @@ class _Capacity:
         open_ = (
             select(_table.c.lab, func.count())
             .join_from(_table, _keys, _HAS_KEY, isouter=True)
-            .where(_table.c.lab.in_(usccs), _keys.c.lab.is_(None), _table.c.close_time.is_(None))
+            .where(_table.c.lab.in_(usccs), _keys.c.lab.is_(None), _table.c.close_time.is_(None), IS_AWAITED)
             .group_by(_table.c.lab)
         )
-        count = select(func.count()).select_from(_table)
+        count = select(func.count()).select_from(_table).where(_table.c.answer.is_(None))
         self._unregistered = {lab for lab in usccs if lab in passed_on or lab not in registered}
         self._for_lab = dict.fromkeys(usccs, limits.missing_reports_per_lab)
         for lab, many in connection.execute(open_):
@@ -152,13 +188,12 @@ class _Capacity:
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
     """Return which of these reports are stored as missing, in the order of their numbers."""
-    query = select(*COLUMNS, *_OF_KEY, _table.c.close_time).join_from(_table, _keys, _HAS_KEY, isouter=True)
+    query = select(*COLUMNS, *_OF_KEY, _table.c.close_time, *ANSWER).join_from(_table, _keys, _HAS_KEY, isouter=True)
     some = query.where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
     rows = connection.execute(some.order_by(_table.c.report_number)).all()
     uploaded = _find_upload_times(connection, rows)
     return [
-        MissingReport._make([*row[: len(COLUMNS)], uploaded.get((row.lab, row.report_number), row.close_time)])
-        for row in rows
+        _report_of(row)._replace(close_time=uploaded.get((row.lab, row.report_number), row.close_time)) for row in rows
     ]
 
 
@@ -208,7 +243,7 @@ def close_missing(connection: Connection, reports: Sequence[MissingReport]) -> N
             update(_table).where(*this).values(close_time=bindparam("closed")),
             [
                 {"of_lab": report.lab, "number": report.report_number, "closed": report.close_time}
-                for report in sorted(reports)
+                for report in sorted(reports, key=_order)
             ],
         )
 
@@ -218,7 +253,7 @@ def list_missing_reports(
 ) -> list[ListedReport]:
     """Return the reports listed at this node, newest first, beginning after `after`. An empty `lab` stands for all."""
     query = (
-        select(*COLUMNS, *_OF_KEY, _table.c.close_time)
+        select(*COLUMNS, *_OF_KEY, _table.c.close_time, *ANSWER)
         .join_from(_table, _keys, _HAS_KEY, isouter=True)
         .where(_table.c.passed_on.is_(False))
         .order_by(_table.c.create_time.desc(), _table.c.lab, _table.c.report_number)
@@ -227,17 +262,14 @@ def list_missing_reports(
     if lab:
         query = query.where(_table.c.lab == lab)
     if not include_closed:
-        query = query.where(_keys.c.lab.is_(None), _table.c.close_time.is_(None))
+        query = query.where(_keys.c.lab.is_(None), _table.c.close_time.is_(None), IS_AWAITED)
     if after is not None:
         time, *name = after
         same_time = and_(_table.c.create_time == time, tuple_(*name) < _REPORT)
         query = query.where(or_(_table.c.create_time < time, same_time))
     rows = connection.execute(query).all()
     uploaded = _find_upload_times(connection, rows)
-    return [
-        ListedReport(MissingReport(*row[: len(COLUMNS)]), uploaded.get((row.lab, row.report_number), row.close_time))
-        for row in rows
-    ]
+    return [ListedReport(_report_of(row), uploaded.get((row.lab, row.report_number), row.close_time)) for row in rows]
 
 
 def remove_old(connection: Connection, before: Instant) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, SmallInteger, String, Table
 
 from services.results.schema import metadata
 
@@ -20,5 +20,13 @@ missing_reports = Table(
     Column("passed_on", Boolean, nullable=False),
     # When the report was uploaded to another node that lists it too. NULL while the nation has not said so.
     Column("close_time", BigInteger),
+    # What the laboratory has answered, a hutong.results.v1.MissingReportAnswer. NULL while it has not answered.
+    Column("answer", SmallInteger),
+    # When the laboratory's node recorded the answer.
+    Column("answer_time", BigInteger),
+    # When the laboratory expects to upload the report. NULL if it has not said.
+    Column("expected_time", BigInteger),
+    # Who answered. NULL at other nodes than the one where the answer was given.
+    Column("answer_actor", String(100)),
     Index("ix_missing_reports_create_time", "create_time"),
 )

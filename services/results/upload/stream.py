@@ -32,6 +32,7 @@ from services.results.upload.store import UploadStore
 from services.results.upload.workers import ValidationPool
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
+from services.runtime.tracing.spans import message_span
 
 VALIDATED_AHEAD = 2
 """Batches whose validation is under way or done while an earlier batch commits. Together with the batch that commits
@@ -91,10 +92,11 @@ class UploadReceiver:
                 async for pending in pending_batches:
                     batch = await pending.batch
                     async with self.quotas.storing(uscc):
-                        try:
-                            acknowledgement = await commit(batch)
-                        except RemovedMeanwhile:
-                            acknowledgement = await commit(await pending.revalidate())
+                        with message_span("results", "upload batch", {"hutong.batch.size": len(batch.person_counts)}):
+                            try:
+                                acknowledgement = await commit(batch)
+                            except RemovedMeanwhile:
+                                acknowledgement = await commit(await pending.revalidate())
                     fresh = "" if start.validate_only else token(self.jurisdiction, acknowledgement.position)
                     yield acknowledgement_to_proto(acknowledgement, fresh)
                     if not start.validate_only:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from typing import Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from services.runtime.call import Call, current_call
+from services.runtime.tracing.spans import batch_span, current_span, is_tracing
+
+if TYPE_CHECKING:
+    from services.runtime.tracing.recording import ActiveSpan
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-_Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None]
-"""A question, the future of its answer, the call that it belongs to, and the timer that ends it."""
+_Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None, "ActiveSpan | None"]
+"""A question, the future of its answer, its call, the timer that ends it, and the span that asks it."""
 
 _Finish: TypeAlias = Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]]
 
@@ -51,6 +55,8 @@ class Coalescer(Generic[Q, A]):
 
     `on_late` takes a question whose deadline has passed before `call` has returned, and returns its answer. The
     deadline does not limit `finish`.
+
+    `name` is that of the batches in traces.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Coalescer(Generic[Q, A]):
         in_flight: int = 1,
         longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
         longest_finish_share: float = LONGEST_FINISH_SHARE,
+        name: str = "batch",
         on_late: Callable[[Q], A] | None = None,
         finish: _Finish[A] | None = None,
     ) -> None:
@@ -70,6 +77,7 @@ class Coalescer(Generic[Q, A]):
         self._max_batch = max_batch
         self._longest_linger = longest_linger_seconds
         self._longest_finish_share = longest_finish_share
+        self._name = name
         self._free = in_flight
         self._waiting: list[_Asked[Q, A]] = []
         self._scheduled = False
@@ -85,7 +93,7 @@ class Coalescer(Generic[Q, A]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A] = loop.create_future()
         timer = None if seconds is None else loop.call_later(seconds, self._expire, question, future)
-        self._waiting.append((question, future, current_call.get(), timer))
+        self._waiting.append((question, future, current_call.get(), timer, current_span.get()))
         self._schedule()
         return future
 
@@ -112,15 +120,23 @@ class Coalescer(Generic[Q, A]):
             if not batch:
                 continue
             self._free -= 1
-            task = asyncio.get_running_loop().create_task(self._run(batch), context=_context_of(batch[0][2]))
+            if is_tracing():
+                work, call = self._run_traced(batch), _first_recorded(batch)
+            else:
+                work, call = self._run(batch), batch[0][2]
+            task = asyncio.get_running_loop().create_task(work, context=_context_of(call))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+
+    async def _run_traced(self, batch: list[_Asked[Q, A]]) -> None:
+        with batch_span(self._name, [span for *_, span in batch]):
+            await self._run(batch)
 
     async def _run(self, batch: list[_Asked[Q, A]]) -> None:
         size, begun = len(batch), asyncio.get_running_loop().time()
         try:
             try:
-                answers = await self._call([question for question, _, _, _ in batch])
+                answers = await self._call([asked[0] for asked in batch])
             except BaseException:
                 self._release(size, begun)
                 raise
@@ -174,9 +190,14 @@ class Coalescer(Generic[Q, A]):
 
 
 def _stop_timers(batch: Sequence[_Asked[Q, A]]) -> None:
-    for _, _, _, timer in batch:
-        if timer is not None:
-            timer.cancel()
+    for asked in batch:
+        if asked[3] is not None:
+            asked[3].cancel()
+
+
+def _first_recorded(batch: Sequence[_Asked[Q, A]]) -> Call | None:
+    """Return the call for which a batch is made: the first one that is recorded, or else the first one."""
+    return next((call for _, _, call, _, span in batch if span is not None), batch[0][2])
 
 
 def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
@@ -191,9 +212,9 @@ def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
 
 
 def _context_of(call: Call | None) -> Context:
-    """Return the context of a batch: id, trace and caller of the first question's call, without that call's deadline.
+    """Return the context of a batch: id, trace and caller of the call that it is made for, without its deadline.
 
-    Other calls share the batch, so it must not end at the first one's deadline.
+    Other calls share the batch, so it must not end at that call's deadline.
     """
     context = Context()
     if call is not None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from hutong_texts import Text, english
+
+from services.runtime.configuration.variables import BadSetting
+
 
 def is_open(path: Path, used: int, entered: int) -> bool:
     """Whether a path has one of the mode bits `used`, and each folder above the path one of the bits `entered`."""
@@ -27,6 +31,35 @@ def is_writable_by_everybody(path: Path) -> bool:
     folder = path.absolute().resolve().parent
     replaces = _mode(folder) & stat.S_IWOTH and not _mode(folder) & stat.S_ISVTX
     return bool(replaces) and is_open(folder, stat.S_IXOTH, stat.S_IXOTH)
+
+
+def find_open_secret(setting: str, file: Path) -> Text:
+    """Return a text if every user can use the secret file of a setting, with the command that makes it private.
+
+    The text is empty otherwise. The file's group may read it, because that is how systems hand secrets to a service.
+    """
+    if not is_open(file, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):
+        return Text("")
+    return english("{name}: every user of this machine can use {file}: chmod o-rwx {file}", name=setting, file=file)
+
+
+def find_open_rules(setting: str, file: Path) -> Text:
+    """Return a text if every user can change the file of a setting, with the command that prevents it; else empty."""
+    if not is_writable_by_everybody(file):
+        return Text("")
+    return english(
+        "{name}: every user of this machine can change {file}: chmod o-w {file} and its folder", name=setting, file=file
+    )
+
+
+def require_own_rules(setting: str, file: Path) -> None:
+    """Check that not every user can change the file of a setting. Call it whenever the file is read.
+
+    Raises:
+        BadSetting: every user can.
+    """
+    if fault := find_open_rules(setting, file):
+        raise BadSetting(fault)
 
 
 def _mode(path: Path) -> int:

@@ -12,16 +12,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hutong_texts import Text, english, text_of
+from hutong_texts import Text, english
 
-from services.domain.region import NATION, set_added_regions
+from services.domain.region import NATION
 from services.domain.subject import Pepper
-from services.runtime.addresses import is_same_server, port_after
+from services.runtime.addresses import port_after
+from services.runtime.configuration.added_regions import add_regions
 from services.runtime.configuration.config_file import read_config_file, suggestion
 from services.runtime.configuration.declared import declared, kinds_of, variable_name, variables_of
 from services.runtime.configuration.pepper_source import PepperSource, check_sources, read_peppers
 from services.runtime.configuration.service_settings import DATA_DIR, SERVICE_VARIABLES, ServiceSettings
 from services.runtime.configuration.tls import TlsSettings
+from services.runtime.configuration.upstream import check_upstream
 from services.runtime.configuration.variables import (
     BadSetting,
     Declared,
@@ -31,10 +33,11 @@ from services.runtime.configuration.variables import (
     read_file,
     read_level,
     read_optional_address,
+    read_otlp_endpoint,
     read_path,
     read_region,
-    read_regions,
     read_seconds,
+    read_share,
     read_switch,
     read_trust_domain,
     variable,
@@ -105,6 +108,12 @@ class Settings:
         lambda given: port_after(given.get("HUTONG_UPSTREAM", "")),
         english("HUTONG_UPSTREAM's host, with the next port"),
     )
+    upstream_verification: str = variable(
+        english("address of the Verification of the node above, with which reported refusals are exchanged"),
+        read_optional_address,
+        lambda given: port_after(port_after(given.get("HUTONG_UPSTREAM", ""))),
+        english("HUTONG_UPSTREAM's host, with the port two above"),
+    )
     pepper_file: Path | None = variable(
         english("file of the nation's secret for subject keys, at least 32 bytes; generated at first start on SQLite"),
         read_path,
@@ -148,6 +157,16 @@ class Settings:
         read_optional_address,
         default_words=english("none"),
     )
+    otlp_endpoint: str = variable(
+        english("receiver of traces by OTLP over gRPC: http://host:4317 in plain text, https://host:4317 over TLS"),
+        read_otlp_endpoint,
+        default_words=english("none: no traces"),
+    )
+    trace_ratio: float = variable(
+        english("share of calls traced that arrive without a trace, 0 to 1; others are traced if their trace is"),
+        read_share,
+        "0.01",
+    )
     log_level: str = variable(english("debug, info, warning or error. Calls are logged at info"), read_level, "info")
     drain_seconds: float = variable(english("how long calls may continue after SIGTERM"), read_seconds, "20")
     start_seconds: float = variable(
@@ -181,6 +200,7 @@ class Settings:
     decisions_days: int = _days(english("days that a stored decision is kept at most"), "180")
     refusals_days: int = _days(english("days that a reported refusal is kept"), "730")
     shown_reports_days: int = _days(english("days that a report shown as evidence is remembered"), "90")
+    cases_days: int = _days(english("days that a case of evidence is kept"), "730")
     requests_days: int = _days(english("days that a service remembers a request id"), "30")
     uploads_days: int = _days(
         english("days that an upload and its rejections are kept at most after its last batch"), "180"
@@ -205,7 +225,8 @@ class Settings:
             BadSetting: a name is unknown, the file cannot be read, or a value cannot be used.
         """
         given = {name: text for name, (text, _) in given_texts(environment, config).items()}
-        _read_regions_file(given)
+        # HUTONG_JURISDICTION may be one of them, so this comes before the other settings.
+        add_regions(variable_name("regions_file"), variables_of(cls)["regions_file"], given)
         services: dict[str, Any] = {
             service: ServiceSettings(
                 service, **{name: one.value(variable_name(service, name), given) for name, one in variables.items()}
@@ -235,22 +256,10 @@ class Settings:
             raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE"))
         if self.deny_file is not None and self.tls.client_ca_file is None:
             raise BadSetting(english("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE"))
-        if self.upstream:
-            if is_same_server(self.upstream, self.results.address):
-                raise BadSetting(
-                    english("HUTONG_UPSTREAM is this node's own Results: give the address of the node above")
-                )
-            if self.jurisdiction == NATION:
-                raise BadSetting(english("HUTONG_UPSTREAM needs HUTONG_JURISDICTION, which is not the nation"))
-            if self.pepper_source.kind == "embedded":
-                raise BadSetting(
-                    english(
-                        "HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND: all nodes of the nation "
-                        "share one pepper"
-                    )
-                )
-        elif self.upstream_policy:
-            raise BadSetting(english("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM"))
+        others = {name: getattr(self, name) for name in ("upstream_policy", "upstream_verification")}
+        check_upstream(
+            self.upstream, others, self.results.address, self.jurisdiction, self.pepper_source.kind == "embedded"
+        )
 
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""
@@ -297,20 +306,6 @@ class Settings:
             "other_pepper": self.other_pepper_source.kind if self.pepper_other_version else "none",
             **{one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("shown")},
         }
-
-
-def _read_regions_file(given: Mapping[str, str]) -> None:
-    """Make the operator's codes known. HUTONG_JURISDICTION may be one of them, so this comes before the other settings.
-
-    Raises:
-        BadSetting: the file or one of its lines cannot be used.
-    """
-    name = variable_name("regions_file")
-    path: Path | None = variables_of(Settings)["regions_file"].value(name, given)
-    try:
-        set_added_regions(read_regions(path))
-    except ValueError as error:
-        raise BadSetting(english("{name} {fault}", name=name, fault=text_of(error))) from None
 
 
 DECLARED: Mapping[str, Declared] = {

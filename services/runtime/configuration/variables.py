@@ -112,6 +112,17 @@ def read_optional_address(text: str) -> str:
     return read_address(text) if text else ""
 
 
+def read_otlp_endpoint(text: str) -> str:
+    """Read the URL of a receiver of OTLP over gRPC, or nothing. It has no path, user or query."""
+    scheme, separator, address = text.partition("://")
+    if not text:
+        return ""
+    if not separator or scheme not in {"http", "https"}:
+        raise ValueError(english("must be http://host:port or https://host:port"))
+    split_address(address)
+    return text
+
+
 def read_database_url(text: str) -> str:
     """Read a SQLAlchemy URL of SQLite or PostgreSQL. It may name the kind of a pooler (docs/operations.md §2)."""
     try:
@@ -239,6 +250,17 @@ def read_seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise ValueError(english("must be a number of seconds above 0"))
     return seconds
+
+
+def read_share(text: str) -> float:
+    """Read a number from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ValueError(english("must be a number from 0 to 1"))
+    return share
 
 
 def count(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import cast
 
 import grpc
+from prometheus_client import Gauge
 
-from services.runtime.certificates import check_tls_files
+from services.runtime.certificates import check_tls_files, read_certificates, require_private_tls_files
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.reloading import ReloadedFiles
+
+EXPIRY = Gauge(
+    "hutong_certificate_expiry_timestamp_seconds", "When the first certificate in a file of TLS expires", ["setting"]
+)
 
 
 class ServerCredentials:
@@ -46,7 +51,9 @@ class ServerCredentials:
 
     def _load(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls
+        require_private_tls_files(tls)
         check_tls_files(tls)
+        _note_expiry(tls)
         assert tls.certificate_file is not None
         assert tls.key_file is not None
         client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
@@ -60,3 +67,14 @@ class ServerCredentials:
 
     def _use(self, configuration: grpc.ServerCertificateConfiguration) -> None:
         self._newest = configuration
+
+
+def _note_expiry(tls: TlsSettings) -> None:
+    for setting, file in (
+        ("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file),
+        ("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
+        ("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),
+    ):
+        if file is not None:
+            ends = [one.not_valid_after_utc.timestamp() for one in read_certificates(setting, file)]
+            EXPIRY.labels(setting).set(min(ends))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthServicer
 from hutong_texts import english
 
 from services.domain.errors import HutongError, NotFound
@@ -20,19 +20,48 @@ from services.runtime.server.timing import ServerTiming
 _log = structlog.get_logger(__name__)
 
 
-class _Servicer(aio.HealthServicer):
-    """The library's servicer, but an unknown service raises an error, so that one layer ends all failed calls."""
+class _Servicer(HealthServicer):
+    """Answers by the status that `publish` was given. An unknown service is an error of Check, and a state of Watch.
+
+    The library's own servicer sends to a watch while it holds the lock that a change of the status needs. A watch whose
+    client accepts no data would stop every change and the end of the server.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
         self._names = frozenset(names)
+        self._is_serving = False
+        # Set at the next change, and then replaced.
+        self._changed = asyncio.Event()
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
+    def publish(self, *, serving: bool) -> None:
+        """Set the status of all services, and wake the watches."""
+        self._is_serving = serving
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def Check(self, request: HealthCheckRequest, _context: Any) -> HealthCheckResponse:
         """Return the status of a service."""
         if request.service not in self._names:
             raise NotFound("NOT_FOUND", english("this process does not serve the service"))
-        status: health_pb2.HealthCheckResponse = await super().Check(request, context)
-        return status
+        return self._state_of(request.service)
+
+    async def Watch(self, request: HealthCheckRequest, context: Any) -> None:
+        """Send the status of a service now and after each change, until the caller ends the call."""
+        sent = None
+        while True:
+            # Taken before the state, so that a change during the sending is not missed.
+            changed, state = self._changed, self._state_of(request.service)
+            if state != sent:
+                await context.write(state)
+                sent = state
+            await changed.wait()
+
+    def _state_of(self, service: str) -> HealthCheckResponse:
+        if service not in self._names:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+        if self._is_serving:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVING)
+        return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +83,7 @@ class Health:
     def __init__(self, service: Service, timing: ServerTiming) -> None:
         self._service = service
         self._timing = timing
-        self._names = ["", *(registration.service for registration in service.registrations)]
-        self.servicer = _Servicer(self._names)
+        self.servicer = _Servicer(["", *(registration.service for registration in service.registrations)])
         self._serving: bool | None = None
         self._draining = False
         self._checked = time.monotonic()
@@ -63,10 +91,6 @@ class Health:
     def report(self) -> HealthReport:
         """Return the outcome of the last check. Any thread may call it."""
         return HealthReport(bool(self._serving) and not self._draining, time.monotonic() - self._checked)
-
-    async def reset(self) -> None:
-        """Publish NOT_SERVING, which stays until a check has passed."""
-        await self._set_status(serving=False)
 
     async def check_once(self) -> bool:
         """Check now and publish the outcome."""
@@ -81,7 +105,7 @@ class Health:
                 cause = error.message if isinstance(error, HutongError) else ""
                 _log.warning("not healthy", service=self._service.name, error=type(error).__name__, text=cause)
         self._checked = time.monotonic()
-        await self._publish(serving)
+        self._publish(serving)
         return serving
 
     async def check_periodically(self) -> None:
@@ -90,20 +114,15 @@ class Health:
             await self.check_once()
             await asyncio.sleep(self._timing.check)
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """Publish NOT_SERVING from now on, so that load balancers choose other servers before calls are refused."""
         self._draining = True
-        await self.servicer.enter_graceful_shutdown()
+        self.servicer.publish(serving=False)
 
-    async def _publish(self, serving: bool) -> None:
+    def _publish(self, serving: bool) -> None:
         if serving == self._serving:
             return
         if self._serving is not None or serving:
             _log.info("health changed", service=self._service.name, serving=serving)
         self._serving = serving
-        await self._set_status(serving=serving)
-
-    async def _set_status(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in self._names:
-            await self.servicer.set(name, status)
+        self.servicer.publish(serving=serving and not self._draining)

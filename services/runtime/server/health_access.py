@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from hutong_texts import english
+from hutong_texts import Text, english
 
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
@@ -15,24 +15,28 @@ from services.runtime.server.interceptors.method import Context, Method, UnaryHa
 from services.runtime.server.interceptors.open_streams import OpenStreams
 
 MAX_WATCHES = 64
-"""Watches of one certificate. It is the limit of streams of a gate, because every watch keeps some memory."""
+"""Watches of one caller over all its connections. It is the limit of streams of a gate, because every watch keeps some
+memory."""
+MAX_WATCHES_OF_ALL = 4_096
+"""Watches of a process. They take 90 MiB. Without this limit, a caller with many certificates would have no limit."""
 
 
 class HealthAccess:
     """Every caller with a certificate of the client authorities may ask for health, also one that names no role.
 
-    A certificate that has expired or is on the deny-list is refused, and its open watches end.
+    A certificate that has expired or is on the deny-list is refused, and its open watches end. Local callers have the
+    limit of the process alone.
     """
 
     def __init__(self, identifier: Identifier, streams: OpenStreams) -> None:
         self._identifier = identifier
         self._streams = streams
         self._watches: Counter[str] = Counter()
+        self._open = 0
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Wrap a method of health. The handler of a watch is a coroutine too."""
-        if self._identifier.is_open:
-            return proceed
+        is_local = self._identifier.is_open
 
         async def check(request: Any, context: Context) -> Any:
             self._streams.require_accepted()
@@ -40,20 +44,32 @@ class HealthAccess:
 
         async def watch(request: Any, context: Context) -> Any:
             call = current_call.get()
-            certificate = (call.caller if call is not None else UNKNOWN).certificate_hash
-            if self._watches[certificate] >= MAX_WATCHES:
-                raise ResourceExhausted(
-                    "OVERLOADED",
-                    english("the certificate may have {limit} watches of health open", limit=MAX_WATCHES),
-                    metadata={"limit": str(MAX_WATCHES), "what": "watches of health"},
-                    retry_after=SECOND,
-                )
-            self._watches[certificate] += 1
+            caller = call.caller if call is not None else UNKNOWN
+            # A caller may have several certificates with its name. A certificate that names no caller counts by itself.
+            owner = caller.certificate_name or caller.certificate_hash
+            if self._open >= MAX_WATCHES_OF_ALL:
+                text = english("more streams are open than this process takes; try again")
+                raise _too_many(text, "watches of health in this process", MAX_WATCHES_OF_ALL)
+            if not is_local and self._watches[owner] >= MAX_WATCHES:
+                text = english("the caller may have {limit} watches of health open", limit=MAX_WATCHES)
+                raise _too_many(text, "watches of health", MAX_WATCHES)
+            self._open += 1
+            self._watches[owner] += 1
             try:
+                if is_local:
+                    return await proceed(request, context)
                 return await self._streams.wait_for(lambda: proceed(request, context))
             finally:
-                self._watches[certificate] -= 1
-                if not self._watches[certificate]:
-                    del self._watches[certificate]
+                self._open -= 1
+                self._watches[owner] -= 1
+                if not self._watches[owner]:
+                    del self._watches[owner]
 
-        return watch if method.response_streaming else check
+        if method.response_streaming:
+            return watch
+        return proceed if is_local else check
+
+
+def _too_many(text: Text, what: str, limit: int) -> ResourceExhausted:
+    metadata = {"limit": str(limit), "what": what}
+    return ResourceExhausted("OVERLOADED", text, metadata=metadata, retry_after=SECOND)

@@ -43,6 +43,13 @@ RETRIES: tuple[Span, ...] = tuple(
 ALWAYS_ADMITTED = ("/hutong.results.internal.", "/hutong.exchange.")
 """The methods that this node's services and other nodes call for their own callers. Each of these processes has few
 such calls under way and limits its own load. A refusal would look to it like a source that does not answer."""
+REFUSED_LAST = frozenset(
+    f"/hutong.policy.v1.PolicyService/{name}" for name in ("ResolvePolicy", "BatchResolvePolicies")
+)
+"""The methods that Verification calls for gates. To Verification a refusal looks like a source that does not answer, so
+that the answer to a gate would be UNDETERMINED. They are admitted up to LAST_TIMES as much lag as others."""
+LAST_TIMES = 4
+"""0.8 s in all, so that an admitted call is answered within the two seconds that Verification waits."""
 LOG_SECONDS = 10.0
 """The least time between two warnings about refused calls."""
 
@@ -70,11 +77,15 @@ class Backlog:
     @property
     def is_full(self) -> bool:
         """Whether a new call would take too long."""
+        return self.is_full_for(1)
+
+    def is_full_for(self, times: int) -> bool:
+        """Whether a new call would take too long if it may take so many times as long as others."""
         count = self._count - self._waiting
-        if count < self._admitted:
+        if count < self._admitted * times:
             return False
         self._measure()
-        return count >= self._most
+        return count >= self._most * times
 
     @property
     def lag(self) -> float:
@@ -168,6 +179,7 @@ class MethodLimit:
     def __init__(self, limits: LoadLimits, method: Method, *, is_heavy: bool) -> None:
         self._limits = limits
         self._is_always_admitted = method.name.startswith(ALWAYS_ADMITTED)
+        self._times = LAST_TIMES if method.name in REFUSED_LAST else 1
         # Streams are under way for days, so they say nothing about the lag.
         self._is_stream = method.request_streaming or method.response_streaming
         self._light = limits.backlog(heavy=False)
@@ -184,7 +196,7 @@ class MethodLimit:
         if self._is_always_admitted:
             return None
         refusal = self._limits.refuse_stream() if self._is_stream else None
-        if refusal is None and (self._own.is_full or self._light.is_full):
+        if refusal is None and (self._own.is_full_for(self._times) or self._light.is_full_for(self._times)):
             refusal = self._limits.next_refusal()
         if refusal is not None:
             for counter in self._counters:

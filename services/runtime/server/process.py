@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,7 +16,11 @@ from services.runtime.server.operators_port import OperatorsPort
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
 from services.runtime.server.workers.worker import WorkerMembership
+from services.runtime.tracing.spans import use_tracing
 from services.runtime.tuning import freeze_heap
+
+if TYPE_CHECKING:
+    from services.runtime.tracing.export import TraceExport
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +45,7 @@ async def serve(
     times, collecting = CollectionTimes(), Background([collect_oldest])
     if membership is not None:
         await membership.join()
+    export = _open_export(settings)
     operators = None
     if settings.metrics_address and membership is None:
         operators = OperatorsPort(settings.metrics_address, len(openers))
@@ -74,6 +80,21 @@ async def serve(
             await asyncio.to_thread(operators.close)
         if membership is not None:
             await membership.leave()
+        if export is not None:
+            use_tracing(None)
+            await asyncio.to_thread(export.stop)
+
+
+def _open_export(settings: Settings) -> TraceExport | None:
+    """Let this process trace, if the settings name a receiver."""
+    if not settings.otlp_endpoint:
+        return None
+    # OpenTelemetry is imported only here, because it takes 75 ms and a few megabytes.
+    from services.runtime.tracing.export import open_export  # noqa: PLC0415
+
+    export = open_export(settings)
+    use_tracing(export.tracing)
+    return export
 
 
 def _reload(servers: Sequence[RunningServer], running: set[asyncio.Task[None]]) -> None:

@@ -44,6 +44,7 @@ from services.runtime.server.load import LoadLimits, Unlimited
 from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
+from services.runtime.tracing.spans import tracer_of
 
 MAX_METADATA_BYTES = 16 * 1024
 HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
@@ -136,7 +137,7 @@ class RunningServer:
         The service's jobs and its databases are closed last.
         """
         await self._health_checks.stop()
-        await self._health.drain()
+        self._health.drain()
         self.service.drain.begin()
         await self._server.stop(grace)
         # gRPC cancels the remaining calls but does not wait for their end. They may use the databases that are closed
@@ -179,7 +180,9 @@ async def start(
     # Calls arrive before this process joins its group. What they use up is kept for the other workers until then.
     budgets = Budgets(settings, clock, is_shared=shares_port)
     identity = Identity(identifier)
-    layers = arrange(identity, audit, streams, authorization, budgets, admission, timing.deadline)
+    layers = arrange(
+        RequestId(tracer_of(service.name)), identity, audit, streams, authorization, budgets, admission, timing.deadline
+    )
     routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams)])
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
@@ -199,7 +202,6 @@ async def start(
     check_tls_files(settings.tls)
     credentials = ServerCredentials(settings.tls) if settings.tls.serves_tls else None
     port = _bind(server, service.name, address, credentials, shares_port=shares_port)
-    await health_.reset()
     await server.start()
     try:
         await service.start()

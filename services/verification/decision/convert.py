@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hutong.results.v1 import lookup_pb2, next_step_pb2, result_pb2
+from hutong.results.v1 import lookup_pb2, missing_report_pb2, next_step_pb2, result_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
 from services.domain.instant import from_timestamp
 from services.domain.names import DEFAULT_ITEM, parse_item
 from services.verification.decision.evidence import canonical_report_number
-from services.verification.decision.model import Claim, Evidence, Record, SourceStatus
+from services.verification.decision.model import Claim, Evidence, LabAnswer, Record, SourceStatus
 
 
 def record_from_proto(result: result_pb2.TestResult) -> Record:
@@ -57,7 +57,14 @@ def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
         from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
     )
     possible = tuple([record_from_proto(result) for result in claim.possible_results])
-    return Claim(claim.state, record, claim.lab_standing, retention_start_time, claim.lab, possible)
+    answer = answer_from_proto(claim.lab_answer) if claim.HasField("lab_answer") else None
+    return Claim(claim.state, record, claim.lab_standing, retention_start_time, claim.lab, possible, answer)
+
+
+def answer_from_proto(answer: missing_report_pb2.LabAnswer) -> LabAnswer:
+    """Return what a laboratory has answered to a missing report."""
+    expected = from_timestamp(answer.expected_time) if answer.HasField("expected_time") else None
+    return LabAnswer(answer.answer, from_timestamp(answer.answer_time), expected)
 
 
 def source_from_proto(source: lookup_pb2.DataSource) -> SourceStatus:

@@ -35,6 +35,7 @@ from services.verification.decision.model import (
     Record,
 )
 from services.verification.decision.permission import (
+    SUSPECT,
     describe_sources,
     has_unanswered,
     may_refuse_for_lack,
@@ -54,11 +55,12 @@ if TYPE_CHECKING:
         Reason,
     )
 
-RULES_VERSION = 8
+RULES_VERSION = 9
 """The version of the rules, stored with each decision. Raise it if the same inputs may give another answer."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
     (pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
+    (pb.EVIDENCE_USE_DENIED_BY_LAB, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
     (pb.EVIDENCE_USE_RECALLED, pb.DECISION_REASON_RESULT_RECALLED),
     (pb.EVIDENCE_USE_LAB_NOT_AUTHORIZED, pb.DECISION_REASON_LAB_NOT_AUTHORIZED),
     (pb.EVIDENCE_USE_NOT_YET_REPORTED, pb.DECISION_REASON_NOT_YET_REPORTED),
@@ -70,7 +72,7 @@ _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
 If no use matches, the reason is NO_RESULT."""
 
 
-_COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.EVIDENCE_USE_OTHER_ITEM})
+_COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_OTHER_ITEM}) | SUSPECT
 
 
 def decide(inputs: Inputs) -> Decision:
@@ -134,7 +136,7 @@ def _weigh_each(inputs: Inputs, items: frozenset[str]) -> list[Weighed]:
 def _only_compared(one: Weighed) -> Weighed:
     """Return weighed evidence for a decision in which only records count.
 
-    The evidence can only equal or contradict a record.
+    The evidence can only equal or contradict a record, or be denied by its laboratory.
     """
     if one.use in _COMPARED:
         return one
@@ -233,7 +235,7 @@ def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, wei
 
     The person lacks a result only if no evidence is left that may count, no result may be hidden, every source answered
     and the nation was asked. Otherwise the outcome is undetermined. Only accepted items, and evidence that contradicts
-    its record, explain a lack.
+    its record or that its laboratory denies, explain a lack.
     """
     not_comparable = [one for one in weighed if one.use == pb.EVIDENCE_USE_NOT_COMPARABLE]
     if not_comparable:
@@ -249,11 +251,7 @@ def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, wei
         more = _ask_again(inputs) if unknown == pb.DECISION_REASON_SOURCE_UNAVAILABLE else ()
         return _compose(inputs, weighed, pb.DECISION_OUTCOME_UNDETERMINED, unknown, more_next_steps=more)
     expired = [one for one in weighed if one.use == pb.EVIDENCE_USE_EXPIRED]
-    uses = {
-        one.use
-        for one in weighed
-        if one.subject.item in items.accepted or one.use == pb.EVIDENCE_USE_CONTRADICTS_RECORD
-    }
+    uses = {one.use for one in weighed if one.subject.item in items.accepted or one.use in SUSPECT}
     reason: Reason = pb.DECISION_REASON_EXPIRED
     if not expired:
         reason = next((reason for use, reason in _REASON_OF_USE if use in uses), pb.DECISION_REASON_NO_RESULT)
@@ -322,7 +320,9 @@ def _compose(
         result,
         rests_on.basis_time if rests_on else None,
         rests_on.expire_time if rests_on else None,
-        tuple([Considered(one.subject, one.use, one.expire_time, one.differing_fields) for one in weighed]),
+        tuple(
+            [Considered(one.subject, one.use, one.expire_time, one.differing_fields, one.lab_answer) for one in weighed]
+        ),
         in_order(inputs.sources),
         tuple(dict.fromkeys(next_steps)) if next_steps else (),
         refusal_permitted,

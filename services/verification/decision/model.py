@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
-from hutong.results.v1 import lab_pb2, lookup_pb2, next_step_pb2, result_pb2
+from hutong.results.v1 import lab_pb2, lookup_pb2, missing_report_pb2, next_step_pb2, result_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     TravelerOrigin: TypeAlias = policy_pb2.TravelerOrigin.ValueType
     ValidityBasis: TypeAlias = policy_pb2.ValidityBasis.ValueType
+    Answer: TypeAlias = missing_report_pb2.MissingReportAnswer.ValueType
     Channel: TypeAlias = channel_pb2.Channel.ValueType
     ClaimedReportMatchState: TypeAlias = lookup_pb2.ClaimedReportMatchState.ValueType
     DecisionBasis: TypeAlias = decision_pb2.DecisionBasis.ValueType
@@ -54,7 +55,10 @@ SAMPLE_TIME = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
 CLAIM_UNKNOWN = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED
 OTHER_ITEM = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
 NOT_COMPARABLE = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE
+NOT_FOUND = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
 OTHER_PERSON = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
+
+NOT_OURS = missing_report_pb2.MISSING_REPORT_ANSWER_NOT_OURS
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
@@ -102,6 +106,17 @@ class Evidence(NamedTuple):
     lab_name: str = ""
 
 
+class LabAnswer(NamedTuple):
+    """What a laboratory has answered to a report of its own that is missing.
+
+    `expected_time` is when it expects to upload the report; None if it has not said.
+    """
+
+    answer: Answer
+    answer_time: Instant
+    expected_time: Instant | None = None
+
+
 class Claim(NamedTuple):
     """What Results found of the report that a piece of evidence names.
 
@@ -113,6 +128,7 @@ class Claim(NamedTuple):
             before it.
         lab: the laboratory that the evidence names by code or by name, "labs/{uscc}"; empty if it is not known.
         possible: this person's records with the report number, if the laboratory is not known.
+        answer: what the laboratory has answered, if the report has no record.
     """
 
     state: ClaimedReportMatchState
@@ -121,6 +137,7 @@ class Claim(NamedTuple):
     retention_start_time: Instant | None = None
     lab: str = ""
     possible: tuple[Record, ...] = ()
+    answer: LabAnswer | None = None
 
 
 NOT_LOOKED_UP = Claim(CLAIM_UNKNOWN, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
@@ -265,6 +282,7 @@ class Considered(NamedTuple):
     use: EvidenceUse
     expire_time: Instant | None = None
     differing_fields: tuple[str, ...] = ()
+    lab_answer: LabAnswer | None = None
 
 
 class NextStep(NamedTuple):

@@ -14,6 +14,9 @@ from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_OK, UN
 if TYPE_CHECKING:
     from services.verification.decision.model import EvidenceUse, Ground
 
+SUSPECT = frozenset({pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.EVIDENCE_USE_DENIED_BY_LAB})
+"""Uses of evidence that may be forged: it contradicts its record, or its laboratory denies it."""
+
 _FOR_A_POSITIVE = (refusal_ground_pb2.REFUSAL_GROUND_POSITIVE_RESULT,)
 
 
@@ -45,7 +48,7 @@ def grounds_of_lack(uses: Iterable[EvidenceUse]) -> tuple[Ground, ...]:
     uses = set(uses)
     if pb.EVIDENCE_USE_EXPIRED in uses:
         found.append(refusal_ground_pb2.REFUSAL_GROUND_EXPIRED)
-    if pb.EVIDENCE_USE_CONTRADICTS_RECORD in uses:
+    if not SUSPECT.isdisjoint(uses):
         found.append(refusal_ground_pb2.REFUSAL_GROUND_SUSPECTED_FORGERY)
     return tuple(found)
 

@@ -15,12 +15,15 @@ from services.verification.decision.model import (
     ACTIVE,
     NOT_AUTHORIZED,
     NOT_COMPARABLE,
+    NOT_FOUND,
+    NOT_OURS,
     OTHER_ITEM,
     OTHER_PERSON,
     PENDING,
     Claim,
     Evidence,
     Inputs,
+    LabAnswer,
     NextStep,
     Record,
 )
@@ -50,6 +53,8 @@ class Weighed:
     next_step: NextStep | None = None
     is_sampling: bool = False
     """Whether the record or evidence counts as a sampling record, even if it has a report."""
+    lab_answer: LabAnswer | None = None
+    """What the laboratory of evidence has answered, if its report has no record."""
     lab: str = ""
     """The laboratory of evidence, by the shown code or found by its name; empty for records, and if not known."""
     is_comparable: bool = True
@@ -84,7 +89,8 @@ def weigh_evidence(
     """Return a piece of evidence with its use.
 
     Evidence has no effect if the policy does not weigh its item, or if its record is of another item. Other evidence
-    equals its record, contradicts its record, or has no record. Without a record it counts as much as a record would.
+    equals its record, contradicts its record, or has no record. Without a record it counts as much as a record would,
+    unless its laboratory denies that it has issued the report.
     Evidence that identifies no report may equal a record with its report number, but cannot contradict one.
 
     Args:
@@ -110,7 +116,12 @@ def weigh_evidence(
             return Weighed(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
     elif claim.state == OTHER_PERSON:
         return _contradiction(evidence, lab, ("person",))
+    answer = claim.answer if claim.state == NOT_FOUND else None
+    if record is None and answer is not None and answer.answer == NOT_OURS:
+        examine = NextStep(next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE, lab, evidence.report_number)
+        return Weighed(evidence, pb.EVIDENCE_USE_DENIED_BY_LAB, next_step=examine, lab_answer=answer)
     one = _weigh_by_itself(evidence, claim, lab, inputs)
+    one.lab_answer = answer
     if claim.retention_start_time is None:
         # No upload is advised before the retention start time, because Results may have removed the record and would
         # reject the upload.

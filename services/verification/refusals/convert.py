@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from google.type.interval_pb2 import Interval
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong_texts import english
@@ -9,15 +11,22 @@ from hutong_texts import english
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_region, check_text, check_time
 from services.domain.instant import Instant, from_timestamp, to_duration, to_timestamp
-from services.domain.names import format_decision, format_refusal, parse_refusal
+from services.domain.names import format_decision, format_node, format_refusal, parse_refusal
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.store import RefusalFilter
 from services.verification.refusals.summary import Counts, Summary
 
+if TYPE_CHECKING:
+    from services.verification.refusals.rules import State
 
-def refusal_to_proto(refusal: Refusal, *, with_actors: bool = False) -> refusal_pb2.Refusal:
-    """Return the message of a report, which contains nothing about the person."""
-    answered = refusal.answer_time is not None
+
+def refusal_to_proto(
+    refusal: Refusal, now: Instant, *, with_actors: bool = False, with_words: bool = True
+) -> refusal_pb2.Refusal:
+    """Return the message of a report, which contains nothing about the person.
+
+    `with_words` says whether the caller may read the person's own words.
+    """
     return refusal_pb2.Refusal(
         name=format_refusal(refusal.uuid),
         region=refusal.region,
@@ -28,13 +37,33 @@ def refusal_to_proto(refusal: Refusal, *, with_actors: bool = False) -> refusal_
         forbidden_grounds=refusal.forbidden_grounds,
         decision=format_decision(refusal.decision) if refusal.decision else "",
         assessment=refusal.assessment,
-        state=refusal_pb2.REFUSAL_STATE_ANSWERED if answered else refusal_pb2.REFUSAL_STATE_OPEN,
-        statement=refusal.statement,
+        state=_state_of(refusal),
+        statement=refusal.statement if with_words else "",
         answer=refusal.answer,
         create_time=to_timestamp(refusal.create_time),
         answer_time=None if refusal.answer_time is None else to_timestamp(refusal.answer_time),
         answer_actor=refusal.answer_actor or "" if with_actors else "",
+        venue_kind=refusal.venue_kind,
+        origin_node=_node(refusal.origin_node),
+        assess_node=_node(refusal.assess_node),
+        assess_time=None if refusal.assess_time is None else to_timestamp(refusal.assess_time),
+        answer_node=_node(refusal.answer_node),
+        responsible_node=_node(refusal.responsible_node),
+        due_time=to_timestamp(refusal.due_time),
+        escalation_count=refusal.escalation_count,
+        overdue=refusal.is_overdue(now),
+        duplicate_of=format_refusal(refusal.duplicate_of) if refusal.duplicate_of else "",
     )
+
+
+def _state_of(refusal: Refusal) -> State:
+    if refusal.answer_time is not None:
+        return refusal_pb2.REFUSAL_STATE_ANSWERED
+    return refusal_pb2.REFUSAL_STATE_PENDING if refusal.assess_time is None else refusal_pb2.REFUSAL_STATE_OPEN
+
+
+def _node(region: str) -> str:
+    return format_node(region) if region else ""
 
 
 def answered_from_proto(request: refusal_service_pb2.AnswerRefusalRequest) -> str:
@@ -50,22 +79,22 @@ def answered_from_proto(request: refusal_service_pb2.AnswerRefusalRequest) -> st
     return parse_refusal(request.name)
 
 
-def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest) -> RefusalFilter:
+def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest, now: Instant) -> RefusalFilter:
     """Return the filter of a list.
 
     Raises:
         InvalidArgument: the region is unknown, or a time is impossible.
     """
     _check_place_and_time(request.region, request.refuse_interval, "refuse_interval")
-    states = set(request.states)
     times = request.refuse_interval
     return RefusalFilter(
         request.region,
         tuple(request.grounds),
         tuple(request.assessments),
-        states == {refusal_pb2.REFUSAL_STATE_OPEN} if len(states) == 1 else None,
+        tuple(state for state in request.states if state),
         from_timestamp(times.start_time) if times.HasField("start_time") else None,
         from_timestamp(times.end_time) if times.HasField("end_time") else None,
+        overdue_at=now if request.overdue else None,
     )
 
 
@@ -101,6 +130,8 @@ def _counts_to_proto(counts: Counts) -> refusal_service_pb2.RefusalCounts:
         refusal_count=counts.refusal_count,
         unlawful_count=counts.unlawful_count,
         open_count=counts.open_count,
+        pending_count=counts.pending_count,
+        overdue_count=counts.overdue_count,
         median_time_to_answer=None if time_to_answer is None else to_duration(time_to_answer),
     )
 

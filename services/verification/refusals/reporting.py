@@ -1,13 +1,11 @@
-"""Receives reported refusals. Assesses each at once by the policy of the place and by decisions about the person."""
+"""Receives reported refusals. Those at places of this node are assessed at once; others go to their place's node."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
 
-from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
-from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
-from hutong.verification.v1 import decision_pb2, refusal_service_pb2
+from hutong.exchange.v1.replicated_refusal_pb2 import ShownDecision
+from hutong.verification.v1 import refusal_service_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_texts import english
 
@@ -16,43 +14,36 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document, check_region, check_text, check_time
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_decision
-from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.verification.decision.weigh import CLOCK_TOLERANCE
+from services.verification.refusals.assessing import Assessor, question_of
 from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.masking import mask_identity
-from services.verification.refusals.rules import (
-    Refusal,
-    assess,
-    forbidden_among,
-    outweighs_what_was_shown,
-    was_entitled,
-    was_refusable,
-)
-from services.verification.refusals.store import RefusalStore
-from services.verification.sources.model import PolicyQuestion
-from services.verification.sources.policy_client import PolicyClient
-from services.verification.stored_decisions.store import DecisionStore, StoredDecision
-from services.verification.stored_decisions.subject_tag import is_tagged
+from services.verification.refusals.receipts import format_code, receipt_code, request_hash, same_report_key
+from services.verification.refusals.routing import ANSWER_WITHIN, Links
+from services.verification.refusals.rules import Refusal
+from services.verification.refusals.store import NewReport, RefusalStore
+from services.verification.stored_decisions.store import DecisionStore
+from services.verification.verify.questions.asker import Asker
 from services.verification.verify.verifier import Verifier
 
 
 class RefusalReporter:
-    """Assesses reports and stores them."""
+    """Assesses reports, or marks them to be assessed elsewhere, and stores them."""
 
     def __init__(
         self,
         verifier: Verifier,
-        policies: PolicyClient,
+        assessor: Assessor,
         decision_store: DecisionStore,
         store: RefusalStore,
         pepper: Pepper,
         clock: Clock,
     ) -> None:
         self._verifier = verifier
-        self._policies = policies
+        self._assessor = assessor
         self._decision_store = decision_store
         self._store = store
         self._pepper = pepper
@@ -61,92 +52,91 @@ class RefusalReporter:
     async def report(
         self, request: refusal_service_pb2.ReportRefusalRequest
     ) -> refusal_service_pb2.ReportRefusalResponse:
-        """Assess a report and store it, with the decision that was made for it, before the answer is sent."""
+        """Store a report before the answer is sent, with its assessment if this node assesses it."""
         now = self._clock.now()
         document = _check(request, now)
+        links = await self._store.read_links()
+        refusal = self._form(request, document, links, now)
+        question = question_of(refusal)
+        question.document.CopyFrom(request.document)
+        question.evidence.extend(request.evidence)
+        made = None
+        if links.is_place_of(request.region):
+            if request.decision:
+                # An unknown decision is an error here. If the report goes to another node, that node may have it.
+                await self._decision_store.get_decision(parse_decision(request.decision, "decision"))
+            if document is not None:
+                made = await self._verifier.conclude(question)
+            refusal, _ = await self._assessor.assess(refusal, made, now)
+        else:
+            refusal = await self._prepare(refusal, question if document is not None else None)
+
+        def encode(stored: Refusal) -> refusal_service_pb2.ReportRefusalResponse:
+            return refusal_service_pb2.ReportRefusalResponse(
+                refusal=refusal_to_proto(stored, now), code=format_code(stored.code or "")
+            )
+
+        report = NewReport(refusal, self._same_keys(refusal), made)
+        return await self._store.add_refusal(report, request, encode)
+
+    def _form(
+        self,
+        request: refusal_service_pb2.ReportRefusalRequest,
+        document: Document | None,
+        links: Links,
+        now: Instant,
+    ) -> Refusal:
+        """Return the report as it is stored, without an assessment."""
+        key, other_key = (None, None) if document is None else self._pepper.both_keys(document)
         refuse_time = from_timestamp(request.refuse_time)
-        subject_keys = [] if document is None else self._pepper.subject_keys(document)
-        shown = await self._read_shown(request)
-        made = await self._decide_for(request)
-        counting = shown if shown is not None and self._counts(shown, made, request, subject_keys) else None
-        said = [_read(one, refuse_time, was_shown=one is counting) for one in (counting, made) if one is not None]
-        entitled = _either([one.entitled for one in said], weighs_more=True)
-        origin = "" if request.arriving_from == NATION else request.arriving_from
-        policy_question = PolicyQuestion(request.region, request.purpose, origin, refuse_time, None)
-        policy = self._policies.find_cached(policy_question) or await self._policies.resolve(policy_question)
-        forbidden = forbidden_among(request.grounds, policy.forbidden_grounds if policy else (), entitled=entitled)
-        named = counting or made or shown
-        refusal = Refusal(
-            uuid7(),
+        uuid = uuid7()
+        if request.decision:
+            parse_decision(request.decision, "decision")
+        shown = ShownDecision(name=request.decision) if request.decision else ShownDecision()
+        return Refusal(
+            uuid,
             request.region,
             mask_identity(request.venue, request.document.number, request.document.name),
             request.purpose,
             refuse_time,
             tuple(sorted(request.grounds)),
-            tuple(sorted(forbidden)),
-            named.uuid if named is not None else "",
-            assess(
-                forbidden,
-                rule_known=policy is not None,
-                entitled=entitled,
-                refusable=_either([one.refusable for one in said], weighs_more=False),
-            ),
+            (),
+            "",
+            0,  # type: ignore[arg-type]
             mask_identity(request.statement, request.document.number, request.document.name),
-            subject_keys[0] if subject_keys else None,
+            key,
             self._pepper.version,
             now,
-        )
-        return await self._store.add_refusal(
-            refusal,
-            made,
-            request,
-            lambda stored: refusal_service_pb2.ReportRefusalResponse(refusal=refusal_to_proto(stored)),
-        )
-
-    async def _read_shown(self, request: refusal_service_pb2.ReportRefusalRequest) -> StoredDecision | None:
-        """Return the decision that was shown to the person; None if the report names none.
-
-        Raises:
-            NotFound: the decision is not stored.
-        """
-        if not request.decision:
-            return None
-        return await self._decision_store.get_decision(parse_decision(request.decision, "decision"))
-
-    async def _decide_for(self, request: refusal_service_pb2.ReportRefusalRequest) -> StoredDecision | None:
-        """Decide for the time of the refusal. Return None if the report does not contain the person's document."""
-        if not request.HasField("document"):
-            return None
-        question = VerifyRequest(
-            document=request.document,
-            region=request.region,
-            purpose=request.purpose,
+            venue_kind=request.venue_kind,
             arriving_from=request.arriving_from,
-            use_time=request.refuse_time,
-            evidence=request.evidence,
-            scope=LOOKUP_SCOPE_NATIONWIDE,
-            store_decision=True,
+            origin_node=links.own,
+            other_subject_key=other_key,
+            code=receipt_code(uuid, self._pepper),
+            shown_decision=shown.SerializeToString(),
+            request_hash=request_hash(request.request_id, self._pepper),
+            same_report_key=None if key is None else same_report_key(key, request.region, request.purpose, refuse_time),
+            responsible_node=links.own if links.covers(request.region) else "",
+            due_time=now + ANSWER_WITHIN,
         )
-        return await self._verifier.conclude(question)
 
-    def _counts(
-        self,
-        shown: StoredDecision,
-        made: StoredDecision | None,
-        request: refusal_service_pb2.ReportRefusalRequest,
-        subject_keys: Sequence[bytes],
-    ) -> bool:
-        """Return whether the shown decision counts for this refusal.
+    def _same_keys(self, refusal: Refusal) -> list[bytes]:
+        """Return the hashes under which an earlier report of the same refusal may be stored."""
+        return [
+            same_report_key(key, refusal.region, refusal.purpose, refusal.refuse_time) for key in refusal.subject_keys
+        ]
 
-        It counts if it has the region of the refusal, and the purpose and person as far as these are known. It does not
-        count if the decision made for the report found a positive, because that decision replaces it.
+    async def _prepare(self, refusal: Refusal, question: VerifyRequest | None) -> Refusal:
+        """Return a report that another node assesses, with what that node needs: evidence, and the shown decision.
+
+        `question` is about the person; None if the report names none.
         """
-        inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
-        if inputs.region != request.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, request.purpose):
-            return False
-        if subject_keys and is_tagged(shown.subject, shown.uuid, subject_keys, self._pepper) is False:
-            return False
-        return made is None or not outweighs_what_was_shown(decision_pb2.Decision.FromString(made.decision).reason)
+        evidence = b""
+        if question is not None:
+            # Faulty evidence is refused here, and signed reports are read, because their text is not stored.
+            read = self._verifier.read(question, Asker(compares_name=False))
+            evidence = VerifyRequest(evidence=read.evidence_messages).SerializeToString()
+        shown = await self._assessor.read_shown(refusal)
+        return replace(refusal, evidence=evidence, shown_decision=b"" if shown is None else shown.SerializeToString())
 
 
 def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> Document | None:
@@ -174,39 +164,3 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
     if found:
         raise InvalidArgument.of(found)
     return document
-
-
-class _Said(NamedTuple):
-    """Statements of a stored decision about the person at the time of the refusal; None where it states nothing."""
-
-    entitled: bool | None
-    refusable: bool | None
-
-
-def _read(stored: StoredDecision, refuse_time: Instant, *, was_shown: bool) -> _Said:
-    decision = decision_pb2.Decision.FromString(stored.decision)
-    use_time = from_timestamp(decision.use_time)
-    entitled = was_entitled(
-        decision.outcome,
-        use_time,
-        from_timestamp(decision.expire_time) if decision.HasField("expire_time") else None,
-        refuse_time,
-    )
-    refusable = was_refusable(
-        decision.outcome,
-        refusal_permitted=decision.refusal_permitted,
-        was_shown=was_shown,
-        use_time=use_time,
-        refuse_time=refuse_time,
-    )
-    return _Said(entitled, refusable)
-
-
-def _either(said: list[bool | None], *, weighs_more: bool) -> bool | None:
-    """Combine what decisions say. If they differ, the answer `weighs_more` counts.
-
-    Return None if no decision says anything.
-    """
-    if weighs_more in said:
-        return weighs_more
-    return not weighs_more if (not weighs_more) in said else None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2, refusal_pb2
 
 from services.domain.instant import HOUR, Instant, Span
+from services.domain.region import NATION
+from services.runtime.caller import Caller
+from services.verification.refusals.routing import Responsibility
 
 if TYPE_CHECKING:
     from hutong.type.v1 import purpose_pb2
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
     Assessment: TypeAlias = refusal_pb2.RefusalAssessment.ValueType
     Purpose: TypeAlias = purpose_pb2.Purpose.ValueType
+    State: TypeAlias = refusal_pb2.RefusalState.ValueType
+    VenueKind: TypeAlias = refusal_pb2.VenueKind.ValueType
 
 UNLAWFUL = refusal_pb2.REFUSAL_ASSESSMENT_UNLAWFUL
 NOT_UNLAWFUL = refusal_pb2.REFUSAL_ASSESSMENT_NOT_UNLAWFUL
@@ -34,10 +39,14 @@ SPEAKS_FOR: Span = HOUR
 class Refusal:
     """A person's report that a valid result was not recognised. It identifies the person only by a keyed hash.
 
+    The fields are the columns of `tables.refusals`, which describes them. Nodes are named by their regions.
+
     Attributes:
         decision: the UUID of the decision by which it was assessed; empty if there was none.
-        answer_time: when it was answered; None while it is open.
-        answer_actor: the name of the caller that answered; None if it is not known.
+        assessment: 0 while it is not assessed.
+        answer_time: when it was answered; None while it is not.
+        answer_actor: the name of the caller that answered; None if it is not known here.
+        assess_time: when it was assessed; None while it is not.
     """
 
     uuid: str
@@ -56,6 +65,57 @@ class Refusal:
     answer: str = ""
     answer_time: Instant | None = None
     answer_actor: str | None = None
+    venue_kind: VenueKind = refusal_pb2.VENUE_KIND_UNSPECIFIED
+    arriving_from: str = ""
+    answer_node: str = ""
+    origin_node: str = ""
+    other_subject_key: bytes | None = None
+    code: str | None = None
+    evidence: bytes = b""
+    shown_decision: bytes = b""
+    request_hash: bytes | None = None
+    same_report_key: bytes | None = None
+    duplicate_of: str = ""
+    assess_node: str = ""
+    assess_time: Instant | None = None
+    responsible_node: str = ""
+    due_time: Instant = 0
+    escalation_count: int = 0
+
+    @property
+    def responsibility(self) -> Responsibility:
+        """Which node answers it, and by when."""
+        return Responsibility(self.responsible_node, self.due_time, self.escalation_count)
+
+    def with_responsibility(self, taken: Responsibility) -> Refusal:
+        """Return the report with another responsibility."""
+        return replace(
+            self,
+            responsible_node=taken.node,
+            due_time=taken.due_time,
+            escalation_count=taken.escalation_count,
+        )
+
+    def as_duplicate_of(self, uuid: str) -> Refusal:
+        """Return the report as a duplicate of an earlier one of the same refusal."""
+        return replace(self, duplicate_of=uuid, same_report_key=None)
+
+    def is_overdue(self, now: Instant) -> bool:
+        """Return whether it has no answer although the answer is due."""
+        return self.answer_time is None and self.due_time < now
+
+    @property
+    def subject_keys(self) -> list[bytes]:
+        """The keys of the document that are known here."""
+        return [key for key in (self.subject_key, self.other_subject_key) if key is not None]
+
+
+def may_read_words(caller: Caller, refusal: Refusal) -> bool:
+    """Return whether a caller who may read a report may also read the person's words in it.
+
+    A supervisor of the nation reads words only where the nation itself answers.
+    """
+    return caller.role != "supervisor" or caller.region != NATION or refusal.responsible_node == NATION
 
 
 def was_entitled(

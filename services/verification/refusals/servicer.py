@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1.refusal_service_pb2 import (
     AnswerRefusalRequest,
     AnswerRefusalResponse,
@@ -15,11 +16,13 @@ from hutong.verification.v1.refusal_service_pb2 import (
     ReportRefusalResponse,
     SummarizeRefusalsRequest,
     SummarizeRefusalsResponse,
+    TrackRefusalRequest,
+    TrackRefusalResponse,
 )
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer
 
 from services.domain.names import parse_refusal
-from services.runtime.call import may_see_actors
+from services.runtime.call import current_caller, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.verification.refusals.convert import (
@@ -29,8 +32,9 @@ from services.verification.refusals.convert import (
     summary_interval_from_proto,
     summary_to_proto,
 )
+from services.verification.refusals.receipts import parse_code
 from services.verification.refusals.reporting import RefusalReporter
-from services.verification.refusals.rules import Refusal
+from services.verification.refusals.rules import Refusal, may_read_words
 from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import summarize
 
@@ -52,34 +56,44 @@ class RefusalServicer(RefusalServiceServicer):
 
     async def GetRefusal(self, request: GetRefusalRequest, context: Context) -> GetRefusalResponse:
         refusal = await self._store.get_refusal(parse_refusal(request.name))
-        return GetRefusalResponse(refusal=refusal_to_proto(refusal, with_actors=may_see_actors()))
+        return GetRefusalResponse(refusal=self._show(refusal))
+
+    async def TrackRefusal(self, request: TrackRefusalRequest, context: Context) -> TrackRefusalResponse:
+        refusal = await self._store.get_by_code(parse_code(request.code))
+        return TrackRefusalResponse(refusal=self._show(refusal))
 
     async def ListRefusals(self, request: ListRefusalsRequest, context: Context) -> ListRefusalsResponse:
         position = self._tokens.position(request, (str,))
         before = position[0] if position else ""
-        wanted = filter_from_proto(request)
+        wanted = filter_from_proto(request, self._clock.now())
         found = await self._store.list_refusals(wanted, before, rows_to_read(request.page_size))
         shown, token = self._tokens.page(request, found, lambda refusal: [refusal.uuid])
-        refusals = [refusal_to_proto(refusal, with_actors=may_see_actors()) for refusal in shown]
+        refusals = [self._show(refusal) for refusal in shown]
         return ListRefusalsResponse(refusals=refusals, next_page_token=token)
 
     async def AnswerRefusal(self, request: AnswerRefusalRequest, context: Context) -> AnswerRefusalResponse:
-        shown = may_see_actors()
+        now, actors, caller = self._clock.now(), may_see_actors(), current_caller()
 
         def encode(refusal: Refusal) -> AnswerRefusalResponse:
-            return AnswerRefusalResponse(refusal=refusal_to_proto(refusal, with_actors=shown))
+            words = may_read_words(caller, refusal)
+            return AnswerRefusalResponse(refusal=refusal_to_proto(refusal, now, with_actors=actors, with_words=words))
 
         uuid = answered_from_proto(request)
-        return await self._store.answer_refusal(uuid, self._clock.now(), request, encode)
+        return await self._store.answer_refusal(uuid, now, request, encode)
 
     async def SummarizeRefusals(self, request: SummarizeRefusalsRequest, context: Context) -> SummarizeRefusalsResponse:
         start_time, end_time = summary_interval_from_proto(request)
         position = self._tokens.position(request, (str, int))
         after = (position[0], position[1]) if position else ("", start_time)
         wanted = RefusalFilter(request.region, start_time=start_time, end_time=end_time, from_region=after[0])
-        reports = await self._store.list_reported(wanted)
+        reports = await self._store.list_reported(wanted, self._clock.now())
         rows = [row for row in summarize(reports, request.period, start_time, end_time) if row.position > after]
         shown, token = self._tokens.page(request, rows, lambda row: row.position)
         return SummarizeRefusalsResponse(
             refusal_summaries=[summary_to_proto(row) for row in shown], next_page_token=token
         )
+
+    def _show(self, refusal: Refusal) -> refusal_pb2.Refusal:
+        """Return the message of a report, with the person's words if the caller may read them."""
+        words = may_read_words(current_caller(), refusal)
+        return refusal_to_proto(refusal, self._clock.now(), with_actors=may_see_actors(), with_words=words)

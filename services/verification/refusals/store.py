@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
+from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1.refusal_service_pb2 import (
     AnswerRefusalRequest,
     AnswerRefusalResponse,
@@ -13,17 +14,23 @@ from hutong.verification.v1.refusal_service_pb2 import (
     ReportRefusalResponse,
 )
 from hutong_texts import english
-from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
-from services.domain.names import format_refusal
+from services.domain.names import format_node, format_refusal
+from services.domain.region import NATION
 from services.runtime.audit import note_subjects, record_change
 from services.runtime.call import current_actor
 from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
+from services.storage.upsert import insert_if_absent
+from services.verification.refusals.duplicates import copy_to_duplicates
 from services.verification.refusals.masking import mask_identity
+from services.verification.refusals.outbox import enqueue, links_for_change, read_links
+from services.verification.refusals.routing import Links, may_answer
+from services.verification.refusals.rows import find_refusal, find_same, from_bits, from_row, select_refusal, to_row
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.summary import Reported
 from services.verification.refusals.tables import refusals, requests
@@ -31,47 +38,90 @@ from services.verification.stored_decisions.store import StoredDecision, insert_
 
 if TYPE_CHECKING:
     from services.verification.decision.model import Ground
-    from services.verification.refusals.rules import Assessment
+    from services.verification.refusals.rules import Assessment, State
 
 _C = refusals.c
+_IN_STATE = {
+    refusal_pb2.REFUSAL_STATE_PENDING: _C.answer_time.is_(None) & _C.assess_time.is_(None),
+    refusal_pb2.REFUSAL_STATE_OPEN: _C.answer_time.is_(None) & _C.assess_time.is_not(None),
+    refusal_pb2.REFUSAL_STATE_ANSWERED: _C.answer_time.is_not(None),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalFilter:
-    """A filter of reports. An empty field matches all reports.
+    """A filter of reports. An empty field matches all reports, except duplicates, which no filter matches.
 
-    `is_open` None matches open and answered reports. `from_region` leaves out the regions whose codes come before it.
+    `from_region` leaves out the regions whose codes come before it. `overdue_at` is the instant at which answers are
+    overdue; None for all reports.
     """
 
     region: str = ""
     grounds: tuple[Ground, ...] = ()
     assessments: tuple[Assessment, ...] = ()
-    is_open: bool | None = None
+    states: tuple[State, ...] = ()
     start_time: Instant | None = None
     end_time: Instant | None = None
     from_region: str = ""
+    overdue_at: Instant | None = None
+
+
+class NewReport(NamedTuple):
+    """A report to be stored.
+
+    Attributes:
+        refusal: the report.
+        same_keys: the hashes under which an earlier report of the same refusal may be stored.
+        made: the decision that was made for it; None for none.
+    """
+
+    refusal: Refusal
+    same_keys: Sequence[bytes]
+    made: StoredDecision | None
 
 
 class RefusalStore:
-    """The store of reports. `secrets` key the hashes of stored requests, because a request may hold an identity."""
+    """The store of reports.
 
-    def __init__(self, database: Database, secrets: Sequence[bytes]) -> None:
+    `secrets` key the hashes of stored requests, because a request may hold an identity. `own` is the region of this
+    node.
+    """
+
+    def __init__(
+        self, database: Database, secrets: Sequence[bytes], own: str = NATION, *, joined: bool = False
+    ) -> None:
         self._database = database
         self._writer = IdempotentWriter(database, requests, secrets)
+        self._own = own
+        self._joined = joined
+
+    async def read_links(self) -> Links:
+        """Return the nodes with which this node exchanges reports."""
+        return await self._database.read(read_links, self._own, self._joined)
 
     async def add_refusal(
-        self,
-        refusal: Refusal,
-        made: StoredDecision | None,
-        request: ReportRefusalRequest,
-        encode: Callable[[Refusal], ReportRefusalResponse],
+        self, report: NewReport, request: ReportRefusalRequest, encode: Callable[[Refusal], ReportRefusalResponse]
     ) -> ReportRefusalResponse:
-        """Store a report, and the decision that was made for it if there is one, in one transaction."""
+        """Store a report, and the decision that was made for it if there is one, in one transaction.
+
+        If an earlier report of the same refusal is stored, the answer is about that one, and nothing is stored.
+        """
+        refusal = report.refusal
 
         def run(connection: Connection) -> Refusal:
-            if made is not None:
-                insert_decisions(connection, [made])
-            connection.execute(insert(refusals).values(_to_row(refusal)))
+            links = links_for_change(connection, self._own, self._joined)
+            earlier = find_same(connection, report.same_keys, refusal.request_hash)
+            if earlier is not None:
+                return earlier
+            new = insert_if_absent(connection, refusals).values(to_row(refusal))
+            if connection.execute(new).rowcount == 0:
+                # Another transaction has stored the same report since.
+                earlier = find_same(connection, report.same_keys, refusal.request_hash)
+                assert earlier is not None
+                return earlier
+            if report.made is not None:
+                insert_decisions(connection, [report.made])
+            enqueue(connection, refusal, links, refusal.create_time)
             record_change(connection, format_refusal(refusal.uuid), subject_keys=_subjects(refusal))
             return refusal
 
@@ -89,12 +139,14 @@ class RefusalStore:
 
         Raises:
             NotFound: there is no such report.
-            FailedPrecondition: CONFLICT, the report has another answer already.
+            FailedPrecondition: CONFLICT, the report has another answer already; NOT_RESPONSIBLE, another node answers
+                it.
         """
         actor = current_actor()
 
         def run(connection: Connection) -> Refusal:
-            refusal = _answer(connection, uuid, mask_identity(request.answer), now, actor)
+            links = links_for_change(connection, self._own, self._joined)
+            refusal = _answer(connection, links, uuid, mask_identity(request.answer), now, actor)
             record_change(connection, subject_keys=_subjects(refusal), region=refusal.region)
             return refusal
 
@@ -107,7 +159,23 @@ class RefusalStore:
         Raises:
             NotFound: there is no such report.
         """
-        refusal = await self._database.read(_select, uuid)
+        refusal = await self._database.read(select_refusal, uuid)
+        note_subjects(_subjects(refusal))
+        return refusal
+
+    async def get_by_code(self, code: str) -> Refusal:
+        """Return the report with a receipt of this code.
+
+        Raises:
+            NotFound: there is none.
+        """
+        query = select(refusals).where(_C.code == code)
+        row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            raise NotFound(
+                "NOT_FOUND", english("no report with this code is known here"), metadata={"resource": "code"}
+            )
+        refusal = from_row(row)
         note_subjects(_subjects(refusal))
         return refusal
 
@@ -122,23 +190,34 @@ class RefusalStore:
         statement = select(refusals).where(*conditions).order_by(_C.uuid.desc()).limit(limit)
 
         def work(connection: Connection) -> list[Refusal]:
-            return [_from_row(row) for row in connection.execute(statement)]
+            return [from_row(row) for row in connection.execute(statement)]
 
         return await self._database.read_in_bulk(work)
 
-    async def list_reported(self, wanted: RefusalFilter) -> list[Reported]:
+    async def list_reported(self, wanted: RefusalFilter, now: Instant) -> list[Reported]:
         """Return the part of each selected report that a summary needs."""
-        columns = (_C.region, _C.grounds, _C.assessment, _C.refuse_time, _C.create_time, _C.answer_time)
+        columns = (
+            _C.region,
+            _C.grounds,
+            _C.assessment,
+            _C.refuse_time,
+            _C.create_time,
+            _C.answer_time,
+            _C.assess_time,
+            _C.due_time,
+        )
         statement = select(*columns).where(*_conditions(wanted))
 
         def work(connection: Connection) -> list[Reported]:
             return [
                 Reported(
                     row.region,
-                    _from_bits(row.grounds),
+                    from_bits(row.grounds),
                     row.assessment,
                     row.refuse_time,
                     None if row.answer_time is None else row.answer_time - row.create_time,
+                    row.assess_time is None,
+                    row.due_time < now,
                 )
                 for row in connection.execute(statement)
             ]
@@ -152,15 +231,17 @@ def _subjects(refusal: Refusal) -> Sequence[bytes]:
 
 
 def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
-    conditions = [in_region(_C.region, wanted.region)]
+    conditions = [in_region(_C.region, wanted.region), _C.duplicate_of == ""]
     if wanted.from_region:
         conditions.append(_C.region >= wanted.from_region)
     if wanted.grounds:
         conditions.append(or_(*(_C.grounds.bitwise_and(1 << ground) != 0 for ground in wanted.grounds)))
     if wanted.assessments:
         conditions.append(_C.assessment.in_(wanted.assessments))
-    if wanted.is_open is not None:
-        conditions.append(_C.answer_time.is_(None) if wanted.is_open else _C.answer_time.is_not(None))
+    if wanted.states:
+        conditions.append(or_(*(_IN_STATE[state] for state in wanted.states if state in _IN_STATE)))
+    if wanted.overdue_at is not None:
+        conditions.append(_C.answer_time.is_(None) & (_C.due_time < wanted.overdue_at))
     if wanted.start_time is not None:
         conditions.append(_C.refuse_time >= wanted.start_time)
     if wanted.end_time is not None:
@@ -168,19 +249,17 @@ def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _select(connection: Connection, uuid: str) -> Refusal:
-    row = connection.execute(select(refusals).where(_C.uuid == uuid)).one_or_none()
-    if row is None:
+def _answer(connection: Connection, links: Links, uuid: str, answer: str, now: Instant, actor: str | None) -> Refusal:
+    refusal = find_refusal(connection, uuid, to_change=True)
+    if refusal is None:
         raise NotFound.resource(format_refusal(uuid))
-    return _from_row(row)
-
-
-def _answer(connection: Connection, uuid: str, answer: str, now: Instant, actor: str | None) -> Refusal:
-    is_open = (_C.uuid == uuid) & _C.answer_time.is_(None)
-    stated = {"answer": answer, "answer_time": now, "answer_actor": actor}
-    answered = connection.execute(update(refusals).where(is_open).values(stated))
-    refusal = _select(connection, uuid)
-    if answered.rowcount == 0 and refusal.answer != answer:
+    if refusal.answer_time is None:
+        _require_responsible(links, refusal)
+        refusal = replace(refusal, answer=answer, answer_time=now, answer_actor=actor, answer_node=links.own)
+        connection.execute(update(refusals).where(_C.uuid == uuid).values(to_row(refusal)))
+        enqueue(connection, refusal, links, now)
+        copy_to_duplicates(connection, refusal, links, now)
+    elif refusal.answer != answer:
         raise FailedPrecondition(
             "CONFLICT",
             english("the report has another answer already"),
@@ -192,24 +271,20 @@ def _answer(connection: Connection, uuid: str, answer: str, now: Instant, actor:
     return refusal
 
 
-def _to_row(refusal: Refusal) -> dict[str, Any]:
-    return asdict(refusal) | {
-        "grounds": _to_bits(refusal.grounds),
-        "forbidden_grounds": _to_bits(refusal.forbidden_grounds),
-    }
-
-
-def _from_row(row: Row[Any]) -> Refusal:
-    values = dict(row._mapping)
-    values["grounds"] = _from_bits(row.grounds)
-    values["forbidden_grounds"] = _from_bits(row.forbidden_grounds)
-    return Refusal(**values)
-
-
-def _to_bits(grounds: Iterable[Ground]) -> int:
-    return sum(1 << ground for ground in grounds)
-
-
-def _from_bits(bits: int) -> tuple[Ground, ...]:
-    grounds: Sequence[Any] = [ground for ground in range(bits.bit_length()) if bits >> ground & 1]
-    return tuple(grounds)
+def _require_responsible(links: Links, refusal: Refusal) -> None:
+    if refusal.duplicate_of:
+        text = english("is a duplicate: answer {name}", name=format_refusal(refusal.duplicate_of))
+    elif may_answer(links, refusal.region, refusal.responsible_node):
+        return
+    else:
+        text = english("another node answers this report")
+    name = format_refusal(refusal.uuid)
+    raise FailedPrecondition(
+        "NOT_RESPONSIBLE",
+        text,
+        violations=[Violation("name", "NOT_RESPONSIBLE", text, name)],
+        metadata={
+            "resource": name,
+            "node": format_node(refusal.responsible_node) if refusal.responsible_node else "",
+        },
+    )

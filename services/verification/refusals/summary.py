@@ -24,21 +24,25 @@ _EPOCH = date(1970, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The part of a report that a summary needs. `time_to_answer` is None while the report is open."""
+    """The part of a report that a summary needs. `time_to_answer` is None while the report is not answered."""
 
     region: str
     grounds: tuple[Ground, ...]
     assessment: Assessment
     refuse_time: Instant
     time_to_answer: Span | None
+    is_unassessed: bool = False
+    is_due: bool = False
 
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of some reports."""
+    """Counts of some reports. The pending and the overdue ones are not answered."""
 
     refusal_count: int = 0
     unlawful_count: int = 0
+    pending_count: int = 0
+    overdue_count: int = 0
     times_to_answer: list[Span] = field(default_factory=list)
 
     @property
@@ -57,6 +61,9 @@ class Counts:
         self.unlawful_count += reported.assessment == UNLAWFUL
         if reported.time_to_answer is not None:
             self.times_to_answer.append(reported.time_to_answer)
+        else:
+            self.pending_count += reported.is_unassessed
+            self.overdue_count += reported.is_due
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from hutong_client.reports.signed import SealedReport, is_signed_with
 
 from services.domain.instant import shanghai_day
 from services.domain.subject import Pepper
+from services.verification.cases.model import KIND_OF_USE
 from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_OK, Decision, Evidence, Inputs
 from services.verification.showings.model import (
     LAB_NOT_REGISTERED,
@@ -74,13 +75,14 @@ def find_showings(
     `signed` has the signed report of each piece of evidence, or None for a piece without a signed report. It is empty
     if no piece has a signed report.
     """
-    uses = {one.subject: one.use for one in decision.considered if isinstance(one.subject, Evidence)}
+    weighed = {one.subject: one for one in decision.considered if isinstance(one.subject, Evidence)}
     has_nation = any(it.source == NATIONAL_RESULTS and it.state == SOURCE_OK for it in inputs.sources)
     showings = []
     for index, evidence in enumerate(inputs.evidence):
-        use = uses.get(evidence, decision_pb2.EVIDENCE_USE_NOT_NEEDED)
-        if use in _NOT_WEIGHED:
+        considered = weighed.get(evidence)
+        if considered is None or considered.use in _NOT_WEIGHED:
             continue
+        use = considered.use
         claim = claim_of(claims, index)
         lab = lab_of(claim, evidence)
         kinds: frozenset[FlagKind] = flag_alone(evidence, claim, has_nation=has_nation)
@@ -106,6 +108,9 @@ def find_showings(
                 kept.region,
                 shanghai_day(inputs.evaluate_time),
                 is_signed,
+                KIND_OF_USE.get(use),
+                considered.differing_fields,
+                inputs.evaluate_time,
             )
         )
     return tuple(showings)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.verification.v1 import evidence_flag_pb2 as pb
 
-from services.domain.instant import MINUTE
+from services.domain.instant import MINUTE, Instant
 from services.domain.subject import KEY_LENGTH, Pepper
 from services.domain.subkeys import Purpose
 from services.verification.decision.model import Evidence
 
 if TYPE_CHECKING:
+    from services.verification.cases.model import CaseKind
+
     FlagKind: TypeAlias = pb.EvidenceFlagKind.ValueType
 
 OTHER_PERSON = pb.EVIDENCE_FLAG_KIND_OTHER_PERSON
@@ -49,6 +51,9 @@ class Showing(NamedTuple):
         region: the prefecture of the place.
         day: the day in Asia/Shanghai, numbered as by `shanghai_day`.
         is_signed: whether the laboratory has signed what is shown, so that its times are right.
+        case_kind: the kind of case that the evidence opens by its use in the decision; None if it opens none.
+        differing_fields: the fields in which the evidence differs from its record.
+        time: when the decision was made.
     """
 
     lab: str
@@ -61,6 +66,9 @@ class Showing(NamedTuple):
     region: str
     day: int
     is_signed: bool = False
+    case_kind: CaseKind | None = None
+    differing_fields: tuple[str, ...] = ()
+    time: Instant = 0
 
 
 def tags_of(lab: str, evidence: Evidence, subject_key: bytes, pepper: Pepper) -> ReportTags:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hutong.verification.v1 import evidence_flag_pb2
@@ -13,6 +13,8 @@ from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
+from services.verification.cases.model import KIND_OF_FLAG, CaseOpening
+from services.verification.cases.opening import count_opened, open_cases
 from services.verification.showings.model import OTHER_TIMES, ReportTags, Showing, compare, from_bits, to_bits
 from services.verification.showings.tables import evidence_flags, shown_reports
 
@@ -71,26 +73,32 @@ RegionOf: TypeAlias = Callable[[Connection, str], str]
 
 
 def remember_showings(connection: Connection, showings: Sequence[Showing], region_of: RegionOf) -> Callable[[], None]:
-    """Remember reports that are shown for the first time, and store flags, inside the transaction of the decisions.
+    """Remember reports that are shown for the first time, store flags, and open cases.
 
-    Return a function that counts the flags. Call it after the commit.
+    All of it is inside the transaction of the decisions. Return a function that counts flags and cases. Call it after
+    the commit.
     """
     # A transaction may store the decisions of several batches. Without the lock, two such transactions that remember
     # the same reports in different orders would wait for each other.
     lock_until_commit(connection, AdvisoryLock.SHOWN_REPORTS)
     first = _remember(connection, [showing for showing in showings if showing.is_identified])
     rows: dict[tuple[str, bytes], dict[str, Any]] = {}
+    openings: list[CaseOpening] = []
     for showing in showings:
         row = _flag(connection, showing, _first_of(showing, first), region_of)
         if row is not None:
             rows.setdefault((row["decision"], row["report_tag"]), row)
+        if showing.is_identified:
+            openings.extend(_openings(showing, row))
     if rows:
         connection.execute(insert_if_absent(connection, evidence_flags), list(rows.values()))
+    opened = open_cases(connection, openings)
     found = [kind for row in rows.values() for kind in from_bits(row["kinds"])]
 
     def count() -> None:
         for kind in found:
             FLAGGED.labels(_NAMES[kind]).inc()
+        count_opened(opened)
 
     return count
 
@@ -197,6 +205,23 @@ def _flag(
         "show_day": day,
         "other_decision": other,
     }
+
+
+def _openings(showing: Showing, flag: dict[str, Any] | None) -> Iterator[CaseOpening]:
+    """Yield the cases that a showing opens, by its use in the decision and by its flags."""
+    if showing.case_kind is not None:
+        region = to_prefecture(showing.region)
+        fields = showing.differing_fields
+        yield CaseOpening(
+            showing.lab, showing.report_number, showing.case_kind, fields, region, showing.decision, "", showing.time
+        )
+    for kind in from_bits(flag["kinds"]) if flag is not None else ():
+        if flag is not None and kind in KIND_OF_FLAG:
+            decisions = flag["decision"], flag["other_decision"]
+            yield CaseOpening(
+                *(showing.lab, showing.report_number, KIND_OF_FLAG[kind], ()),
+                *(flag["region"], *decisions, showing.time),
+            )
 
 
 def _list_flags(connection: Connection, query: FlagQuery, before: Position | None, limit: int) -> list[EvidenceFlag]:

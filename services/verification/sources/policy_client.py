@@ -61,7 +61,9 @@ class PolicyClient:
         self._breaker = CircuitBreaker(self._source, longest_seconds=source_seconds)
         self._cache = PolicyCache()
         self._watch = PolicyWatch(open_channel, self._cache.drop, self._on_connected, timing)
-        self._coalescer: Coalescer[PolicyQuestion, PolicyAnswer | None] = Coalescer(self._resolve_batch)
+        self._coalescer: Coalescer[PolicyQuestion, PolicyAnswer | None] = Coalescer(
+            self._resolve_batch, name="policy batch"
+        )
         self._seen = SeenTokens()
         self._probe: asyncio.Future[PolicyAnswer | None] | None = None
 

@@ -58,13 +58,17 @@ class ResultsClient:
         self._breaker = CircuitBreaker(source, longest_seconds=source_seconds)
         # Look-ups that arrive while calls are under way share the next call, which costs both sides far less.
         # Nationwide look-ups have calls of their own, so that no other look-up waits for a slow nation.
-        self._local: Coalescer[LookUp, Answer] = Coalescer(self.look_up_shared, on_late=self._give_up)
-        self._nationwide: Coalescer[LookUp, Answer] = Coalescer(self.look_up_shared, in_flight=4, on_late=self._give_up)
+        self._local: Coalescer[LookUp, Answer] = Coalescer(
+            self.look_up_shared, name="look-up batch", on_late=self._give_up
+        )
+        self._nationwide: Coalescer[LookUp, Answer] = Coalescer(
+            self.look_up_shared, in_flight=4, name="nationwide look-up batch", on_late=self._give_up
+        )
         self._region = jurisdiction
         # A look-up with another node's token may have to wait for that node's commits, so it has a call of its own.
         # Its lateness says nothing about Results.
         self._unshared: Coalescer[LookUp, Answer] = Coalescer(
-            self.look_up_shared, max_batch=1, in_flight=64, on_late=lambda _: None
+            self.look_up_shared, max_batch=1, in_flight=64, name="look-up with a token", on_late=lambda _: None
         )
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -114,7 +118,9 @@ class ResultsClient:
         for index, one in enumerate(look_ups):
             token = one.request.at_least_as_fresh
             if token and self.may_wait(one.request):
-                coalescer = by_token.setdefault(token, Coalescer(self.look_up_shared, on_late=self._give_up))
+                coalescer = by_token.setdefault(
+                    token, Coalescer(self.look_up_shared, name="look-up batch", on_late=self._give_up)
+                )
                 waiting[index] = coalescer.ask(one, self.seconds_to_wait(share))
         rest = [one for index, one in enumerate(look_ups) if index not in waiting]
         together = await self._look_up_together(rest, share)

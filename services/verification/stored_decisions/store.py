@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, select
 from services.domain.errors import NotFound
 from services.domain.instant import Instant
 from services.domain.names import format_decision
-from services.runtime.audit import AuditEvent, AuditTrail
+from services.runtime.audit import DecisionRead, rows_of
 from services.storage.engine import Database
 from services.verification.decision.model import Decision, Evidence
 from services.verification.showings.model import Showing
@@ -62,11 +62,11 @@ class KeptAnswer(NamedTuple):
 
     Attributes:
         decision: the decision, if it is kept.
-        read: the row of the audit, with the trail that stores it.
+        read: what the audit records.
     """
 
     decision: StoredDecision | None
-    read: tuple[AuditTrail, AuditEvent] | None
+    read: DecisionRead | None
 
 
 class DecisionStore:
@@ -87,8 +87,7 @@ class DecisionStore:
         insert_all = partial(insert_decisions, kept=decided, after_commit=after_commit)
         if reads:
             # All answers of a process have one trail.
-            trail, events = reads[0][0], [event for _, event in reads]
-            await trail.record(events, insert_all if decided else None)
+            await reads[0].audit.trail.record(rows_of(reads), insert_all if decided else None)
         else:
             await self._database.write(insert_all)
         for call in after_commit:

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
+from hutong_texts import english
 
 from services.domain.instant import Instant, set_timestamp, to_timestamp
 from services.domain.names import format_item
@@ -35,8 +36,8 @@ _DESCRIPTIONS: dict[NextStepAction, str] = {
         "its holder has this report in hand and no record of it was found: ask the laboratory to upload it"
     ),
     next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE: (
-        "what was shown differs from the record of this report, or cannot be compared with one: an officer ought to"
-        " examine it"
+        "what was shown differs from the record of this report, is denied by its laboratory, or cannot be compared with"
+        " a record: an officer ought to examine it"
     ),
     next_step_pb2.NEXT_STEP_ACTION_CONFIRM_CLEARANCE: (
         "this negative is later than the recorded positive and is not recorded: an officer ought to have its laboratory"
@@ -47,7 +48,9 @@ _DESCRIPTIONS: dict[NextStepAction, str] = {
     ),
     next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN: "the source did not answer: ask again; nobody is refused for it",
 }
-COMPARE_NAME = "Compare the number and the name with the document: a laboratory may also have misspelled the name."
+COMPARE_NAME = english(
+    "Compare the number and the name with the document: a laboratory may also have misspelled the name."
+)
 """The advice with every NO_RESULT. A name that fits no record gives the same answer as a person without records."""
 
 
@@ -139,6 +142,11 @@ def _add_considered(considered: Considered, message: decision_pb2.Decision) -> N
     else:
         added.evidence.CopyFrom(evidence_to_proto(subject))
         added.differing_fields.extend(considered.differing_fields)
+        if (answer := considered.lab_answer) is not None:
+            added.lab_answer.answer = answer.answer
+            set_timestamp(added.lab_answer.answer_time, answer.answer_time)
+            if answer.expected_time is not None:
+                set_timestamp(added.lab_answer.expected_time, answer.expected_time)
 
 
 def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:

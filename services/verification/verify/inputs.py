@@ -10,6 +10,7 @@ from hutong.verification.v1 import decision_pb2
 from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import DEFAULT_ITEM, describe_item, parse_items
 from services.verification.decision.convert import (
+    answer_from_proto,
     claim_from_proto,
     evidence_from_proto,
     record_from_proto,
@@ -109,6 +110,8 @@ def inputs_to_proto(
             if claim.HasField("result"):
                 added.test_result.CopyFrom(without_masks(claim.result))
             added.lab = claim.lab
+            if claim.HasField("lab_answer"):
+                added.lab_answer.CopyFrom(claim.lab_answer)
             added.possible_results.extend(map(without_masks, claim.possible_results))
     return message
 
@@ -148,4 +151,5 @@ def _claim(claim: lookup_pb2.ClaimedReportMatch | None) -> Claim:
         from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
     )
     possible = tuple([record_from_proto(result) for result in claim.possible_results])
-    return Claim(claim.state, record, claim.lab_standing, retention_start_time, claim.lab, possible)
+    answer = answer_from_proto(claim.lab_answer) if claim.HasField("lab_answer") else None
+    return Claim(claim.state, record, claim.lab_standing, retention_start_time, claim.lab, possible, answer)

@@ -11,7 +11,7 @@ from hutong.verification.v1.verification_service_pb2 import StreamVerifyResponse
 
 from services.domain.errors import HutongError
 from services.domain.subject import Pepper
-from services.runtime.audit import CallAudit
+from services.runtime.audit import CallAudit, DecisionRead
 from services.runtime.server.status import to_status
 from services.verification.holder_tokens.store import TokenUse, TokenUses
 from services.verification.showings.examine import KeptDecision, find_showings
@@ -72,8 +72,7 @@ def kept_answer(
     audit.is_recorded = True
     asked, key = question.policy, question.subject_key(pepper)
     outcome = _OUTCOMES[decision.outcome]
-    event = audit.read_of(key, asked.purpose, asked.region, outcome, question.evaluate_time)
-    return KeptAnswer(kept, (audit.trail, event))
+    return KeptAnswer(kept, DecisionRead(audit, key, asked.purpose, asked.region, outcome, question.evaluate_time))
 
 
 async def accept_tokens(

@@ -58,7 +58,7 @@ class SingleQuestions:
         self._results = results
         self._store = store
         self._together: Coalescer[_Asked, _Outcome] = Coalescer(
-            self._answer_by_own_records, finish=self._keep, on_late=self._give_up
+            self._answer_by_own_records, finish=self._keep, name="verify batch", on_late=self._give_up
         )
 
     async def verify(self, request: VerifyRequest) -> VerifyResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
@@ -21,10 +21,14 @@ from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.batches import Refused
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
+from services.runtime.tracing.spans import current_span, end_message, tracer_of
 from services.verification.verify.kept import Reply, Unkept
 from services.verification.verify.questions.asker import Asker, current_asker
 from services.verification.verify.scope import Unanswered
 from services.verification.verify.verifier import Verifier
+
+if TYPE_CHECKING:
+    from services.runtime.tracing.recording import ActiveSpan
 
 
 class Asked(NamedTuple):
@@ -48,11 +52,18 @@ class VerificationStream:
     def __init__(self, verifier: Verifier, drain: Drain) -> None:
         self._verifier = verifier
         self._drain = drain
-        self._together: Coalescer[Asked, Answered] = Coalescer(self._answer_by_own_records, finish=self._keep)
+        self.tracer = tracer_of("verification")
+        self._together: Coalescer[Asked, Answered] = Coalescer(
+            self._answer_by_own_records, finish=self._keep, name="stream batch"
+        )
         # Questions for the nation have batches of their own, so that a slow nation does not delay the questions that
         # this node can answer.
-        self._nationwide: Coalescer[Asked, Answered] = Coalescer(self._answer_together, in_flight=4)
-        self._rest: Coalescer[Unanswered, StreamVerifyResponse] = Coalescer(self._answer_rest, in_flight=4)
+        self._nationwide: Coalescer[Asked, Answered] = Coalescer(
+            self._answer_together, in_flight=4, name="nationwide stream batch"
+        )
+        self._rest: Coalescer[Unanswered, StreamVerifyResponse] = Coalescer(
+            self._answer_rest, in_flight=4, name="nationwide stream batch"
+        )
         self._streams: set[_Stream] = set()
 
     @property
@@ -174,8 +185,11 @@ class _Stream:
             future.cancel()
 
     async def _read(self) -> None:
+        tracer, of_stream = self._streams.tracer, current_span.get()
         async for asked in self._requests:
             await self._capacity.acquire()
+            if tracer is not None:
+                current_span.set(tracer.begin_message("stream question", None, of_stream))
             question = asked.request if isinstance(asked, Refused) else asked
             future: asyncio.Future[Any]
             if isinstance(asked, Refused):
@@ -185,7 +199,7 @@ class _Stream:
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", english("value is required")))
-            self._expect(question.correlation_id, future)
+            self._expect(question.correlation_id, future, current_span.get())
 
     async def _refuse(self, refused: Refused) -> NoReturn:
         """Record that a question is refused, and raise the error that answers it."""
@@ -194,20 +208,22 @@ class _Stream:
             await audit.record_refusal(refused.request.request, to_status(refused.error).code)
         raise refused.error
 
-    def _expect(self, correlation_id: str, future: asyncio.Future[Any]) -> None:
+    def _expect(self, correlation_id: str, future: asyncio.Future[Any], span: ActiveSpan | None) -> None:
         self._under_way.add(future)
-        future.add_done_callback(partial(self._note_answer, correlation_id))
+        future.add_done_callback(partial(self._note_answer, correlation_id, span))
 
-    def _note_answer(self, correlation_id: str, future: asyncio.Future[Any]) -> None:
+    def _note_answer(self, correlation_id: str, span: ActiveSpan | None, future: asyncio.Future[Any]) -> None:
         self._under_way.discard(future)
         if future.cancelled():
             self._capacity.release()
+            end_message(span, "CANCELLED")
             return
         error = future.exception()
         if error is None and isinstance(future.result(), Unanswered):
-            self._expect(correlation_id, self._streams.ask_nation(future.result()))
+            self._expect(correlation_id, self._streams.ask_nation(future.result()), span)
             return
         self._capacity.release()
+        end_message(span, "" if error is None else type(error).__name__)
         if error is None:
             self._ready.put_nowait(future.result())
         else:

@@ -19,7 +19,7 @@ from services.runtime.call import only_waiting
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.validation import check_each
-from services.verification.holder_tokens.seal import TokenSeal
+from services.verification.holder_tokens.seal import HolderToken, TokenSeal
 from services.verification.holder_tokens.store import TokenUse, TokenUses
 from services.verification.showings.shares import SHARES
 from services.verification.sources.results_client import ResultsClient
@@ -101,9 +101,12 @@ class Verifier:
         """Answer a question from everything that the sources answered."""
         await self._keep_answer(self.fill(question, decide_from(question, answers), asker, message))
 
-    async def conclude(self, request: VerifyRequest) -> StoredDecision | None:
-        """Decide one question. Return what must be stored before its decision is used; None for nothing."""
-        question = self.read(request, Asker(compares_name=False))
+    async def conclude(self, request: VerifyRequest, holder: HolderToken | None = None) -> StoredDecision | None:
+        """Decide one question. Return what must be stored before its decision is used; None for nothing.
+
+        `holder` has the subject keys if the question states no document.
+        """
+        question = self._read(request, self._clock.now(), Asker(compares_name=False), holder)
         return self._fill(question, await self._settle(question), pb.Decision())
 
     async def _settle(self, question: Question) -> SettledQuestion:
@@ -198,7 +201,7 @@ class Verifier:
                     unkept.append(Unkept(reply, answer))
         return unkept
 
-    def _read(self, request: VerifyRequest, now: Instant, asker: Asker) -> Question:
+    def _read(self, request: VerifyRequest, now: Instant, asker: Asker, holder: HolderToken | None = None) -> Question:
         """Decode a request.
 
         If the request has another node's consistency token, Results asks the nation at once. No second look-up follows.
@@ -207,7 +210,7 @@ class Verifier:
             PermissionDenied: the asker may not see as much as it asks for.
             InvalidArgument: a field is wrong.
         """
-        question = question_from_proto(request, now, asker, self._seal)
+        question = question_from_proto(request, now, asker, self._seal, holder)
         if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):
             return question._replace(own_records_first=False)
         return question

@@ -51,7 +51,7 @@ BROKEN = {
 }
 SERVERS = {
     "hutong.results": "results",
-    "hutong.exchange": "results",
+    "hutong.exchange.v1.ExchangeService": "results",
     "hutong.policy": "policy",
     "hutong.approval": "results",
 }
@@ -81,17 +81,21 @@ def object_of(field: FieldDescriptor, path: str, which: str, guarded: Guarded) -
     if field.message_type is not None:
         return make_document(USER if own else OTHER_USER)
     lab, region = (LAB_NAME, REGION) if own else (OTHER_LAB, OTHER_REGION)
+    if path == "code":
+        return guarded.codes[which]
     if path == "policy.name":
         return f"jurisdictions/{region}/policies/p"
     kind = field.GetOptions().Extensions[resource_pb2.resource_reference].type.removeprefix("hutong.org/")
     return {
         "Lab": lab,
         "Result": f"{lab}/results/R{USER if own else OTHER_USER}",
+        "MissingReport": f"{lab}/missingReports/R1",
         "Upload": f"{lab}/uploads/u",
         "Policy": f"jurisdictions/{region}/policies/p",
         "Node": f"nodes/{region}",
         "Decision": guarded.decisions[which],
         "Refusal": guarded.refusals[which],
+        "EvidenceCase": guarded.cases[which],
         "PendingChange": guarded.changes[which],
         "EmergencyGrant": guarded.grants[which],
         "": "220502" if own else "410105",
@@ -204,6 +208,7 @@ async def test_what_is_anothers_answers_as_if_it_did_not_exist(guarded: Guarded)
         ("lab", "GetUpload"): (f"{OTHER_LAB}/uploads/u", f"{LAB_NAME}/uploads/none"),
         ("supervisor", "GetResult"): (f"{OTHER_LAB}/results/R2", f"{LAB_NAME}/results/R999"),
         ("supervisor", "GetRefusal"): (guarded.refusals["other"], f"refusals/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
+        ("supervisor", "GetCase"): (guarded.cases["other"], f"cases/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
         ("app", "GetRefusal"): (guarded.refusals["other"], f"refusals/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
         ("authority", "GetDecision"): (guarded.decisions["other"], f"decisions/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,11 +154,6 @@ async def test_a_stream_ends_when_its_certificate_expires(node: Node) -> None:
 
 async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node) -> None:
     """It is counted, because operators must hear of it."""
-
-    def failures() -> float:
-        found = REGISTRY.get_sample_value("hutong_reload_failures_total", {"setting": "HUTONG_DENY_FILE"})
-        return found or 0.0
-
     denied = node.clients.sign("lab", spiffe(LAB_NAME))
     node.deny_list.write_text(spiffe(LAB_NAME))
     async with node.connect(denied) as channel:
@@ -167,9 +163,9 @@ async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node)
             return await labs.GetLab(GET_LAB).code() is grpc.StatusCode.UNAUTHENTICATED
 
         await until(is_out)
-        before = failures()
+        before = failed_reloads("HUTONG_DENY_FILE")
         node.deny_list.write_text("everybody from the north\n")
-        await until(lambda: failures() > before)
+        await until(lambda: failed_reloads("HUTONG_DENY_FILE") > before)
         assert await is_out()
         node.deny_list.write_text("")
         await until(lambda: _answers(labs))
@@ -201,6 +197,61 @@ async def test_keys_and_authorities_are_replaced_without_a_restart(node: Node) -
             call = LabServiceStub(channel).GetLab(GET_LAB, timeout=TIMEOUT_SECONDS)
             assert await call.code() is grpc.StatusCode.UNAVAILABLE
         await LabServiceStub(standing).GetLab(GET_LAB)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can enter, unlike the folders of tests."""
+    with tempfile.TemporaryDirectory(prefix="hutong-test-") as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
+        yield folder
+
+
+def failed_reloads(setting: str) -> float:
+    return REGISTRY.get_sample_value("hutong_reload_failures_total", {"setting": setting}) or 0.0
+
+
+async def test_files_that_others_can_use_are_not_reloaded(tmp_path: Path, open_folder: Path) -> None:
+    """A key that others can read, and rules that others can change. The former ones stay until the modes are right."""
+    clients = Authority(open_folder, "clients")
+    own, newer = clients.sign("server", spiffe("services/verification")), clients.sign("newer", spiffe("operators/1"))
+    rules = {name: open_folder / name for name in ("deny_file", "access_file", "tls_node_ca_file")}
+    rules["deny_file"].write_text("")
+    rules["access_file"].write_text("")
+    shutil.copy(clients.root.certificate, rules["tls_node_ca_file"])
+    settings = settings_for(
+        tmp_path,
+        tls_certificate_file=str(own.certificate),
+        tls_key_file=str(own.key),
+        tls_client_ca_file=str(clients.root.certificate),
+        **{name: str(file) for name, file in rules.items()},
+    )
+    server = await start(pretend(answer), "127.0.0.1:0", settings, ServerTiming(reload=3_600))
+    connector = Connector(f"127.0.0.1:{server.port}", settings, file_check_seconds=0)
+    usable = connector.revision()
+    names = ("TLS_CERTIFICATE_FILE", "DENY_FILE", "ACCESS_FILE", "TLS_CLIENT_CA_FILE")
+    before = {name: failed_reloads(f"HUTONG_{name}") for name in names}
+    shutil.copy(newer.key, own.key)
+    shutil.copy(newer.certificate, own.certificate)
+    own.key.chmod(0o644)
+    for file in rules.values():
+        file.chmod(0o646)
+    with capture_logs() as logs:
+        await server.reload()
+    found = {line["setting"]: line["text"] for line in logs if line["log_level"] == "error"}
+    assert f"every user of this machine can use {own.key}: chmod o-rwx" in found["HUTONG_TLS_CERTIFICATE_FILE"]
+    assert f"every user of this machine can change {rules['deny_file']}" in found["HUTONG_DENY_FILE"]
+    assert {name: failed_reloads(f"HUTONG_{name}") - before[name] for name in names} == dict.fromkeys(names, 1)
+    assert connector.revision() == usable
+    own.key.chmod(0o600)
+    for file in rules.values():
+        file.chmod(0o644)
+    with capture_logs() as logs:
+        await server.reload()
+    assert [line for line in logs if line["log_level"] == "error"] == []
+    assert connector.revision() != usable
+    await server.stop(0)
 
 
 async def test_a_connection_between_services_shows_the_newest_certificate(node: Node) -> None:

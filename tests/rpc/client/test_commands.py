@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -236,35 +237,54 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
     wait_until(lambda: bool(hutong.json("missing-reports", "--lab", lab)["missing_reports"]))
     found = hutong.json("missing-reports", "--lab", lab)["missing_reports"]
     assert [(it["lab"], it["report_number"]) for it in found] == [(f"labs/{lab}", "JN-0001")]
+    hutong("lab", "create", lab, "--display-name", "Jinan", "--region", "370100")
+    denied = hutong("answer-missing-report", found[0]["name"], "not-ours").stdout
+    assert denied == f"labs/{lab}/missingReports/JN-0001: not ours\n"
+    assert hutong.json("missing-reports", "--lab", lab)["missing_reports"] == []
+    expected = ("--expected", f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}")
+    answered = hutong.json("answer-missing-report", found[0]["name"], "to-follow", *expected)
+    assert answered["lab_answer"]["answer"] == "MISSING_REPORT_ANSWER_TO_FOLLOW"
     text = hutong("missing-reports", "--all").stdout
     assert "JN-0001" in text
+    assert "to follow" in text
     assert UNKNOWN_CARD not in text
 
 
 def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> None:
     """The person has no record, and only the evidence shown entitled them."""
-    where = ("--region", "410106", "--purpose", "hotel", "--at", "2022-08-10T23:00:00+08:00")
+    where = ("--purpose", "hotel", "--at", "2022-08-10T23:00:00+08:00")
     report = ("refusal", "report", "--number", UNKNOWN_CARD, *where, "--ground", "expired")
     shown = "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0002"
     shown += ",sample_time=2022-08-10T01:00:00+08:00,report_time=2022-08-10T08:00:00+08:00"
-    assert hutong.json(*report, "--evidence", shown)["assessment"] == "REFUSAL_ASSESSMENT_UNLAWFUL"
+    first = hutong.json(*report, "--region", "410106", "--evidence", shown)
+    assert first["assessment"] == "REFUSAL_ASSESSMENT_UNLAWFUL"
     by_name = (
         "channel=paper-report,lab_name=通化 示例检验所,report_number=TH-0002,report_time=2022-08-10T08:00:00+08:00"
     )
-    assert hutong.json(*report, "--evidence", by_name)["assessment"] == "REFUSAL_ASSESSMENT_UNLAWFUL"
-    assert hutong.json(*report)["assessment"] != "REFUSAL_ASSESSMENT_UNLAWFUL"
+    second = hutong.json(*report, "--region", "410104", "--evidence", by_name)
+    assert second["assessment"] == "REFUSAL_ASSESSMENT_UNLAWFUL"
+    assert hutong.json(*report, "--region", "410103")["assessment"] != "REFUSAL_ASSESSMENT_UNLAWFUL"
+    # The same person, region, purpose and day is the same report.
+    assert hutong.json(*report, "--region", "410106") == first
+    tracked = hutong("refusal", "track", first["code"]).stdout
+    assert first["name"] in tracked
+    assert "answered by nodes/000000 until" in tracked
 
 
 def test_a_report_of_refusal_may_say_where_the_person_came_from(hutong: Shell) -> None:
     """25 hours after the report, Tonghua may refuse people of its own province alone. Not told is not known."""
-    where = ("--region", "220502", "--purpose", "enter-jurisdiction", "--at", "2022-08-10T23:00:00+08:00")
+    where = ("--purpose", "enter-jurisdiction", "--at", "2022-08-10T23:00:00+08:00")
     shown = (
         "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0003,report_time=2022-08-09T22:00:00+08:00"
     )
     report = ("refusal", "report", "--number", UNKNOWN_CARD, *where, "--ground", "expired", "--evidence", shown)
     assessments = [
-        hutong.json(*report, *origin)["assessment"].removeprefix("REFUSAL_ASSESSMENT_")
-        for origin in ((), ("--arriving-from", "370200"), ("--arriving-from", "220100"))
+        hutong.json(*report, "--region", region, *origin)["assessment"].removeprefix("REFUSAL_ASSESSMENT_")
+        for region, *origin in (
+            ("220502",),
+            ("220503", "--arriving-from", "370200"),
+            ("220521", "--arriving-from", "220100"),
+        )
     ]
     assert assessments == ["UNLAWFUL", "UNLAWFUL", "NOT_UNLAWFUL"]
 
@@ -281,18 +301,19 @@ def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: t
     assert "The hotel was told." in answered
     still_open = hutong.json("refusal", "list", "--region", "410000", "--state", "open")["refusals"]
     assert reported["name"] not in [it["name"] for it in still_open]
+    assert hutong.json("refusal", "list", "--overdue")["refusals"] == []
     assert "a hotel" in hutong("refusal", "list").stdout
     span = ("--region", "410105", "--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
     rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]
     assert [(row["region"], row["total"]["refusal_count"], row["total"]["unlawful_count"]) for row in rows] == [
-        ("410105", "2", "2")
+        ("410105", "1", "1")
     ]
     assert "not tested locally" in hutong("refusal", "summary", *span, "--by", "month").stdout
     page = tmp_path / "page.html"
     assert str(page) in hutong("refusal", "summary", *span, "--html", str(page)).stderr
     page_text = page.read_text(encoding="utf-8")
     assert "河南 Henan" in page_text
-    assert "2 · 2 unlawful" in page_text
+    assert "1 · 1 unlawful" in page_text
     hutong("refusal", "summary", *span, "--html", str(page), "--json", code=ExitCode.USAGE)
 
 

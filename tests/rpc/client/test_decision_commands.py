@@ -54,6 +54,26 @@ def test_a_signed_report_is_verified_and_flagged_evidence_listed(hutong: Shell, 
     assert "SIGNED" in hutong("decisions", "flags", "--lab", f"labs/{LAB}").stdout
 
 
+def test_a_report_that_two_persons_show_is_a_case_that_officers_conclude(hutong: Shell) -> None:
+    place = ("--region", "410105", "--purpose", "hotel", "--use-time", "2022-08-15T20:00:00+08:00")
+    shown = f"channel=paper-report,lab=labs/{LAB},report_number=TWICE-1,report_time=2022-08-15T12:00:00+08:00"
+    for person in (612, 613):
+        hutong("verify", "--number", card(person), *place, "--evidence", f"{shown},outcome=negative")
+    narrowed = ("--region", "410000", "--kind", "other-person", "--lab", f"labs/{LAB}", "--state", "open")
+    cases = hutong.json("case", "list", *narrowed)["evidence_cases"]
+    (found,) = [one for one in cases if one["report_number"] == "TWICE-1"]
+    assert "open" in hutong("case", "get", found["name"]).stdout
+    officer = "supervisors/410100/li"
+    assert officer in hutong("case", "assign", found["name"], "--officer", officer).stdout
+    concluded = hutong("case", "conclude", found["name"], "genuine", "--note", "two documents of one person").stdout
+    assert "Finding: genuine" in concluded
+    assert "two documents" in concluded
+    text = hutong("case", "list", "--officer", officer, "--finding", "genuine").stdout
+    assert "TWICE-1" in text
+    again = hutong("case", "conclude", found["name"], "forged", code=ExitCode.FAILED)
+    assert "CONFLICT" in again.stderr
+
+
 POLICY = """\
 name: jurisdictions/460200/policies/example-school
 title: Schools of Sanya, an example

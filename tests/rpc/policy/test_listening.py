@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from services.policy.convert import bare_statement, revision_from_proto, revisio
 from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
-from tests.support.policy.country import make_venue_policy, nation_as_of, province, revisions, wait_until_known
+from tests.support.policy.country import PATIENT, make_venue_policy, nation_as_of, province, revisions, wait_until_known
 from tests.support.policy.service import Service
 from tests.support.results.country import read_rows
 from tests.support.servers import add_handler, bare_server
@@ -105,7 +106,7 @@ async def test_a_snapshot_of_any_size_is_taken_in_before_its_end_is_claimed(
     """In several transactions, of which the last one holds the place."""
     url = database_url("policy")
     nation = PretendedNation([told(f"policy-{number}") for number in range(20)])
-    async with following(nation, url, tmp_path, PolicyTiming(revisions_per_write=7)) as henan:
+    async with following(nation, url, tmp_path, replace(PATIENT, revisions_per_write=7)) as henan:
 
         async def is_claimed() -> bool:
             return await nation_as_of(henan) > 0

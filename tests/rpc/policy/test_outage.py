@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
+import pytest
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
 from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest
 from prometheus_client import REGISTRY
@@ -19,10 +22,12 @@ from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.link import Link, link_to
 from tests.support.policy.country import (
     FLOOR,
     NATION_POLICY,
+    PATIENT,
     make_floor,
     make_venue_policy,
     nation_as_of,
@@ -45,7 +50,7 @@ async def nation_at(url: str, directory: Path) -> AsyncIterator[tuple[Service, L
         yield nation, link
 
 
-IMPATIENT = PolicyTiming(silence_seconds=1.5)
+IMPATIENT = replace(PATIENT, silence_seconds=1.5)
 """Gives a silent watch up sooner than in production."""
 RECOVERY_SECONDS = 15.0
 """The time of a busy machine for what takes two seconds; less than TCP or a keepalive alone would take."""
@@ -227,17 +232,19 @@ async def test_a_withdrawal_is_noticed_after_a_lost_cursor(tmp_path: Path, datab
 
 
 async def test_an_upstream_that_is_not_the_nation_is_not_watched(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """A province whose setting leads to another one takes in nothing, and claims to know of nothing."""
+    """A province whose setting leads to another one takes in nothing, is not founded, and answers nothing."""
     async with nation_at(sqlite_url("policy"), tmp_path) as (nation, link):
         await nation.publish(make_policy(NATION_POLICY))
         async with province(sqlite_url("policy"), tmp_path, link.address, "370000") as shandong:
             await wait_until_governing(shandong, f"{NATION_POLICY}@1", "370100")
             with capture_logs() as logs:
-                async with province(sqlite_url("policy"), tmp_path, shandong.address) as henan:
+                hasty = PolicyTiming(founding_seconds=0.2)
+                async with province(sqlite_url("policy"), tmp_path, shandong.address, timing=hasty) as henan:
                     await until(lambda: any(line.get("why") == "NOT_AN_UPSTREAM" for line in logs))
                     assert "leads to nodes/370000" in str(logs)
-                    assert await henan.governing() == ""
-                    assert await nation_as_of(henan) == 0
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await henan.governing()
+                    assert error_info(caught.value).reason == "UPSTREAM_UNAVAILABLE"
 
 
 async def test_a_database_that_is_lost_for_a_while_ends_nothing(tmp_path: Path, database_url: MakeUrl) -> None:

@@ -107,9 +107,11 @@ async def test_a_withdrawal_comes_down_too(nation: Service, henan: Service) -> N
 
 async def test_only_the_nations_own_policies_come(nation: Service, henan: Service) -> None:
     """What the national node keeps for another jurisdiction is not this province's."""
-    await nation.publish(make_policy("jurisdictions/410100/policies/hotel"))
+    elsewhere = "jurisdictions/370100/policies/hotel"
+    await nation.publish(make_policy(elsewhere))
     await nation.publish(make_policy(NATION_POLICY))
     await wait_until_governing(henan, f"{NATION_POLICY}@1")
+    assert await revisions(henan, elsewhere) == []
 
 
 @pytest.mark.parametrize("name", [NATION_POLICY, "jurisdictions/370000/policies/hotel"])

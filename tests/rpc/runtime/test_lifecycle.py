@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,18 @@ from services.runtime.server.process import serve
 from services.runtime.server.server import check_exposure, running, start
 from services.runtime.server.service import Service
 from tests.support.fake_service import Gate, answer, pretend
-from tests.support.servers import settings_for
+from tests.support.hostile.frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PING,
+    PREFACE,
+    SETTINGS,
+    frame,
+    request_headers,
+)
+from tests.support.servers import new_channel, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS
 
 ANYWHERE = "127.0.0.1:0"
@@ -56,6 +68,30 @@ async def test_draining_lets_calls_under_way_end(tmp_path: Path) -> None:
         await stopping
         assert closed_after == [0]
         assert await LabServiceStub(channel).GetLab(LAB, timeout=TIMEOUT_SECONDS).code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_watch_that_accepts_no_data_stops_neither_others_nor_the_server(tmp_path: Path) -> None:
+    """The first frames of its connection say that its streams take no byte."""
+    gate = Gate()
+    server = await start(pretend(gate), ANYWHERE, settings_for(tmp_path))
+    no_window = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0))
+    asks = frame(HEADERS, END_HEADERS, 1, request_headers("/grpc.health.v1.Health/Watch"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(PREFACE + no_window + asks + frame(DATA, END_STREAM, 1, bytes(5)))
+    # The answer to a ping comes after the server has read the frames before it.
+    writer.write(frame(PING, 0, 0, b"asked it"))
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await reader.readuntil(b"asked it")
+        async with new_channel(f"127.0.0.1:{server.port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            # The first one's answers are under way once that of a later call has arrived.
+            await stub.Check(health_pb2.HealthCheckRequest())
+            watch = stub.Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            stopping = asyncio.ensure_future(server.stop(grace=0.2))
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            await stopping
+    writer.close()
 
 
 async def test_streams_end_when_the_server_drains(tmp_path: Path) -> None:

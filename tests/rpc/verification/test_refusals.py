@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -94,13 +95,13 @@ async def test_paper_that_was_shown_counts_as_a_record_does(callers: Callers) ->
     made = await callers.decisions.GetDecision(verification_service_pb2.GetDecisionRequest(name=refusal.decision))
     assert made.decision.basis == decision_pb2.DECISION_BASIS_PRESENTED
     assert list(made.inputs.evidence) == shown["evidence"]
-    later = _report(RETEST, ago=6 * HOUR, **shown)
+    later = _report(RETEST, ago=6 * HOUR, region="410104", **shown)
     assert (await callers.refusals.ReportRefusal(later)).refusal.assessment == NOT_UNLAWFUL
 
 
 async def test_refused_before_the_report_was_out(callers: Callers) -> None:
     """Six hours ago there was no result yet, the nation answers, and the rule of the place permits refusal."""
-    report = _report(EXPIRED, ago=6 * HOUR, document=document(NUMBERS[0]))
+    report = _report(EXPIRED, ago=6 * HOUR, region="410102", document=document(NUMBERS[0]))
     assert (await callers.refusals.ReportRefusal(report)).refusal.assessment == NOT_UNLAWFUL
 
 
@@ -116,8 +117,9 @@ async def test_a_report_without_an_origin_is_assessed_by_the_better_policy(calle
     await callers.publish("410500", HOUR, origin=policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE)
     await callers.publish("410500", None, origin=policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE, policy_id="outside")
     assessed = {}
-    for origin in ("", "000000", "410100", "220500"):
-        report = _report(EXPIRED, region="410502", document=document(NUMBERS[0]), arriving_from=origin)
+    regions = ("410502", "410503", "410505", "410506")
+    for region, origin in zip(regions, ("", "000000", "410100", "220500"), strict=True):
+        report = _report(EXPIRED, region=region, document=document(NUMBERS[0]), arriving_from=origin)
         assessed[origin] = (await callers.refusals.ReportRefusal(report)).refusal.assessment
     assert assessed == {"": UNLAWFUL, "000000": UNLAWFUL, "410100": NOT_UNLAWFUL, "220500": UNLAWFUL}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -153,11 +155,12 @@ async def test_a_decision_for_another_purpose_says_nothing(callers: Callers) -> 
 
 async def test_a_decision_about_another_person_does_not_count(callers: Callers) -> None:
     """The document shows that the decision is about another person. The report names the one made for this person."""
-    shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
-    now = -MINUTE
-    theirs = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[0]))
+    asked = question(NUMBERS[0], region="410103", store_decision=True)
+    shown = (await callers.decisions.Verify(asked)).decision
+    named = {"ago": -MINUTE, "region": "410103", "decision": shown.name}
+    theirs = _report(RETEST, document=document(NUMBERS[0]), **named)
     assert (await callers.refusals.ReportRefusal(theirs)).refusal.decision == shown.name
-    report = _report(RETEST, ago=now, decision=shown.name, document=document(NUMBERS[1]))
+    report = _report(RETEST, document=document(NUMBERS[1]), **named)
     refusal = (await callers.refusals.ReportRefusal(report)).refusal
     assert refusal.assessment == NOT_UNLAWFUL
     assert refusal.decision not in ("", shown.name)
@@ -167,16 +170,21 @@ async def test_a_positive_outweighs_a_decision_that_was_shown_before_it(callers:
     """Recognised in the morning, positive at noon, refused after it: not unlawful."""
     now = SystemClock().now()
     await callers.upload(NUMBERS[2], "BEFORE", now - 6 * HOUR)
-    shown = (
-        await callers.decisions.Verify(question(NUMBERS[2], store_decision=True, use_time=to_timestamp(now - 3 * HOUR)))
-    ).decision
+    shown, elsewhere = [
+        (
+            await callers.decisions.Verify(
+                question(NUMBERS[2], region=region, store_decision=True, use_time=to_timestamp(now - 3 * HOUR))
+            )
+        ).decision
+        for region in ("410105", "410106")
+    ]
     assert shown.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
     await callers.upload(NUMBERS[2], "POSITIVE", now - HOUR, outcome_pb2.OUTCOME_POSITIVE)
     report = _report(RETEST, ago=0, decision=shown.name, document=document(NUMBERS[2]))
     refusal = (await callers.refusals.ReportRefusal(report)).refusal
     assert refusal.assessment == NOT_UNLAWFUL
     assert refusal.decision != shown.name
-    before = _report(RETEST, ago=2 * HOUR, decision=shown.name, document=document(NUMBERS[2]))
+    before = _report(RETEST, ago=2 * HOUR, region="410106", decision=elsewhere.name, document=document(NUMBERS[2]))
     assert (await callers.refusals.ReportRefusal(before)).refusal.assessment == UNLAWFUL
 
 
@@ -187,6 +195,25 @@ async def test_statement_keeps_no_identity(callers: Callers) -> None:
     statement = (await callers.refusals.ReportRefusal(report)).refusal.statement
     assert NUMBERS[0] not in statement
     assert "张三" not in statement
+
+
+async def test_one_person_place_purpose_and_day_is_one_report(callers: Callers) -> None:
+    """The second report is the first one, with its receipt. Another day, purpose or person is another report."""
+    sent = _report(NOT_LOCAL, region="410182", document=document(NUMBERS[0]))
+    first = await callers.refusals.ReportRefusal(sent)
+    assert await callers.refusals.ReportRefusal(sent) == first
+    tracked = await callers.refusals.TrackRefusal(service.TrackRefusalRequest(code=first.code.lower()))
+    assert tracked.refusal == first.refusal
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.refusals.TrackRefusal(service.TrackRefusalRequest(code="0000-0000-0000-0000"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    others = [
+        _report(NOT_LOCAL, region="410182", document=document(NUMBERS[1])),
+        _report(NOT_LOCAL, region="410182", document=document(NUMBERS[0]), ago=DAY + HOUR),
+        _report(NOT_LOCAL, region="410182"),
+    ]
+    names = {(await callers.refusals.ReportRefusal(other)).refusal.name for other in others}
+    assert len(names | {first.refusal.name}) == 4
 
 
 async def test_same_request_id_reports_once(callers: Callers) -> None:
@@ -210,13 +237,15 @@ async def test_a_report_is_recognised_under_both_keys(tmp_path: Path) -> None:
             await callers.publish("410100", 48 * HOUR)
             await callers.upload(NUMBERS[0], "R0", SystemClock().now() - 5 * HOUR)
             shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
-            sent = _report(NOT_LOCAL, document=document(NUMBERS[0]), request_id="01890000-0000-4000-8000-000000000002")
+            sent = _report(NOT_LOCAL, region="410104", document=document(NUMBERS[0]), request_id=str(uuid4()))
             first = await callers.refusals.ReportRefusal(sent)
         await node.stop(ALL)
         node.write_new_pepper()
         await node.start(ALL)
         async with calling(node.addresses) as callers:
             assert await callers.refusals.ReportRefusal(sent) == first
+            sent.request_id = ""
+            assert (await callers.refusals.ReportRefusal(sent)).code == first.code
             named = []
             for number in NUMBERS[:2]:
                 report = _report(RETEST, ago=-MINUTE, decision=shown.name, document=document(number))

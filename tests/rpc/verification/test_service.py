@@ -21,11 +21,25 @@ from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.results.v1.lab_pb2 import LabSigningKey
 from hutong.results.v1.lab_service_pb2 import SetLabSigningKeyRequest
+from hutong.results.v1.missing_report_pb2 import MISSING_REPORT_ANSWER_NOT_OURS
+from hutong.results.v1.missing_report_service_pb2 import AnswerMissingReportRequest
 from hutong.type.v1 import outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.type.v1.channel_pb2 import CHANNEL_PAPER_REPORT
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1 import verification_service_pb2 as service
+from hutong.verification.v1.evidence_case_pb2 import (
+    EVIDENCE_CASE_FINDING_FORGED,
+    EVIDENCE_CASE_KIND_DENIED_BY_LAB,
+    EVIDENCE_CASE_STATE_CONCLUDED,
+    EVIDENCE_CASE_STATE_OPEN,
+)
+from hutong.verification.v1.evidence_case_service_pb2 import (
+    AssignCaseRequest,
+    ConcludeCaseRequest,
+    GetCaseRequest,
+    ListCasesRequest,
+)
 from hutong.verification.v1.evidence_flag_pb2 import (
     EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT,
     EVIDENCE_FLAG_KIND_OTHER_PERSON,
@@ -117,6 +131,50 @@ async def test_paper_without_a_record_is_recognized_and_the_laboratory_reminded(
     assert stored.decision == decision
     assert stored.inputs.evidence[0] == shown
     assert stored.inputs.claims[0].state == lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
+
+
+async def test_paper_that_its_laboratory_denies_counts_for_nothing_and_is_a_case(callers: Callers) -> None:
+    """It counted until the laboratory answered. A record that comes later counts whatever was answered."""
+    reported = SystemClock().now() - HOUR
+    asked = question(_person(97), evidence=[paper("DENIED-1", reported)])
+    assert (await callers.decisions.Verify(asked)).decision.reason == pb.DECISION_REASON_VALID
+    denial = AnswerMissingReportRequest(name=f"{LAB}/missingReports/DENIED-1", answer=MISSING_REPORT_ANSWER_NOT_OURS)
+
+    async def is_denied() -> bool:
+        """Deny the report, once it is stored as missing."""
+        call = callers.missing_reports.AnswerMissingReport(denial)
+        return await call.code() == grpc.StatusCode.OK
+
+    await until(is_denied)
+    # It counts at once.
+    decision = (await callers.decisions.Verify(asked)).decision
+    assert (decision.reason, decision.refusal_permitted) == (pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD, True)
+    (considered,) = decision.considered
+    assert considered.use == pb.EVIDENCE_USE_DENIED_BY_LAB
+    assert considered.lab_answer.answer == MISSING_REPORT_ANSWER_NOT_OURS
+    assert [one.action for one in decision.next_steps] == [next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE]
+    replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=decision.name))
+    assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
+    await callers.decisions.Verify(asked)
+    request = ListCasesRequest(region="410000", states=[EVIDENCE_CASE_STATE_OPEN], lab=LAB, page_size=500)
+    cases = [it for it in (await callers.cases.ListCases(request)).evidence_cases if it.report_number == "DENIED-1"]
+    assert [(it.kind, it.region, it.decision) for it in cases] == [
+        (EVIDENCE_CASE_KIND_DENIED_BY_LAB, "410100", decision.name)
+    ]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await callers.cases.AssignCase(AssignCaseRequest(name=cases[0].name, assignee=f"supervisors/{NUMBERS[0]}"))
+    assert error_info(refused.value).metadata["field"] == "assignee"
+    officer = "supervisors/410100/li"
+    assign = AssignCaseRequest(name=cases[0].name, assignee=officer)
+    assert (await callers.cases.AssignCase(assign)).evidence_case.assignee == officer
+    number = NUMBERS[0]
+    conclude = ConcludeCaseRequest(name=cases[0].name, finding=EVIDENCE_CASE_FINDING_FORGED, note=f"by {number}")
+    concluded = (await callers.cases.ConcludeCase(conclude)).evidence_case
+    assert (concluded.state, concluded.finding) == (EVIDENCE_CASE_STATE_CONCLUDED, EVIDENCE_CASE_FINDING_FORGED)
+    assert number not in concluded.note
+    assert (await callers.cases.GetCase(GetCaseRequest(name=cases[0].name))).evidence_case == concluded
+    await callers.upload(_person(97), "DENIED-1", reported)
+    assert (await callers.decisions.Verify(asked)).decision.basis == pb.DECISION_BASIS_RECORD
 
 
 async def test_paper_of_a_second_person_is_recognized_and_flagged_for_officers(callers: Callers) -> None:

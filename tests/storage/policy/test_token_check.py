@@ -10,11 +10,12 @@ import pytest
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE
 from services.policy.convert import bare_statement, revision_from_proto
+from services.policy.received import ReceivedRevision
 from services.policy.serving.book_cache import UNKNOWN_EXTENT, PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.token_check import TokenCheck
 from services.policy.store import PolicyStore
-from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
+from services.policy.upstream.store import UpstreamPosition, UpstreamStore
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import CommitPosition, LogPosition, encode_token
 from services.storage.engine import Database, open_database
@@ -83,7 +84,7 @@ async def test_a_publication_that_a_restore_lost_is_never_met(tmp_path: Path, sq
 
 async def test_what_a_killed_process_received_is_known_up_to_nothing(database: Database) -> None:
     """It had stored a part of what the nation sent, and no checkpoint. The next checkpoint says more."""
-    store = UpstreamStore(database)
+    store = UpstreamStore(database, "410000")
     statement = bare_statement(make_request("part", "000000").policy)
     await store.receive([ReceivedRevision(revision_from_proto(statement, 1, NOW, ""), statement)], None, NOW)
     cache = PolicyBookCache(PolicyStore(database), FixedClock(NOW), is_province=True)
@@ -98,7 +99,7 @@ async def test_what_a_killed_process_received_is_known_up_to_nothing(database: D
 
 async def test_the_nations_tokens_are_met_by_what_was_received(database: Database) -> None:
     """A later life of the nation is known, so nothing more of the earlier one comes. A restart keeps all of it."""
-    store = UpstreamStore(database)
+    store = UpstreamStore(database, "410000")
     lives = {("000000", "a"): 2, ("000000", "b"): 3, ("410000", "d"): 9}
     await store.receive([], UpstreamPosition("3-1", NOW, lives), NOW)
     await store.receive([], UpstreamPosition("3-1", NOW, {("000000", "a"): 1}), NOW)

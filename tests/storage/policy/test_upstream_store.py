@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from services.domain.instant import DAY, MINUTE, Instant
 from services.policy.changes import Changes
 from services.policy.convert import bare_statement, revision_from_proto
+from services.policy.received import ReceivedRevision
 from services.policy.store import PolicyStore
-from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
+from services.policy.upstream.store import UpstreamPosition, UpstreamStore
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
 from tests.support.policy.publishers import START, make_request
@@ -37,7 +38,7 @@ async def databases(database_url: MakeUrl) -> AsyncIterator[list[Database]]:
 @pytest.fixture
 def stores(databases: list[Database]) -> list[UpstreamStore]:
     """As many processes of one province."""
-    return [UpstreamStore(database) for database in databases]
+    return [UpstreamStore(database, "410000") for database in databases]
 
 
 @pytest.fixture

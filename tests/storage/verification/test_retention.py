@@ -15,7 +15,7 @@ from services.runtime.ids import uuid7
 from services.storage.engine import open_database
 from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.rules import NOT_UNLAWFUL, Refusal
-from services.verification.refusals.store import RefusalStore
+from services.verification.refusals.store import NewReport, RefusalStore
 from services.verification.refusals.tables import refusals, requests
 from services.verification.retention import Purge, Removed, RetentionAges, purge_verification
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
@@ -63,19 +63,18 @@ async def test_a_purge_removes_each_kind_by_its_age_and_copies_by_the_horizon(da
     young = [replace(refusal, uuid=uuid7(), create_time=NOW - age * DAY) for age in (0, 6, 59)]
     for number, one in enumerate([*young, replace(refusal, create_time=NOW - 61 * DAY)]):
         await store.add_refusal(
-            one,
-            None,
+            NewReport(one, [], None),
             ReportRefusalRequest(request_id=f"01890000-0000-4000-8000-00000000000{number}"),
-            lambda it: ReportRefusalResponse(refusal=refusal_to_proto(it)),
+            lambda it: ReportRefusalResponse(refusal=refusal_to_proto(it, NOW)),
         )
-    assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(5, 1, 3, 0, 0)
+    assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(5, 1, 3, 0, 0, 0)
     with database.engine.connect() as connection:
         assert set(connection.execute(select(decisions.c.uuid)).scalars()) == {one.uuid for one in kept}
         assert set(connection.execute(select(refusals.c.uuid)).scalars()) == {one.uuid for one in young}
         assert len(connection.execute(select(requests)).all()) == 1
         blobs = b"".join(bytes(it) for it in connection.execute(select(decisions.c.inputs)).scalars())
         assert b"GONE" not in blobs
-    assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(0, 0, 0, 0, 0)
+    assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(0, 0, 0, 0, 0, 0)
     database.close()
 
 

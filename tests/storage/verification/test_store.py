@@ -22,7 +22,7 @@ from services.runtime.ids import uuid7
 from services.storage.engine import Database, open_database
 from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.rules import NOT_UNLAWFUL, UNLAWFUL, Refusal
-from services.verification.refusals.store import RefusalFilter, RefusalStore
+from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
 from services.verification.refusals.summary import Reported
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.stored_decisions.subject_tag import SubjectTag
@@ -71,19 +71,25 @@ def _refusal(
         b"k" * 16,
         1,
         NOON + hours * HOUR,
+        assess_time=NOON,
+        due_time=NOON,
     )
 
 
 def _encode(refusal: Refusal) -> ReportRefusalResponse:
-    return ReportRefusalResponse(refusal=refusal_to_proto(refusal))
+    return ReportRefusalResponse(refusal=refusal_to_proto(refusal, NOON))
 
 
 def _encode_answer(refusal: Refusal) -> AnswerRefusalResponse:
-    return AnswerRefusalResponse(refusal=refusal_to_proto(refusal))
+    return AnswerRefusalResponse(refusal=refusal_to_proto(refusal, NOON))
+
+
+def _new(refusal: Refusal, made: StoredDecision | None = None) -> NewReport:
+    return NewReport(refusal, [], made)
 
 
 async def _add(store: RefusalStore, refusal: Refusal) -> Refusal:
-    await store.add_refusal(refusal, None, ReportRefusalRequest(), _encode)
+    await store.add_refusal(_new(refusal), ReportRefusalRequest(), _encode)
     return refusal
 
 
@@ -111,7 +117,7 @@ async def test_refusal_comes_back_as_it_was(refusals: RefusalStore) -> None:
 async def test_decision_made_for_a_refusal_is_stored_with_it(database: Database, refusals: RefusalStore) -> None:
     """One transaction: both or neither."""
     made = _decision()
-    await refusals.add_refusal(_refusal(), made, ReportRefusalRequest(), _encode)
+    await refusals.add_refusal(_new(_refusal(), made), ReportRefusalRequest(), _encode)
     assert await DecisionStore(database).get_decision(made.uuid) == made
 
 
@@ -119,15 +125,15 @@ async def test_same_request_id_reports_once(database: Database, refusals: Refusa
     """The first answer again for the same content; other content is INVALID_ARGUMENT."""
     request = ReportRefusalRequest(region="410105", request_id=A_REQUEST_ID)
     made = [_decision(), _decision()]
-    first = await refusals.add_refusal(_refusal(), made[0], request, _encode)
-    again = await refusals.add_refusal(_refusal(), made[1], request, _encode)
+    first = await refusals.add_refusal(_new(_refusal(), made[0]), request, _encode)
+    again = await refusals.add_refusal(_new(_refusal(), made[1]), request, _encode)
     assert again == first
     assert len(await refusals.list_refusals(RefusalFilter(), "", 10)) == 1
     with pytest.raises(NotFound):
         await DecisionStore(database).get_decision(made[1].uuid)
     other = ReportRefusalRequest(region="410106", request_id=A_REQUEST_ID)
     with pytest.raises(InvalidArgument, match="request_id"):
-        await refusals.add_refusal(_refusal(), None, other, _encode)
+        await refusals.add_refusal(_new(_refusal()), other, _encode)
 
 
 async def test_answer_once_and_only_once(refusals: RefusalStore) -> None:
@@ -168,15 +174,18 @@ async def test_of_two_answers_at_once_one_wins(refusals: RefusalStore) -> None:
         (RefusalFilter(grounds=(EXPIRED,)), [3, 1]),  # type: ignore[arg-type]
         (RefusalFilter(grounds=(EXPIRED, NOT_FOUND_LOCALLY)), [3, 2, 1]),  # type: ignore[arg-type]
         (RefusalFilter(assessments=(NOT_UNLAWFUL,)), [1]),
-        (RefusalFilter(is_open=False), [2]),
-        (RefusalFilter(is_open=True), [3, 1, 0]),
+        (RefusalFilter(states=(refusal_pb2.REFUSAL_STATE_ANSWERED,)), [2]),
+        (RefusalFilter(states=(refusal_pb2.REFUSAL_STATE_OPEN,)), [3, 1]),
+        (RefusalFilter(states=(refusal_pb2.REFUSAL_STATE_PENDING, refusal_pb2.REFUSAL_STATE_ANSWERED)), [2, 0]),
+        (RefusalFilter(overdue_at=NOON + 1), [3, 1, 0]),
+        (RefusalFilter(overdue_at=NOON), []),
         (RefusalFilter(start_time=NOON + HOUR, end_time=NOON + 3 * HOUR), [2, 1]),
     ],
 )
 async def test_filters(refusals: RefusalStore, wanted: RefusalFilter, expected: list[int]) -> None:
     """Each filter narrows as it says, newest first."""
     added = [
-        await _add(refusals, _refusal("410105")),
+        await _add(refusals, replace(_refusal("410105"), assess_time=None)),
         await _add(refusals, _refusal("410106", (NOT_LOCAL, EXPIRED), 1, NOT_UNLAWFUL)),
         await _add(refusals, _refusal("411000", (NOT_FOUND_LOCALLY,), 2)),
         await _add(refusals, _refusal("220502", (EXPIRED,), 3)),
@@ -185,7 +194,7 @@ async def test_filters(refusals: RefusalStore, wanted: RefusalFilter, expected: 
     await refusals.answer_refusal(added[2].uuid, NOON + 4 * HOUR, answer, _encode_answer)
     found = await refusals.list_refusals(wanted, "", 10)
     assert [one.uuid for one in found] == [added[index].uuid for index in expected]
-    reported = await refusals.list_reported(wanted)
+    reported = await refusals.list_reported(wanted, NOON)
     assert sorted(one.refuse_time for one in reported) == sorted(one.refuse_time for one in found)
 
 
@@ -203,8 +212,8 @@ async def test_pages_meet_without_gap_or_overlap(refusals: RefusalStore) -> None
 async def test_reported_tells_the_time_to_answer(refusals: RefusalStore) -> None:
     """From report to answer; None while open."""
     refusal = await _add(refusals, _refusal())
-    (open_one,) = await refusals.list_reported(RefusalFilter())
+    (open_one,) = await refusals.list_reported(RefusalFilter(), NOON)
     assert open_one == Reported("410105", (NOT_LOCAL,), UNLAWFUL, NOON, None)
     await refusals.answer_refusal(refusal.uuid, NOON + HOUR, AnswerRefusalRequest(answer="!"), _encode_answer)
-    (answered,) = await refusals.list_reported(RefusalFilter())
+    (answered,) = await refusals.list_reported(RefusalFilter(), NOON)
     assert answered.time_to_answer == HOUR

@@ -32,19 +32,26 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from sqlalchemy import select
 
 from services.domain.instant import HOUR, to_timestamp
+from services.domain.names import format_case
 from services.policy.main import open_policy
 from services.results.limits import ResultsLimits
 from services.results.main import open_results
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
+from services.runtime.ids import uuid7
 from services.runtime.server.timing import ServerTiming
+from services.storage.engine import open_database
+from services.verification.cases.model import CaseOpening
+from services.verification.cases.opening import open_cases
+from services.verification.cases.tables import evidence_cases
 from services.verification.main import open_verification
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.databases import MakeUrl
 from tests.support.errors import LOST_STATUS
-from tests.support.results.factories import LAB_NAME, OTHER_USCC, make_document, make_tube
+from tests.support.results.factories import LAB_NAME, OTHER_USCC, USCC, make_document, make_tube
 from tests.support.results.node import batch_of, start
 from tests.support.servers import new_channel, serving, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS
@@ -89,7 +96,9 @@ class Guarded:
     certificates: dict[str, Certificate] = field(default_factory=dict)
     channels: dict[tuple[str, str], grpc.aio.Channel] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
     decisions: dict[str, str] = field(default_factory=dict)
+    cases: dict[str, str] = field(default_factory=dict)
     changes: dict[str, str] = field(default_factory=dict)
     grants: dict[str, str] = field(default_factory=dict)
 
@@ -200,6 +209,7 @@ async def _fill(guarded: Guarded) -> None:
         gate = CALLERS["gate"] if which == "own" else ELSEWHERE["gate"]
         gates = VerificationServiceStub(await guarded.channel("verification", gate))
         guarded.decisions[which] = (await gates.Verify(asked)).decision.name
+        guarded.cases[which] = await asyncio.to_thread(_open_case, guarded, region)
         complaint = ReportRefusalRequest(
             region=region,
             purpose=purpose_pb2.PURPOSE_HOTEL,
@@ -208,12 +218,25 @@ async def _fill(guarded: Guarded) -> None:
             document=make_document(person),
         )
         signed_in = guarded.token(guarded.certificate(app), person)
-        guarded.refusals[which] = (await refusals.ReportRefusal(complaint, metadata=(signed_in,))).refusal.name
+        reported_refusal = await refusals.ReportRefusal(complaint, metadata=(signed_in,))
+        guarded.refusals[which] = reported_refusal.refusal.name
+        guarded.codes[which] = reported_refusal.code
         proposer = f"supervisors/{REGION if which == 'own' else OTHER_REGION}/first"
         guarded.changes[which] = (await propose_unlinking(guarded, proposer, person + 50)).name
         approvals = ApprovalServiceStub(await guarded.channel("results", proposer))
         opened = await approvals.OpenEmergencyGrant(OpenEmergencyGrantRequest(reason="a drill"))
         guarded.grants[which] = opened.emergency_grant.name
+
+
+def _open_case(guarded: Guarded, region: str) -> str:
+    """Open a case of evidence that was shown in a region, and return its name."""
+    database = open_database(guarded.settings.verification.database_url)
+    opening = CaseOpening(USCC, region, 1, (), f"{region[:4]}00", uuid7(), "", SystemClock().now())
+    database.write_now(open_cases, [opening])
+    query = select(evidence_cases.c.uuid).where(evidence_cases.c.report_number == region)
+    uuid = database.read_now(lambda connection: connection.execute(query).scalar_one())
+    database.close()
+    return format_case(uuid)
 
 
 async def propose_unlinking(guarded: Guarded, proposer: str, person: int) -> PendingChange:

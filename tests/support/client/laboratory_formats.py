@@ -6,13 +6,10 @@ Numbers of documents are of births in the 1800s.
 from __future__ import annotations
 
 import datetime as dt
-import io
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import xlwt
 from openpyxl import Workbook
@@ -102,6 +99,7 @@ def xls(
     *sheets: tuple[str, Sequence[Sequence[Any]]],
     merged: Sequence[tuple[int, int, int]] = (),
     error: tuple[int, int] | None = None,
+    hidden: Sequence[str] = (),
     hidden_rows: Sequence[int] = (),
 ) -> Callable[[Path], Path]:
     """Return a maker of an .xls. A merged range is given by its column and its first and last row, counted from 0."""
@@ -111,6 +109,7 @@ def xls(
         date = xlwt.easyxf(num_format_str="yyyy-mm-dd hh:mm:ss")
         for index, (name, rows) in enumerate(sheets):
             sheet = book.add_sheet(name, cell_overwrite_ok=True)
+            sheet.visibility = int(name in hidden)
             spans = merged if index == 0 else ()
             inside = {(at, row) for at, top, bottom in spans for row in range(top, bottom + 1)}
             for number, row in enumerate(rows):
@@ -125,80 +124,6 @@ def xls(
                 sheet.row(number - 1).hidden = True
         book.save(str(folder / "day.xls"))
         return folder / "day.xls"
-
-    return make
-
-
-def ods(*sheets: tuple[str, Sequence[Sequence[Any]]], error: bool = False) -> Callable[[Path], Path]:
-    """Return a maker of an .ods with cells of text."""
-    cell = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
-    wrong = cell.replace(" office:", ' calcext:value-type="error" office:').format("#REF!")
-
-    def row_of(row: Sequence[Any]) -> str:
-        cells = ("<table:table-cell/>" if it in {"", None} else cell.format(escape(str(it))) for it in row)
-        return f"<table:table-row>{''.join(cells)}{wrong if error else ''}</table:table-row>"
-
-    tables = "".join(
-        f'<table:table table:name="{escape(name)}">{"".join(map(row_of, rows))}</table:table>' for name, rows in sheets
-    )
-    names = ("office", "table", "text")
-    spaces = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in names)
-    spaces += ' xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
-    content = (
-        f'<?xml version="1.0" encoding="UTF-8"?><office:document-content {spaces} office:version="1.2"><office:body>'
-        f"<office:spreadsheet>{tables}</office:spreadsheet></office:body></office:document-content>"
-    )
-
-    def make(folder: Path) -> Path:
-        stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w") as archive:
-            archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
-            archive.writestr("content.xml", content)
-            archive.writestr("META-INF/manifest.xml", "<manifest/>")
-        return _write(folder / "day.ods", stream.getvalue())
-
-    return make
-
-
-def xlsb(rows: Sequence[Sequence[Any]]) -> Callable[[Path], Path]:
-    """Return a maker of an .xlsb with cells of text. None is an error value."""
-
-    def record(kind: int, body: bytes = b"") -> bytes:
-        head = bytes([kind & 0x7F | 0x80, kind >> 7]) if kind > 0x7F else bytes([kind])
-        size, length = b"", len(body)
-        while True:
-            size += bytes([length & 0x7F | (0x80 if length > 0x7F else 0)])
-            length >>= 7
-            if not length:
-                return head + size + body
-
-    def wide(text: str) -> bytes:
-        return len(text).to_bytes(4, "little") + text.encode("utf-16-le")
-
-    def cell(at: int, value: Any) -> bytes:
-        place = at.to_bytes(4, "little") + bytes(4)
-        return record(3, place + b"\x17") if value is None else record(6, place + wide(str(value)))
-
-    def make(folder: Path) -> Path:
-        width = max(map(len, rows))
-        size = b"".join(number.to_bytes(4, "little") for number in (0, len(rows) - 1, 0, width - 1))
-        sheet = record(129) + record(148, size) + record(145)
-        for number, row in enumerate(rows):
-            sheet += record(0, number.to_bytes(4, "little") + bytes(13))
-            sheet += b"".join(cell(at, value) for at, value in enumerate(row) if value != "")
-        sheet += record(146) + record(130)
-        bundle = bytes(4) + (1).to_bytes(4, "little") + wide("rId1") + wide("结果")
-        book = record(131) + record(143) + record(156, bundle) + record(144) + record(132)
-        relations = (
-            '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-            '<Relationship Id="rId1" Target="worksheets/sheet1.bin" '
-            'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet"/></Relationships>'
-        )
-        with zipfile.ZipFile(folder / "day.xlsb", "w") as archive:
-            archive.writestr("xl/workbook.bin", book)
-            archive.writestr("xl/_rels/workbook.bin.rels", relations)
-            archive.writestr("xl/worksheets/sheet1.bin", sheet)
-        return folder / "day.xlsb"
 
     return make
 

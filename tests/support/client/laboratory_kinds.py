@@ -16,17 +16,16 @@ from tests.support.client.laboratory_formats import (
     csv,
     members,
     ndjson,
-    ods,
     person,
     plus,
-    xls,
-    xlsb,
     xlsx,
 )
 from tests.support.client.laboratory_kind import Kind
+from tests.support.client.laboratory_oddities import ODDITIES
 from tests.support.client.laboratory_programs import PROGRAMS
 from tests.support.client.laboratory_times import TIMES
 from tests.support.client.laboratory_words import ITEMS, NAMED, ONE, WORDS
+from tests.support.client.laboratory_workbooks import OLD_WORKBOOKS
 
 TWO = {**ONE, "T0002": 1}
 PEOPLE = [TITLES, person(1), person(2)]
@@ -85,7 +84,6 @@ LAYOUTS = [
         ),
         {"S1": 2},
     ),
-    Kind("merged cells of .xls", xls(("结果", POOL), merged=[(5, 1, 4), (6, 1, 4)]), {"S1": 4}),
     Kind(
         "code once without a size",
         csv([TITLES, *members("S1", "", 3)]),
@@ -162,18 +160,6 @@ LAYOUTS = [
 ]
 SHEETS = [
     Kind("two sheets", xlsx(("上午", PEOPLE), ("下午", [TITLES, person(3)])), {**TWO, "T0003": 1}, notice="上午, 下午"),
-    Kind(
-        "two sheets of .xls",
-        xls(("上午", PEOPLE), ("下午", [TITLES, person(3)])),
-        {**TWO, "T0003": 1},
-        notice="上午, 下午",
-    ),
-    Kind(
-        "two sheets of .ods",
-        ods(("上午", PEOPLE), ("下午", [TITLES, person(3)])),
-        {**TWO, "T0003": 1},
-        notice="上午, 下午",
-    ),
     Kind("sheets of different columns", xlsx(("上午", PEOPLE), ("下午", plus("备注", ""))), refused="上午, 下午"),
     Kind("people without a header on the second sheet", xlsx(("上午", PEOPLE), ("下午", [person(3)])), refused="下午"),
     Kind(
@@ -187,7 +173,6 @@ SHEETS = [
     Kind("an empty sheet behind", xlsx(("结果", PEOPLE), ("Sheet2", [])), TWO),
     Kind("a hidden first sheet", xlsx(("旧", [TITLES, person(7)]), ("结果", PEOPLE), hidden=["旧"]), TWO, notice="旧"),
     Kind("hidden rows", xlsx(("结果", PEOPLE), hidden_rows=[3]), TWO, notice="hidden"),
-    Kind("hidden rows of .xls", xls(("结果", PEOPLE), hidden_rows=[3]), TWO, notice="hidden"),
     Kind("no header anywhere", xlsx(("甲", [["敬启者"]]), ("乙", [["附上结果"]])), refused="no known column"),
     Kind(
         "error values",
@@ -198,18 +183,7 @@ SHEETS = [
     Kind(
         "error values in a CSV", csv([TITLES, person(1, "S1", 5), person(2, "#N/A", "")]), {"S1": 1}, {3: "tube_code"}
     ),
-    Kind("error values of .xls", xls(("结果", PEOPLE), error=(2, 5)), refused="error values"),
-    Kind(
-        "error values of .xlsb", xlsb([TITLES, person(1), [*person(2)[:5], None, 1, "R0002"]]), refused="error values"
-    ),
-    Kind("error values of .ods", ods(("结果", PEOPLE), error=True), refused="error values"),
-    Kind(".xls", xls(("结果", PEOPLE)), TWO),
-    Kind(".xls with times as times", xls(("结果", [TITLES, person(1, sample_date=SIX, report_date=NOON)])), ONE),
-    Kind(".xlsb", xlsb(PEOPLE), TWO),
-    Kind(".xlsb with a pool", xlsb(POOL), {"S1": 4}),
-    Kind(".ods", ods(("结果", PEOPLE)), TWO),
     Kind(".xlsx with an empty column in front", xlsx(("结果", [["", *row] for row in PEOPLE])), TWO),
-    Kind(".xls with an empty column in front", xls(("结果", [["", *row] for row in PEOPLE])), TWO),
 ]
 TITLED = [
     Kind("date and time of day apart", csv(timed("2022-08-09", "06:00:00", "2022-08-09", "12:00:00")), ONE),
@@ -307,4 +281,4 @@ ENCODED = [
     ),
     Kind("the wrong encoding", csv(PEOPLE, "gb18030"), refused="not text in utf-8", encoding="utf-8"),
 ]
-KINDS = [*LAYOUTS, *SHEETS, *TITLED, *ENCODED, *WORDS, *ITEMS, *NAMED, *PROGRAMS, *TIMES]
+KINDS = [*LAYOUTS, *SHEETS, *OLD_WORKBOOKS, *TITLED, *ENCODED, *WORDS, *ITEMS, *NAMED, *PROGRAMS, *TIMES, *ODDITIES]

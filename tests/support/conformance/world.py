@@ -104,9 +104,16 @@ async def running_world(directory: Path) -> AsyncIterator[World]:
         upstream = nation.addresses["results"]
         async with link_to(upstream) as frozen:
             frozen.freeze()
+            # A node publishes once it was founded by the Policy above it. Two nodes of one region need two of these.
+            above = nodes.enter_context(forked_node(directory / "nation-of-cut-off", ["policy"]))
+            policies = {"province": nation.addresses["policy"], "cut-off": above.addresses["policy"]}
+
+            async def open_below(name: str, results: str) -> Node:
+                joined = {"HUTONG_UPSTREAM": results, "HUTONG_UPSTREAM_POLICY": policies[name]}
+                return await asyncio.to_thread(open_node, nodes, "220000", name, **joined)
+
             province, cut_off = await asyncio.gather(
-                asyncio.to_thread(open_node, nodes, "220000", "province", HUTONG_UPSTREAM=upstream),
-                asyncio.to_thread(open_node, nodes, "220000", "cut-off", HUTONG_UPSTREAM=frozen.address),
+                open_below("province", upstream), open_below("cut-off", frozen.address)
             )
             async with calling(province.addresses) as callers, calling(cut_off.addresses) as others:
                 await asyncio.gather(_furnish(callers, MANY_LABS), _furnish(others, 0))

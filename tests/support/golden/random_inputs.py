@@ -12,7 +12,7 @@ from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
-from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, from_timestamp
+from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, from_timestamp, set_timestamp
 from tests.support.golden.messages import (
     ACTIVE,
     ANTIGEN,
@@ -49,6 +49,7 @@ _STANDINGS = (AUTHORIZED,) * 5 + tuple(lab_pb2.LabStanding.values())
 _ITEMS = ("",) * 9 + (ANTIGEN,)
 _NOT_COMPARABLE = 5
 """The state of a claim that names no report, in versions of the contract that have it."""
+TO_FOLLOW = 2
 _Shown = tuple[evidence_pb2.PresentedEvidence, decision_pb2.ClaimedRecord]
 
 
@@ -186,4 +187,18 @@ def _claim(
     if mine:
         newest = max(mine, key=lambda record: record.revision)
         return make_claim(OTHER_ITEM if newest.item else FOUND, None if newest.item else newest, standing)
-    return make_claim(random.choice((NOT_FOUND, NOT_FOUND, OTHER_PERSON)), standing=standing)
+    claim = make_claim(random.choice((NOT_FOUND, NOT_FOUND, OTHER_PERSON)), standing=standing)
+    if claim.state == NOT_FOUND:
+        _add_answer(claim, paper)
+    return claim
+
+
+def _add_answer(claim: decision_pb2.ClaimedRecord, paper: evidence_pb2.PresentedEvidence) -> None:
+    """Answer for the laboratory, always the same for one report. The other random numbers stay as they are."""
+    random = Random(f"{paper.lab}/{paper.report_number}/{paper.sample_time.seconds}")
+    answer = random.choice((0, 0, 1, 2))
+    if answer:
+        claim.lab_answer.answer = answer  # type: ignore[assignment]
+        set_timestamp(claim.lab_answer.answer_time, NOON - HOUR)
+    if answer == TO_FOLLOW:
+        set_timestamp(claim.lab_answer.expected_time, NOON + 8 * HOUR)

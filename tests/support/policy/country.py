@@ -19,6 +19,8 @@ from tests.support.waiting import TIMEOUT_SECONDS, until
 NATION_POLICY = "jurisdictions/000000/policies/hotel"
 FLOOR = "jurisdictions/000000/policies/notice-81"
 HENAN_POLICY = "jurisdictions/410000/policies/hotel"
+PATIENT = PolicyTiming(founding_seconds=TIMEOUT_SECONDS, catch_up_seconds=0.2)
+"""Lets a busy machine found a node, and does not wait long for a nation that is away."""
 
 
 @contextlib.asynccontextmanager
@@ -31,7 +33,7 @@ async def province(
 ) -> AsyncIterator[Service]:
     """Serve the Policy of a province, Henan by default, that watches the nation's Policy."""
     async with policy_at(
-        url, directory, jurisdiction, timing=timing, upstream="127.0.0.1:1", upstream_policy=upstream_policy
+        url, directory, jurisdiction, timing=timing or PATIENT, upstream="127.0.0.1:1", upstream_policy=upstream_policy
     ) as served:
         yield served
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2
+from hutong.results.v1 import lab_pb2, lookup_pb2, missing_report_pb2, result_pb2
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant
 from services.verification.decision import model
@@ -14,6 +14,7 @@ from services.verification.decision.model import (
     EffectivePolicy,
     Evidence,
     Inputs,
+    LabAnswer,
     Record,
     Requirement,
     ShortestWindow,
@@ -43,6 +44,7 @@ STATES = (result_pb2.RESULT_STATE_ACTIVE,) * 6 + (
     result_pb2.RESULT_STATE_RECALLED,
     result_pb2.RESULT_STATE_SUPERSEDED,
 )
+TO_FOLLOW = missing_report_pb2.MISSING_REPORT_ANSWER_TO_FOLLOW
 RESULTS = "nodes/410000/results"
 POLICY = "nodes/410000/policy"
 
@@ -259,4 +261,14 @@ def _find_identified(
         return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, newest, standing, None, lab)
     if any((record.lab, record.report_number) == report for record in others):
         return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON, None, standing, None, lab)
-    return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, standing, None, lab)
+    return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, standing, None, lab, (), _answer(report))
+
+
+def _answer(report: tuple[str, str]) -> LabAnswer | None:
+    """Return what the laboratory has answered: always the same for one report. The other random numbers stay."""
+    random = Random("/".join(report))
+    if random.random() < 0.5:
+        return None
+    expected = random.choice((None, NOON + 8 * HOUR))
+    denied = LabAnswer(model.NOT_OURS, NOON - HOUR)
+    return random.choice((denied, LabAnswer(TO_FOLLOW, NOON - HOUR, expected)))

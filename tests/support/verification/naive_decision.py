@@ -21,6 +21,9 @@ PENDING, NEGATIVE, POSITIVE, POOL, INCONCLUSIVE = 1, 2, 3, 4, 5
 RED_LIGHTS = (3, 4)
 ANSWERED, AWAY, NOT_CONFIGURED = 1, 2, 3
 EXPIRED_GROUND, POSITIVE_GROUND, FORGERY_GROUND, NO_PROOF_GROUND = 6, 7, 8, 9
+DENIED = 1
+BY_LAB = "denied by its laboratory"
+"""What stands among the contradictions for a report that its laboratory says is not its own."""
 NATION = "nodes/000000/results"
 
 
@@ -320,6 +323,8 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
                 differing.append("report_time")
             if shown.sample_time is not None and not alike(shown.sample_time, record.sample_time):
                 differing.append("sample_time")
+        if record is None and claim.state == 3 and claim.answer is not None and claim.answer.answer == DENIED:
+            differing = [BY_LAB]
         if differing:
             contradictions.append(tuple(differing))
         elif inputs.own_records_alone:

@@ -20,12 +20,14 @@ from hutong.results.v1 import (
     lab_pb2,
     lab_service_pb2,
     lab_service_pb2_grpc,
+    missing_report_service_pb2_grpc,
     upload_pb2,
     upload_service_pb2,
     upload_service_pb2_grpc,
 )
 from hutong.type.v1 import identity_pb2, outcome_pb2, refusal_ground_pb2
 from hutong.verification.v1 import (
+    evidence_case_service_pb2_grpc,
     evidence_flag_service_pb2_grpc,
     evidence_pb2,
     refusal_service_pb2_grpc,
@@ -44,6 +46,11 @@ from tests.support.waiting import TIMEOUT_SECONDS, until
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
 ALL = "all"
+_UPSTREAM = {
+    "results": "HUTONG_UPSTREAM",
+    "policy": "HUTONG_UPSTREAM_POLICY",
+    "verification": "HUTONG_UPSTREAM_VERIFICATION",
+}
 NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 """Resident numbers of made-up persons, born in the 1800s."""
 
@@ -51,11 +58,23 @@ NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 class Node:
     """Services on free ports of loopback, with SQLite databases in one directory unless `urls` names others.
 
+    It is the nation's unless `region` and `above` name another region and the node above it.
+
     A name is that of a service with a process of its own, or ALL for one process with all three. `source_seconds` is
-    how long its services wait for each other; the default is as long as a test waits for anything.
+    how long its services wait for each other; the default is as long as a test waits for anything. `more` has further
+    variables of the environment.
     """
 
-    def __init__(self, directory: Path, *, source_seconds: float | None = None, **urls: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        source_seconds: float | None = None,
+        more: Mapping[str, str] | None = None,
+        region: str = "000000",
+        above: Node | None = None,
+        **urls: str,
+    ) -> None:
         self.directory = directory
         self.addresses = free_addresses()
         self._processes: dict[str, Fork] = {}
@@ -68,13 +87,17 @@ class Node:
             | {
                 "HUTONG_DATA_DIR": str(directory),
                 "HUTONG_PEPPER_FILE": str(pepper),
-                "HUTONG_JURISDICTION": "000000",
+                "HUTONG_JURISDICTION": region,
                 "HUTONG_DRAIN_SECONDS": "2",
                 "HUTONG_UPLOAD_WORKERS": "0",
                 **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
                 **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
+                **(more or {}),
             }
         )
+        if above is not None:
+            for name, variable in _UPSTREAM.items():
+                self._environment[variable] = above.addresses[name]
 
     async def start(self, *names: str) -> None:
         """Start services and wait until they serve."""
@@ -174,6 +197,8 @@ class Callers:
         self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channels["policy"])
         self.decisions = verification_service_pb2_grpc.VerificationServiceStub(channels["verification"])
         self.flags = evidence_flag_service_pb2_grpc.EvidenceFlagServiceStub(channels["verification"])
+        self.cases = evidence_case_service_pb2_grpc.EvidenceCaseServiceStub(channels["verification"])
+        self.missing_reports = missing_report_service_pb2_grpc.MissingReportServiceStub(channels["results"])
         self.refusals = refusal_service_pb2_grpc.RefusalServiceStub(channels["verification"])
 
     async def create_lab(self) -> None:

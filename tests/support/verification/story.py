@@ -32,6 +32,7 @@ from services.runtime.ids import uuid7
 from services.storage.engine import Database
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.holder_tokens.store import TokenUses
+from services.verification.refusals.assessing import Assessor
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.store import RefusalStore
 from services.verification.refusals.tables import refusals
@@ -168,7 +169,8 @@ class Story:
         self._verifier = Verifier(sources, results, store, pepper, self._clock, TokenUses(database, self._clock))
         self._singles = SingleQuestions(self._verifier, sources, results, store)
         kept = RefusalStore(database, [b"s" * 32])
-        self._reporter = RefusalReporter(self._verifier, scripted, store, kept, pepper, self._clock)
+        assessor = Assessor(scripted, store, pepper, "000000")
+        self._reporter = RefusalReporter(self._verifier, assessor, store, kept, pepper, self._clock)
         self._names: dict[str, str] = {}
 
     async def run(self, step: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from hutong.policy.v1 import policy_pb2
-from hutong.results.v1 import lab_pb2, lookup_pb2, next_step_pb2, result_pb2
+from hutong.results.v1 import lab_pb2, lookup_pb2, missing_report_pb2, next_step_pb2, result_pb2
 from hutong.type.v1 import channel_pb2, outcome_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import refusal_pb2
@@ -28,6 +28,7 @@ from services.verification.decision.model import (
     EffectivePolicy,
     Evidence,
     Inputs,
+    LabAnswer,
     Record,
     Requirement,
     SourceStatus,
@@ -153,7 +154,11 @@ def _identified(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
         else lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
     )
     standing = RECOGNITION["reports"][name].get("standing", "unspecified")
-    return Claim(state, None, lab_pb2.LabStanding.Value(f"LAB_STANDING_{standing.upper()}"))
+    answer = None
+    if "answered" in shown:
+        stated = missing_report_pb2.MissingReportAnswer.Value(f"MISSING_REPORT_ANSWER_{shown['answered']}")
+        answer = LabAnswer(stated, 0)
+    return Claim(state, None, lab_pb2.LabStanding.Value(f"LAB_STANDING_{standing.upper()}"), answer=answer)
 
 
 def _state(away: bool) -> lookup_pb2.SourceState.ValueType:

@@ -22,6 +22,7 @@ from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminService
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong.verification.v1.evidence_case_service_pb2_grpc import EvidenceCaseServiceStub
 from hutong.verification.v1.evidence_flag_service_pb2_grpc import EvidenceFlagServiceStub
 from hutong.verification.v1.holder_token_service_pb2_grpc import HolderTokenServiceStub
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
     from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceAsyncStub
     from hutong.results.v1.upload_service_pb2_grpc import UploadServiceAsyncStub
+    from hutong.verification.v1.evidence_case_service_pb2_grpc import EvidenceCaseServiceAsyncStub
     from hutong.verification.v1.evidence_flag_service_pb2_grpc import EvidenceFlagServiceAsyncStub
     from hutong.verification.v1.holder_token_service_pb2_grpc import HolderTokenServiceAsyncStub
     from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceAsyncStub
@@ -155,6 +157,11 @@ class Connection:
     def holder_tokens(self) -> HolderTokenServiceAsyncStub:
         """Tokens that a holder shows in place of number and name."""
         return HolderTokenServiceStub(self._verification)
+
+    @cached_property
+    def cases(self) -> EvidenceCaseServiceAsyncStub:
+        """Cases of evidence that officers examine."""
+        return EvidenceCaseServiceStub(self._verification)
 
     @cached_property
     def evidence_flags(self) -> EvidenceFlagServiceAsyncStub:

@@ -10,6 +10,7 @@ from hutong.verification.v1 import decision_pb2
 from hutong_texts import ENGLISH, current_language, english, list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.output import labelled
 from hutong_client.formatting import item_name, label, moment, source_name, word
 from hutong_client.policies.rules import describe_origin, describe_source
 
@@ -28,7 +29,7 @@ REASONS = {
     ),
     decision_pb2.DECISION_REASON_NOT_YET_REPORTED: english("sampled, but the report is not issued yet"),
     decision_pb2.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: english(
-        "the evidence differs from the record of its report"
+        "the evidence differs from the record of its report, or its laboratory denies the report"
     ),
     decision_pb2.DECISION_REASON_NO_RESULT: english("nothing that counts was shown or is on record"),
     decision_pb2.DECISION_REASON_NO_POLICY_IN_FORCE: english("no policy is in force for this region, purpose and time"),
@@ -51,6 +52,7 @@ USES = {
     decision_pb2.EVIDENCE_USE_NOT_YET_REPORTED: english("not used: reported after the time of use"),
     decision_pb2.EVIDENCE_USE_TIMES_IMPOSSIBLE: english("not used: its times are impossible"),
     decision_pb2.EVIDENCE_USE_CONTRADICTS_RECORD: english("not used: differs from the record"),
+    decision_pb2.EVIDENCE_USE_DENIED_BY_LAB: english("not used: its laboratory states that it is not its report"),
     decision_pb2.EVIDENCE_USE_SAME_AS_RECORD: english("the same as its record, which is used instead"),
     decision_pb2.EVIDENCE_USE_NOT_COMPARABLE: (
         english("kept for an officer: it cannot be compared with a record, or lacks the time to count from")
@@ -135,7 +137,7 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
         for source in decision.sources
     ]
     lines += [tr("  To do: {item}", item=describe_next_step(item)) for item in decision.next_steps]
-    lines += [tr("  Advice: {advice}", advice=advice) for advice in decision.advice]
+    lines += [tr("  Advice: {advice}", advice=tr(advice)) for advice in decision.advice]
     if decision.action_text:
         lines.append(tr("  At the gate: {action_text}", action_text=tr(decision.action_text)))
     if decision.refusal_permitted:
@@ -150,9 +152,9 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
 
 def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     facts = [(tr("Policy"), decision.governing_policy), (tr("Floor"), decision.floor_policy)]
-    lines = [f"  {what}: {name} {title_of(name)}".rstrip() for what, name in facts if name]
+    lines = [labelled(what, f"{name} {title_of(name)}".rstrip()) for what, name in facts if name]
     documents = [(tr("Document"), decision.governing_source), (tr("Document of the floor"), decision.floor_source)]
-    lines += [f"  {what}: {document}" for what, source in documents if (document := describe_source(source))]
+    lines += [labelled(what, document) for what, source in documents if (document := describe_source(source))]
     if origin := explain_origin(decision):
         lines.append(origin)
     if decision.basis == decision_pb2.DECISION_BASIS_PRESENTED:

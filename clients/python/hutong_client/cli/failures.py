@@ -27,16 +27,20 @@ def say_failure(error: Exception) -> ExitCode:
     """Print one line about one of `FAILURES`, and return its exit code. The line holds no identity."""
     if isinstance(error, click.UsageError) and error.ctx:
         say(error.ctx.get_usage())
+    say(f"hutong: {describe_failure(error)}")
+    return exit_code_of(error) if isinstance(error, HutongError) else ExitCode.USAGE
+
+
+def describe_failure(error: Exception) -> str:
+    """Describe one of `FAILURES`. The text holds no identity."""
     if isinstance(error, click.ClickException):
-        say(tr("hutong: {hide_identities}", hide_identities=hide_identities(error.format_message())))
-    elif isinstance(error, HutongError):
-        say(tr("hutong: {error}", error=describe_error(error)))
-        return exit_code_of(error)
-    elif isinstance(error, OSError):
-        say(tr("hutong: {value}: {value2}", value=error.filename or "", value2=error.strerror or error))
-    else:
-        say(tr("hutong: {error}", error=error))
-    return ExitCode.USAGE
+        return hide_identities(error.format_message())
+    if isinstance(error, HutongError):
+        return describe_error(error)
+    if isinstance(error, OSError):
+        reason = str(error.strerror or error)
+        return f"{error.filename}: {reason}" if error.filename else reason
+    return str(error)
 
 
 _WITHOUT_REASON = {

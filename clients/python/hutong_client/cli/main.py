@@ -12,19 +12,20 @@ import click
 from hutong_texts import speaking, tr
 from hutong_texts.language import choose_language
 
+from hutong_client.cli.commands.case import case
 from hutong_client.cli.commands.decisions import decisions
 from hutong_client.cli.commands.emergency import emergency
 from hutong_client.cli.commands.hold import hold
 from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
-from hutong_client.cli.commands.missing_reports import missing_reports
+from hutong_client.cli.commands.missing_reports import answer_missing_report, missing_reports
 from hutong_client.cli.commands.pending import pending
 from hutong_client.cli.commands.policies.apply import apply_files, diff_files, lint_files
 from hutong_client.cli.commands.policies.calendar import show_calendar
 from hutong_client.cli.commands.policies.show import policy
 from hutong_client.cli.commands.policies.withdraw import get_policy, withdraw_policy
-from hutong_client.cli.commands.refusal import refusal
+from hutong_client.cli.commands.refusals.refusal import refusal
 from hutong_client.cli.commands.report import report
 from hutong_client.cli.commands.results.changes import correct, recall
 from hutong_client.cli.commands.results.imports import import_results
@@ -93,6 +94,7 @@ for _command in (
     lab,
     timeliness,
     missing_reports,
+    answer_missing_report,
     holder_token,
     pending,
     emergency,
@@ -110,6 +112,7 @@ for _command in (
     uploads,
     nodes,
     decisions,
+    case,
     profile,
     context,
     retire_node,

@@ -18,19 +18,22 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.cli.options import PURPOSE, read_instant
 from hutong_client.formatting import SHANGHAI
-from hutong_client.tables.columns.header import TIME_OF_DAY
+from hutong_client.tables.cells import ERROR_VALUE
+from hutong_client.tables.columns.header import TIME_OF_DAY, name_columns
 from hutong_client.tables.columns.vocabulary import ALIASES, Vocabulary
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.open import detect_format, open_table
+from hutong_client.tables.placeholders import drop_placeholders
 from hutong_client.tables.regions import read_region_cell
 from hutong_client.tables.rows import Cell, NotATable, Row
 from hutong_client.tables.times import join_time, parse_time
 from hutong_client.tables.values import read_country, read_document_number, read_document_type, read_words
+from hutong_client.tables.words import ERROR_VALUES
 
 PEOPLE = Vocabulary(
     {column: ALIASES[column] for column in ("card_no", "card_type", "name", "issuing_country")}
@@ -96,10 +99,12 @@ class People:
     Attributes:
         header: the titles of the cells in `Asked.cells`; empty for NDJSON.
         questions: the questions in the order of the file. They can be read once.
+        notices: what the reader must know before the questions are asked, such as hidden sheets.
     """
 
     header: Sequence[str]
     questions: Iterator[Asked]
+    notices: Sequence[str] = ()
 
 
 @contextlib.contextmanager
@@ -113,7 +118,7 @@ def open_people(path: Path, template: VerifyRequest, encoding: str = "", zone: t
         zone: the zone of the times without one.
 
     Raises:
-        NotATable: the file is not a table of people.
+        NotATable: the file is not a table of people, or neither it nor the template names the region and the purpose.
     """
     if detect_format(path) == "ndjson":
         with path.open(encoding=detect_encoding(path, encoding), newline="") as text:
@@ -125,7 +130,21 @@ def open_people(path: Path, template: VerifyRequest, encoding: str = "", zone: t
         first = next(rows, None)
         if first is None:
             raise NotATable(tr("the file has a header and no rows; there is no person to decide for"))
-        yield People(table.header, (_read_row(row, template, zone) for row in chain((first,), rows)))
+        _check_place(first, table.header, template)
+        rows = drop_placeholders(chain((first,), rows))
+        yield People(table.header, (_read_row(row, template, zone) for row in rows), table.notices)
+
+
+def _check_place(first: Row, header: Sequence[str], template: VerifyRequest) -> None:
+    columns = {*name_columns(header, PEOPLE).values(), *first.cells}
+    missing = [f"--{name}" for name in ("region", "purpose") if not getattr(template, name) and name not in columns]
+    if missing:
+        raise NotATable(
+            tr(
+                "the file does not say where and for what people are checked; give {options}",
+                options=list_words(missing),
+            )
+        )
 
 
 def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
@@ -227,8 +246,11 @@ def read_lines(descriptor: int, encoding: str = "utf-8") -> Iterator[str]:
 def _read_row(row: Row, template: VerifyRequest, zone: tzinfo) -> Asked:
     mark, request, cells = str(row.number), VerifyRequest(), row.cells
     request.CopyFrom(template)
-    if row.fault:
-        return Asked(row.number, mark, request, row.fault, row.original)
+    fault = row.fault
+    if not fault and not ERROR_VALUES.isdisjoint(cells.values()):
+        fault = ERROR_VALUE
+    if fault:
+        return Asked(row.number, mark, request, tr(fault), row.original)
     try:
         number = read_document_number(cells.get("card_no", ""))
         kind = read_document_type(cells.get("card_type"), number)

@@ -181,6 +181,10 @@ class BudgetExceeded(HutongError):
     """
 
 
+class AnotherNodePublishes(HutongError):
+    """Another node publishes the policies of the jurisdiction, or has published the floor."""
+
+
 class StreamReplaced(HutongError):
     """A batch belongs to a replication that its node has replaced by another one."""
 
@@ -229,6 +233,10 @@ class HolderTokenOtherPurpose(HutongError):
     """The holder's token is for another purpose than the question."""
 
 
+class NotResponsible(HutongError):
+    """Another node answers the report of a refusal."""
+
+
 BY_REASON: dict[str, type[HutongError]] = {
     "INVALID_FIELD": InvalidField,
     "MALFORMED_NAME": MalformedName,
@@ -270,6 +278,7 @@ BY_REASON: dict[str, type[HutongError]] = {
     "ITEM_NOT_ADMITTED": ItemNotAdmitted,
     "NOT_AUTHENTICATED": NotAuthenticated,
     "BUDGET_EXCEEDED": BudgetExceeded,
+    "ANOTHER_NODE_PUBLISHES": AnotherNodePublishes,
     "STREAM_REPLACED": StreamReplaced,
     "NODE_NOT_SILENT": NodeNotSilent,
     "SAME_APPROVER": SameApprover,
@@ -282,5 +291,6 @@ BY_REASON: dict[str, type[HutongError]] = {
     "HOLDER_TOKEN_EXPIRED": HolderTokenExpired,
     "HOLDER_TOKEN_USED": HolderTokenUsed,
     "HOLDER_TOKEN_OTHER_PURPOSE": HolderTokenOtherPurpose,
+    "NOT_RESPONSIBLE": NotResponsible,
 }
 """The exception of each reason."""

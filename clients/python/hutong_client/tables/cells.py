@@ -7,7 +7,7 @@ from datetime import tzinfo
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from hutong_texts import tr
+from hutong_texts import english
 
 from hutong_client.tables.columns.header import TIME_OF_DAY
 from hutong_client.tables.columns.vocabulary import ALIASES
@@ -16,6 +16,9 @@ from hutong_client.tables.rows import Cell, Row
 from hutong_client.tables.times import join_time, parse_time
 from hutong_client.tables.words import ERROR_VALUES
 
+ERROR_VALUE = english(
+    "the cell holds an error value of a spreadsheet program (as #REF!); correct its formula or type it"
+)
 _TIMES_OF_DAY = {column: column + TIME_OF_DAY for column in ALIASES}
 Value = TypeVar("Value")
 
@@ -56,10 +59,7 @@ class Cells:
         columns = [column for column, cell in self.cells.items() if isinstance(cell, str) and cell in ERROR_VALUES]
         self.faults = [fault for fault in self.faults if fault.column not in columns]
         for column in columns:
-            text = tr(
-                "the cell holds an error value of a spreadsheet program (as #REF!); correct its formula or type it"
-            )
-            self.fault(column, text)
+            self.fault(column, ERROR_VALUE)
 
     def fault(self, column: str, description: str) -> None:
         """Record a fault that does not come from reading one cell."""

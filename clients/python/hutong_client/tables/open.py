@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,8 @@ _OTHER_KINDS = {
     b"{\\rtf": english("a text document (RTF)"),
     b"<": english("a web page or XML"),
 }
-_ARCHIVES = (b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
+_JSON_OF_SEVERAL_LINES = re.compile(rb"\[\s*\{|\{\s*\n")
+_ARCHIVES = (b"PK\x05\x06", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
 
 
 def open_table(path: Path, vocabulary: Vocabulary | None = None, encoding: str = "") -> AbstractContextManager[Table]:
@@ -74,6 +76,10 @@ def detect_format(path: Path) -> Format:
         return "old"
     if start.startswith(b"PK\x03\x04"):
         return "old" if _is_old_workbook(path) else "xlsx"
+    if _JSON_OF_SEVERAL_LINES.match(text):
+        raise NotATable(
+            tr("the file is JSON over several lines; write one {...} per line, with the columns as its keys")
+        )
     if path.suffix.lower() in {".ndjson", ".jsonl"} or text.startswith(b"{"):
         return "ndjson"
     return "csv"

@@ -47,7 +47,8 @@ _METHODS: Mapping[Method, re.Pattern[str]] = {
 _INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u202a\u202c\u2060\ufeff \u00a0"
 """Characters that are dropped around a name. Inside a name they can be part of its script."""
 _CHINESE = re.compile("[\u3400-\u9fff]")
-_SCIENTIFIC = re.compile(r"\d(\.\d+)?[Ee]\+\d+")
+_AS_QUANTITY = re.compile(r"\d([.,]\d+)?[Ee]\+\d+|\d[.,]\d+[Ee]\d+|\d{6,}\.0+")
+"""A number that a program took for a quantity, as 1.1E+17 or 1.1E17. A tube code may be 1E5 or 1.10."""
 _EXACT_DIGITS = 15
 """The digits that Excel keeps of a number in a workbook. Excel replaces further digits by zeros."""
 _CARD_OF_RESIDENT = re.compile(r"[1-6]\d{16}[0-9Xx]")
@@ -64,7 +65,7 @@ def read_code(cell: Cell, reason: str = "INVALID_FIELD") -> str:
         return cell
     rounded = isinstance(cell, float) and not cell.is_integer()
     text = str(int(cell)) if isinstance(cell, float) and not rounded else str(cell)
-    if rounded or (not isinstance(cell, str) and len(text) > _EXACT_DIGITS) or _SCIENTIFIC.fullmatch(text):
+    if rounded or (not isinstance(cell, str) and len(text) > _EXACT_DIGITS) or _AS_QUANTITY.fullmatch(text):
         raise BadCell(
             tr(
                 "Excel read the number as a quantity and rounded it; format the column as text in "
@@ -107,6 +108,10 @@ def read_document_number(cell: Cell) -> str:
     if isinstance(cell, str) and cell.isascii() and cell.isalnum():
         return cell
     number = read_code(cell, "BAD_DOCUMENT_NUMBER")
+    if "*" in number:
+        raise BadCell(tr("the number is masked by asterisks; write it in full"), "BAD_DOCUMENT_NUMBER")
+    if _is_number_of_gb_11643(compact := number.replace(" ", "")):
+        return compact
     if not number.isascii() and _CHINESE.search(number) and any(map(str.isdigit, number)):
         raise BadCell(
             tr(
@@ -117,6 +122,10 @@ def read_document_number(cell: Cell) -> str:
             "BAD_DOCUMENT_NUMBER",
         )
     return number
+
+
+def _is_number_of_gb_11643(number: str) -> bool:
+    return bool(_CARD_OF_RESIDENT.fullmatch(number) or _RESIDENCE_PERMIT.fullmatch(number))
 
 
 def read_document_type(cell: Cell | None, number: str) -> DocumentType:

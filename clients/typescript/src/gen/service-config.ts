@@ -185,6 +185,10 @@ export const table = {
             "method": "ListMissingReports"
           },
           {
+            "service": "hutong.results.v1.MissingReportService",
+            "method": "AnswerMissingReport"
+          },
+          {
             "service": "hutong.results.v1.ResultsAdminService",
             "method": "CorrectResult"
           },
@@ -201,6 +205,22 @@ export const table = {
             "method": "GetUpload"
           },
           {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "ListCases"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "GetCase"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "AssignCase"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "ConcludeCase"
+          },
+          {
             "service": "hutong.verification.v1.EvidenceFlagService",
             "method": "ListEvidenceFlags"
           },
@@ -215,6 +235,10 @@ export const table = {
           {
             "service": "hutong.verification.v1.RefusalService",
             "method": "GetRefusal"
+          },
+          {
+            "service": "hutong.verification.v1.RefusalService",
+            "method": "TrackRefusal"
           },
           {
             "service": "hutong.verification.v1.RefusalService",

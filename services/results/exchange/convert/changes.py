@@ -16,6 +16,7 @@ from services.results.exchange.convert.links import fill_link, link_from_proto
 from services.results.exchange.convert.results import fill_replica, replica_from_proto
 from services.results.exchange.model import AdverseSubject, Change, Replica
 from services.results.labs.model import Lab
+from services.results.missing_reports.convert import answer_from_proto, fill_answer
 from services.results.missing_reports.model import MissingReport
 
 
@@ -60,6 +61,8 @@ def _fill_missing_report(message: replica_pb2.ReplicatedMissingReport, report: M
     set_timestamp(message.create_time, report.create_time)
     if report.close_time is not None:
         set_timestamp(message.close_time, report.close_time)
+    if report.answer is not None:
+        fill_answer(message.lab_answer, report.answer)
 
 
 def _missing_report_from_proto(message: replica_pb2.ReplicatedMissingReport) -> MissingReport:
@@ -69,4 +72,5 @@ def _missing_report_from_proto(message: replica_pb2.ReplicatedMissingReport) -> 
         from_timestamp(message.create_time),
         parse_node(message.raising_node, "missing_report.raising_node"),
         instant_of(message, "close_time"),
+        answer_from_proto(message.lab_answer) if message.HasField("lab_answer") else None,
     )

@@ -28,12 +28,14 @@ from services.results.exchange.convert.changes import change_from_proto
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
 from services.results.exchange.convert.tubes import tubes_from_proto
 from services.results.exchange.downstream.store import Decoded, DownstreamStore
-from services.results.exchange.key_versions import newest_version, require_common_versions
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
 from services.runtime.background import begin_ahead
+from services.runtime.call import Trace
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
+from services.runtime.tracing.spans import message_span
+from services.storage.pepper_marks import newest_version, require_common_versions
 
 FIRST_FRAME_SECONDS = 30.0
 """How long a stream may stay open without its first frame."""
@@ -159,7 +161,10 @@ class ReplicationReceiver:
         if item.frame.HasField("checkpoint"):
             return await self._record_checkpoint(begun, item.frame.checkpoint)
         batch = item.frame.batch
-        committed, now = await self._store.apply_batch(begun.log, begun.stream, batch, decoded)
+        sent = Trace.from_header(batch.trace_parent)
+        parent = (sent.trace_id, sent.parent_id) if sent is not None and sent.is_sampled else None
+        with message_span("results", "apply batch", {"hutong.sender": begun.log.node}, parent):
+            committed, now = await self._store.apply_batch(begun.log, begun.stream, batch, decoded)
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
     async def _record_checkpoint(self, begun: _Begun, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
@@ -171,9 +176,10 @@ class ReplicationReceiver:
             # The node reads the instant just before it sends the frame, so a delay makes the node's clock look late.
             skew = as_of_time - now
             begun.clock.note(skew)
-        for source in checkpoint.nodes_below:
-            if source.HasField("as_of_time"):
-                check_instant(from_timestamp(source.as_of_time), now, "checkpoint.nodes_below")
+        for one in checkpoint.nodes_below:
+            for field in ("as_of_time", "contact_time"):
+                if one.HasField(field):
+                    check_instant(from_timestamp(getattr(one, field)), now, "checkpoint.nodes_below")
         await self._store.record_checkpoint(log.node, begun.stream, as_of_time, skew, checkpoint)
         if checkpoint.audit_heads:
             await self._store.hold_audit_heads(log.node, checkpoint.audit_heads)

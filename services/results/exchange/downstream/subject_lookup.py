@@ -30,6 +30,8 @@ from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch
 from services.results.lookup.nationwide import LookupResult, NationwideLookup
 from services.results.lookup.pick import DEFAULT_LIMIT, pick_latest
 from services.results.lookup.store import LookupStore
+from services.results.missing_reports.convert import fill_answer
+from services.results.missing_reports.model import newer_answer
 from services.results.records.model import StoredResult
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition, decode_token
@@ -215,11 +217,13 @@ class SubjectLookup:
         message.lab_region = matches.region_of(lab)
         keys = matches.signing_keys_of(lab)
         result = matches.by_report.get((lab, claim.report_number))
+        answer = matches.answers.get((lab, claim.report_number))
         standing = STANDING_UNKNOWN
         if remote is not None:
             message.lab_standing = stricter(message.lab_standing, remote.standing)
             message.lab_region = message.lab_region or remote.region
             keys = merge_keys(keys, remote.signing_keys)
+            answer = newer_answer(answer, remote.answer)
             if remote.found is not None:
                 standing = remote.found.standing
                 result = max((one for one in (result, remote.found.result) if one), key=lambda one: one.revision)
@@ -228,6 +232,8 @@ class SubjectLookup:
         if result is not None:
             self._fill(message.result, result if result.item in items else _without_content(result))
             message.record_lab_standing = stricter(matches.standing_at(lab, result.reference_time), standing)
+        elif answer is not None:
+            fill_answer(message.lab_answer, answer)
 
 
 def _tokens(request: LookupSubjectsRequest) -> dict[str, CommitPosition]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hutong.audit.v1.audit_head_pb2 import AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch, ReplicateCheckpoint, ReplicateRequest
@@ -14,8 +14,11 @@ from services.domain.instant import Instant, set_timestamp
 from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.convert.tubes import fill_tubes
 from services.results.exchange.model import MAX_CHANGES, Change, ReplicaTubes
-from services.results.exchange.upstream.below import NOTHING, Statements
+from services.results.exchange.upstream.below import NOTHING, Statements, fill_positions
 from services.results.exchange.upstream.outbox import Outgoing, Page
+
+if TYPE_CHECKING:
+    from services.runtime.tracing.recording import ActiveSpan
 
 
 class Frame(NamedTuple):
@@ -25,12 +28,14 @@ class Frame(NamedTuple):
         commits: commits that are complete with this frame.
         as_of_time: the instant of a checkpoint: everything committed before it was sent.
         sent_time: by the province's clock; None until the frame is sent.
+        span: of a batch that is recorded, from when it is sent until it is answered.
     """
 
     request: ReplicateRequest
     commits: tuple[Outgoing, ...] = ()
     as_of_time: Instant | None = None
     sent_time: Instant | None = None
+    span: ActiveSpan | None = None
 
 
 class _Packer:
@@ -113,6 +118,7 @@ class _Packer:
             newest = {commit.entry.life: commit.entry.sequence for commit in complete}
             for life, sequence in sorted(newest.items(), key=itemgetter(1)):
                 batch.lives.add(life=life, sequence=sequence)
+            fill_positions(batch.positions_below, [one for commit in complete for one in commit.entry.positions_below])
         self.frames.append(Frame(ReplicateRequest(batch=batch), complete))
         self._offset += len(complete)
         self._batch, self._count, self._bytes, self._complete = ReplicateBatch(), 0, 0, []

@@ -22,6 +22,7 @@ from services.results.exchange.convert.results import replica_from_proto
 from services.results.labs.convert import stated_keys
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
+from services.results.missing_reports.convert import answer_from_proto
 from services.runtime.background import begin_ahead
 from services.runtime.call import outgoing_metadata, seconds_left
 from services.runtime.client.circuit_breaker import CircuitBreaker
@@ -74,7 +75,10 @@ class NationClient:
         )
         self._late: set[asyncio.Future[list[SubjectAnswer | None]]] = set()
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
-            partial(self._ask_by_items, source_seconds), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
+            partial(self._ask_by_items, source_seconds),
+            max_batch=MAX_BATCH,
+            in_flight=CALLS_AT_ONCE,
+            name="nation batch",
         )
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
@@ -93,7 +97,9 @@ class NationClient:
                 continue
             if question.token not in by_token:
                 # The nation waits, as long as the call allows, for what the token stands for.
-                by_token[question.token] = Coalescer(partial(self._ask_by_items, token_seconds), max_batch=MAX_BATCH)
+                by_token[question.token] = Coalescer(
+                    partial(self._ask_by_items, token_seconds), max_batch=MAX_BATCH, name="nation batch"
+                )
             with_token.append(by_token[question.token].ask(question))
         loop = asyncio.get_running_loop()
         timers = [
@@ -279,6 +285,7 @@ def _claim_from_proto(claim: ClaimedReportRecord) -> RemoteClaim:
         claim.lab_region,
         [(parse_lab(of_lab.lab), _claim_from_proto(of_lab)) for of_lab in claim.by_lab],
         stated_keys(claim.signing_keys),
+        answer_from_proto(claim.lab_answer) if claim.HasField("lab_answer") else None,
     )
 
 

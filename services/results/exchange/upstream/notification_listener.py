@@ -8,6 +8,7 @@ results again.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import grpc
@@ -23,7 +24,6 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert.changes import change_from_proto
-from services.results.exchange.key_versions import name_versions
 from services.results.exchange.model import AdverseSubject, Change, NotificationPosition
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import (
@@ -34,8 +34,11 @@ from services.results.exchange.upstream.subscription_client import (
 from services.results.timing import ResultsTiming
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
+from services.storage.pepper_marks import name_versions
 
 LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are received: 1 or 0")
+# Until a listener runs, because a node without a node above it has no notifications.
+LISTENING.set(math.nan)
 
 _log = structlog.get_logger(__name__)
 
@@ -64,6 +67,7 @@ class NotificationListener:
 
     async def run(self) -> None:
         """Watch until cancelled. A background job."""
+        LISTENING.set(0)
         await reconnect_forever(self._listen, self._report_failure, self._timing.listener_backoff)
 
     def _report_failure(self, why: str, text: str) -> None:

@@ -123,7 +123,7 @@ def _event(trail: AuditTrail, link: DocumentLink, subject_key: bytes, now: Insta
         0,
         trail.region,
         trail.name_object(f"links/{link.link_id}"),
-        trail.subject_tag(subject_key, now),
+        trail.tag_at(now)(subject_key),
         0,
         "",
         1,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, or_, select
 
 from services.domain.instant import Instant
 from services.domain.region import prefix, within
@@ -29,8 +29,11 @@ from services.results.exchange.load import (
     to_replica,
 )
 from services.results.exchange.model import Change, ReplicaTubes, SharedColumns, WriterPosition
+from services.results.exchange.tables import lab_homes
 from services.results.labs.model import Lab
 from services.results.labs.tables import labs
+from services.results.missing_reports.answers import list_answered
+from services.results.missing_reports.tables import missing_reports
 from services.results.records.model import ACTIVE
 from services.runtime.ids import uuid7
 
@@ -73,7 +76,10 @@ def renew_log_id(connection: Connection) -> str:
 
 
 def append_registers(connection: Connection, now: Instant) -> None:
-    """Log every laboratory and every link again, for a nation that does not know this log and may lack them."""
+    """Log what a nation that does not know this log may lack.
+
+    These are every laboratory, every link, and the laboratories' answers to missing reports.
+    """
     links = document_links
     usccs = connection.execute(select(labs.c.uscc).order_by(labs.c.uscc)).scalars().all()
     append_entry(connection, "", [(uscc, 0) for uscc in usccs], now, ChangeKind.LABS)
@@ -81,6 +87,10 @@ def append_registers(connection: Connection, now: Instant) -> None:
     for start in range(0, len(link_ids), _SNAPSHOT_STEP):
         some = [(link_id, 0) for link_id in link_ids[start : start + _SNAPSHOT_STEP]]
         append_entry(connection, "", some, now, ChangeKind.LINKS)
+    # Answers of laboratories elsewhere came from the nation.
+    table, below = missing_reports, select(lab_homes.c.uscc)
+    for lab, numbers in list_answered(connection, or_(table.c.passed_on.is_(False), table.c.lab.in_(below))).items():
+        append_entry(connection, lab, [(number, 0) for number in numbers], now, ChangeKind.MISSING_REPORT_ANSWERS)
 
 
 def removed_positions(connection: Connection) -> list[WriterPosition]:

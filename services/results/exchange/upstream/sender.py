@@ -7,9 +7,10 @@ few batches are sent ahead of their answers. A stream that is not answered in ti
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -25,7 +26,6 @@ from services.domain.subject import Pepper
 from services.results.exchange.apply import select_uploads
 from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
-from services.results.exchange.key_versions import name_versions
 from services.results.exchange.model import Replica
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.backlog import Backlog
@@ -39,12 +39,20 @@ from services.runtime.background import Job
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
+from services.runtime.tracing.spans import end_message, tracer_of
+from services.storage.pepper_marks import name_versions
+
+if TYPE_CHECKING:
+    from services.runtime.tracing.recording import ActiveSpan
 
 BATCHES_UNDER_WAY = 4
 """The most unanswered frames. The nation decodes one while it commits another, and the rest are on the network."""
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
 CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node is connected")
 SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
+for gauge in (LAG, CONNECTED):
+    # Until a sender runs, because a node without a node above it has neither.
+    gauge.set(math.nan)
 
 _log = structlog.get_logger(__name__)
 
@@ -93,6 +101,7 @@ class Sender:
     async def run(self) -> None:
         """Send until cancelled. Unacknowledged changes are sent again at the next start. A background job."""
         LAG.set_function(self._lag)
+        CONNECTED.set(0)
         await reconnect_forever(self._replicate, self._report_failure, self._timing.sender_backoff)
 
     def _lag(self) -> float:
@@ -146,6 +155,8 @@ class Sender:
                 for task in (answers, frames):
                     task.cancel()
                 await asyncio.gather(answers, frames, return_exceptions=True)
+                for frame in unanswered:
+                    end_message(frame.span, "UNANSWERED")
         finally:
             call.cancel()
 
@@ -231,7 +242,8 @@ class Sender:
 
     async def _send_frame(self, call: Any, frame: Frame, unanswered: deque[Frame], slots: asyncio.Semaphore) -> None:
         await slots.acquire()
-        unanswered.append(frame._replace(sent_time=self._clock.now()))
+        span = _begin_span(frame)
+        unanswered.append(frame._replace(sent_time=self._clock.now(), span=span))
         await call.write(frame.request)
 
     async def _read_answers(self, call: Any, unanswered: deque[Frame], slots: asyncio.Semaphore) -> None:
@@ -241,6 +253,7 @@ class Sender:
                 answer = await _read(call)
             frame = unanswered.popleft()
             slots.release()
+            end_message(frame.span)
             if frame.as_of_time is not None:
                 self._reached = frame.as_of_time
             # The time in the answer to a batch is the time of the batch's transaction, not of the answer.
@@ -251,6 +264,17 @@ class Sender:
             if frame.commits:
                 known = national_receive_time if self._is_above_nation else None
                 await self._store.record_acknowledged([_acknowledged(commit, known) for commit in frame.commits])
+
+
+def _begin_span(frame: Frame) -> ActiveSpan | None:
+    """Begin the span of a batch, and name it in the batch; None for other frames, and for one that is not sampled."""
+    tracer = tracer_of("results")
+    if tracer is None or not frame.request.HasField("batch"):
+        return None
+    span = tracer.begin_message("replicate batch", {"hutong.batch.commits": len(frame.commits)}, None)
+    if span is not None:
+        frame.request.batch.trace_parent = span.to_header()
+    return span
 
 
 async def _read(call: Any) -> ReplicateResponse:

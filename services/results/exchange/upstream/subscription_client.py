@@ -53,7 +53,7 @@ class SubscriptionClient:
         self._connection = connection
         self._node = format_node(jurisdiction)
         self._coalescer: Coalescer[bytes, SubscribedSubject] = Coalescer(
-            partial(self.subscribe_each, nationwide=True), max_batch=MAX_SUBSCRIBED
+            partial(self.subscribe_each, nationwide=True), max_batch=MAX_SUBSCRIBED, name="subscription batch"
         )
 
     async def subscribe(self, subject_keys: Sequence[bytes]) -> SubscribedSubject:

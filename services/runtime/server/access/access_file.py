@@ -19,6 +19,7 @@ from hutong_texts.system import system_text
 from services.domain.instant import DAY, MINUTE, Instant, shanghai_day, shanghai_day_start
 from services.domain.region import NATION, is_region, parent, within
 from services.runtime.caller import LOCAL, Caller
+from services.runtime.configuration.open_files import require_own_rules
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.budgets import DEFAULTS, NO_LIMIT, Budget
 from services.runtime.server.access.names import ROLES, parse_caller
@@ -127,8 +128,10 @@ def read_access_file(path: Path) -> AccessRules:
     """Return what an access file states.
 
     Raises:
-        BadSetting: the file cannot be read, or an entry is wrong. No entry is skipped.
+        BadSetting: the file cannot be read, every user of the machine can change it, or an entry is wrong. No entry is
+            skipped.
     """
+    require_own_rules("HUTONG_ACCESS_FILE", path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

@@ -110,6 +110,7 @@ class Account:
     __slots__ = (
         "_changed",
         "_clock",
+        "_limits",
         "_missed",
         "_misses",
         "_open",
@@ -124,7 +125,7 @@ class Account:
 
     def __init__(self, caller: Caller, budget: Budget, clock: Clock, changed: dict[str, Account] | None = None) -> None:
         """`changed` collects the accounts whose counts other workers do not know yet; None if there are none."""
-        self.budget = budget
+        self.use(budget)
         self.caller = caller
         self._clock = clock
         self._missed = MISSED.labels(caller.role)
@@ -136,6 +137,11 @@ class Account:
         self._changed = changed
         self._spending = Spending()
         self.open_elsewhere: dict[int, Sequence[int]] = {}
+
+    def use(self, budget: Budget) -> None:
+        """Apply a budget from now on. The counts stay."""
+        self.budget = budget
+        self._limits: dict[str, int | None] = {kind: getattr(budget, kind) for kind in KINDS}
 
     @property
     def is_idle(self) -> bool:
@@ -161,20 +167,23 @@ class Account:
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
         """
-        under_way, budget = self._open, self.budget
+        under_way, limits = self._open, self._limits
         for kind in kinds:
-            limit: int | None = getattr(budget, kind)
+            limit = limits[kind]
             if limit is not None and under_way[kind] + self._count_elsewhere(kind) >= limit:
                 raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
         for kind in kinds:
             under_way[kind] += 1
-        self._note_change()
+        if self._changed is not None:
+            self._note_change()
 
     def end(self, kinds: Sequence[str]) -> None:
         """Count a call that `begin` counted as ended."""
+        under_way = self._open
         for kind in kinds:
-            self._open[kind] -= 1
-        self._note_change()
+            under_way[kind] -= 1
+        if self._changed is not None:
+            self._note_change()
 
     def pay(self, units: int) -> None:
         """Count work.
@@ -298,7 +307,11 @@ class Accounts:
 
     def of(self, caller: Caller) -> Account | None:
         """Return the account of a caller; None for a caller without any limit."""
-        account = self.account(caller)
+        account = self._accounts.get(caller.name)
+        if account is None:
+            account = self.account(caller)
+        else:
+            self._accounts.move_to_end(caller.name)
         return None if account.budget is NO_LIMIT else account
 
     def account(self, caller: Caller) -> Account:
@@ -316,7 +329,7 @@ class Accounts:
         """Apply other budgets from now on. The counts stay."""
         self._budget_of = budget_of
         for account in self._accounts.values():
-            account.budget = budget_of(account.caller)
+            account.use(budget_of(account.caller))
 
     def _forget_some(self) -> None:
         if len(self._accounts) <= CALLERS:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hutong_texts import english
 from hutong_texts.system import system_text
 
+from services.runtime.configuration.open_files import require_own_rules
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
 
@@ -33,9 +34,10 @@ def read_deny_list(path: Path, trust_domain: str) -> DenyList:
     """Return the deny-list in a file: one serial number in hexadecimal or one SPIFFE ID a line; # begins a comment.
 
     Raises:
-        BadSetting: the file cannot be read, or a line is wrong. If a wrong line were skipped, a denied caller would be
-            let in.
+        BadSetting: the file cannot be read, every user of the machine can change it, or a line is wrong. If a wrong
+            line were skipped, a denied caller would be let in.
     """
+    require_own_rules("HUTONG_DENY_FILE", path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -30,6 +30,7 @@ _COUNTED = frozenset(
         "out_of_region",
         "document_links",
         "refusals",
+        "evidence_cases",
         "missing_reports",
         "legal_holds",
         "held_results",

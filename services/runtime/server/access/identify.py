@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from cryptography.x509 import Certificate
 from hutong.type.v1.identity_pb2 import IdentityDocument
 from hutong_texts import english
 
@@ -17,6 +19,7 @@ from services.domain.subject import Pepper
 from services.runtime.caller import LOCAL, Caller
 from services.runtime.certificates import read_certificates
 from services.runtime.clock import Clock
+from services.runtime.configuration.open_files import require_own_rules
 from services.runtime.configuration.settings import Settings
 from services.runtime.reloading import ReloadedFiles
 from services.runtime.server.access.certificates import REMEMBERED, Certificates
@@ -134,13 +137,14 @@ class Identifier:
         return Certificates(
             self._settings.trust_domain,
             self._settings.jurisdiction,
-            read_certificates("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file) if tls.node_ca_file else (),
-            read_certificates("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file) if tls.client_ca_file else (),
+            _read_authorities("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),
+            _read_authorities("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
         )
 
     def _read_tokens(self) -> Tokens:
         settings = self._settings
         assert settings.token_keys_file is not None
+        require_own_rules("HUTONG_TOKEN_KEYS_FILE", settings.token_keys_file)
         keys = read_keys(settings.token_keys_file)
         return Tokens(settings.token_issuer, settings.token_audience, keys, self._use_pepper())
 
@@ -157,6 +161,14 @@ class Identifier:
         if self._pepper is None:
             self._pepper = self._settings.pepper()
         return self._pepper
+
+
+def _read_authorities(setting: str, file: Path | None) -> Sequence[Certificate]:
+    """Return the authorities in the file of a setting; none without a file. Raises BadSetting."""
+    if file is None:
+        return ()
+    require_own_rules(setting, file)
+    return read_certificates(setting, file)
 
 
 def _unknown(caller: Caller, fault: str) -> Caller:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from hutong.access.v1 import access_pb2
@@ -16,7 +17,7 @@ from services.runtime.caller import Caller
 REGION_LENGTH = 6
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
 _STORED = re.compile(
-    r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|pendingChanges/.+|emergencyGrants/.+)(?:/.+)?", re.DOTALL
+    r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|cases/.+|pendingChanges/.+|emergencyGrants/.+)(?:/.+)?", re.DOTALL
 )
 """Names of objects whose region or subject only the store knows. A laboratory's objects belong to the laboratory."""
 _BINDS = {
@@ -99,11 +100,36 @@ class RoleRules(NamedTuple):
         is_free: whether the role may make every call.
         view: the most that the role may see of the response; VIEW_UNSPECIFIED if the response has no views.
         needs_name: whether the role must state a name with a document.
+        region_path: the path to the field of a request, or of an item of its batch, whose region alone permits the
+            call if it lies in the caller's; empty if other fields count too.
     """
 
     is_free: bool
     view: View
     needs_name: bool
+    region_path: tuple[str, ...]
+
+    def permits_region(self, caller: Caller, request: Any) -> bool:
+        """Whether the region at `region_path` permits a request. If not, `permits` decides.
+
+        Most calls are questions of gates, and this takes a quarter of the time of `permits`.
+        """
+        path = self.region_path
+        if not path:
+            return False
+        if len(path) > 1:
+            if not request.HasField(path[0]):
+                return False
+            request = getattr(request, path[0])
+        region: str = getattr(request, path[-1])
+        # A longer text is not remembered, because a caller can send megabytes.
+        return len(region) == REGION_LENGTH and _is_code_within(region, caller.region)
+
+
+@lru_cache(maxsize=16_384)
+def _is_code_within(text: str, ancestor: str) -> bool:
+    """Whether a text is six digits that stand for a region within another."""
+    return text.isascii() and text.isdecimal() and within(text, ancestor)
 
 
 class Rules:
@@ -129,7 +155,12 @@ class Rules:
         for grant in access.grants:
             self._grants.setdefault(_role(grant), []).append(_Bound(grant))
         names = {_role(it) for it in access.grants if it.needs_name}
-        self.roles = {_role(it): RoleRules(_role(it) in self.free, it.view, _role(it) in names) for it in access.grants}
+        self.roles = {
+            _role(it): RoleRules(
+                _role(it) in self.free, it.view, _role(it) in names, _region_path(self._grants[_role(it)])
+            )
+            for it in access.grants
+        }
 
     def of(self, role: str) -> Sequence[_Bound]:
         """Return the grants of a role."""
@@ -153,6 +184,15 @@ class _Bound:
         self.missing = Missing((".".join(self.path),))
         self.needs_case = grant.needs_case
         self.may_omit = grant.may_omit
+
+
+def _region_path(grants: Sequence[_Bound]) -> tuple[str, ...]:
+    """Return `region_path` of a role with these grants."""
+    if len(grants) != 1:
+        return ()
+    (grant,) = grants
+    is_plain = grant.bind == access_pb2.BIND_OWN_REGION and not grant.needs_case and len(grant.path) <= 2
+    return grant.path if is_plain else ()
 
 
 def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str, key_of: KeyOf) -> Ruling:

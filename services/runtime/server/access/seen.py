@@ -21,7 +21,11 @@ class SeenPersons:
         self._slots = array("I", bytes(4 * _FIRST_SLOTS))
 
     def __contains__(self, person: int) -> bool:
-        return self._slots[self._find(person & _MARK_BITS or 1)] != 0
+        slots = self._slots
+        mark = person & _MARK_BITS or 1
+        # As `_find` does. Every question asks, and most persons are found in their first slot.
+        found = slots[mark & (len(slots) - 1)]
+        return found == mark or (found != 0 and slots[self._find(mark)] != 0)
 
     def add(self, person: int) -> None:
         """Add a person by its hash."""

@@ -72,8 +72,8 @@ class Audit:
             except HutongError as error:
                 await trail.record(_events_of_error(rules, audit, error))
                 raise
-            if rules.reads and not audit.is_inner:
-                # A decision has been stored with its row already, so that most calls have nothing to wait for.
+            # A decision has been stored with its row already, so that most calls have nothing to wait for.
+            if rules.reads and not (audit.is_recorded and rules.items is None) and not audit.is_inner:
                 events = _events_of_answer(rules, audit, request, response)
                 if events:
                     await trail.record(events)

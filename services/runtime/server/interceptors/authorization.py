@@ -21,6 +21,7 @@ from services.runtime.server.access.permits import (
     Hidden,
     Missing,
     Owner,
+    RoleRules,
     Rules,
     Ruling,
     Unsettled,
@@ -59,16 +60,18 @@ class Authorization:
         rules = read_rules(method)
 
         def handle(request: Any, context: Context) -> Awaitable[Any]:
-            call = _open(rules)
+            call, role = _open(rules)
             caller = call.caller
-            if rules.roles[caller.role].is_free:
+            if role.is_free:
                 return proceed(request, context)
             if method.request_streaming:
-                return proceed(self._checked(rules, caller, request), context)
+                return proceed(self._checked(rules, role, call, request), context)
             refuse_unreadable(request)
             if rules.batch:
-                return self._answer_batch(method, rules, caller, request, context, proceed)
+                return self._answer_batch(method, rules, role, call, request, context, proceed)
             # What most calls state permits them. Then nothing is awaited here, and no coroutine is needed.
+            if role.permits_region(caller, request):
+                return proceed(request, context)
             ruling = self._rule(rules, caller, request, call.case)
             if ruling is PERMITTED:
                 return proceed(request, context)
@@ -82,42 +85,46 @@ class Authorization:
             return proceed
         rules = read_rules(method)
 
-        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            caller = _open(rules).caller
-            if not rules.roles[caller.role].is_free:
-                if method.request_streaming:
-                    request = self._checked(rules, caller, request)
-                else:
-                    refuse_unreadable(request)
-                    await self._require(rules, caller, request)
-            async for response in proceed(request, context):
-                yield response
+        def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            call, role = _open(rules)
+            if role.is_free:
+                return proceed(request, context)
+            if method.request_streaming:
+                # Each message is checked as it is read, so that the responses need no further generator.
+                return proceed(self._checked(rules, role, call, request), context)
+            return self._answer_stream(rules, call, request, context, proceed)
 
         return handle
 
-    async def _checked(self, rules: Rules, caller: Caller, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        first = True
+    async def _answer_stream(
+        self, rules: Rules, call: Call, request: Any, context: Context, proceed: StreamHandler
+    ) -> AsyncIterator[Any]:
+        refuse_unreadable(request)
+        await self._settle(rules, call.caller, self._rule(rules, call.caller, request, call.case))
+        async for response in proceed(request, context):
+            yield response
+
+    async def _checked(
+        self, rules: Rules, role: RoleRules, call: Call, requests: AsyncIterator[Any]
+    ) -> AsyncIterator[Any]:
+        caller, first = call.caller, True
         async for request in requests:
             refuse_unreadable(request)
-            if first or rules.is_stated(caller, request):
-                await self._require(rules, caller, request)
+            if not role.permits_region(caller, request) and (first or rules.is_stated(caller, request)):
+                ruling = self._rule(rules, caller, request, call.case)
+                if ruling is not PERMITTED:
+                    await self._settle(rules, caller, ruling)
             first = False
             yield request
 
-    async def _require(self, rules: Rules, caller: Caller, request: Any) -> None:
-        """Return if the request is permitted.
+    async def _settle(self, rules: Rules, caller: Caller, ruling: Ruling) -> None:
+        """Return if a ruling permits the request, perhaps by the owner of the stored object.
 
         Raises:
             PermissionDenied: NOT_PERMITTED.
             NotFound: the request is about an object that does not exist or that the caller may not see.
-            InvalidArgument: the document of the request is impossible, or a field is missing that the caller's grants
-                depend on.
+            InvalidArgument: a field is missing that the caller's grants depend on.
         """
-        call = current_call.get()
-        await self._settle(rules, caller, self._rule(rules, caller, request, call.case if call is not None else ""))
-
-    async def _settle(self, rules: Rules, caller: Caller, ruling: Ruling) -> None:
-        """Return if a ruling permits the request, perhaps by the owner of the stored object. Raises as `_require`."""
         if isinstance(ruling, Unsettled):
             try:
                 owner = await self._owner_of(ruling.stored)
@@ -141,10 +148,22 @@ class Authorization:
         return await proceed(request, context)
 
     def _rule(self, rules: Rules, caller: Caller, request: Any, case: str) -> Ruling:
+        """Rule by the request alone.
+
+        Raises:
+            InvalidArgument: the document of the request is impossible.
+        """
         return permits(caller, rules, request, case=case, node=self._node, key_of=self._identifier.subject_key)
 
     async def _answer_batch(
-        self, method: Method, rules: Rules, caller: Caller, request: Any, context: Context, proceed: UnaryHandler
+        self,
+        method: Method,
+        rules: Rules,
+        role: RoleRules,
+        call: Call,
+        request: Any,
+        context: Context,
+        proceed: UnaryHandler,
     ) -> Any:
         """Let the service answer the permitted items, and answer the others with errors in their places."""
         refused: dict[int, HutongError] = {}
@@ -156,9 +175,12 @@ class Authorization:
         if len(items) > most:
             # The batch is refused here, because each item costs time before validation counts the items.
             raise InvalidArgument.field(rules.batch, english("must have at most {most} items", most=most))
+        caller = call.caller
         for index, item in enumerate(items):
+            if role.permits_region(caller, item):
+                continue
             try:
-                await self._require(rules, caller, item)
+                await self._settle(rules, caller, self._rule(rules, caller, item, call.case))
             except HutongError as error:
                 refused[index] = error
         return await answer_others(described, rules.batch, request, refused, context, proceed)
@@ -183,8 +205,8 @@ def describe_method(method: Method) -> MethodDescriptor | None:
         return None
 
 
-def _open(rules: Rules) -> Call:
-    """Return the current call if its caller's role has any grant. Record in the call what the caller may see.
+def _open(rules: Rules) -> tuple[Call, RoleRules]:
+    """Return the current call, and the rules of its caller's role. Record in the call what the caller may see.
 
     Raises:
         Unauthenticated: the caller is not known.
@@ -201,8 +223,8 @@ def _open(rules: Rules) -> Call:
     role = rules.roles.get(caller.role)
     if role is None:
         raise _not_permitted(rules, caller)
-    _, call.view, call.needs_name = role
-    return call
+    call.view, call.needs_name = role.view, role.needs_name
+    return call, role
 
 
 def _not_permitted(rules: Rules, caller: Caller) -> PermissionDenied:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from functools import partial
 from typing import Any
 
 from hutong.access.v1 import access_pb2
 from hutong_texts import english
 
 from services.domain.errors import HutongError, PermissionDenied
-from services.runtime.call import UNKNOWN, current_call
+from services.runtime.call import Call, current_call
 from services.runtime.caller import Caller
 from services.runtime.clock import Clock
 from services.runtime.configuration.settings import Settings
@@ -21,6 +22,8 @@ from services.runtime.server.batches import Refused, answer_others
 from services.runtime.server.interceptors.authorization import describe_method, read_rules
 from services.runtime.server.interceptors.decoding import refuse_unreadable
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+
+_STREAMS = ("streams",)
 
 
 class Budgets:
@@ -50,24 +53,23 @@ class Budgets:
         plan = _Plan(method)
         kinds = ("calls", "heavy_calls") if plan.is_heavy else ("calls",)
 
-        async def handle(request: Any, context: Context) -> Any:
-            account = self._admit()
+        def handle(request: Any, context: Context) -> Awaitable[Any]:
+            call = current_call.get()
+            assert call is not None
+            account = self._admit(call)
             if account is None:
-                return await proceed(request, context)
+                return proceed(request, context)
             account.pay(plan.units)
             account.begin(kinds)
-            try:
-                if method.request_streaming:
-                    request = self._counted(plan, account, request)
-                elif plan.batch:
-                    return await self._answer_batch(plan, account, request, context, proceed)
-                elif plan.person:
-                    account.ask_about(plan.read_person(request))
-                response = await proceed(request, context)
-                _count_misses(account)
-                return response
-            finally:
-                account.end(kinds)
+            # The end of the call counts, so that no coroutine is needed here.
+            call.at_end = partial(_end, account, kinds)
+            if method.request_streaming:
+                return proceed(self._counted(plan, account, call, request), context)
+            if plan.batch:
+                return self._answer_batch(plan, account, request, context, proceed)
+            if plan.person:
+                account.ask_about(plan.read_person(request))
+            return proceed(request, context)
 
         return handle
 
@@ -80,50 +82,52 @@ class Budgets:
             return proceed
         plan = _Plan(method)
 
-        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            account = self._admit()
+        def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            call = current_call.get()
+            assert call is not None
+            account = self._admit(call)
             if account is None:
-                async for response in proceed(request, context):
-                    yield response
-                return
+                return proceed(request, context)
             account.pay(plan.units)
-            with account.open("streams"):
-                if method.request_streaming:
-                    request = self._counted(plan, account, request)
-                elif plan.person:
-                    account.ask_about(plan.read_person(request))
-                async for response in proceed(request, context):
-                    _count_misses(account)
-                    yield response
+            account.begin(_STREAMS)
+            call.at_end = partial(_end, account, _STREAMS)
+            if method.request_streaming:
+                request = self._counted(plan, account, call, request)
+            elif plan.person:
+                account.ask_about(plan.read_person(request))
+            return proceed(request, context)
 
         return handle
 
-    def _admit(self) -> Account | None:
+    def _admit(self, call: Call) -> Account | None:
         """Return the caller's account; None for one without limits. Record in the call what the access file permits.
 
         Raises:
             PermissionDenied: NOT_PERMITTED, the access file excludes the caller's region or this time of day.
         """
-        call = current_call.get()
-        caller = call.caller if call is not None else UNKNOWN
+        caller = call.caller
         # Most nodes narrow no grant.
         if self._rules.grants:
             self._require_admitted(caller)
-            if call is not None:
-                call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
+            call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
         return self.accounts.of(caller)
 
     def _require_admitted(self, caller: Caller) -> None:
-        if self._rules.grants and not self._rules.admits(caller, self._clock.now()):
+        if not self._rules.admits(caller, self._clock.now()):
             raise PermissionDenied(
                 "NOT_PERMITTED",
                 english("this node does not admit the caller, at this time or at all"),
                 metadata={"role": caller.role, "needed": "a region and a time of day that this node admits"},
             )
 
-    async def _counted(self, plan: _Plan, account: Account, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _counted(
+        self, plan: _Plan, account: Account, call: Call, requests: AsyncIterator[Any]
+    ) -> AsyncIterator[Any]:
         async for request in requests:
-            self._require_admitted(account.caller)
+            if call.misses:
+                _count_misses(account, call)
+            if self._rules.grants:
+                self._require_admitted(account.caller)
             if plan.person:
                 try:
                     account.ask_about(plan.read_person(request))
@@ -145,13 +149,8 @@ class Budgets:
             except HutongError as error:
                 refused[index] = error
 
-        async def answer(others: Any, context: Context) -> Any:
-            response = await proceed(others, context)
-            _count_misses(account)
-            return response
-
         assert plan.described is not None
-        return await answer_others(plan.described, plan.batch, request, refused, context, answer)
+        return await answer_others(plan.described, plan.batch, request, refused, context, proceed)
 
     def _use_rules(self, rules: AccessRules) -> None:
         self._rules = rules
@@ -174,7 +173,7 @@ class _Plan:
         self.units = UNITS.get(rules.cost, 1)
         self.person = rules.person
         self.batch = rules.batch if rules.person else ""
-        self._is_nested = len(rules.person) > 1
+        self._parents, self._document = rules.person[:-1], rules.person[-1] if rules.person else ""
         answer = self.described.output_type.fields_by_name if self.described is not None else {}
         self.answers_each = method.request_streaming and {"correlation_id", "error"}.issubset(answer)
 
@@ -187,23 +186,22 @@ class _Plan:
         each time. Every holder's token counts as a person of its own, because only the service can read it.
         """
         refuse_unreadable(request)
-        document = self._document(request)
-        if document is not None:
+        asked = value_at(request, self._parents) if self._parents else request
+        if asked is not None and asked.HasField(self._document):
+            document = getattr(asked, self._document)
             return hash((document.type, document.number, document.issuing_country, document.name))
-        asked = value_at(request, self.person[:-1]) if self._is_nested else request
         token = getattr(asked, "holder_token", "")
         return hash(token) if token else None
 
-    def _document(self, request: Any) -> Any:
-        if self._is_nested:
-            return value_at(request, self.person)
-        (field,) = self.person
-        return getattr(request, field) if request.HasField(field) else None
+
+def _end(account: Account, kinds: Sequence[str], call: Call) -> None:
+    """Count the end of a call."""
+    if call.misses:
+        _count_misses(account, call)
+    account.end(kinds)
 
 
-def _count_misses(account: Account) -> None:
-    """Count the misses of the current call that are not counted yet."""
-    call = current_call.get()
-    if call is not None and call.misses:
-        misses, call.misses = call.misses, 0
-        account.count_misses(misses)
+def _count_misses(account: Account, call: Call) -> None:
+    """Count the misses of a call that are not counted yet."""
+    misses, call.misses = call.misses, 0
+    account.count_misses(misses)

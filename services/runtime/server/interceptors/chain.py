@@ -53,6 +53,7 @@ class HealthLayer(Protocol):
 
 
 def ordered_layers(
+    request_id: RequestId,
     identity: Identity,
     audit: Audit,
     open_streams: OpenStreams,
@@ -63,7 +64,7 @@ def ordered_layers(
 ) -> list[Layer]:
     """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
-        RequestId(),
+        request_id,
         identity,
         AccessLog(),
         Metrics(),

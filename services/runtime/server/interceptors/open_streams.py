@@ -42,8 +42,8 @@ class OpenStreams:
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             stream = self._open()
-            responses = proceed(request, context)
             try:
+                responses = proceed(request, context)
                 while (response := await stream.wait_for(anext(responses, _END))) is not _END:
                     yield response
             finally:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import grpc
 
 from services.runtime.call import ACCEPT_LANGUAGE, CASE, REQUEST_ID, TRACE_PARENT, Call, Trace, current_call
 from services.runtime.ids import uuid7
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.metrics import labels_of
+from services.runtime.tracing.spans import current_span
+
+if TYPE_CHECKING:
+    from services.runtime.tracing.recording import ActiveSpan, ServiceTracer
 
 _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
 """The ids that are accepted: no 15 digits in a row, because an id is logged and must not be a document's number."""
@@ -17,27 +24,99 @@ _CASE = re.compile(r"(?=.*[!-~])(?!.*[0-9]{15})[ -\[\]-~]{1,64}")
 audit records a case."""
 
 
+_FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+"""The codes that OpenTelemetry counts as errors of the server. The others are errors of the caller."""
+
+
 class RequestId:
-    """Makes the `Call` whose id is in every log line about it."""
+    """Makes the `Call` whose id is in every log line about it, and records its span if there is a tracer."""
 
-    def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Set the current call, then go on."""
+    def __init__(self, tracer: ServiceTracer | None = None) -> None:
+        self._tracer = tracer
 
-        async def handle(request: Any, context: Context) -> Any:
-            current_call.set(_open_call(context))
-            return await proceed(request, context)
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """Set the current call, go on, and end the call."""
+        if self._tracer is None:
 
-        return handle
+            async def handle(request: Any, context: Context) -> Any:
+                call = _open_call(context)
+                current_call.set(call)
+                try:
+                    return await proceed(request, context)
+                finally:
+                    if call.at_end is not None:
+                        call.at_end(call)
 
-    def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Set the current call, then go on."""
+            return handle
+        calls = _TracedCalls(self._tracer, method)
+
+        async def handle_traced(request: Any, context: Context) -> Any:
+            call = _open_call(context)
+            current_call.set(call)
+            active = calls.begin(call)
+            current_span.set(active)
+            try:
+                return await proceed(request, context)
+            finally:
+                if call.at_end is not None:
+                    call.at_end(call)
+                if active is not None:
+                    _end(active, call)
+
+        return handle_traced
+
+    def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
+        """Set the current call, go on, and end the call. A stream may last for days. Its messages have own traces."""
+        calls = None if self._tracer is None else _TracedCalls(self._tracer, method)
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            current_call.set(_open_call(context))
-            async for response in proceed(request, context):
-                yield response
+            call = _open_call(context)
+            current_call.set(call)
+            active = None if calls is None else calls.begin(call)
+            current_span.set(active)
+            try:
+                async for response in proceed(request, context):
+                    yield response
+            finally:
+                if call.at_end is not None:
+                    call.at_end(call)
+                if active is not None:
+                    _end(active, call)
 
         return handle
+
+
+class _TracedCalls:
+    """Begins the spans of one method."""
+
+    def __init__(self, tracer: ServiceTracer, method: Method) -> None:
+        self._tracer = tracer
+        _, service, name = labels_of(method)
+        self._name = f"{service}/{name}" if method.served else name
+        self._attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+
+    def begin(self, call: Call) -> ActiveSpan | None:
+        """Begin the span of a call, and set the trace that the call passes on. Return None if it is not sampled."""
+        trace = call.trace
+        if trace is not None and not trace.is_sampled:
+            return None
+        begun = self._tracer.begin_call(
+            self._name, None if trace is None else (trace.trace_id, trace.parent_id), self._attributes
+        )
+        flags = "00" if begun.active is None else "01"
+        call.trace = Trace(begun.trace_id, begun.span_id, flags, "" if trace is None else trace.parent_id)
+        return begun.active
+
+
+def _end(active: ActiveSpan, call: Call) -> None:
+    active.note("hutong.request_id", call.request_id)
+    active.note("hutong.role", call.caller.role)
+    active.note("rpc.grpc.status_code", grpc.StatusCode[call.code].value[0])
+    if call.reason:
+        active.note("hutong.reason", call.reason)
+    if call.code in _FAULTS:
+        active.fail(call.reason or call.code)
+    active.end()
 
 
 def _open_call(context: Context) -> Call:

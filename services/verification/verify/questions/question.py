@@ -98,8 +98,12 @@ class Question(NamedTuple):
         return f"Question({self.policy!r})"
 
 
-def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal: TokenSeal) -> Question:
+def question_from_proto(
+    request: VerifyRequest, now: Instant, asker: Asker, seal: TokenSeal, holder: HolderToken | None = None
+) -> Question:
     """Decode a request that already satisfies the validation rules of its .proto.
+
+    `holder` has the subject keys if another node has sent them in place of a document.
 
     Raises:
         PermissionDenied: the asker may not see as much as it asks for.
@@ -109,8 +113,10 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
     found: list[Violation] = []
     view = asker.view_of(request.view)
     document: Document | None = None
-    shown_token: HolderToken | None = None
-    if request.holder_token:
+    shown_token = holder
+    if holder is not None:
+        pass
+    elif request.holder_token:
         shown_token = seal.read(request.holder_token, request.purpose, now, found)
     else:
         document = check_document(request.document, "document", found)

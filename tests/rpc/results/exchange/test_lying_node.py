@@ -24,7 +24,8 @@ from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.model import Change, Replica
 from services.results.labs.model import Lab, StandingChange
-from services.results.missing_reports.model import MissingReport
+from services.results.missing_reports.model import NOT_OURS, LabAnswer, MissingReport
+from services.results.missing_reports.tables import missing_reports
 from services.results.records.model import ACTIVE, RECALLED, StoredResult
 from services.runtime.clock import SystemClock
 from services.storage.pepper_marks import pepper_mark
@@ -83,7 +84,7 @@ def lies(rng: random.Random, count: int) -> Iterator[Change]:
     """Yield changes that are not the liar's to make, among a few that are."""
     now = SystemClock().now()
     for _ in range(count):
-        kind = rng.choice(["result", "result", "result", "lab", "link", "missing"])
+        kind = rng.choice(["result", "result", "result", "lab", "link", "missing", "answer"])
         if kind == "result":
             yield forged_result(rng, now)
         elif kind == "lab":
@@ -91,7 +92,8 @@ def lies(rng: random.Random, count: int) -> Iterator[Change]:
         elif kind == "link":
             yield forged_link(rng, now)
         else:
-            yield MissingReport(USCC, rng.choice(NUMBERS), now, HENAN)
+            answer = LabAnswer(NOT_OURS, now + rng.randrange(-5, 5) * DAY) if kind == "answer" else None
+            yield MissingReport(USCC, rng.choice([*NUMBERS, "R200"]), now, HENAN, answer=answer)
 
 
 class Liar:
@@ -202,6 +204,7 @@ async def test_no_frames_of_a_node_change_what_rests_on_records_of_another(count
     assert await weighed(jilin) == before
     assert await same(country.nation, jilin)
     assert country.nation.results(of=JILIN) == jilin.results(of=JILIN)
+    assert set(country.nation.rows(missing_reports, "answer")) <= {(None,)}
     (node,) = [node for node in await country.nation.nodes() if node.name == f"nodes/{HENAN}"]
     assert [one.reason for one in node.set_aside] == [SET_ASIDE_REASON_NOT_ITS_OWN]
     assert node.set_aside[0].count > 30

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
 import pytest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
-from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong.results.v1.lookup_pb2 import (
+    CLAIMED_REPORT_MATCH_STATE_FOUND,
+    LOOKUP_SCOPE_NATIONWIDE,
+    ClaimedReport,
+)
 from hutong.results.v1.missing_report_pb2 import MissingReport
-from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
+from hutong.results.v1.missing_report_service_pb2 import AnswerMissingReportRequest, ListMissingReportsRequest
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest
 
+from services.domain.instant import HOUR, to_timestamp
 from services.results.exchange.tables import lab_homes
+from services.results.missing_reports.model import NOT_OURS, TO_FOLLOW
 from services.results.missing_reports.tables import missing_reports
 from services.runtime.clock import SystemClock
+from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.lists import read_pages
@@ -98,6 +107,66 @@ async def test_listed_by_two_nodes_it_is_closed_at_both(country: Country) -> Non
     await until(lambda: ("R0", None) not in shandong.rows(missing_reports, "report_number", "close_time"))
     await shandong.node.of_lab(CENTRAL_USCC).register()
     await wait_for(shandong, "R1")
+
+
+async def test_what_its_laboratory_denies_is_denied_at_every_node_until_there_is_a_record(country: Country) -> None:
+    """It was shown in a city, and the laboratory is Jilin's. Shandong learns of the report by the answer."""
+    jilin, henan, shandong = [await country.join(region) for region in (JILIN, HENAN, SHANDONG)]
+    city = await country.join("410100", upstream=henan.address)
+    await jilin.node.register()
+    await until(lambda: country.nation.rows(lab_homes, "node") == [(JILIN,)])
+    await show(city, "R0", "R1")
+    await wait_for(jilin, "R0", "R1")
+    name = f"{LAB_NAME}/missingReports/"
+    answering = jilin.node.missing_reports.AnswerMissingReport
+    in_an_hour = to_timestamp(SystemClock().now() + HOUR)
+    wrong = {
+        "expected_time": AnswerMissingReportRequest(name=f"{name}R0", answer=NOT_OURS, expected_time=in_an_hour),
+        "answer": AnswerMissingReportRequest(name=f"{name}R0"),
+        "name": AnswerMissingReportRequest(name=LAB_NAME, answer=NOT_OURS),
+    }
+    for field, request in wrong.items():
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await answering(request)
+        assert error_info(refused.value).metadata["field"] == field
+    to_follow = AnswerMissingReportRequest(name=f"{name}R1", answer=TO_FOLLOW, expected_time=in_an_hour)
+    assert (await answering(to_follow)).missing_report.lab_answer.expected_time == in_an_hour
+    denial = AnswerMissingReportRequest(name=f"{name}R0", answer=NOT_OURS, request_id=str(uuid.uuid4()))
+    answered = (await answering(denial)).missing_report
+    assert (await answering(denial)).missing_report == answered
+    assert (answered.lab_answer.answer, answered.lab_answer.HasField("answer_time")) == (NOT_OURS, True)
+
+    async def claimed(member: Member) -> list[int]:
+        answer = await member.node.results.LookupLatest(question("R0", "R1"))
+        assert [one.report_number for one in answer.next_steps] == ["R0", "R1"][-len(answer.next_steps) :]
+        return [one.lab_answer.answer for one in answer.claims]
+
+    # It counts at once where it was given.
+    assert await claimed(jilin) == [NOT_OURS, TO_FOLLOW]
+    for member in (country.nation, shandong, henan, city):
+
+        async def is_known(member: Member = member) -> bool:
+            return await claimed(member) == [NOT_OURS, TO_FOLLOW]
+
+        await until(is_known)
+        assert [one.report_number for one in await listed(member, include_closed=True)] == []
+    await wait_for(jilin, "R1")
+    # Whoever asks the nation learns it there.
+    await asyncio.to_thread(_forget_answers, city)
+    assert await claimed(city) == [0, 0]
+    nationwide = question("R0")
+    nationwide.scope = LOOKUP_SCOPE_NATIONWIDE
+    (claim,) = (await city.node.results.LookupLatest(nationwide)).claims
+    assert claim.lab_answer.answer == NOT_OURS
+    await jilin.node.upload(make_tubes(1))
+    (claim, _) = (await jilin.node.results.LookupLatest(question("R0", "R1"))).claims
+    assert (claim.state, claim.HasField("lab_answer")) == (CLAIMED_REPORT_MATCH_STATE_FOUND, False)
+
+
+def _forget_answers(member: Member) -> None:
+    database = open_database(member.url)
+    database.write_now(lambda connection: connection.execute(missing_reports.delete()) and None)
+    database.close()
 
 
 async def test_what_another_province_holds_is_missing_nowhere(country: Country) -> None:

@@ -19,7 +19,10 @@ from hutong_client.cli.main import hutong, run
 from hutong_client.cli.options import Node, NodeCommand
 from hutong_client.cli.uploads.journal import journal_path, lock_path
 from hutong_client.cli.uploads.progress import count_rows
+from hutong_client.cli.uploads.source import copy_stream
+from hutong_client.cli.watched.run import LOCK
 from hutong_client.tables.formats.old_marks import OLE
+from hutong_client.tables.rows import NotATable
 from openpyxl import Workbook
 
 from tests.support.client.fake_uploads import FakeUploads, serving
@@ -59,6 +62,22 @@ def test_version_and_completion_are_told(capsys: pytest.CaptureFixture[str], mon
     with pytest.raises(SystemExit):
         run([])
     assert "complete -o nosort -F _hutong_completion hutong" in capsys.readouterr().out
+
+
+def test_shells_complete_files_and_kept_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of profiles and contexts, and the paths of files."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert run(["context", "set", "jilin", "--results", "127.0.0.1:1"]) == ExitCode.DONE
+    monkeypatch.setenv("_HUTONG_COMPLETE", "bash_complete")
+    for words, expected in (("--context j", "plain,jilin"), ("upload da", "file,da"), ("verify da", "file,da")):
+        monkeypatch.setenv("COMP_WORDS", f"hutong {words}")
+        monkeypatch.setenv("COMP_CWORD", "2")
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            hutong.main([], prog_name="hutong")
+        assert capsys.readouterr().out.strip() == expected
 
 
 def test_colours_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +192,23 @@ def test_folder_that_cannot_be_written(
     assert {path.name for path in work.iterdir()} == {"day.csv.rejects.csv", "day.csv.hutong-upload.json"}
     assert run([*upload, "--work-dir", str(work), "--resume"]) == ExitCode.PARTLY
     assert not journal_path(day).exists()
+    (tmp_path / LOCK).symlink_to("/sys/hutong-cannot-be-made")
+    for command in (
+        [*upload, "--validate-only", "--rejects", "/sys/hutong-cannot-be-made.csv"],
+        ["upload", str(tmp_path), *upload[2:], "--watch", "--once"],
+    ):
+        capsys.readouterr()
+        assert run(command) == ExitCode.USAGE
+        assert "--work-dir" in capsys.readouterr().err
+
+
+def test_a_pipe_without_an_end_is_refused(tmp_path: Path) -> None:
+    """It would fill the disk."""
+    target = io.BytesIO()
+    with pytest.raises(NotATable, match="more than 1 GiB came from the pipe"):
+        copy_stream(io.BytesIO(bytes(1 << 10)), target, most_bytes=(1 << 10) - 1)
+    copy_stream(io.BytesIO(bytes(1 << 10)), target, most_bytes=1 << 10)
+    assert len(target.getvalue()) == 1 << 10
 
 
 def test_rows_are_counted_for_the_time_left(tmp_path: Path) -> None:

@@ -20,7 +20,13 @@ from services.policy.model import (
     Window,
 )
 from services.policy.rules.floors import BASIS, CHANNELS, LIFT, WINDOW
-from services.policy.rules.guards import Publication, check_publication, check_withdrawal, find_overridden
+from services.policy.rules.guards import (
+    Publication,
+    check_publication,
+    check_publisher,
+    check_withdrawal,
+    find_overridden,
+)
 from services.policy.rules.impact import find_changes
 from services.policy.rules.resolve import PolicyBook
 from tests.support.policy.factories import HOUR, MONTH, PURPOSES, make_revision, random_set
@@ -306,3 +312,41 @@ def test_impact_is_what_resolution_finds(seed: int) -> None:
     ]
     found = [(it.region, it.purpose, it.origin) for it in find_changes(new, book, after, at)]
     assert [it for it in found if it[1] in PURPOSES] == asked
+
+
+CITY = make_revision("410100", start=1_000 * HOUR)
+CITY_FLOOR = make_revision("410100", floor=True, start=1_000 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("revision", "known", "node"),
+    [
+        (CITY, [], "nodes/410100"),
+        (replace(CITY, region="410105"), [], "nodes/410100"),
+        (replace(CITY, region="410200"), [], None),
+        (replace(CITY, region="410000"), [], None),
+        (CITY_FLOOR, [], None),
+        (CITY_FLOOR, [replace(CITY_FLOOR, node="410000", revision=2)], None),
+        (CITY_FLOOR, [replace(CITY_FLOOR, node="410100", revision=2)], "nodes/410100"),
+        (CITY_FLOOR, [replace(CITY, node="410000", revision=2)], "nodes/410100"),
+        (replace(CITY, region="410000"), [replace(CITY_FLOOR, region="410000", node="000000")], "nodes/000000"),
+    ],
+)
+def test_only_the_deepest_node_publishes(revision: Revision, known: list[Revision], node: str | None) -> None:
+    """Floors come from each node that covers the region, but a series has one publisher. The refusal names it."""
+    publication = Publication(revision, "410000", NOW, ["410100"])
+    if node is None:
+        check_publication(publication, PolicyBook(known))
+        return
+    with pytest.raises(FailedPrecondition) as caught:
+        check_publication(publication, PolicyBook(known))
+    assert (caught.value.reason, caught.value.metadata) == ("ANOTHER_NODE_PUBLISHES", {"node": node})
+
+
+def test_a_floor_is_withdrawn_where_it_was_published() -> None:
+    """The province withdraws its floor of the city's region, and neither the nation's nor the city's policy."""
+    check_publisher(replace(CITY_FLOOR, node="410000"), "410000", ["410100"])
+    check_publisher(replace(CITY, region="410200"), "410000", ["410100"])
+    for revision in (CITY, replace(CITY_FLOOR, node="000000"), replace(CITY_FLOOR, node="410100")):
+        with pytest.raises(FailedPrecondition):
+            check_publisher(revision, "410000", ["410100"])

@@ -30,24 +30,24 @@ def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn
 
 
 def test_the_nations_own_revisions_come_in_order() -> None:
-    """They are stored as sent, with withdrawals. Policies that the nation published for a province stay unchanged."""
+    """They are stored as sent, with withdrawals. Policies of another province are dropped."""
     update = SnapshotUpdate("410000", is_whole=True)
     one, other = told(), told(number=2, withdrawn=True)
-    for policy in (one, told("jurisdictions/410100/policies/hotel"), other):
+    for policy in (one, told("jurisdictions/370100/policies/hotel"), other):
         update.add(policy)
     assert [revision_to_proto(received.revision) for received in update.received] == [one, other]
     assert not update.left_out
 
 
-def test_a_city_takes_the_revisions_of_all_jurisdictions_above() -> None:
-    """And none of its own, of places below it or of other provinces."""
+def test_a_city_takes_the_revisions_of_all_jurisdictions_above_and_of_its_own_region() -> None:
+    """The node above hands over what stood there when the city was founded. None of other provinces are taken."""
     update = SnapshotUpdate("410100", is_whole=True)
     sent = [
         told(f"jurisdictions/{region}/policies/hotel") for region in ("000000", "410000", "410100", "410102", "220000")
     ]
     for policy in sent:
         update.add(policy)
-    assert [revision_to_proto(received.revision) for received in update.received] == sent[:2]
+    assert [revision_to_proto(received.revision) for received in update.received] == sent[:4]
 
 
 def test_order_and_emptiness_of_what_was_stated_are_no_difference() -> None:
@@ -91,6 +91,22 @@ def _at_no_instant(policy: policy_pb2.Policy) -> None:
     policy.effective_end_time.nanos = -5
 
 
+def _published_after_all_time(policy: policy_pb2.Policy) -> None:
+    policy.publish_time.seconds = 253_402_300_800
+
+
+def _withdrawn_before_all_time(policy: policy_pb2.Policy) -> None:
+    policy.withdraw_time.seconds, policy.withdraw_reason = -(2**62), "an error"
+
+
+def _published_by_no_node(policy: policy_pb2.Policy) -> None:
+    policy.node = "nodes/41"
+
+
+def _in_a_region_that_is_none(policy: policy_pb2.Policy) -> None:
+    policy.name = policy.name.replace("000000", "419999")
+
+
 def _without_a_name(policy: policy_pb2.Policy) -> None:
     policy.name = "jurisdictions/000000"
 
@@ -106,6 +122,10 @@ def _without_a_name(policy: policy_pb2.Policy) -> None:
         _with_a_reason_too_long_to_keep,
         _at_no_instant,
         _without_a_name,
+        _published_after_all_time,
+        _withdrawn_before_all_time,
+        _published_by_no_node,
+        _in_a_region_that_is_none,
     ],
 )
 def test_what_cannot_be_understood_is_left_out_and_named(spoil: Callable[[policy_pb2.Policy], None]) -> None:

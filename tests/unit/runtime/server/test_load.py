@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hutong.access.v1 import access_pb2
+from hutong.policy.v1 import policy_service_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,8 +13,10 @@ from services.runtime.server.interceptors.method import Method
 from services.runtime.server.load import (
     HEAVY_CALLS,
     LAG_SECONDS,
+    LAST_TIMES,
     LIGHT_CALLS,
     LONGEST_LAG,
+    REFUSED_LAST,
     RETRIES,
     STREAMS,
     Backlog,
@@ -123,6 +126,17 @@ def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
     assert delays == set(RETRIES)
     limit.end()
     assert limit.refuse() is None
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED_LAST))
+def test_what_gates_need_is_refused_last(name: str, limits: LoadLimits) -> None:
+    """While other calls are refused, Verification still gets policies. Its calls are limited too."""
+    method = name.split("/")[2]
+    assert method in {one.name for one in policy_service_pb2.DESCRIPTOR.services_by_name["PolicyService"].methods}
+    others, gates = limit_of(limits, "/lab.Lab/Get"), limit_of(limits, name)
+    assert admitted(others, LIGHT_CALLS + 10) == LIGHT_CALLS
+    assert admitted(gates, LAST_TIMES * LIGHT_CALLS) == (LAST_TIMES - 1) * LIGHT_CALLS
+    assert others.refuse() is not None
 
 
 def test_heavy_calls_leave_the_light_ones_alone(limits: LoadLimits) -> None:

@@ -310,7 +310,7 @@ def test_no_refusal_on_a_ground_that_is_forbidden(inputs: Inputs) -> None:
         grounds = {refusal_ground_pb2.REFUSAL_GROUND_NO_PROOF}
         if pb.EVIDENCE_USE_EXPIRED in uses:
             grounds.add(refusal_ground_pb2.REFUSAL_GROUND_EXPIRED)
-        if pb.EVIDENCE_USE_CONTRADICTS_RECORD in uses:
+        if uses & {pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.EVIDENCE_USE_DENIED_BY_LAB}:
             grounds.add(refusal_ground_pb2.REFUSAL_GROUND_SUSPECTED_FORGERY)
     assert not grounds & set(decision.policy.forbidden_grounds)
     if inputs.elsewhere is not None and inputs.policy is not None:

@@ -40,6 +40,8 @@ def _assert_agree(inputs: Inputs) -> str:
         assert decision.expire_time is not None
         assert naive_decision.moment(decision.expire_time) == expected.expire_time
     differing = [one.differing_fields for one in decision.considered if one.differing_fields]
+    denied = [one for one in decision.considered if one.use == pb.EVIDENCE_USE_DENIED_BY_LAB]
+    differing += [(naive_decision.BY_LAB,)] * len(denied)
     assert Counter(differing) == Counter(expected.contradictions)
     uploads = {
         (one.lab, one.report_number)

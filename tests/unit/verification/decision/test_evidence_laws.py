@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hutong.results.v1 import lab_pb2, lookup_pb2, next_step_pb2
+from hutong.results.v1 import lab_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,6 +19,8 @@ from services.verification.decision.model import (
     NATIONAL_RESULTS,
     NEGATIVE,
     NOT_COMPARABLE,
+    NOT_FOUND,
+    NOT_OURS,
     PENDING,
     POOL_POSITIVE,
     POSITIVE,
@@ -30,17 +32,20 @@ from services.verification.decision.model import (
     EffectivePolicy,
     Evidence,
     Inputs,
+    LabAnswer,
     Record,
     Requirement,
     SourceStatus,
     Window,
 )
-from tests.support.verification.decision_inputs import LABS, NAMES, NOON, POLICY, RESULTS, random_inputs
+from tests.support.verification.decision_inputs import LABS, NAMES, NOON, POLICY, RESULTS, TO_FOLLOW, random_inputs
 
 worlds = st.integers(0, 2**32).map(lambda seed: random_inputs(Random(seed)))
 shown_worlds = worlds.filter(lambda inputs: bool(inputs.evidence))
 AUTHORIZED, SUSPENDED = lab_pb2.LAB_STANDING_AUTHORIZED, lab_pb2.LAB_STANDING_SUSPENDED
-NOT_FOUND = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
+EXAMINE = next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE
+DENIED = LabAnswer(NOT_OURS, NOON - HOUR)
+TO_COME = LabAnswer(TO_FOLLOW, NOON - HOUR, NOON + HOUR)
 UNKNOWN_LAB = Claim(NOT_COMPARABLE, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
 MISSING = Claim(NOT_FOUND, None, AUTHORIZED, None, LABS[0])
 SOURCES = (
@@ -325,3 +330,61 @@ def test_a_negative_in_hand_leaves_a_recorded_positive_open(changes: dict[str, o
 def test_evidence_that_cannot_be_compared_clears_nothing() -> None:
     decision = _decide(PAPER, UNKNOWN_LAB, _record("P1", 28, POSITIVE))
     assert (_reason(decision), _uses(decision)) == ("POSITIVE_RESULT", ["GOVERNS", "NOT_COMPARABLE"])
+
+
+def _answered(inputs: Inputs, answer: LabAnswer | None, *, only: int | None = None) -> Inputs:
+    """Return the inputs with an answer to each claim, or only to those in a state."""
+    claims = tuple(one._replace(answer=answer) if only is None or one.state == only else one for one in inputs.claims)
+    return inputs._replace(claims=claims)
+
+
+def _without_answers(decision: Decision) -> Decision:
+    return decision._replace(considered=tuple(one._replace(lab_answer=None) for one in decision.considered))
+
+
+@given(shown_worlds)
+def test_a_denied_report_counts_as_if_it_were_not_shown(inputs: Inputs) -> None:
+    """Outcome and expiry are those without the evidence, and it refuses nobody more."""
+    denied = decide(_answered(inputs, DENIED, only=NOT_FOUND))
+    rest = [pair for pair in zip(inputs.evidence, inputs.claims, strict=True) if pair[1].state != NOT_FOUND]
+    without = decide(inputs._replace(evidence=tuple(pair[0] for pair in rest), claims=tuple(pair[1] for pair in rest)))
+    assert (denied.outcome, denied.expire_time, denied.result) == (without.outcome, without.expire_time, without.result)
+    assert denied.refusal_permitted <= without.refusal_permitted
+    examined = {(one.lab, one.report_number) for one in denied.next_steps if one.action == EXAMINE}
+    of_denied = {one.subject for one in denied.considered if one.use == pb.EVIDENCE_USE_DENIED_BY_LAB}
+    assert {one.report_number for one in of_denied} <= {number for _, number in examined}
+
+
+@given(shown_worlds)
+def test_a_report_that_is_to_follow_changes_no_decision(inputs: Inputs) -> None:
+    """The answer is only stated beside the evidence."""
+    followed = decide(_answered(inputs, TO_COME, only=NOT_FOUND))
+    assert _without_answers(followed) == decide(_answered(inputs, None, only=NOT_FOUND))
+
+
+@given(worlds)
+def test_a_record_outweighs_every_answer(inputs: Inputs) -> None:
+    """It does whether the claim brings the record or the look-up does."""
+    found = tuple(one for one in zip(inputs.evidence, inputs.claims, strict=True) if one[1].state != NOT_FOUND)
+    recorded = inputs._replace(evidence=tuple(one[0] for one in found), claims=tuple(one[1] for one in found))
+    assert decide(_answered(recorded, DENIED)) == decide(recorded)
+    shown = tuple(_as_shown(record) for record in inputs.records[:3])
+    missing = tuple(MISSING._replace(lab=record.lab) for record in inputs.records[:3])
+    looked_up = inputs._replace(evidence=shown, claims=missing)
+    assert decide(_answered(looked_up, DENIED)) == decide(looked_up)
+
+
+def _as_shown(record: Record) -> Evidence:
+    times = record.sample_time, record.report_time
+    return Evidence(7, record.lab, record.report_number, record.outcome, *times, record.item)
+
+
+def test_an_answer_is_stated_beside_its_evidence() -> None:
+    shown = PAPER._replace(lab=LABS[0], lab_name="")
+    for answer, reason, use in ((TO_COME, "VALID", "USED"), (DENIED, "EVIDENCE_CONTRADICTS_RECORD", "DENIED_BY_LAB")):
+        decision = _decide(shown, MISSING._replace(answer=answer))
+        assert (_reason(decision), _uses(decision)) == (reason, [use])
+        assert decision.considered[0].lab_answer == answer
+    # A denial is evidence of a forgery, so it clears no positive and leaves none open.
+    decision = _decide(shown, MISSING._replace(answer=DENIED), _record("P1", 28, POSITIVE))
+    assert (_reason(decision), _uses(decision)) == ("POSITIVE_RESULT", ["GOVERNS", "DENIED_BY_LAB"])

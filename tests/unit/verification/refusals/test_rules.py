@@ -7,12 +7,15 @@ from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND
+from services.runtime.caller import LOCAL, Caller
 from services.verification.refusals.rules import (
     NOT_UNLAWFUL,
     UNDETERMINED,
     UNLAWFUL,
+    Refusal,
     assess,
     forbidden_among,
+    may_read_words,
     was_entitled,
     was_refusable,
 )
@@ -106,3 +109,24 @@ def test_what_a_decision_says_of_the_instant_of_refusal(
 ) -> None:
     """A recognition holds until it ends, everything else for an hour, nothing for the time before."""
     assert was_entitled(outcome, NOON, expire_time, refuse_time) is entitled  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("role", "region", "reads"),
+    [
+        ("supervisor", "000000", ["000000"]),
+        ("supervisor", "410000", ["000000", "410100"]),
+        ("app", "", ["000000", "410100"]),
+        (LOCAL, "", ["000000", "410100"]),
+    ],
+)
+def test_the_nations_supervisors_read_words_only_where_the_nation_answers(
+    role: str, region: str, reads: list[str]
+) -> None:
+    """Supervisors of the place's region and the teller read them always."""
+    caller = Caller(role, region=region)
+    reports = [
+        Refusal("", "410105", "", 4, NOON, (), (), "", UNLAWFUL, "", None, 1, NOON, responsible_node=node)
+        for node in ("000000", "410100")
+    ]
+    assert [one.responsible_node for one in reports if may_read_words(caller, one)] == reads

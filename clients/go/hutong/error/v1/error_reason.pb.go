@@ -192,6 +192,10 @@ const (
 	// items beyond the budget have this error.
 	// Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
 	ErrorReason_ERROR_REASON_BUDGET_EXCEEDED ErrorReason = 44
+	// Another node publishes the policies of the jurisdiction, or has published the floor. Call the node that the metadata
+	// names. FAILED_PRECONDITION with PreconditionFailure.
+	// Example: {"reason":"ANOTHER_NODE_PUBLISHES","domain":"hutong.org","metadata":{"node":"nodes/410100"}}
+	ErrorReason_ERROR_REASON_ANOTHER_NODE_PUBLISHES ErrorReason = 90
 	// A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
 	// Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_STREAM_REPLACED ErrorReason = 52
@@ -231,6 +235,10 @@ const (
 	// The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
 	// Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
 	ErrorReason_ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE ErrorReason = 48
+	// Another node answers the report of a refusal. FAILED_PRECONDITION. "node" is empty if no node of the place's region has
+	// the report yet.
+	// Example: {"reason":"NOT_RESPONSIBLE","domain":"hutong.org","metadata":{"resource":"refusals/0190a5e2-7c00-7000-8000-000000000001","node":"nodes/410000"}}
+	ErrorReason_ERROR_REASON_NOT_RESPONSIBLE ErrorReason = 84
 )
 
 // Enum value maps for ErrorReason.
@@ -281,6 +289,7 @@ var (
 		42: "ERROR_REASON_ITEM_NOT_ADMITTED",
 		43: "ERROR_REASON_NOT_AUTHENTICATED",
 		44: "ERROR_REASON_BUDGET_EXCEEDED",
+		90: "ERROR_REASON_ANOTHER_NODE_PUBLISHES",
 		52: "ERROR_REASON_STREAM_REPLACED",
 		80: "ERROR_REASON_NODE_NOT_SILENT",
 		60: "ERROR_REASON_SAME_APPROVER",
@@ -293,6 +302,7 @@ var (
 		46: "ERROR_REASON_HOLDER_TOKEN_EXPIRED",
 		47: "ERROR_REASON_HOLDER_TOKEN_USED",
 		48: "ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE",
+		84: "ERROR_REASON_NOT_RESPONSIBLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -340,6 +350,7 @@ var (
 		"ERROR_REASON_ITEM_NOT_ADMITTED":          42,
 		"ERROR_REASON_NOT_AUTHENTICATED":          43,
 		"ERROR_REASON_BUDGET_EXCEEDED":            44,
+		"ERROR_REASON_ANOTHER_NODE_PUBLISHES":     90,
 		"ERROR_REASON_STREAM_REPLACED":            52,
 		"ERROR_REASON_NODE_NOT_SILENT":            80,
 		"ERROR_REASON_SAME_APPROVER":              60,
@@ -352,6 +363,7 @@ var (
 		"ERROR_REASON_HOLDER_TOKEN_EXPIRED":       46,
 		"ERROR_REASON_HOLDER_TOKEN_USED":          47,
 		"ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE": 48,
+		"ERROR_REASON_NOT_RESPONSIBLE":            84,
 	}
 )
 
@@ -386,7 +398,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\x85\x0f\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xd0\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -433,7 +445,8 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_NOT_THE_ORIGIN\x10)\x12\"\n" +
 	"\x1eERROR_REASON_ITEM_NOT_ADMITTED\x10*\x12\"\n" +
 	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10+\x12 \n" +
-	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12 \n" +
+	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12'\n" +
+	"#ERROR_REASON_ANOTHER_NODE_PUBLISHES\x10Z\x12 \n" +
 	"\x1cERROR_REASON_STREAM_REPLACED\x104\x12 \n" +
 	"\x1cERROR_REASON_NODE_NOT_SILENT\x10P\x12\x1e\n" +
 	"\x1aERROR_REASON_SAME_APPROVER\x10<\x12\x1c\n" +
@@ -445,7 +458,8 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"!ERROR_REASON_HOLDER_TOKEN_INVALID\x10-\x12%\n" +
 	"!ERROR_REASON_HOLDER_TOKEN_EXPIRED\x10.\x12\"\n" +
 	"\x1eERROR_REASON_HOLDER_TOKEN_USED\x10/\x12+\n" +
-	"'ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE\x100Bf\n" +
+	"'ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE\x100\x12 \n" +
+	"\x1cERROR_REASON_NOT_RESPONSIBLE\x10TBf\n" +
 	"\x13org.hutong.error.v1P\x01Z;github.com/hutong/hutong/clients/go/hutong/error/v1;errorv1\xaa\x02\x0fHutong.Error.V1b\x06proto3"
 
 var (

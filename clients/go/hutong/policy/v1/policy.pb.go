@@ -671,6 +671,8 @@ type Policy struct {
 	Actor string `protobuf:"bytes,20,opt,name=actor,proto3" json:"actor,omitempty"`
 	// The caller that withdrew it, as `actor`.
 	WithdrawActor string `protobuf:"bytes,21,opt,name=withdraw_actor,json=withdrawActor,proto3" json:"withdraw_actor,omitempty"`
+	// The node that published it, "nodes/{region}"; empty if that is not known.
+	Node          string `protobuf:"bytes,22,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -859,6 +861,13 @@ func (x *Policy) GetActor() string {
 func (x *Policy) GetWithdrawActor() string {
 	if x != nil {
 		return x.WithdrawActor
+	}
+	return ""
+}
+
+func (x *Policy) GetNode() string {
+	if x != nil {
+		return x.Node
 	}
 	return ""
 }
@@ -1362,6 +1371,11 @@ type EffectivePolicy struct {
 	LiftingFloor string `protobuf:"bytes,17,opt,name=lifting_floor,json=liftingFloor,proto3" json:"lifting_floor,omitempty"`
 	// The document behind lifting_floor; absent when there is none or it names no document.
 	LiftingSource *PolicySource `protobuf:"bytes,18,opt,name=lifting_source,json=liftingSource,proto3" json:"lifting_source,omitempty"`
+	// Everything that was published up to this instant at the nodes below this one whose regions contain the region, by
+	// their clocks, is known here. Absent if no node below covers the region. An old instant means that such a node is
+	// unavailable; its last known policies continue to apply. 1970-01-01T00:00:00Z means that nothing says whether
+	// publications of such a node are missing.
+	BelowAsOfTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=below_as_of_time,json=belowAsOfTime,proto3" json:"below_as_of_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1533,6 +1547,13 @@ func (x *EffectivePolicy) GetLiftingSource() *PolicySource {
 	return nil
 }
 
+func (x *EffectivePolicy) GetBelowAsOfTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BelowAsOfTime
+	}
+	return nil
+}
+
 type isEffectivePolicy_Requirement interface {
 	isEffectivePolicy_Requirement()
 }
@@ -1675,7 +1696,7 @@ const file_hutong_policy_v1_policy_proto_rawDesc = "" +
 	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\xd0\xea\x81\xca\x06\x01\x18\xac\x02R\x05title\x12 \n" +
 	"\x03url\x18\x03 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\x18\xf4\x03\x88\x01\x01R\x03url\x12-\n" +
 	"\n" +
-	"issue_date\x18\x04 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\x88\xeb\x81\xca\x06\x01R\tissueDate\"\xc6\f\n" +
+	"issue_date\x18\x04 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\x88\xeb\x81\xca\x06\x01R\tissueDate\"\xf4\f\n" +
 	"\x06Policy\x12'\n" +
 	"\x04name\x18\x01 \x01(\tB\x13\xe2A\x02\x02\b\xbaH\v\xc8\x01\x01r\x06\xf0\xea\x81\xca\x06\x01R\x04name\x12 \n" +
 	"\brevision\x18\x02 \x01(\x05B\x04\xe2A\x01\x03R\brevision\x12+\n" +
@@ -1699,7 +1720,9 @@ const file_hutong_policy_v1_policy_proto_rawDesc = "" +
 	"\x12retroactive_reason\x18\x12 \x01(\tB\x04\xe2A\x01\x03R\x11retroactiveReason\x12'\n" +
 	"\fcontent_hash\x18\x13 \x01(\tB\x04\xe2A\x01\x03R\vcontentHash\x12\x1a\n" +
 	"\x05actor\x18\x14 \x01(\tB\x04\xe2A\x01\x03R\x05actor\x12+\n" +
-	"\x0ewithdraw_actor\x18\x15 \x01(\tB\x04\xe2A\x01\x03R\rwithdrawActor:\xb3\x02\xeaA\x8a\x01\n" +
+	"\x0ewithdraw_actor\x18\x15 \x01(\tB\x04\xe2A\x01\x03R\rwithdrawActor\x12,\n" +
+	"\x04node\x18\x16 \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\x04node:\xb3\x02\xeaA\x8a\x01\n" +
 	"\x11hutong.org/Policy\x12+jurisdictions/{region}/policies/{policy_id}\x126jurisdictions/{region}/policies/{policy_id}@{revision}*\bpolicies2\x06policy\xbaH\xa1\x01\x1a\x9e\x01\n" +
 	"\x0fpolicy.interval\x125effective_end_time must be after effective_start_time\x1aT!has(this.effective_end_time) || this.effective_end_time > this.effective_start_timeB\x14\n" +
 	"\vrequirement\x12\x05\xbaH\x02\b\x01\"\xad\x01\n" +
@@ -1735,7 +1758,7 @@ const file_hutong_policy_v1_policy_proto_rawDesc = "" +
 	"\vFloorWindow\x12I\n" +
 	"\x0fshortest_window\x18\x01 \x01(\v2 .hutong.policy.v1.ShortestWindowR\x0eshortestWindow\x12,\n" +
 	"\x05floor\x18\x02 \x01(\tB\x16\xfaA\x13\n" +
-	"\x11hutong.org/PolicyR\x05floor\"\xf1\b\n" +
+	"\x11hutong.org/PolicyR\x05floor\"\xb6\t\n" +
 	"\x0fEffectivePolicy\x12B\n" +
 	"\fnot_required\x18\x01 \x01(\v2\x1d.hutong.policy.v1.NotRequiredH\x00R\vnotRequired\x12E\n" +
 	"\rtest_required\x18\x02 \x01(\v2\x1e.hutong.policy.v1.TestRequiredH\x00R\ftestRequired\x123\n" +
@@ -1761,7 +1784,8 @@ const file_hutong_policy_v1_policy_proto_rawDesc = "" +
 	"\x10shortest_windows\x18\x10 \x03(\v2\x1d.hutong.policy.v1.FloorWindowR\x0fshortestWindows\x12;\n" +
 	"\rlifting_floor\x18\x11 \x01(\tB\x16\xfaA\x13\n" +
 	"\x11hutong.org/PolicyR\fliftingFloor\x12E\n" +
-	"\x0elifting_source\x18\x12 \x01(\v2\x1e.hutong.policy.v1.PolicySourceR\rliftingSourceB\r\n" +
+	"\x0elifting_source\x18\x12 \x01(\v2\x1e.hutong.policy.v1.PolicySourceR\rliftingSource\x12C\n" +
+	"\x10below_as_of_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\rbelowAsOfTimeB\r\n" +
 	"\vrequirement\"\xe2\x02\n" +
 	"\x10PoliciesByOrigin\x12F\n" +
 	"\rsame_province\x18\x01 \x01(\v2!.hutong.policy.v1.EffectivePolicyR\fsameProvince\x12H\n" +
@@ -1867,16 +1891,17 @@ var file_hutong_policy_v1_policy_proto_depIdxs = []int32{
 	7,  // 43: hutong.policy.v1.EffectivePolicy.floor_source:type_name -> hutong.policy.v1.PolicySource
 	14, // 44: hutong.policy.v1.EffectivePolicy.shortest_windows:type_name -> hutong.policy.v1.FloorWindow
 	7,  // 45: hutong.policy.v1.EffectivePolicy.lifting_source:type_name -> hutong.policy.v1.PolicySource
-	15, // 46: hutong.policy.v1.PoliciesByOrigin.same_province:type_name -> hutong.policy.v1.EffectivePolicy
-	15, // 47: hutong.policy.v1.PoliciesByOrigin.other_province:type_name -> hutong.policy.v1.EffectivePolicy
-	20, // 48: hutong.policy.v1.PoliciesByOrigin.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
-	21, // 49: hutong.policy.v1.PoliciesByOrigin.start_time:type_name -> google.protobuf.Timestamp
-	21, // 50: hutong.policy.v1.PoliciesByOrigin.end_time:type_name -> google.protobuf.Timestamp
-	51, // [51:51] is the sub-list for method output_type
-	51, // [51:51] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	21, // 46: hutong.policy.v1.EffectivePolicy.below_as_of_time:type_name -> google.protobuf.Timestamp
+	15, // 47: hutong.policy.v1.PoliciesByOrigin.same_province:type_name -> hutong.policy.v1.EffectivePolicy
+	15, // 48: hutong.policy.v1.PoliciesByOrigin.other_province:type_name -> hutong.policy.v1.EffectivePolicy
+	20, // 49: hutong.policy.v1.PoliciesByOrigin.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
+	21, // 50: hutong.policy.v1.PoliciesByOrigin.start_time:type_name -> google.protobuf.Timestamp
+	21, // 51: hutong.policy.v1.PoliciesByOrigin.end_time:type_name -> google.protobuf.Timestamp
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_hutong_policy_v1_policy_proto_init() }

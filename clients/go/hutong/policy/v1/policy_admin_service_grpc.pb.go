@@ -30,13 +30,16 @@ const (
 // Publishes and withdraws policies. Authorities call it.
 type PolicyAdminServiceClient interface {
 	// Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
-	// node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
-	// watch of the national node. What the national node publishes for a province stays at the national node. If the
+	// node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
+	// publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+	// WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+	// own: all revisions of one policy are published at one node. If the
 	// content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
 	// with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
 	// breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
-	// (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
-	// AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+	// (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION. That is
+	// ANOTHER_NODE_PUBLISHES if another node publishes there; the metadata names it. Otherwise it is POLICY_BREACH,
+	// AMBIGUOUS or RETROACTIVE. POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
 	// start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
 	// than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
 	// nation's authority publishes and withdraws floors (NOT_PERMITTED).
@@ -45,12 +48,16 @@ type PolicyAdminServiceClient interface {
 	// call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
 	// repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
 	// needs a retroactive_reason like any other.
+	//
+	// A node that is founded below another one publishes for its region once it has what stood there at the node above.
+	// Until then the call fails with UNAVAILABLE (UPSTREAM_UNAVAILABLE).
 	PublishPolicy(ctx context.Context, in *PublishPolicyRequest, opts ...grpc.CallOption) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
 	// in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
-	// the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-	// answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+	// PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+	// UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+	// floor, the answer lists what comes back into force. The withdrawal of a floor needs
 	// a second approver, as in PublishPolicy.
 	WithdrawPolicy(ctx context.Context, in *WithdrawPolicyRequest, opts ...grpc.CallOption) (*WithdrawPolicyResponse, error)
 }
@@ -90,13 +97,16 @@ func (c *policyAdminServiceClient) WithdrawPolicy(ctx context.Context, in *Withd
 // Publishes and withdraws policies. Authorities call it.
 type PolicyAdminServiceServer interface {
 	// Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
-	// node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
-	// watch of the national node. What the national node publishes for a province stays at the national node. If the
+	// node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
+	// publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+	// WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+	// own: all revisions of one policy are published at one node. If the
 	// content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
 	// with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
 	// breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
-	// (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
-	// AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+	// (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION. That is
+	// ANOTHER_NODE_PUBLISHES if another node publishes there; the metadata names it. Otherwise it is POLICY_BREACH,
+	// AMBIGUOUS or RETROACTIVE. POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
 	// start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
 	// than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
 	// nation's authority publishes and withdraws floors (NOT_PERMITTED).
@@ -105,12 +115,16 @@ type PolicyAdminServiceServer interface {
 	// call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
 	// repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
 	// needs a retroactive_reason like any other.
+	//
+	// A node that is founded below another one publishes for its region once it has what stood there at the node above.
+	// Until then the call fails with UNAVAILABLE (UPSTREAM_UNAVAILABLE).
 	PublishPolicy(context.Context, *PublishPolicyRequest) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
 	// in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
-	// the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-	// answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+	// PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+	// UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+	// floor, the answer lists what comes back into force. The withdrawal of a floor needs
 	// a second approver, as in PublishPolicy.
 	WithdrawPolicy(context.Context, *WithdrawPolicyRequest) (*WithdrawPolicyResponse, error)
 	mustEmbedUnimplementedPolicyAdminServiceServer()

@@ -430,8 +430,8 @@ type ResolvePolicyRequest struct {
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	// Answer from the revisions that were published and not yet withdrawn at this instant; absent means those of now.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
-	// The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
-	// rest on. If this node does not have it, the call fails at once with UNAVAILABLE (NOT_FRESH_ENOUGH). Ask again,
+	// The consistency token of a publication or a withdrawal at this node, at a node above it or at a node below it, which
+	// the answer must rest on. If this node does not have it, the call fails at once with UNAVAILABLE (NOT_FRESH_ENOUGH). Ask again,
 	// unless the metadata says that the write is lost. Empty for no requirement.
 	AtLeastAsFresh string `protobuf:"bytes,6,opt,name=at_least_as_fresh,json=atLeastAsFresh,proto3" json:"at_least_as_fresh,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -860,8 +860,12 @@ type PolicyCheckpoint struct {
 	// The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
 	// and a later one has those that changed. A node below compares this node's consistency tokens with them.
 	Lives []*v1.LifePosition `protobuf:"bytes,5,rep,name=lives,proto3" json:"lives,omitempty"`
-	// The same for the nodes above this one, as far as their publications were sent.
-	LivesAbove    []*NodeLife `protobuf:"bytes,6,rep,name=lives_above,json=livesAbove,proto3" json:"lives_above,omitempty"`
+	// The same for the nodes above this one, and in SendPolicies for the nodes below it, as far as their publications
+	// were sent.
+	OtherLives []*NodeLife `protobuf:"bytes,6,rep,name=other_lives,json=otherLives,proto3" json:"other_lives,omitempty"`
+	// Up to when the publications of each node below this one are known. The first checkpoint of a stream has all nodes,
+	// and a later one has those that changed. Only in SendPolicies.
+	NodesBelow    []*NodeExtent `protobuf:"bytes,7,rep,name=nodes_below,json=nodesBelow,proto3" json:"nodes_below,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -931,9 +935,71 @@ func (x *PolicyCheckpoint) GetLives() []*v1.LifePosition {
 	return nil
 }
 
-func (x *PolicyCheckpoint) GetLivesAbove() []*NodeLife {
+func (x *PolicyCheckpoint) GetOtherLives() []*NodeLife {
 	if x != nil {
-		return x.LivesAbove
+		return x.OtherLives
+	}
+	return nil
+}
+
+func (x *PolicyCheckpoint) GetNodesBelow() []*NodeExtent {
+	if x != nil {
+		return x.NodesBelow
+	}
+	return nil
+}
+
+// Up to when the publications of a node are known.
+type NodeExtent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node, "nodes/{region}".
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Everything that the node published up to this instant, by its clock, was sent. Absent if none of it has come yet.
+	AsOfTime      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeExtent) Reset() {
+	*x = NodeExtent{}
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeExtent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeExtent) ProtoMessage() {}
+
+func (x *NodeExtent) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeExtent.ProtoReflect.Descriptor instead.
+func (*NodeExtent) Descriptor() ([]byte, []int) {
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *NodeExtent) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeExtent) GetAsOfTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOfTime
 	}
 	return nil
 }
@@ -951,7 +1017,7 @@ type NodeLife struct {
 
 func (x *NodeLife) Reset() {
 	*x = NodeLife{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1029,7 @@ func (x *NodeLife) String() string {
 func (*NodeLife) ProtoMessage() {}
 
 func (x *NodeLife) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1042,7 @@ func (x *NodeLife) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeLife.ProtoReflect.Descriptor instead.
 func (*NodeLife) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{13}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NodeLife) GetNode() string {
@@ -1006,7 +1072,7 @@ type PolicyEvent struct {
 
 func (x *PolicyEvent) Reset() {
 	*x = PolicyEvent{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1084,7 @@ func (x *PolicyEvent) String() string {
 func (*PolicyEvent) ProtoMessage() {}
 
 func (x *PolicyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1097,7 @@ func (x *PolicyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyEvent.ProtoReflect.Descriptor instead.
 func (*PolicyEvent) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{14}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PolicyEvent) GetType() PolicyEventType {
@@ -1066,7 +1132,7 @@ type WatchPoliciesResponse struct {
 
 func (x *WatchPoliciesResponse) Reset() {
 	*x = WatchPoliciesResponse{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1144,7 @@ func (x *WatchPoliciesResponse) String() string {
 func (*WatchPoliciesResponse) ProtoMessage() {}
 
 func (x *WatchPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1157,7 @@ func (x *WatchPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*WatchPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{15}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchPoliciesResponse) GetMessage() isWatchPoliciesResponse_Message {
@@ -1199,7 +1265,7 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\x1cBatchResolvePoliciesResponse\x129\n" +
 	"\x05items\x18\x01 \x03(\v2#.hutong.policy.v1.ResolvePolicyItemR\x05items\"8\n" +
 	"\x14WatchPoliciesRequest\x12 \n" +
-	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"\xd3\x02\n" +
+	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"\x92\x03\n" +
 	"\x10PolicyCheckpoint\x128\n" +
 	"\n" +
 	"as_of_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12E\n" +
@@ -1208,8 +1274,16 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\x0fhutong.org/NodeR\x04node\x12#\n" +
 	"\bsequence\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bsequence\x122\n" +
 	"\x05lives\x18\x05 \x03(\v2\x1c.hutong.type.v1.LifePositionR\x05lives\x12;\n" +
-	"\vlives_above\x18\x06 \x03(\v2\x1a.hutong.policy.v1.NodeLifeR\n" +
-	"livesAbove\"n\n" +
+	"\vother_lives\x18\x06 \x03(\v2\x1a.hutong.policy.v1.NodeLifeR\n" +
+	"otherLives\x12=\n" +
+	"\vnodes_below\x18\a \x03(\v2\x1c.hutong.policy.v1.NodeExtentR\n" +
+	"nodesBelow\"p\n" +
+	"\n" +
+	"NodeExtent\x12(\n" +
+	"\x04node\x18\x01 \x01(\tB\x14\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\x04node\x128\n" +
+	"\n" +
+	"as_of_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\"n\n" +
 	"\bNodeLife\x12(\n" +
 	"\x04node\x18\x01 \x01(\tB\x14\xfaA\x11\n" +
 	"\x0fhutong.org/NodeR\x04node\x128\n" +
@@ -1293,7 +1367,7 @@ func file_hutong_policy_v1_policy_service_proto_rawDescGZIP() []byte {
 }
 
 var file_hutong_policy_v1_policy_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hutong_policy_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_hutong_policy_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_hutong_policy_v1_policy_service_proto_goTypes = []any{
 	(PolicyEventType)(0),                 // 0: hutong.policy.v1.PolicyEventType
 	(*GetPolicyRequest)(nil),             // 1: hutong.policy.v1.GetPolicyRequest
@@ -1309,58 +1383,61 @@ var file_hutong_policy_v1_policy_service_proto_goTypes = []any{
 	(*BatchResolvePoliciesResponse)(nil), // 11: hutong.policy.v1.BatchResolvePoliciesResponse
 	(*WatchPoliciesRequest)(nil),         // 12: hutong.policy.v1.WatchPoliciesRequest
 	(*PolicyCheckpoint)(nil),             // 13: hutong.policy.v1.PolicyCheckpoint
-	(*NodeLife)(nil),                     // 14: hutong.policy.v1.NodeLife
-	(*PolicyEvent)(nil),                  // 15: hutong.policy.v1.PolicyEvent
-	(*WatchPoliciesResponse)(nil),        // 16: hutong.policy.v1.WatchPoliciesResponse
-	(*Policy)(nil),                       // 17: hutong.policy.v1.Policy
-	(*timestamppb.Timestamp)(nil),        // 18: google.protobuf.Timestamp
-	(v1.Purpose)(0),                      // 19: hutong.type.v1.Purpose
-	(*EffectivePolicy)(nil),              // 20: hutong.policy.v1.EffectivePolicy
-	(*PoliciesByOrigin)(nil),             // 21: hutong.policy.v1.PoliciesByOrigin
-	(*status.Status)(nil),                // 22: google.rpc.Status
-	(*v1.LifePosition)(nil),              // 23: hutong.type.v1.LifePosition
+	(*NodeExtent)(nil),                   // 14: hutong.policy.v1.NodeExtent
+	(*NodeLife)(nil),                     // 15: hutong.policy.v1.NodeLife
+	(*PolicyEvent)(nil),                  // 16: hutong.policy.v1.PolicyEvent
+	(*WatchPoliciesResponse)(nil),        // 17: hutong.policy.v1.WatchPoliciesResponse
+	(*Policy)(nil),                       // 18: hutong.policy.v1.Policy
+	(*timestamppb.Timestamp)(nil),        // 19: google.protobuf.Timestamp
+	(v1.Purpose)(0),                      // 20: hutong.type.v1.Purpose
+	(*EffectivePolicy)(nil),              // 21: hutong.policy.v1.EffectivePolicy
+	(*PoliciesByOrigin)(nil),             // 22: hutong.policy.v1.PoliciesByOrigin
+	(*status.Status)(nil),                // 23: google.rpc.Status
+	(*v1.LifePosition)(nil),              // 24: hutong.type.v1.LifePosition
 }
 var file_hutong_policy_v1_policy_service_proto_depIdxs = []int32{
-	17, // 0: hutong.policy.v1.GetPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
-	18, // 1: hutong.policy.v1.ListPoliciesRequest.effective_time:type_name -> google.protobuf.Timestamp
-	17, // 2: hutong.policy.v1.ListPoliciesResponse.policies:type_name -> hutong.policy.v1.Policy
-	17, // 3: hutong.policy.v1.ListPolicyRevisionsResponse.policies:type_name -> hutong.policy.v1.Policy
-	19, // 4: hutong.policy.v1.ResolvePolicyRequest.purpose:type_name -> hutong.type.v1.Purpose
-	18, // 5: hutong.policy.v1.ResolvePolicyRequest.effective_time:type_name -> google.protobuf.Timestamp
-	18, // 6: hutong.policy.v1.ResolvePolicyRequest.as_of_time:type_name -> google.protobuf.Timestamp
-	20, // 7: hutong.policy.v1.ResolvePolicyResponse.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	21, // 8: hutong.policy.v1.ResolvePolicyResponse.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	18, // 0: hutong.policy.v1.GetPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
+	19, // 1: hutong.policy.v1.ListPoliciesRequest.effective_time:type_name -> google.protobuf.Timestamp
+	18, // 2: hutong.policy.v1.ListPoliciesResponse.policies:type_name -> hutong.policy.v1.Policy
+	18, // 3: hutong.policy.v1.ListPolicyRevisionsResponse.policies:type_name -> hutong.policy.v1.Policy
+	20, // 4: hutong.policy.v1.ResolvePolicyRequest.purpose:type_name -> hutong.type.v1.Purpose
+	19, // 5: hutong.policy.v1.ResolvePolicyRequest.effective_time:type_name -> google.protobuf.Timestamp
+	19, // 6: hutong.policy.v1.ResolvePolicyRequest.as_of_time:type_name -> google.protobuf.Timestamp
+	21, // 7: hutong.policy.v1.ResolvePolicyResponse.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	22, // 8: hutong.policy.v1.ResolvePolicyResponse.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
 	7,  // 9: hutong.policy.v1.BatchResolvePoliciesRequest.requests:type_name -> hutong.policy.v1.ResolvePolicyRequest
-	20, // 10: hutong.policy.v1.ResolvePolicyItem.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	22, // 11: hutong.policy.v1.ResolvePolicyItem.error:type_name -> google.rpc.Status
-	21, // 12: hutong.policy.v1.ResolvePolicyItem.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	21, // 10: hutong.policy.v1.ResolvePolicyItem.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	23, // 11: hutong.policy.v1.ResolvePolicyItem.error:type_name -> google.rpc.Status
+	22, // 12: hutong.policy.v1.ResolvePolicyItem.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
 	10, // 13: hutong.policy.v1.BatchResolvePoliciesResponse.items:type_name -> hutong.policy.v1.ResolvePolicyItem
-	18, // 14: hutong.policy.v1.PolicyCheckpoint.as_of_time:type_name -> google.protobuf.Timestamp
-	18, // 15: hutong.policy.v1.PolicyCheckpoint.nation_as_of_time:type_name -> google.protobuf.Timestamp
-	23, // 16: hutong.policy.v1.PolicyCheckpoint.lives:type_name -> hutong.type.v1.LifePosition
-	14, // 17: hutong.policy.v1.PolicyCheckpoint.lives_above:type_name -> hutong.policy.v1.NodeLife
-	23, // 18: hutong.policy.v1.NodeLife.position:type_name -> hutong.type.v1.LifePosition
-	0,  // 19: hutong.policy.v1.PolicyEvent.type:type_name -> hutong.policy.v1.PolicyEventType
-	17, // 20: hutong.policy.v1.PolicyEvent.policy:type_name -> hutong.policy.v1.Policy
-	15, // 21: hutong.policy.v1.WatchPoliciesResponse.event:type_name -> hutong.policy.v1.PolicyEvent
-	13, // 22: hutong.policy.v1.WatchPoliciesResponse.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
-	1,  // 23: hutong.policy.v1.PolicyService.GetPolicy:input_type -> hutong.policy.v1.GetPolicyRequest
-	3,  // 24: hutong.policy.v1.PolicyService.ListPolicies:input_type -> hutong.policy.v1.ListPoliciesRequest
-	5,  // 25: hutong.policy.v1.PolicyService.ListPolicyRevisions:input_type -> hutong.policy.v1.ListPolicyRevisionsRequest
-	7,  // 26: hutong.policy.v1.PolicyService.ResolvePolicy:input_type -> hutong.policy.v1.ResolvePolicyRequest
-	9,  // 27: hutong.policy.v1.PolicyService.BatchResolvePolicies:input_type -> hutong.policy.v1.BatchResolvePoliciesRequest
-	12, // 28: hutong.policy.v1.PolicyService.WatchPolicies:input_type -> hutong.policy.v1.WatchPoliciesRequest
-	2,  // 29: hutong.policy.v1.PolicyService.GetPolicy:output_type -> hutong.policy.v1.GetPolicyResponse
-	4,  // 30: hutong.policy.v1.PolicyService.ListPolicies:output_type -> hutong.policy.v1.ListPoliciesResponse
-	6,  // 31: hutong.policy.v1.PolicyService.ListPolicyRevisions:output_type -> hutong.policy.v1.ListPolicyRevisionsResponse
-	8,  // 32: hutong.policy.v1.PolicyService.ResolvePolicy:output_type -> hutong.policy.v1.ResolvePolicyResponse
-	11, // 33: hutong.policy.v1.PolicyService.BatchResolvePolicies:output_type -> hutong.policy.v1.BatchResolvePoliciesResponse
-	16, // 34: hutong.policy.v1.PolicyService.WatchPolicies:output_type -> hutong.policy.v1.WatchPoliciesResponse
-	29, // [29:35] is the sub-list for method output_type
-	23, // [23:29] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	19, // 14: hutong.policy.v1.PolicyCheckpoint.as_of_time:type_name -> google.protobuf.Timestamp
+	19, // 15: hutong.policy.v1.PolicyCheckpoint.nation_as_of_time:type_name -> google.protobuf.Timestamp
+	24, // 16: hutong.policy.v1.PolicyCheckpoint.lives:type_name -> hutong.type.v1.LifePosition
+	15, // 17: hutong.policy.v1.PolicyCheckpoint.other_lives:type_name -> hutong.policy.v1.NodeLife
+	14, // 18: hutong.policy.v1.PolicyCheckpoint.nodes_below:type_name -> hutong.policy.v1.NodeExtent
+	19, // 19: hutong.policy.v1.NodeExtent.as_of_time:type_name -> google.protobuf.Timestamp
+	24, // 20: hutong.policy.v1.NodeLife.position:type_name -> hutong.type.v1.LifePosition
+	0,  // 21: hutong.policy.v1.PolicyEvent.type:type_name -> hutong.policy.v1.PolicyEventType
+	18, // 22: hutong.policy.v1.PolicyEvent.policy:type_name -> hutong.policy.v1.Policy
+	16, // 23: hutong.policy.v1.WatchPoliciesResponse.event:type_name -> hutong.policy.v1.PolicyEvent
+	13, // 24: hutong.policy.v1.WatchPoliciesResponse.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
+	1,  // 25: hutong.policy.v1.PolicyService.GetPolicy:input_type -> hutong.policy.v1.GetPolicyRequest
+	3,  // 26: hutong.policy.v1.PolicyService.ListPolicies:input_type -> hutong.policy.v1.ListPoliciesRequest
+	5,  // 27: hutong.policy.v1.PolicyService.ListPolicyRevisions:input_type -> hutong.policy.v1.ListPolicyRevisionsRequest
+	7,  // 28: hutong.policy.v1.PolicyService.ResolvePolicy:input_type -> hutong.policy.v1.ResolvePolicyRequest
+	9,  // 29: hutong.policy.v1.PolicyService.BatchResolvePolicies:input_type -> hutong.policy.v1.BatchResolvePoliciesRequest
+	12, // 30: hutong.policy.v1.PolicyService.WatchPolicies:input_type -> hutong.policy.v1.WatchPoliciesRequest
+	2,  // 31: hutong.policy.v1.PolicyService.GetPolicy:output_type -> hutong.policy.v1.GetPolicyResponse
+	4,  // 32: hutong.policy.v1.PolicyService.ListPolicies:output_type -> hutong.policy.v1.ListPoliciesResponse
+	6,  // 33: hutong.policy.v1.PolicyService.ListPolicyRevisions:output_type -> hutong.policy.v1.ListPolicyRevisionsResponse
+	8,  // 34: hutong.policy.v1.PolicyService.ResolvePolicy:output_type -> hutong.policy.v1.ResolvePolicyResponse
+	11, // 35: hutong.policy.v1.PolicyService.BatchResolvePolicies:output_type -> hutong.policy.v1.BatchResolvePoliciesResponse
+	17, // 36: hutong.policy.v1.PolicyService.WatchPolicies:output_type -> hutong.policy.v1.WatchPoliciesResponse
+	31, // [31:37] is the sub-list for method output_type
+	25, // [25:31] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_hutong_policy_v1_policy_service_proto_init() }
@@ -1378,7 +1455,7 @@ func file_hutong_policy_v1_policy_service_proto_init() {
 		(*ResolvePolicyItem_Error)(nil),
 		(*ResolvePolicyItem_ByOrigin)(nil),
 	}
-	file_hutong_policy_v1_policy_service_proto_msgTypes[15].OneofWrappers = []any{
+	file_hutong_policy_v1_policy_service_proto_msgTypes[16].OneofWrappers = []any{
 		(*WatchPoliciesResponse_Event)(nil),
 		(*WatchPoliciesResponse_Checkpoint)(nil),
 	}
@@ -1388,7 +1465,7 @@ func file_hutong_policy_v1_policy_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_policy_v1_policy_service_proto_rawDesc), len(file_hutong_policy_v1_policy_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

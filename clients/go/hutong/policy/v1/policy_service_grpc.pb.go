@@ -49,8 +49,8 @@ type PolicyServiceClient interface {
 	BatchResolvePolicies(ctx context.Context, in *BatchResolvePoliciesRequest, opts ...grpc.CallOption) (*BatchResolvePoliciesResponse, error)
 	// Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
 	// checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
-	// (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
-	// a province the nation's changes are sent as they arrive.
+	// (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state.
+	// Changes that come from the node above and from nodes below are sent as they arrive.
 	WatchPolicies(ctx context.Context, in *WatchPoliciesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPoliciesResponse], error)
 }
 
@@ -153,8 +153,8 @@ type PolicyServiceServer interface {
 	BatchResolvePolicies(context.Context, *BatchResolvePoliciesRequest) (*BatchResolvePoliciesResponse, error)
 	// Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
 	// checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
-	// (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
-	// a province the nation's changes are sent as they arrive.
+	// (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state.
+	// Changes that come from the node above and from nodes below are sent as they arrive.
 	WatchPolicies(*WatchPoliciesRequest, grpc.ServerStreamingServer[WatchPoliciesResponse]) error
 	mustEmbedUnimplementedPolicyServiceServer()
 }

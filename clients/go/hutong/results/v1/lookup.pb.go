@@ -449,8 +449,10 @@ type ClaimedReportMatch struct {
 	// Set only with NOT_COMPARABLE, if the laboratory is unknown and a number is claimed: this person's results of that
 	// number among those that were looked up, at most 10, newest report first.
 	PossibleResults []*TestResult `protobuf:"bytes,7,rep,name=possible_results,json=possibleResults,proto3" json:"possible_results,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Set only with NOT_FOUND: what the laboratory has answered to this missing report, without the actor.
+	LabAnswer     *LabAnswer `protobuf:"bytes,9,opt,name=lab_answer,json=labAnswer,proto3" json:"lab_answer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClaimedReportMatch) Reset() {
@@ -539,11 +541,18 @@ func (x *ClaimedReportMatch) GetPossibleResults() []*TestResult {
 	return nil
 }
 
+func (x *ClaimedReportMatch) GetLabAnswer() *LabAnswer {
+	if x != nil {
+		return x.LabAnswer
+	}
+	return nil
+}
+
 var File_hutong_results_v1_lookup_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\n" +
-	"\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\"\x80\x03\n" +
+	"\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a&hutong/results/v1/missing_report.proto\x1a\x1ehutong/results/v1/result.proto\"\x80\x03\n" +
 	"\n" +
 	"DataSource\x12*\n" +
 	"\x04node\x18\x01 \x01(\tB\x14\xfaA\x11\n" +
@@ -564,7 +573,7 @@ const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\vreport_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"reportTime\x128\n" +
 	"\blab_name\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x012\x13^[^\\x00-\\x1f\\x7f]*$R\alabName\x12*\n" +
-	"\x11with_signing_keys\x18\x05 \x01(\bR\x0fwithSigningKeys\"\xf3\x03\n" +
+	"\x11with_signing_keys\x18\x05 \x01(\bR\x0fwithSigningKeys\"\xb0\x04\n" +
 	"\x12ClaimedReportMatch\x12@\n" +
 	"\x05state\x18\x01 \x01(\x0e2*.hutong.results.v1.ClaimedReportMatchStateR\x05state\x125\n" +
 	"\x06result\x18\x02 \x01(\v2\x1d.hutong.results.v1.TestResultR\x06result\x12A\n" +
@@ -575,7 +584,9 @@ const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\x03lab\x18\x06 \x01(\tB\x13\xfaA\x10\n" +
 	"\x0ehutong.org/LabR\x03lab\x12C\n" +
 	"\fsigning_keys\x18\b \x03(\v2 .hutong.results.v1.LabSigningKeyR\vsigningKeys\x12H\n" +
-	"\x10possible_results\x18\a \x03(\v2\x1d.hutong.results.v1.TestResultR\x0fpossibleResults*`\n" +
+	"\x10possible_results\x18\a \x03(\v2\x1d.hutong.results.v1.TestResultR\x0fpossibleResults\x12;\n" +
+	"\n" +
+	"lab_answer\x18\t \x01(\v2\x1c.hutong.results.v1.LabAnswerR\tlabAnswer*`\n" +
 	"\vLookupScope\x12\x1c\n" +
 	"\x18LOOKUP_SCOPE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LOOKUP_SCOPE_LOCAL\x10\x01\x12\x1b\n" +
@@ -621,6 +632,7 @@ var file_hutong_results_v1_lookup_proto_goTypes = []any{
 	(*TestResult)(nil),            // 7: hutong.results.v1.TestResult
 	(LabStanding)(0),              // 8: hutong.results.v1.LabStanding
 	(*LabSigningKey)(nil),         // 9: hutong.results.v1.LabSigningKey
+	(*LabAnswer)(nil),             // 10: hutong.results.v1.LabAnswer
 }
 var file_hutong_results_v1_lookup_proto_depIdxs = []int32{
 	1,  // 0: hutong.results.v1.DataSource.state:type_name -> hutong.results.v1.SourceState
@@ -633,11 +645,12 @@ var file_hutong_results_v1_lookup_proto_depIdxs = []int32{
 	6,  // 7: hutong.results.v1.ClaimedReportMatch.retention_start_time:type_name -> google.protobuf.Timestamp
 	9,  // 8: hutong.results.v1.ClaimedReportMatch.signing_keys:type_name -> hutong.results.v1.LabSigningKey
 	7,  // 9: hutong.results.v1.ClaimedReportMatch.possible_results:type_name -> hutong.results.v1.TestResult
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 10: hutong.results.v1.ClaimedReportMatch.lab_answer:type_name -> hutong.results.v1.LabAnswer
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_lookup_proto_init() }
@@ -646,6 +659,7 @@ func file_hutong_results_v1_lookup_proto_init() {
 		return
 	}
 	file_hutong_results_v1_lab_proto_init()
+	file_hutong_results_v1_missing_report_proto_init()
 	file_hutong_results_v1_result_proto_init()
 	file_hutong_results_v1_lookup_proto_msgTypes[0].OneofWrappers = []any{
 		(*DataSource_Node)(nil),

@@ -23,6 +23,134 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a laboratory states about a report that was shown under its name and that it has not uploaded.
+type MissingReportAnswer int32
+
+const (
+	// The laboratory has not answered.
+	MissingReportAnswer_MISSING_REPORT_ANSWER_UNSPECIFIED MissingReportAnswer = 0
+	// The laboratory has issued no report under this number. Evidence that shows it counts for nothing from then on, unless
+	// a record of the report exists (EVIDENCE_USE_DENIED_BY_LAB).
+	MissingReportAnswer_MISSING_REPORT_ANSWER_NOT_OURS MissingReportAnswer = 1
+	// The laboratory has issued the report and will upload it. This changes no decision. It is stated beside the evidence.
+	MissingReportAnswer_MISSING_REPORT_ANSWER_TO_FOLLOW MissingReportAnswer = 2
+)
+
+// Enum value maps for MissingReportAnswer.
+var (
+	MissingReportAnswer_name = map[int32]string{
+		0: "MISSING_REPORT_ANSWER_UNSPECIFIED",
+		1: "MISSING_REPORT_ANSWER_NOT_OURS",
+		2: "MISSING_REPORT_ANSWER_TO_FOLLOW",
+	}
+	MissingReportAnswer_value = map[string]int32{
+		"MISSING_REPORT_ANSWER_UNSPECIFIED": 0,
+		"MISSING_REPORT_ANSWER_NOT_OURS":    1,
+		"MISSING_REPORT_ANSWER_TO_FOLLOW":   2,
+	}
+)
+
+func (x MissingReportAnswer) Enum() *MissingReportAnswer {
+	p := new(MissingReportAnswer)
+	*p = x
+	return p
+}
+
+func (x MissingReportAnswer) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MissingReportAnswer) Descriptor() protoreflect.EnumDescriptor {
+	return file_hutong_results_v1_missing_report_proto_enumTypes[0].Descriptor()
+}
+
+func (MissingReportAnswer) Type() protoreflect.EnumType {
+	return &file_hutong_results_v1_missing_report_proto_enumTypes[0]
+}
+
+func (x MissingReportAnswer) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MissingReportAnswer.Descriptor instead.
+func (MissingReportAnswer) EnumDescriptor() ([]byte, []int) {
+	return file_hutong_results_v1_missing_report_proto_rawDescGZIP(), []int{0}
+}
+
+// A laboratory's answer to a missing report. The newest answer counts, and a record of the report outweighs every answer.
+type LabAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the laboratory states.
+	Answer MissingReportAnswer `protobuf:"varint,1,opt,name=answer,proto3,enum=hutong.results.v1.MissingReportAnswer" json:"answer,omitempty"`
+	// When the node of the laboratory recorded it.
+	AnswerTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=answer_time,json=answerTime,proto3" json:"answer_time,omitempty"`
+	// With TO_FOLLOW: when the laboratory expects to upload the report. Absent if it has not said.
+	ExpectedTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expected_time,json=expectedTime,proto3" json:"expected_time,omitempty"`
+	// Who answered: the role and name of the caller (docs/access.md). Only MissingReport has it, at the node where the
+	// answer was given, and only for supervisors and operators.
+	Actor         string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabAnswer) Reset() {
+	*x = LabAnswer{}
+	mi := &file_hutong_results_v1_missing_report_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabAnswer) ProtoMessage() {}
+
+func (x *LabAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_results_v1_missing_report_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabAnswer.ProtoReflect.Descriptor instead.
+func (*LabAnswer) Descriptor() ([]byte, []int) {
+	return file_hutong_results_v1_missing_report_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *LabAnswer) GetAnswer() MissingReportAnswer {
+	if x != nil {
+		return x.Answer
+	}
+	return MissingReportAnswer_MISSING_REPORT_ANSWER_UNSPECIFIED
+}
+
+func (x *LabAnswer) GetAnswerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AnswerTime
+	}
+	return nil
+}
+
+func (x *LabAnswer) GetExpectedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpectedTime
+	}
+	return nil
+}
+
+func (x *LabAnswer) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
 // A report that its holder has shown somewhere in the country and of which no node has a record. Its laboratory ought
 // to upload it.
 type MissingReport struct {
@@ -38,14 +166,16 @@ type MissingReport struct {
 	// When it was first shown.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the report was uploaded; absent while it is missing.
-	CloseTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
+	CloseTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
+	// What the laboratory has answered; absent while it has not.
+	LabAnswer     *LabAnswer `protobuf:"bytes,7,opt,name=lab_answer,json=labAnswer,proto3" json:"lab_answer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MissingReport) Reset() {
 	*x = MissingReport{}
-	mi := &file_hutong_results_v1_missing_report_proto_msgTypes[0]
+	mi := &file_hutong_results_v1_missing_report_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -57,7 +187,7 @@ func (x *MissingReport) String() string {
 func (*MissingReport) ProtoMessage() {}
 
 func (x *MissingReport) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_missing_report_proto_msgTypes[0]
+	mi := &file_hutong_results_v1_missing_report_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -70,7 +200,7 @@ func (x *MissingReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingReport.ProtoReflect.Descriptor instead.
 func (*MissingReport) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_missing_report_proto_rawDescGZIP(), []int{0}
+	return file_hutong_results_v1_missing_report_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *MissingReport) GetName() string {
@@ -115,11 +245,24 @@ func (x *MissingReport) GetCloseTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *MissingReport) GetLabAnswer() *LabAnswer {
+	if x != nil {
+		return x.LabAnswer
+	}
+	return nil
+}
+
 var File_hutong_results_v1_missing_report_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_missing_report_proto_rawDesc = "" +
 	"\n" +
-	"&hutong/results/v1/missing_report.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x03\n" +
+	"&hutong/results/v1/missing_report.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x01\n" +
+	"\tLabAnswer\x12>\n" +
+	"\x06answer\x18\x01 \x01(\x0e2&.hutong.results.v1.MissingReportAnswerR\x06answer\x12;\n" +
+	"\vanswer_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"answerTime\x12?\n" +
+	"\rexpected_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fexpectedTime\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\"\xed\x03\n" +
 	"\rMissingReport\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x12)\n" +
 	"\x03lab\x18\x02 \x01(\tB\x17\xe2A\x01\x03\xfaA\x10\n" +
@@ -130,8 +273,14 @@ const file_hutong_results_v1_missing_report_proto_rawDesc = "" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12?\n" +
 	"\n" +
-	"close_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\tcloseTime:h\xeaAe\n" +
-	"\x18hutong.org/MissingReport\x12*labs/{uscc}/missingReports/{report_number}*\x0emissingReports2\rmissingReportBn\n" +
+	"close_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\tcloseTime\x12A\n" +
+	"\n" +
+	"lab_answer\x18\a \x01(\v2\x1c.hutong.results.v1.LabAnswerB\x04\xe2A\x01\x03R\tlabAnswer:h\xeaAe\n" +
+	"\x18hutong.org/MissingReport\x12*labs/{uscc}/missingReports/{report_number}*\x0emissingReports2\rmissingReport*\x85\x01\n" +
+	"\x13MissingReportAnswer\x12%\n" +
+	"!MISSING_REPORT_ANSWER_UNSPECIFIED\x10\x00\x12\"\n" +
+	"\x1eMISSING_REPORT_ANSWER_NOT_OURS\x10\x01\x12#\n" +
+	"\x1fMISSING_REPORT_ANSWER_TO_FOLLOW\x10\x02Bn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 
 var (
@@ -146,19 +295,26 @@ func file_hutong_results_v1_missing_report_proto_rawDescGZIP() []byte {
 	return file_hutong_results_v1_missing_report_proto_rawDescData
 }
 
-var file_hutong_results_v1_missing_report_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_hutong_results_v1_missing_report_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_hutong_results_v1_missing_report_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_hutong_results_v1_missing_report_proto_goTypes = []any{
-	(*MissingReport)(nil),         // 0: hutong.results.v1.MissingReport
-	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
+	(MissingReportAnswer)(0),      // 0: hutong.results.v1.MissingReportAnswer
+	(*LabAnswer)(nil),             // 1: hutong.results.v1.LabAnswer
+	(*MissingReport)(nil),         // 2: hutong.results.v1.MissingReport
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_hutong_results_v1_missing_report_proto_depIdxs = []int32{
-	1, // 0: hutong.results.v1.MissingReport.create_time:type_name -> google.protobuf.Timestamp
-	1, // 1: hutong.results.v1.MissingReport.close_time:type_name -> google.protobuf.Timestamp
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	0, // 0: hutong.results.v1.LabAnswer.answer:type_name -> hutong.results.v1.MissingReportAnswer
+	3, // 1: hutong.results.v1.LabAnswer.answer_time:type_name -> google.protobuf.Timestamp
+	3, // 2: hutong.results.v1.LabAnswer.expected_time:type_name -> google.protobuf.Timestamp
+	3, // 3: hutong.results.v1.MissingReport.create_time:type_name -> google.protobuf.Timestamp
+	3, // 4: hutong.results.v1.MissingReport.close_time:type_name -> google.protobuf.Timestamp
+	1, // 5: hutong.results.v1.MissingReport.lab_answer:type_name -> hutong.results.v1.LabAnswer
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_missing_report_proto_init() }
@@ -171,13 +327,14 @@ func file_hutong_results_v1_missing_report_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_results_v1_missing_report_proto_rawDesc), len(file_hutong_results_v1_missing_report_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   1,
+			NumEnums:      1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_hutong_results_v1_missing_report_proto_goTypes,
 		DependencyIndexes: file_hutong_results_v1_missing_report_proto_depIdxs,
+		EnumInfos:         file_hutong_results_v1_missing_report_proto_enumTypes,
 		MessageInfos:      file_hutong_results_v1_missing_report_proto_msgTypes,
 	}.Build()
 	File_hutong_results_v1_missing_report_proto = out.File

@@ -12,6 +12,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -32,7 +33,8 @@ type ListMissingReportsRequest struct {
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only missing reports of this laboratory, "labs/{uscc}"; empty for all.
 	Lab string `protobuf:"bytes,3,opt,name=lab,proto3" json:"lab,omitempty"`
-	// Whether to include missing reports that are closed because the report has come in. Default false.
+	// Whether to include missing reports of which nothing is awaited any more, because the report has come in or its
+	// laboratory has answered NOT_OURS. Default false.
 	IncludeClosed bool `protobuf:"varint,4,opt,name=include_closed,json=includeClosed,proto3" json:"include_closed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -150,11 +152,130 @@ func (x *ListMissingReportsResponse) GetNextPageToken() string {
 	return ""
 }
 
+type AnswerMissingReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The missing report, "labs/{uscc}/missingReports/{report_number}".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the laboratory states.
+	Answer MissingReportAnswer `protobuf:"varint,2,opt,name=answer,proto3,enum=hutong.results.v1.MissingReportAnswer" json:"answer,omitempty"`
+	// With TO_FOLLOW: when the laboratory expects to upload the report, at most 30 days from now. Optional. INVALID_FIELD
+	// with NOT_OURS, and if it lies in the past.
+	ExpectedTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expected_time,json=expectedTime,proto3" json:"expected_time,omitempty"`
+	// A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+	// content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerMissingReportRequest) Reset() {
+	*x = AnswerMissingReportRequest{}
+	mi := &file_hutong_results_v1_missing_report_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerMissingReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerMissingReportRequest) ProtoMessage() {}
+
+func (x *AnswerMissingReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_results_v1_missing_report_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerMissingReportRequest.ProtoReflect.Descriptor instead.
+func (*AnswerMissingReportRequest) Descriptor() ([]byte, []int) {
+	return file_hutong_results_v1_missing_report_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AnswerMissingReportRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AnswerMissingReportRequest) GetAnswer() MissingReportAnswer {
+	if x != nil {
+		return x.Answer
+	}
+	return MissingReportAnswer_MISSING_REPORT_ANSWER_UNSPECIFIED
+}
+
+func (x *AnswerMissingReportRequest) GetExpectedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpectedTime
+	}
+	return nil
+}
+
+func (x *AnswerMissingReportRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type AnswerMissingReportResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The missing report with its answer.
+	MissingReport *MissingReport `protobuf:"bytes,1,opt,name=missing_report,json=missingReport,proto3" json:"missing_report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerMissingReportResponse) Reset() {
+	*x = AnswerMissingReportResponse{}
+	mi := &file_hutong_results_v1_missing_report_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerMissingReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerMissingReportResponse) ProtoMessage() {}
+
+func (x *AnswerMissingReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_results_v1_missing_report_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerMissingReportResponse.ProtoReflect.Descriptor instead.
+func (*AnswerMissingReportResponse) Descriptor() ([]byte, []int) {
+	return file_hutong_results_v1_missing_report_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AnswerMissingReportResponse) GetMissingReport() *MissingReport {
+	if x != nil {
+		return x.MissingReport
+	}
+	return nil
+}
+
 var File_hutong_results_v1_missing_report_service_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_missing_report_service_proto_rawDesc = "" +
 	"\n" +
-	".hutong/results/v1/missing_report_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a&hutong/results/v1/missing_report.proto\"\xbf\x01\n" +
+	".hutong/results/v1/missing_report_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a&hutong/results/v1/missing_report.proto\"\xbf\x01\n" +
 	"\x19ListMissingReportsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -164,11 +285,25 @@ const file_hutong_results_v1_missing_report_service_proto_rawDesc = "" +
 	"\x0einclude_closed\x18\x04 \x01(\bR\rincludeClosed\"\x8f\x01\n" +
 	"\x1aListMissingReportsResponse\x12I\n" +
 	"\x0fmissing_reports\x18\x01 \x03(\v2 .hutong.results.v1.MissingReportR\x0emissingReports\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb1\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9c\x02\n" +
+	"\x1aAnswerMissingReportRequest\x12@\n" +
+	"\x04name\x18\x01 \x01(\tB,\xe2A\x01\x02\xfaA\x1a\n" +
+	"\x18hutong.org/MissingReport\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x04name\x12O\n" +
+	"\x06answer\x18\x02 \x01(\x0e2&.hutong.results.v1.MissingReportAnswerB\x0f\xe2A\x01\x02\xbaH\b\xc8\x01\x01\x82\x01\x02\x10\x01R\x06answer\x12?\n" +
+	"\rexpected_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fexpectedTime\x12*\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"f\n" +
+	"\x1bAnswerMissingReportResponse\x12G\n" +
+	"\x0emissing_report\x18\x01 \x01(\v2 .hutong.results.v1.MissingReportR\rmissingReport2\xcd\x02\n" +
 	"\x14MissingReportService\x12\x98\x01\n" +
 	"\x12ListMissingReports\x12,.hutong.results.v1.ListMissingReportsRequest\x1a-.hutong.results.v1.ListMissingReportsResponse\"%\x8a\xd3\x18\x1e\n" +
 	"\v\b\x01\x10\x02\x1a\x03lab(\x01\n" +
-	"\v\b\x05\x10\x03\x1a\x03lab(\x01\x10\x01\x18\x02\x90\x02\x01Bn\n" +
+	"\v\b\x05\x10\x03\x1a\x03lab(\x01\x10\x01\x18\x02\x90\x02\x01\x12\x99\x01\n" +
+	"\x13AnswerMissingReport\x12-.hutong.results.v1.AnswerMissingReportRequest\x1a..hutong.results.v1.AnswerMissingReportResponse\"#\x8a\xd3\x18\x1c\n" +
+	"\n" +
+	"\b\x01\x10\x02\x1a\x04name\n" +
+	"\n" +
+	"\b\x05\x10\x03\x1a\x04name\x10\x01\x18\x02\x90\x02\x02Bn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 
 var (
@@ -183,21 +318,30 @@ func file_hutong_results_v1_missing_report_service_proto_rawDescGZIP() []byte {
 	return file_hutong_results_v1_missing_report_service_proto_rawDescData
 }
 
-var file_hutong_results_v1_missing_report_service_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_hutong_results_v1_missing_report_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_hutong_results_v1_missing_report_service_proto_goTypes = []any{
-	(*ListMissingReportsRequest)(nil),  // 0: hutong.results.v1.ListMissingReportsRequest
-	(*ListMissingReportsResponse)(nil), // 1: hutong.results.v1.ListMissingReportsResponse
-	(*MissingReport)(nil),              // 2: hutong.results.v1.MissingReport
+	(*ListMissingReportsRequest)(nil),   // 0: hutong.results.v1.ListMissingReportsRequest
+	(*ListMissingReportsResponse)(nil),  // 1: hutong.results.v1.ListMissingReportsResponse
+	(*AnswerMissingReportRequest)(nil),  // 2: hutong.results.v1.AnswerMissingReportRequest
+	(*AnswerMissingReportResponse)(nil), // 3: hutong.results.v1.AnswerMissingReportResponse
+	(*MissingReport)(nil),               // 4: hutong.results.v1.MissingReport
+	(MissingReportAnswer)(0),            // 5: hutong.results.v1.MissingReportAnswer
+	(*timestamppb.Timestamp)(nil),       // 6: google.protobuf.Timestamp
 }
 var file_hutong_results_v1_missing_report_service_proto_depIdxs = []int32{
-	2, // 0: hutong.results.v1.ListMissingReportsResponse.missing_reports:type_name -> hutong.results.v1.MissingReport
-	0, // 1: hutong.results.v1.MissingReportService.ListMissingReports:input_type -> hutong.results.v1.ListMissingReportsRequest
-	1, // 2: hutong.results.v1.MissingReportService.ListMissingReports:output_type -> hutong.results.v1.ListMissingReportsResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4, // 0: hutong.results.v1.ListMissingReportsResponse.missing_reports:type_name -> hutong.results.v1.MissingReport
+	5, // 1: hutong.results.v1.AnswerMissingReportRequest.answer:type_name -> hutong.results.v1.MissingReportAnswer
+	6, // 2: hutong.results.v1.AnswerMissingReportRequest.expected_time:type_name -> google.protobuf.Timestamp
+	4, // 3: hutong.results.v1.AnswerMissingReportResponse.missing_report:type_name -> hutong.results.v1.MissingReport
+	0, // 4: hutong.results.v1.MissingReportService.ListMissingReports:input_type -> hutong.results.v1.ListMissingReportsRequest
+	2, // 5: hutong.results.v1.MissingReportService.AnswerMissingReport:input_type -> hutong.results.v1.AnswerMissingReportRequest
+	1, // 6: hutong.results.v1.MissingReportService.ListMissingReports:output_type -> hutong.results.v1.ListMissingReportsResponse
+	3, // 7: hutong.results.v1.MissingReportService.AnswerMissingReport:output_type -> hutong.results.v1.AnswerMissingReportResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_missing_report_service_proto_init() }
@@ -212,7 +356,7 @@ func file_hutong_results_v1_missing_report_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_results_v1_missing_report_service_proto_rawDesc), len(file_hutong_results_v1_missing_report_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

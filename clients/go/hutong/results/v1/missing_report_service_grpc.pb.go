@@ -19,7 +19,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MissingReportService_ListMissingReports_FullMethodName = "/hutong.results.v1.MissingReportService/ListMissingReports"
+	MissingReportService_ListMissingReports_FullMethodName  = "/hutong.results.v1.MissingReportService/ListMissingReports"
+	MissingReportService_AnswerMissingReport_FullMethodName = "/hutong.results.v1.MissingReportService/AnswerMissingReport"
 )
 
 // MissingReportServiceClient is the client API for MissingReportService service.
@@ -33,6 +34,13 @@ type MissingReportServiceClient interface {
 	// its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
 	// laboratories that no node has registered. A report has a holder, so a page is a read of persons.
 	ListMissingReports(ctx context.Context, in *ListMissingReportsRequest, opts ...grpc.CallOption) (*ListMissingReportsResponse, error)
+	// Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+	// supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
+	// decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
+	// nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
+	// NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
+	// (CONFLICT) if the report has a record, which outweighs every answer.
+	AnswerMissingReport(ctx context.Context, in *AnswerMissingReportRequest, opts ...grpc.CallOption) (*AnswerMissingReportResponse, error)
 }
 
 type missingReportServiceClient struct {
@@ -53,6 +61,16 @@ func (c *missingReportServiceClient) ListMissingReports(ctx context.Context, in 
 	return out, nil
 }
 
+func (c *missingReportServiceClient) AnswerMissingReport(ctx context.Context, in *AnswerMissingReportRequest, opts ...grpc.CallOption) (*AnswerMissingReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AnswerMissingReportResponse)
+	err := c.cc.Invoke(ctx, MissingReportService_AnswerMissingReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MissingReportServiceServer is the server API for MissingReportService service.
 // All implementations must embed UnimplementedMissingReportServiceServer
 // for forward compatibility.
@@ -64,6 +82,13 @@ type MissingReportServiceServer interface {
 	// its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
 	// laboratories that no node has registered. A report has a holder, so a page is a read of persons.
 	ListMissingReports(context.Context, *ListMissingReportsRequest) (*ListMissingReportsResponse, error)
+	// Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+	// supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
+	// decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
+	// nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
+	// NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
+	// (CONFLICT) if the report has a record, which outweighs every answer.
+	AnswerMissingReport(context.Context, *AnswerMissingReportRequest) (*AnswerMissingReportResponse, error)
 	mustEmbedUnimplementedMissingReportServiceServer()
 }
 
@@ -76,6 +101,9 @@ type UnimplementedMissingReportServiceServer struct{}
 
 func (UnimplementedMissingReportServiceServer) ListMissingReports(context.Context, *ListMissingReportsRequest) (*ListMissingReportsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMissingReports not implemented")
+}
+func (UnimplementedMissingReportServiceServer) AnswerMissingReport(context.Context, *AnswerMissingReportRequest) (*AnswerMissingReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AnswerMissingReport not implemented")
 }
 func (UnimplementedMissingReportServiceServer) mustEmbedUnimplementedMissingReportServiceServer() {}
 func (UnimplementedMissingReportServiceServer) testEmbeddedByValue()                              {}
@@ -116,6 +144,24 @@ func _MissingReportService_ListMissingReports_Handler(srv interface{}, ctx conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MissingReportService_AnswerMissingReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AnswerMissingReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MissingReportServiceServer).AnswerMissingReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MissingReportService_AnswerMissingReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MissingReportServiceServer).AnswerMissingReport(ctx, req.(*AnswerMissingReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MissingReportService_ServiceDesc is the grpc.ServiceDesc for MissingReportService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -126,6 +172,10 @@ var MissingReportService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListMissingReports",
 			Handler:    _MissingReportService_ListMissingReports_Handler,
+		},
+		{
+			MethodName: "AnswerMissingReport",
+			Handler:    _MissingReportService_AnswerMissingReport_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -112,7 +112,8 @@ const (
 	DecisionReason_DECISION_REASON_LAB_NOT_AUTHORIZED DecisionReason = 8
 	// NOT_RECOGNIZED: sampled, the report is not out yet, and the place does not take sampling records.
 	DecisionReason_DECISION_REASON_NOT_YET_REPORTED DecisionReason = 9
-	// NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look.
+	// NOT_RECOGNIZED: what was shown differs from the record of the same report, or its laboratory denies that it issued the
+	// report; an officer is asked to look.
 	DecisionReason_DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD DecisionReason = 10
 	// NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
 	// name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
@@ -375,6 +376,9 @@ const (
 	EvidenceUse_EVIDENCE_USE_ITEM_NOT_ACCEPTED EvidenceUse = 20
 	// A negative that is shown, has no record, and would clear every positive that governs if it were recorded.
 	EvidenceUse_EVIDENCE_USE_WOULD_CLEAR EvidenceUse = 21
+	// It has no record, and its laboratory states that it has issued no report under this number
+	// (MISSING_REPORT_ANSWER_NOT_OURS). It counts for nothing, as evidence that contradicts a record.
+	EvidenceUse_EVIDENCE_USE_DENIED_BY_LAB EvidenceUse = 22
 )
 
 // Enum value maps for EvidenceUse.
@@ -402,6 +406,7 @@ var (
 		19: "EVIDENCE_USE_NOT_ADVERSE",
 		20: "EVIDENCE_USE_ITEM_NOT_ACCEPTED",
 		21: "EVIDENCE_USE_WOULD_CLEAR",
+		22: "EVIDENCE_USE_DENIED_BY_LAB",
 	}
 	EvidenceUse_value = map[string]int32{
 		"EVIDENCE_USE_UNSPECIFIED":                 0,
@@ -426,6 +431,7 @@ var (
 		"EVIDENCE_USE_NOT_ADVERSE":                 19,
 		"EVIDENCE_USE_ITEM_NOT_ACCEPTED":           20,
 		"EVIDENCE_USE_WOULD_CLEAR":                 21,
+		"EVIDENCE_USE_DENIED_BY_LAB":               22,
 	}
 )
 
@@ -473,7 +479,9 @@ type Considered struct {
 	// For CONTRADICTS_RECORD: the fields that differ, of "outcome", "report_time", "sample_time" and "person".
 	DifferingFields []string `protobuf:"bytes,5,rep,name=differing_fields,json=differingFields,proto3" json:"differing_fields,omitempty"`
 	// For a record: its test item, "items/{item}"; empty for the default item, "items/sars-cov-2-nucleic-acid".
-	Item          string `protobuf:"bytes,6,opt,name=item,proto3" json:"item,omitempty"`
+	Item string `protobuf:"bytes,6,opt,name=item,proto3" json:"item,omitempty"`
+	// For evidence without a record: what its laboratory has answered to the missing report; absent if it has not answered.
+	LabAnswer     *v1.LabAnswer `protobuf:"bytes,7,opt,name=lab_answer,json=labAnswer,proto3" json:"lab_answer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -559,6 +567,13 @@ func (x *Considered) GetItem() string {
 		return x.Item
 	}
 	return ""
+}
+
+func (x *Considered) GetLabAnswer() *v1.LabAnswer {
+	if x != nil {
+		return x.LabAnswer
+	}
+	return nil
 }
 
 type isConsidered_Subject interface {
@@ -876,8 +891,10 @@ type ClaimedRecord struct {
 	Lab string `protobuf:"bytes,5,opt,name=lab,proto3" json:"lab,omitempty"`
 	// If the laboratory is unknown: this person's records of the number that the evidence shows.
 	PossibleResults []*v1.TestResult `protobuf:"bytes,6,rep,name=possible_results,json=possibleResults,proto3" json:"possible_results,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// As in hutong.results.v1.ClaimedReportMatch.
+	LabAnswer     *v1.LabAnswer `protobuf:"bytes,7,opt,name=lab_answer,json=labAnswer,proto3" json:"lab_answer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClaimedRecord) Reset() {
@@ -948,6 +965,13 @@ func (x *ClaimedRecord) GetLab() string {
 func (x *ClaimedRecord) GetPossibleResults() []*v1.TestResult {
 	if x != nil {
 		return x.PossibleResults
+	}
+	return nil
+}
+
+func (x *ClaimedRecord) GetLabAnswer() *v1.LabAnswer {
+	if x != nil {
+		return x.LabAnswer
 	}
 	return nil
 }
@@ -1121,7 +1145,7 @@ var File_hutong_verification_v1_decision_proto protoreflect.FileDescriptor
 
 const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"%hutong/verification/v1/decision.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\"\xdb\x02\n" +
+	"%hutong/verification/v1/decision.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a&hutong/results/v1/missing_report.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\"\x98\x03\n" +
 	"\n" +
 	"Considered\x120\n" +
 	"\x06result\x18\x01 \x01(\tB\x16\xfaA\x13\n" +
@@ -1132,7 +1156,9 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"expireTime\x12)\n" +
 	"\x10differing_fields\x18\x05 \x03(\tR\x0fdifferingFields\x12(\n" +
 	"\x04item\x18\x06 \x01(\tB\x14\xfaA\x11\n" +
-	"\x0fhutong.org/ItemR\x04itemB\t\n" +
+	"\x0fhutong.org/ItemR\x04item\x12;\n" +
+	"\n" +
+	"lab_answer\x18\a \x01(\v2\x1c.hutong.results.v1.LabAnswerR\tlabAnswerB\t\n" +
 	"\asubject\"\xc1\r\n" +
 	"\bDecision\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xe2A\x01\b\x90\xd3\x18\x01R\x04name\x12K\n" +
@@ -1174,7 +1200,7 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x0fhutong.org/ItemR\x04item\x12)\n" +
 	"\vmasked_name\x18\x1a \x01(\tB\b\xe2A\x01\x03\x90\xd3\x18\x01R\n" +
 	"maskedName:@\xeaA=\n" +
-	"\x13hutong.org/Decision\x12\x11decisions/{uuid7}*\tdecisions2\bdecision\"\x93\x03\n" +
+	"\x13hutong.org/Decision\x12\x11decisions/{uuid7}*\tdecisions2\bdecision\"\xd0\x03\n" +
 	"\rClaimedRecord\x12@\n" +
 	"\x05state\x18\x01 \x01(\x0e2*.hutong.results.v1.ClaimedReportMatchStateR\x05state\x12>\n" +
 	"\vtest_result\x18\x02 \x01(\v2\x1d.hutong.results.v1.TestResultR\n" +
@@ -1183,7 +1209,9 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x14retention_start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x12retentionStartTime\x12%\n" +
 	"\x03lab\x18\x05 \x01(\tB\x13\xfaA\x10\n" +
 	"\x0ehutong.org/LabR\x03lab\x12H\n" +
-	"\x10possible_results\x18\x06 \x03(\v2\x1d.hutong.results.v1.TestResultR\x0fpossibleResults\"\xff\x05\n" +
+	"\x10possible_results\x18\x06 \x03(\v2\x1d.hutong.results.v1.TestResultR\x0fpossibleResults\x12;\n" +
+	"\n" +
+	"lab_answer\x18\a \x01(\v2\x1c.hutong.results.v1.LabAnswerR\tlabAnswer\"\xff\x05\n" +
 	"\x0eDecisionInputs\x125\n" +
 	"\buse_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\auseTime\x12?\n" +
 	"\revaluate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fevaluateTime\x12L\n" +
@@ -1238,7 +1266,7 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\rDecisionBasis\x12\x1e\n" +
 	"\x1aDECISION_BASIS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15DECISION_BASIS_RECORD\x10\x01\x12\x1c\n" +
-	"\x18DECISION_BASIS_PRESENTED\x10\x02*\xc6\x05\n" +
+	"\x18DECISION_BASIS_PRESENTED\x10\x02*\xe6\x05\n" +
 	"\vEvidenceUse\x12\x1c\n" +
 	"\x18EVIDENCE_USE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVIDENCE_USE_USED\x10\x01\x12$\n" +
@@ -1262,7 +1290,8 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x17EVIDENCE_USE_OTHER_ITEM\x10\x12\x12\x1c\n" +
 	"\x18EVIDENCE_USE_NOT_ADVERSE\x10\x13\x12\"\n" +
 	"\x1eEVIDENCE_USE_ITEM_NOT_ACCEPTED\x10\x14\x12\x1c\n" +
-	"\x18EVIDENCE_USE_WOULD_CLEAR\x10\x15B\x82\x01\n" +
+	"\x18EVIDENCE_USE_WOULD_CLEAR\x10\x15\x12\x1e\n" +
+	"\x1aEVIDENCE_USE_DENIED_BY_LAB\x10\x16B\x82\x01\n" +
 	"\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3"
 
 var (
@@ -1291,57 +1320,60 @@ var file_hutong_verification_v1_decision_proto_goTypes = []any{
 	(*DecisionInputs)(nil),          // 8: hutong.verification.v1.DecisionInputs
 	(*PresentedEvidence)(nil),       // 9: hutong.verification.v1.PresentedEvidence
 	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
-	(*v1.DataSource)(nil),           // 11: hutong.results.v1.DataSource
-	(*v1.NextStep)(nil),             // 12: hutong.results.v1.NextStep
-	(v11.RefusalGround)(0),          // 13: hutong.type.v1.RefusalGround
-	(v12.TravelerOrigin)(0),         // 14: hutong.policy.v1.TravelerOrigin
-	(*v12.PolicySource)(nil),        // 15: hutong.policy.v1.PolicySource
-	(v1.ClaimedReportMatchState)(0), // 16: hutong.results.v1.ClaimedReportMatchState
-	(*v1.TestResult)(nil),           // 17: hutong.results.v1.TestResult
-	(v1.LabStanding)(0),             // 18: hutong.results.v1.LabStanding
-	(*v12.EffectivePolicy)(nil),     // 19: hutong.policy.v1.EffectivePolicy
-	(v11.Purpose)(0),                // 20: hutong.type.v1.Purpose
-	(*v12.PoliciesByOrigin)(nil),    // 21: hutong.policy.v1.PoliciesByOrigin
+	(*v1.LabAnswer)(nil),            // 11: hutong.results.v1.LabAnswer
+	(*v1.DataSource)(nil),           // 12: hutong.results.v1.DataSource
+	(*v1.NextStep)(nil),             // 13: hutong.results.v1.NextStep
+	(v11.RefusalGround)(0),          // 14: hutong.type.v1.RefusalGround
+	(v12.TravelerOrigin)(0),         // 15: hutong.policy.v1.TravelerOrigin
+	(*v12.PolicySource)(nil),        // 16: hutong.policy.v1.PolicySource
+	(v1.ClaimedReportMatchState)(0), // 17: hutong.results.v1.ClaimedReportMatchState
+	(*v1.TestResult)(nil),           // 18: hutong.results.v1.TestResult
+	(v1.LabStanding)(0),             // 19: hutong.results.v1.LabStanding
+	(*v12.EffectivePolicy)(nil),     // 20: hutong.policy.v1.EffectivePolicy
+	(v11.Purpose)(0),                // 21: hutong.type.v1.Purpose
+	(*v12.PoliciesByOrigin)(nil),    // 22: hutong.policy.v1.PoliciesByOrigin
 }
 var file_hutong_verification_v1_decision_proto_depIdxs = []int32{
 	9,  // 0: hutong.verification.v1.Considered.evidence:type_name -> hutong.verification.v1.PresentedEvidence
 	4,  // 1: hutong.verification.v1.Considered.use:type_name -> hutong.verification.v1.EvidenceUse
 	10, // 2: hutong.verification.v1.Considered.expire_time:type_name -> google.protobuf.Timestamp
-	0,  // 3: hutong.verification.v1.Decision.outcome:type_name -> hutong.verification.v1.DecisionOutcome
-	1,  // 4: hutong.verification.v1.Decision.reason:type_name -> hutong.verification.v1.DecisionReason
-	3,  // 5: hutong.verification.v1.Decision.basis:type_name -> hutong.verification.v1.DecisionBasis
-	10, // 6: hutong.verification.v1.Decision.basis_time:type_name -> google.protobuf.Timestamp
-	10, // 7: hutong.verification.v1.Decision.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 8: hutong.verification.v1.Decision.considered:type_name -> hutong.verification.v1.Considered
-	11, // 9: hutong.verification.v1.Decision.sources:type_name -> hutong.results.v1.DataSource
-	12, // 10: hutong.verification.v1.Decision.next_steps:type_name -> hutong.results.v1.NextStep
-	13, // 11: hutong.verification.v1.Decision.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
-	10, // 12: hutong.verification.v1.Decision.use_time:type_name -> google.protobuf.Timestamp
-	10, // 13: hutong.verification.v1.Decision.evaluate_time:type_name -> google.protobuf.Timestamp
-	14, // 14: hutong.verification.v1.Decision.assumed_origin:type_name -> hutong.policy.v1.TravelerOrigin
-	15, // 15: hutong.verification.v1.Decision.governing_source:type_name -> hutong.policy.v1.PolicySource
-	15, // 16: hutong.verification.v1.Decision.floor_source:type_name -> hutong.policy.v1.PolicySource
-	2,  // 17: hutong.verification.v1.Decision.action:type_name -> hutong.verification.v1.GateAction
-	2,  // 18: hutong.verification.v1.Decision.then_action:type_name -> hutong.verification.v1.GateAction
-	16, // 19: hutong.verification.v1.ClaimedRecord.state:type_name -> hutong.results.v1.ClaimedReportMatchState
-	17, // 20: hutong.verification.v1.ClaimedRecord.test_result:type_name -> hutong.results.v1.TestResult
-	18, // 21: hutong.verification.v1.ClaimedRecord.lab_standing:type_name -> hutong.results.v1.LabStanding
-	10, // 22: hutong.verification.v1.ClaimedRecord.retention_start_time:type_name -> google.protobuf.Timestamp
-	17, // 23: hutong.verification.v1.ClaimedRecord.possible_results:type_name -> hutong.results.v1.TestResult
-	10, // 24: hutong.verification.v1.DecisionInputs.use_time:type_name -> google.protobuf.Timestamp
-	10, // 25: hutong.verification.v1.DecisionInputs.evaluate_time:type_name -> google.protobuf.Timestamp
-	19, // 26: hutong.verification.v1.DecisionInputs.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	17, // 27: hutong.verification.v1.DecisionInputs.records:type_name -> hutong.results.v1.TestResult
-	9,  // 28: hutong.verification.v1.DecisionInputs.evidence:type_name -> hutong.verification.v1.PresentedEvidence
-	7,  // 29: hutong.verification.v1.DecisionInputs.claims:type_name -> hutong.verification.v1.ClaimedRecord
-	11, // 30: hutong.verification.v1.DecisionInputs.sources:type_name -> hutong.results.v1.DataSource
-	20, // 31: hutong.verification.v1.DecisionInputs.purpose:type_name -> hutong.type.v1.Purpose
-	21, // 32: hutong.verification.v1.DecisionInputs.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	11, // 3: hutong.verification.v1.Considered.lab_answer:type_name -> hutong.results.v1.LabAnswer
+	0,  // 4: hutong.verification.v1.Decision.outcome:type_name -> hutong.verification.v1.DecisionOutcome
+	1,  // 5: hutong.verification.v1.Decision.reason:type_name -> hutong.verification.v1.DecisionReason
+	3,  // 6: hutong.verification.v1.Decision.basis:type_name -> hutong.verification.v1.DecisionBasis
+	10, // 7: hutong.verification.v1.Decision.basis_time:type_name -> google.protobuf.Timestamp
+	10, // 8: hutong.verification.v1.Decision.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 9: hutong.verification.v1.Decision.considered:type_name -> hutong.verification.v1.Considered
+	12, // 10: hutong.verification.v1.Decision.sources:type_name -> hutong.results.v1.DataSource
+	13, // 11: hutong.verification.v1.Decision.next_steps:type_name -> hutong.results.v1.NextStep
+	14, // 12: hutong.verification.v1.Decision.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
+	10, // 13: hutong.verification.v1.Decision.use_time:type_name -> google.protobuf.Timestamp
+	10, // 14: hutong.verification.v1.Decision.evaluate_time:type_name -> google.protobuf.Timestamp
+	15, // 15: hutong.verification.v1.Decision.assumed_origin:type_name -> hutong.policy.v1.TravelerOrigin
+	16, // 16: hutong.verification.v1.Decision.governing_source:type_name -> hutong.policy.v1.PolicySource
+	16, // 17: hutong.verification.v1.Decision.floor_source:type_name -> hutong.policy.v1.PolicySource
+	2,  // 18: hutong.verification.v1.Decision.action:type_name -> hutong.verification.v1.GateAction
+	2,  // 19: hutong.verification.v1.Decision.then_action:type_name -> hutong.verification.v1.GateAction
+	17, // 20: hutong.verification.v1.ClaimedRecord.state:type_name -> hutong.results.v1.ClaimedReportMatchState
+	18, // 21: hutong.verification.v1.ClaimedRecord.test_result:type_name -> hutong.results.v1.TestResult
+	19, // 22: hutong.verification.v1.ClaimedRecord.lab_standing:type_name -> hutong.results.v1.LabStanding
+	10, // 23: hutong.verification.v1.ClaimedRecord.retention_start_time:type_name -> google.protobuf.Timestamp
+	18, // 24: hutong.verification.v1.ClaimedRecord.possible_results:type_name -> hutong.results.v1.TestResult
+	11, // 25: hutong.verification.v1.ClaimedRecord.lab_answer:type_name -> hutong.results.v1.LabAnswer
+	10, // 26: hutong.verification.v1.DecisionInputs.use_time:type_name -> google.protobuf.Timestamp
+	10, // 27: hutong.verification.v1.DecisionInputs.evaluate_time:type_name -> google.protobuf.Timestamp
+	20, // 28: hutong.verification.v1.DecisionInputs.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	18, // 29: hutong.verification.v1.DecisionInputs.records:type_name -> hutong.results.v1.TestResult
+	9,  // 30: hutong.verification.v1.DecisionInputs.evidence:type_name -> hutong.verification.v1.PresentedEvidence
+	7,  // 31: hutong.verification.v1.DecisionInputs.claims:type_name -> hutong.verification.v1.ClaimedRecord
+	12, // 32: hutong.verification.v1.DecisionInputs.sources:type_name -> hutong.results.v1.DataSource
+	21, // 33: hutong.verification.v1.DecisionInputs.purpose:type_name -> hutong.type.v1.Purpose
+	22, // 34: hutong.verification.v1.DecisionInputs.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_hutong_verification_v1_decision_proto_init() }

@@ -29,10 +29,12 @@ type RefusalState int32
 
 const (
 	RefusalState_REFUSAL_STATE_UNSPECIFIED RefusalState = 0
-	// Not answered yet.
+	// Assessed, not answered yet.
 	RefusalState_REFUSAL_STATE_OPEN RefusalState = 1
 	// Answered by the jurisdiction.
 	RefusalState_REFUSAL_STATE_ANSWERED RefusalState = 2
+	// Neither assessed nor answered yet: the report is on its way to the node of the place.
+	RefusalState_REFUSAL_STATE_PENDING RefusalState = 3
 )
 
 // Enum value maps for RefusalState.
@@ -41,11 +43,13 @@ var (
 		0: "REFUSAL_STATE_UNSPECIFIED",
 		1: "REFUSAL_STATE_OPEN",
 		2: "REFUSAL_STATE_ANSWERED",
+		3: "REFUSAL_STATE_PENDING",
 	}
 	RefusalState_value = map[string]int32{
 		"REFUSAL_STATE_UNSPECIFIED": 0,
 		"REFUSAL_STATE_OPEN":        1,
 		"REFUSAL_STATE_ANSWERED":    2,
+		"REFUSAL_STATE_PENDING":     3,
 	}
 )
 
@@ -74,6 +78,95 @@ func (x RefusalState) Number() protoreflect.EnumNumber {
 // Deprecated: Use RefusalState.Descriptor instead.
 func (RefusalState) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_refusal_proto_rawDescGZIP(), []int{0}
+}
+
+// What kind of place a venue is.
+type VenueKind int32
+
+const (
+	// Not stated.
+	VenueKind_VENUE_KIND_UNSPECIFIED VenueKind = 0
+	// A hotel or another lodging (宾馆酒店).
+	VenueKind_VENUE_KIND_LODGING VenueKind = 1
+	// A station, an airport, a port, a vehicle or a road checkpoint (交通场站).
+	VenueKind_VENUE_KIND_TRANSPORT VenueKind = 2
+	// A hospital or another medical institution (医疗机构).
+	VenueKind_VENUE_KIND_MEDICAL VenueKind = 3
+	// A care or welfare home (养老院、福利院).
+	VenueKind_VENUE_KIND_CARE_HOME VenueKind = 4
+	// A kindergarten, school or university (学校).
+	VenueKind_VENUE_KIND_SCHOOL VenueKind = 5
+	// A shop, market, restaurant or mall (商场超市).
+	VenueKind_VENUE_KIND_COMMERCE VenueKind = 6
+	// A residential compound or a village (小区、村).
+	VenueKind_VENUE_KIND_RESIDENTIAL VenueKind = 7
+	// A workplace (工作单位).
+	VenueKind_VENUE_KIND_WORKPLACE VenueKind = 8
+	// An office of the administration (政务场所).
+	VenueKind_VENUE_KIND_ADMINISTRATION VenueKind = 9
+	// A scenic site, a museum or a sports ground (景区、场馆).
+	VenueKind_VENUE_KIND_LEISURE VenueKind = 10
+	// Anything else.
+	VenueKind_VENUE_KIND_OTHER VenueKind = 11
+)
+
+// Enum value maps for VenueKind.
+var (
+	VenueKind_name = map[int32]string{
+		0:  "VENUE_KIND_UNSPECIFIED",
+		1:  "VENUE_KIND_LODGING",
+		2:  "VENUE_KIND_TRANSPORT",
+		3:  "VENUE_KIND_MEDICAL",
+		4:  "VENUE_KIND_CARE_HOME",
+		5:  "VENUE_KIND_SCHOOL",
+		6:  "VENUE_KIND_COMMERCE",
+		7:  "VENUE_KIND_RESIDENTIAL",
+		8:  "VENUE_KIND_WORKPLACE",
+		9:  "VENUE_KIND_ADMINISTRATION",
+		10: "VENUE_KIND_LEISURE",
+		11: "VENUE_KIND_OTHER",
+	}
+	VenueKind_value = map[string]int32{
+		"VENUE_KIND_UNSPECIFIED":    0,
+		"VENUE_KIND_LODGING":        1,
+		"VENUE_KIND_TRANSPORT":      2,
+		"VENUE_KIND_MEDICAL":        3,
+		"VENUE_KIND_CARE_HOME":      4,
+		"VENUE_KIND_SCHOOL":         5,
+		"VENUE_KIND_COMMERCE":       6,
+		"VENUE_KIND_RESIDENTIAL":    7,
+		"VENUE_KIND_WORKPLACE":      8,
+		"VENUE_KIND_ADMINISTRATION": 9,
+		"VENUE_KIND_LEISURE":        10,
+		"VENUE_KIND_OTHER":          11,
+	}
+)
+
+func (x VenueKind) Enum() *VenueKind {
+	p := new(VenueKind)
+	*p = x
+	return p
+}
+
+func (x VenueKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VenueKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_hutong_verification_v1_refusal_proto_enumTypes[1].Descriptor()
+}
+
+func (VenueKind) Type() protoreflect.EnumType {
+	return &file_hutong_verification_v1_refusal_proto_enumTypes[1]
+}
+
+func (x VenueKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VenueKind.Descriptor instead.
+func (VenueKind) EnumDescriptor() ([]byte, []int) {
+	return file_hutong_verification_v1_refusal_proto_rawDescGZIP(), []int{1}
 }
 
 // Whether a refusal was lawful, as far as is known.
@@ -117,11 +210,11 @@ func (x RefusalAssessment) String() string {
 }
 
 func (RefusalAssessment) Descriptor() protoreflect.EnumDescriptor {
-	return file_hutong_verification_v1_refusal_proto_enumTypes[1].Descriptor()
+	return file_hutong_verification_v1_refusal_proto_enumTypes[2].Descriptor()
 }
 
 func (RefusalAssessment) Type() protoreflect.EnumType {
-	return &file_hutong_verification_v1_refusal_proto_enumTypes[1]
+	return &file_hutong_verification_v1_refusal_proto_enumTypes[2]
 }
 
 func (x RefusalAssessment) Number() protoreflect.EnumNumber {
@@ -130,7 +223,7 @@ func (x RefusalAssessment) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RefusalAssessment.Descriptor instead.
 func (RefusalAssessment) EnumDescriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_proto_rawDescGZIP(), []int{1}
+	return file_hutong_verification_v1_refusal_proto_rawDescGZIP(), []int{2}
 }
 
 // A person's report that a valid result was not recognised (公众留言). The person appears only as a keyed hash inside
@@ -156,11 +249,12 @@ type Refusal struct {
 	// place. It is the decision made when the report came in if that one outweighs the shown one, or if the shown one is
 	// about something else.
 	Decision string `protobuf:"bytes,8,opt,name=decision,proto3" json:"decision,omitempty"`
-	// Whether it was lawful.
+	// Whether it was lawful. Unspecified while the report is PENDING.
 	Assessment RefusalAssessment `protobuf:"varint,9,opt,name=assessment,proto3,enum=hutong.verification.v1.RefusalAssessment" json:"assessment,omitempty"`
 	// Whether it is answered.
 	State RefusalState `protobuf:"varint,10,opt,name=state,proto3,enum=hutong.verification.v1.RefusalState" json:"state,omitempty"`
-	// The person's own words, as given.
+	// The person's own words, in which identities are masked. Empty for a supervisor of the nation, unless the nation itself
+	// answers the report.
 	Statement string `protobuf:"bytes,11,opt,name=statement,proto3" json:"statement,omitempty"`
 	// The jurisdiction's answer; empty while open.
 	Answer string `protobuf:"bytes,12,opt,name=answer,proto3" json:"answer,omitempty"`
@@ -169,7 +263,30 @@ type Refusal struct {
 	// When it was answered; absent while open.
 	AnswerTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=answer_time,json=answerTime,proto3" json:"answer_time,omitempty"`
 	// The caller that answered, like "supervisors/410000". Stated to supervisors alone.
-	AnswerActor   string `protobuf:"bytes,15,opt,name=answer_actor,json=answerActor,proto3" json:"answer_actor,omitempty"`
+	AnswerActor string `protobuf:"bytes,15,opt,name=answer_actor,json=answerActor,proto3" json:"answer_actor,omitempty"`
+	// What kind of place it is, as the person gave it.
+	VenueKind VenueKind `protobuf:"varint,16,opt,name=venue_kind,json=venueKind,proto3,enum=hutong.verification.v1.VenueKind" json:"venue_kind,omitempty"`
+	// The node where it was reported, "nodes/{region}".
+	OriginNode string `protobuf:"bytes,17,opt,name=origin_node,json=originNode,proto3" json:"origin_node,omitempty"`
+	// The node that assessed it: that of the place, or the nearest one above it. Absent while the report is PENDING.
+	AssessNode string `protobuf:"bytes,18,opt,name=assess_node,json=assessNode,proto3" json:"assess_node,omitempty"`
+	// When it was assessed; absent while the report is PENDING.
+	AssessTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=assess_time,json=assessTime,proto3" json:"assess_time,omitempty"`
+	// The node that answered it; absent while there is no answer.
+	AnswerNode string `protobuf:"bytes,20,opt,name=answer_node,json=answerNode,proto3" json:"answer_node,omitempty"`
+	// The node that answers it: the deepest one on the way to the place that has received it, or a node above that has taken
+	// it over. Empty if no node of the place's region has confirmed it yet.
+	ResponsibleNode string `protobuf:"bytes,21,opt,name=responsible_node,json=responsibleNode,proto3" json:"responsible_node,omitempty"`
+	// When the answer is due: five days after the responsible node received the report or took it over. A report without a
+	// responsible node is due five days after it was made.
+	DueTime *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
+	// How often a node above has taken it over because the answer was overdue.
+	EscalationCount int32 `protobuf:"varint,23,opt,name=escalation_count,json=escalationCount,proto3" json:"escalation_count,omitempty"`
+	// Whether there is no answer and due_time is past.
+	Overdue bool `protobuf:"varint,24,opt,name=overdue,proto3" json:"overdue,omitempty"`
+	// The earlier report of the same refusal, "refusals/{uuid7}"; empty for none. A duplicate has the assessment and the
+	// answer of the earlier report. It is neither listed nor counted.
+	DuplicateOf   string `protobuf:"bytes,25,opt,name=duplicate_of,json=duplicateOf,proto3" json:"duplicate_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -309,11 +426,81 @@ func (x *Refusal) GetAnswerActor() string {
 	return ""
 }
 
+func (x *Refusal) GetVenueKind() VenueKind {
+	if x != nil {
+		return x.VenueKind
+	}
+	return VenueKind_VENUE_KIND_UNSPECIFIED
+}
+
+func (x *Refusal) GetOriginNode() string {
+	if x != nil {
+		return x.OriginNode
+	}
+	return ""
+}
+
+func (x *Refusal) GetAssessNode() string {
+	if x != nil {
+		return x.AssessNode
+	}
+	return ""
+}
+
+func (x *Refusal) GetAssessTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AssessTime
+	}
+	return nil
+}
+
+func (x *Refusal) GetAnswerNode() string {
+	if x != nil {
+		return x.AnswerNode
+	}
+	return ""
+}
+
+func (x *Refusal) GetResponsibleNode() string {
+	if x != nil {
+		return x.ResponsibleNode
+	}
+	return ""
+}
+
+func (x *Refusal) GetDueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueTime
+	}
+	return nil
+}
+
+func (x *Refusal) GetEscalationCount() int32 {
+	if x != nil {
+		return x.EscalationCount
+	}
+	return 0
+}
+
+func (x *Refusal) GetOverdue() bool {
+	if x != nil {
+		return x.Overdue
+	}
+	return false
+}
+
+func (x *Refusal) GetDuplicateOf() string {
+	if x != nil {
+		return x.DuplicateOf
+	}
+	return ""
+}
+
 var File_hutong_verification_v1_refusal_proto protoreflect.FileDescriptor
 
 const file_hutong_verification_v1_refusal_proto_rawDesc = "" +
 	"\n" +
-	"$hutong/verification/v1/refusal.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\xe6\x06\n" +
+	"$hutong/verification/v1/refusal.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\xb5\v\n" +
 	"\aRefusal\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x12\x1c\n" +
 	"\x06region\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\x06region\x12\x1a\n" +
@@ -336,12 +523,47 @@ const file_hutong_verification_v1_refusal_proto_rawDesc = "" +
 	"createTime\x12A\n" +
 	"\vanswer_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"answerTime\x12'\n" +
-	"\fanswer_actor\x18\x0f \x01(\tB\x04\xe2A\x01\x03R\vanswerActor:<\xeaA9\n" +
-	"\x12hutong.org/Refusal\x12\x10refusals/{uuid7}*\brefusals2\arefusal*a\n" +
+	"\fanswer_actor\x18\x0f \x01(\tB\x04\xe2A\x01\x03R\vanswerActor\x12F\n" +
+	"\n" +
+	"venue_kind\x18\x10 \x01(\x0e2!.hutong.verification.v1.VenueKindB\x04\xe2A\x01\x03R\tvenueKind\x129\n" +
+	"\vorigin_node\x18\x11 \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\n" +
+	"originNode\x129\n" +
+	"\vassess_node\x18\x12 \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\n" +
+	"assessNode\x12A\n" +
+	"\vassess_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
+	"assessTime\x129\n" +
+	"\vanswer_node\x18\x14 \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\n" +
+	"answerNode\x12C\n" +
+	"\x10responsible_node\x18\x15 \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\x0fresponsibleNode\x12;\n" +
+	"\bdue_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\adueTime\x12/\n" +
+	"\x10escalation_count\x18\x17 \x01(\x05B\x04\xe2A\x01\x03R\x0fescalationCount\x12\x1e\n" +
+	"\aoverdue\x18\x18 \x01(\bB\x04\xe2A\x01\x03R\aoverdue\x12>\n" +
+	"\fduplicate_of\x18\x19 \x01(\tB\x1b\xe2A\x01\x03\xfaA\x14\n" +
+	"\x12hutong.org/RefusalR\vduplicateOf:<\xeaA9\n" +
+	"\x12hutong.org/Refusal\x12\x10refusals/{uuid7}*\brefusals2\arefusal*|\n" +
 	"\fRefusalState\x12\x1d\n" +
 	"\x19REFUSAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12REFUSAL_STATE_OPEN\x10\x01\x12\x1a\n" +
-	"\x16REFUSAL_STATE_ANSWERED\x10\x02*\xa2\x01\n" +
+	"\x16REFUSAL_STATE_ANSWERED\x10\x02\x12\x19\n" +
+	"\x15REFUSAL_STATE_PENDING\x10\x03*\xbe\x02\n" +
+	"\tVenueKind\x12\x1a\n" +
+	"\x16VENUE_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12VENUE_KIND_LODGING\x10\x01\x12\x18\n" +
+	"\x14VENUE_KIND_TRANSPORT\x10\x02\x12\x16\n" +
+	"\x12VENUE_KIND_MEDICAL\x10\x03\x12\x18\n" +
+	"\x14VENUE_KIND_CARE_HOME\x10\x04\x12\x15\n" +
+	"\x11VENUE_KIND_SCHOOL\x10\x05\x12\x17\n" +
+	"\x13VENUE_KIND_COMMERCE\x10\x06\x12\x1a\n" +
+	"\x16VENUE_KIND_RESIDENTIAL\x10\a\x12\x18\n" +
+	"\x14VENUE_KIND_WORKPLACE\x10\b\x12\x1d\n" +
+	"\x19VENUE_KIND_ADMINISTRATION\x10\t\x12\x16\n" +
+	"\x12VENUE_KIND_LEISURE\x10\n" +
+	"\x12\x14\n" +
+	"\x10VENUE_KIND_OTHER\x10\v*\xa2\x01\n" +
 	"\x11RefusalAssessment\x12\"\n" +
 	"\x1eREFUSAL_ASSESSMENT_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bREFUSAL_ASSESSMENT_UNLAWFUL\x10\x01\x12#\n" +
@@ -361,30 +583,34 @@ func file_hutong_verification_v1_refusal_proto_rawDescGZIP() []byte {
 	return file_hutong_verification_v1_refusal_proto_rawDescData
 }
 
-var file_hutong_verification_v1_refusal_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_hutong_verification_v1_refusal_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_hutong_verification_v1_refusal_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_hutong_verification_v1_refusal_proto_goTypes = []any{
 	(RefusalState)(0),             // 0: hutong.verification.v1.RefusalState
-	(RefusalAssessment)(0),        // 1: hutong.verification.v1.RefusalAssessment
-	(*Refusal)(nil),               // 2: hutong.verification.v1.Refusal
-	(v1.Purpose)(0),               // 3: hutong.type.v1.Purpose
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(v1.RefusalGround)(0),         // 5: hutong.type.v1.RefusalGround
+	(VenueKind)(0),                // 1: hutong.verification.v1.VenueKind
+	(RefusalAssessment)(0),        // 2: hutong.verification.v1.RefusalAssessment
+	(*Refusal)(nil),               // 3: hutong.verification.v1.Refusal
+	(v1.Purpose)(0),               // 4: hutong.type.v1.Purpose
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(v1.RefusalGround)(0),         // 6: hutong.type.v1.RefusalGround
 }
 var file_hutong_verification_v1_refusal_proto_depIdxs = []int32{
-	3, // 0: hutong.verification.v1.Refusal.purpose:type_name -> hutong.type.v1.Purpose
-	4, // 1: hutong.verification.v1.Refusal.refuse_time:type_name -> google.protobuf.Timestamp
-	5, // 2: hutong.verification.v1.Refusal.grounds:type_name -> hutong.type.v1.RefusalGround
-	5, // 3: hutong.verification.v1.Refusal.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
-	1, // 4: hutong.verification.v1.Refusal.assessment:type_name -> hutong.verification.v1.RefusalAssessment
-	0, // 5: hutong.verification.v1.Refusal.state:type_name -> hutong.verification.v1.RefusalState
-	4, // 6: hutong.verification.v1.Refusal.create_time:type_name -> google.protobuf.Timestamp
-	4, // 7: hutong.verification.v1.Refusal.answer_time:type_name -> google.protobuf.Timestamp
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	4,  // 0: hutong.verification.v1.Refusal.purpose:type_name -> hutong.type.v1.Purpose
+	5,  // 1: hutong.verification.v1.Refusal.refuse_time:type_name -> google.protobuf.Timestamp
+	6,  // 2: hutong.verification.v1.Refusal.grounds:type_name -> hutong.type.v1.RefusalGround
+	6,  // 3: hutong.verification.v1.Refusal.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
+	2,  // 4: hutong.verification.v1.Refusal.assessment:type_name -> hutong.verification.v1.RefusalAssessment
+	0,  // 5: hutong.verification.v1.Refusal.state:type_name -> hutong.verification.v1.RefusalState
+	5,  // 6: hutong.verification.v1.Refusal.create_time:type_name -> google.protobuf.Timestamp
+	5,  // 7: hutong.verification.v1.Refusal.answer_time:type_name -> google.protobuf.Timestamp
+	1,  // 8: hutong.verification.v1.Refusal.venue_kind:type_name -> hutong.verification.v1.VenueKind
+	5,  // 9: hutong.verification.v1.Refusal.assess_time:type_name -> google.protobuf.Timestamp
+	5,  // 10: hutong.verification.v1.Refusal.due_time:type_name -> google.protobuf.Timestamp
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_hutong_verification_v1_refusal_proto_init() }
@@ -397,7 +623,7 @@ func file_hutong_verification_v1_refusal_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_verification_v1_refusal_proto_rawDesc), len(file_hutong_verification_v1_refusal_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   1,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -98,7 +98,8 @@ type ReportRefusalRequest struct {
 	// The grounds, 1 to 10.
 	Grounds []v1.RefusalGround `protobuf:"varint,5,rep,packed,name=grounds,proto3,enum=hutong.type.v1.RefusalGround" json:"grounds,omitempty"`
 	// The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
-	// purpose, or about another person than document. A positive result at the instant of refusal outweighs it.
+	// purpose, or about another person than document. A positive result at the instant of refusal outweighs it. If another
+	// node assesses the report, it uses its own copy of the decision, or else what this node knows of it.
 	Decision string `protobuf:"bytes,6,opt,name=decision,proto3" json:"decision,omitempty"`
 	// The person, for the question whether they were recognised. Optional; never stored in clear.
 	Document *v1.IdentityDocument `protobuf:"bytes,7,opt,name=document,proto3" json:"document,omitempty"`
@@ -112,7 +113,9 @@ type ReportRefusalRequest struct {
 	Evidence []*PresentedEvidence `protobuf:"bytes,10,rep,name=evidence,proto3" json:"evidence,omitempty"`
 	// The region that the person came from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
 	// known. The report is then assessed by the better rule for the person.
-	ArrivingFrom  string `protobuf:"bytes,11,opt,name=arriving_from,json=arrivingFrom,proto3" json:"arriving_from,omitempty"`
+	ArrivingFrom string `protobuf:"bytes,11,opt,name=arriving_from,json=arrivingFrom,proto3" json:"arriving_from,omitempty"`
+	// What kind of place it is. Optional.
+	VenueKind     VenueKind `protobuf:"varint,12,opt,name=venue_kind,json=venueKind,proto3,enum=hutong.verification.v1.VenueKind" json:"venue_kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,10 +227,20 @@ func (x *ReportRefusalRequest) GetArrivingFrom() string {
 	return ""
 }
 
+func (x *ReportRefusalRequest) GetVenueKind() VenueKind {
+	if x != nil {
+		return x.VenueKind
+	}
+	return VenueKind_VENUE_KIND_UNSPECIFIED
+}
+
 type ReportRefusalResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The report with its assessment.
-	Refusal       *Refusal `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// The report with its assessment, or PENDING.
+	Refusal *Refusal `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// The code of the receipt, 16 letters and digits in groups of four, like "K7QM-3XTF-9WDP-R2NV". Whoever has it can read
+	// the report with TrackRefusal at this node. Empty for reports that are older than codes.
+	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,6 +282,103 @@ func (x *ReportRefusalResponse) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *ReportRefusalResponse) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+type TrackRefusalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The code of the receipt. Small letters, spaces and missing hyphens are accepted.
+	Code          string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrackRefusalRequest) Reset() {
+	*x = TrackRefusalRequest{}
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrackRefusalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrackRefusalRequest) ProtoMessage() {}
+
+func (x *TrackRefusalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrackRefusalRequest.ProtoReflect.Descriptor instead.
+func (*TrackRefusalRequest) Descriptor() ([]byte, []int) {
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TrackRefusalRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+type TrackRefusalResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The report.
+	Refusal       *Refusal `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrackRefusalResponse) Reset() {
+	*x = TrackRefusalResponse{}
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrackRefusalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrackRefusalResponse) ProtoMessage() {}
+
+func (x *TrackRefusalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrackRefusalResponse.ProtoReflect.Descriptor instead.
+func (*TrackRefusalResponse) Descriptor() ([]byte, []int) {
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TrackRefusalResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
 type GetRefusalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "refusals/{uuid7}".
@@ -279,7 +389,7 @@ type GetRefusalRequest struct {
 
 func (x *GetRefusalRequest) Reset() {
 	*x = GetRefusalRequest{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[2]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +401,7 @@ func (x *GetRefusalRequest) String() string {
 func (*GetRefusalRequest) ProtoMessage() {}
 
 func (x *GetRefusalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[2]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +414,7 @@ func (x *GetRefusalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRefusalRequest.ProtoReflect.Descriptor instead.
 func (*GetRefusalRequest) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{2}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetRefusalRequest) GetName() string {
@@ -324,7 +434,7 @@ type GetRefusalResponse struct {
 
 func (x *GetRefusalResponse) Reset() {
 	*x = GetRefusalResponse{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[3]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +446,7 @@ func (x *GetRefusalResponse) String() string {
 func (*GetRefusalResponse) ProtoMessage() {}
 
 func (x *GetRefusalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[3]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +459,7 @@ func (x *GetRefusalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRefusalResponse.ProtoReflect.Descriptor instead.
 func (*GetRefusalResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{3}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetRefusalResponse) GetRefusal() *Refusal {
@@ -375,13 +485,15 @@ type ListRefusalsRequest struct {
 	Assessments []RefusalAssessment `protobuf:"varint,6,rep,packed,name=assessments,proto3,enum=hutong.verification.v1.RefusalAssessment" json:"assessments,omitempty"`
 	// Only refusals that happened in this interval. Either end may be absent: no limit.
 	RefuseInterval *interval.Interval `protobuf:"bytes,7,opt,name=refuse_interval,json=refuseInterval,proto3" json:"refuse_interval,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Only reports whose answer is overdue.
+	Overdue       bool `protobuf:"varint,8,opt,name=overdue,proto3" json:"overdue,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRefusalsRequest) Reset() {
 	*x = ListRefusalsRequest{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[4]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +505,7 @@ func (x *ListRefusalsRequest) String() string {
 func (*ListRefusalsRequest) ProtoMessage() {}
 
 func (x *ListRefusalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[4]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +518,7 @@ func (x *ListRefusalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusalsRequest.ProtoReflect.Descriptor instead.
 func (*ListRefusalsRequest) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{4}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListRefusalsRequest) GetPageSize() int32 {
@@ -458,6 +570,13 @@ func (x *ListRefusalsRequest) GetRefuseInterval() *interval.Interval {
 	return nil
 }
 
+func (x *ListRefusalsRequest) GetOverdue() bool {
+	if x != nil {
+		return x.Overdue
+	}
+	return false
+}
+
 type ListRefusalsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The reports, newest first.
@@ -470,7 +589,7 @@ type ListRefusalsResponse struct {
 
 func (x *ListRefusalsResponse) Reset() {
 	*x = ListRefusalsResponse{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[5]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +601,7 @@ func (x *ListRefusalsResponse) String() string {
 func (*ListRefusalsResponse) ProtoMessage() {}
 
 func (x *ListRefusalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[5]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +614,7 @@ func (x *ListRefusalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRefusalsResponse.ProtoReflect.Descriptor instead.
 func (*ListRefusalsResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{5}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListRefusalsResponse) GetRefusals() []*Refusal {
@@ -526,7 +645,7 @@ type AnswerRefusalRequest struct {
 
 func (x *AnswerRefusalRequest) Reset() {
 	*x = AnswerRefusalRequest{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[6]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +657,7 @@ func (x *AnswerRefusalRequest) String() string {
 func (*AnswerRefusalRequest) ProtoMessage() {}
 
 func (x *AnswerRefusalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[6]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +670,7 @@ func (x *AnswerRefusalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRefusalRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRefusalRequest) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{6}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AnswerRefusalRequest) GetName() string {
@@ -585,7 +704,7 @@ type AnswerRefusalResponse struct {
 
 func (x *AnswerRefusalResponse) Reset() {
 	*x = AnswerRefusalResponse{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[7]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +716,7 @@ func (x *AnswerRefusalResponse) String() string {
 func (*AnswerRefusalResponse) ProtoMessage() {}
 
 func (x *AnswerRefusalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[7]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +729,7 @@ func (x *AnswerRefusalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRefusalResponse.ProtoReflect.Descriptor instead.
 func (*AnswerRefusalResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{7}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AnswerRefusalResponse) GetRefusal() *Refusal {
@@ -638,7 +757,7 @@ type SummarizeRefusalsRequest struct {
 
 func (x *SummarizeRefusalsRequest) Reset() {
 	*x = SummarizeRefusalsRequest{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[8]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +769,7 @@ func (x *SummarizeRefusalsRequest) String() string {
 func (*SummarizeRefusalsRequest) ProtoMessage() {}
 
 func (x *SummarizeRefusalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[8]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +782,7 @@ func (x *SummarizeRefusalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SummarizeRefusalsRequest.ProtoReflect.Descriptor instead.
 func (*SummarizeRefusalsRequest) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{8}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SummarizeRefusalsRequest) GetPageSize() int32 {
@@ -712,13 +831,17 @@ type RefusalCounts struct {
 	OpenCount int64 `protobuf:"varint,3,opt,name=open_count,json=openCount,proto3" json:"open_count,omitempty"`
 	// The median time from report to answer, over answered ones; absent when none is.
 	MedianTimeToAnswer *durationpb.Duration `protobuf:"bytes,4,opt,name=median_time_to_answer,json=medianTimeToAnswer,proto3" json:"median_time_to_answer,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// How many of the unanswered ones are not assessed yet.
+	PendingCount int64 `protobuf:"varint,5,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
+	// How many of the unanswered ones are overdue now.
+	OverdueCount  int64 `protobuf:"varint,6,opt,name=overdue_count,json=overdueCount,proto3" json:"overdue_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RefusalCounts) Reset() {
 	*x = RefusalCounts{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[9]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +853,7 @@ func (x *RefusalCounts) String() string {
 func (*RefusalCounts) ProtoMessage() {}
 
 func (x *RefusalCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[9]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +866,7 @@ func (x *RefusalCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusalCounts.ProtoReflect.Descriptor instead.
 func (*RefusalCounts) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{9}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RefusalCounts) GetRefusalCount() int64 {
@@ -774,6 +897,20 @@ func (x *RefusalCounts) GetMedianTimeToAnswer() *durationpb.Duration {
 	return nil
 }
 
+func (x *RefusalCounts) GetPendingCount() int64 {
+	if x != nil {
+		return x.PendingCount
+	}
+	return 0
+}
+
+func (x *RefusalCounts) GetOverdueCount() int64 {
+	if x != nil {
+		return x.OverdueCount
+	}
+	return 0
+}
+
 // Counts of the reports that name one ground.
 type GroundSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -787,7 +924,7 @@ type GroundSummary struct {
 
 func (x *GroundSummary) Reset() {
 	*x = GroundSummary{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[10]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +936,7 @@ func (x *GroundSummary) String() string {
 func (*GroundSummary) ProtoMessage() {}
 
 func (x *GroundSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[10]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +949,7 @@ func (x *GroundSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroundSummary.ProtoReflect.Descriptor instead.
 func (*GroundSummary) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{10}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GroundSummary) GetGround() v1.RefusalGround {
@@ -846,7 +983,7 @@ type RefusalSummary struct {
 
 func (x *RefusalSummary) Reset() {
 	*x = RefusalSummary{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[11]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +995,7 @@ func (x *RefusalSummary) String() string {
 func (*RefusalSummary) ProtoMessage() {}
 
 func (x *RefusalSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[11]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1008,7 @@ func (x *RefusalSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusalSummary.ProtoReflect.Descriptor instead.
 func (*RefusalSummary) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{11}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RefusalSummary) GetRegion() string {
@@ -914,7 +1051,7 @@ type SummarizeRefusalsResponse struct {
 
 func (x *SummarizeRefusalsResponse) Reset() {
 	*x = SummarizeRefusalsResponse{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[12]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1063,7 @@ func (x *SummarizeRefusalsResponse) String() string {
 func (*SummarizeRefusalsResponse) ProtoMessage() {}
 
 func (x *SummarizeRefusalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[12]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1076,7 @@ func (x *SummarizeRefusalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SummarizeRefusalsResponse.ProtoReflect.Descriptor instead.
 func (*SummarizeRefusalsResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{12}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SummarizeRefusalsResponse) GetRefusalSummaries() []*RefusalSummary {
@@ -960,7 +1097,7 @@ var File_hutong_verification_v1_refusal_service_proto protoreflect.FileDescripto
 
 const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\n" +
-	",hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\x98\x05\n" +
+	",hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\xe4\x05\n" +
 	"\x14ReportRefusalRequest\x12*\n" +
 	"\x06region\x18\x01 \x01(\tB\x12\xe2A\x01\x02\xbaH\v\xc8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12\x1e\n" +
 	"\x05venue\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05venue\x12B\n" +
@@ -979,14 +1116,21 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\bevidence\x18\n" +
 	" \x03(\v2).hutong.verification.v1.PresentedEvidenceB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\bevidence\x123\n" +
-	"\rarriving_from\x18\v \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\farrivingFrom\"R\n" +
+	"\rarriving_from\x18\v \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\farrivingFrom\x12J\n" +
+	"\n" +
+	"venue_kind\x18\f \x01(\x0e2!.hutong.verification.v1.VenueKindB\b\xbaH\x05\x82\x01\x02\x10\x01R\tvenueKind\"f\n" +
 	"\x15ReportRefusalResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.hutong.verification.v1.RefusalR\arefusal\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\"9\n" +
+	"\x13TrackRefusalRequest\x12\"\n" +
+	"\x04code\x18\x01 \x01(\tB\x0e\xe2A\x01\x02\xbaH\a\xc8\x01\x01r\x02\x18@R\x04code\"Q\n" +
+	"\x14TrackRefusalResponse\x129\n" +
 	"\arefusal\x18\x01 \x01(\v2\x1f.hutong.verification.v1.RefusalR\arefusal\"N\n" +
 	"\x11GetRefusalRequest\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xe2A\x01\x02\xfaA\x14\n" +
 	"\x12hutong.org/Refusal\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\"O\n" +
 	"\x12GetRefusalResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.hutong.verification.v1.RefusalR\arefusal\"\xbd\x03\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.hutong.verification.v1.RefusalR\arefusal\"\xd7\x03\n" +
 	"\x13ListRefusalsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -998,7 +1142,8 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x92\x01\a\"\x05\x82\x01\x02\x10\x01R\x06states\x12Z\n" +
 	"\vassessments\x18\x06 \x03(\x0e2).hutong.verification.v1.RefusalAssessmentB\r\xbaH\n" +
 	"\x92\x01\a\"\x05\x82\x01\x02\x10\x01R\vassessments\x12>\n" +
-	"\x0frefuse_interval\x18\a \x01(\v2\x15.google.type.IntervalR\x0erefuseInterval\"{\n" +
+	"\x0frefuse_interval\x18\a \x01(\v2\x15.google.type.IntervalR\x0erefuseInterval\x12\x18\n" +
+	"\aoverdue\x18\b \x01(\bR\aoverdue\"{\n" +
 	"\x14ListRefusalsResponse\x12;\n" +
 	"\brefusals\x18\x01 \x03(\v2\x1f.hutong.verification.v1.RefusalR\brefusals\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x01\n" +
@@ -1018,13 +1163,15 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\binterval\x18\x04 \x01(\v2\x15.google.type.IntervalB\xed\x01\xe2A\x01\x02\xbaH\xe5\x01\xba\x01Y\n" +
 	"\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n" +
 	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12G\n" +
-	"\x06period\x18\x05 \x01(\x0e2%.hutong.verification.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\"\xc8\x01\n" +
+	"\x06period\x18\x05 \x01(\x0e2%.hutong.verification.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\"\x92\x02\n" +
 	"\rRefusalCounts\x12#\n" +
 	"\rrefusal_count\x18\x01 \x01(\x03R\frefusalCount\x12%\n" +
 	"\x0eunlawful_count\x18\x02 \x01(\x03R\runlawfulCount\x12\x1d\n" +
 	"\n" +
 	"open_count\x18\x03 \x01(\x03R\topenCount\x12L\n" +
-	"\x15median_time_to_answer\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x12medianTimeToAnswer\"\x85\x01\n" +
+	"\x15median_time_to_answer\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x12medianTimeToAnswer\x12#\n" +
+	"\rpending_count\x18\x05 \x01(\x03R\fpendingCount\x12#\n" +
+	"\roverdue_count\x18\x06 \x01(\x03R\foverdueCount\"\x85\x01\n" +
 	"\rGroundSummary\x125\n" +
 	"\x06ground\x18\x01 \x01(\x0e2\x1d.hutong.type.v1.RefusalGroundR\x06ground\x12=\n" +
 	"\x06counts\x18\x02 \x01(\v2%.hutong.verification.v1.RefusalCountsR\x06counts\"\xd9\x01\n" +
@@ -1040,7 +1187,7 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x1aSUMMARY_PERIOD_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SUMMARY_PERIOD_DAY\x10\x01\x12\x17\n" +
 	"\x13SUMMARY_PERIOD_WEEK\x10\x02\x12\x18\n" +
-	"\x14SUMMARY_PERIOD_MONTH\x10\x032\xda\x05\n" +
+	"\x14SUMMARY_PERIOD_MONTH\x10\x032\xdf\x06\n" +
 	"\x0eRefusalService\x12\x95\x01\n" +
 	"\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\"'\x8a\xd3\x18 \n" +
 	"\x1a\b\x03\x10\x04\x1a\bdocument(\x012\bdecision\x10\x01\x18\x02\x90\x02\x02\x12\x88\x01\n" +
@@ -1049,7 +1196,10 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\n" +
 	"\b\x03\x10\x04\x1a\x04name\n" +
 	"\n" +
-	"\b\x05\x10\x03\x1a\x04name\x10\x01\x18\x01\x90\x02\x01\x12\x86\x01\n" +
+	"\b\x05\x10\x03\x1a\x04name\x10\x01\x18\x01\x90\x02\x01\x12\x82\x01\n" +
+	"\fTrackRefusal\x12+.hutong.verification.v1.TrackRefusalRequest\x1a,.hutong.verification.v1.TrackRefusalResponse\"\x17\x8a\xd3\x18\x10\n" +
+	"\n" +
+	"\b\x03\x10\x01\x1a\x04code\x10\x01\x18\x01\x90\x02\x01\x12\x86\x01\n" +
 	"\fListRefusals\x12+.hutong.verification.v1.ListRefusalsRequest\x1a,.hutong.verification.v1.ListRefusalsResponse\"\x1b\x8a\xd3\x18\x14\n" +
 	"\x0e\b\x05\x10\x03\x1a\x06region(\x01\x10\x01\x18\x02\x90\x02\x01\x12\x85\x01\n" +
 	"\rAnswerRefusal\x12,.hutong.verification.v1.AnswerRefusalRequest\x1a-.hutong.verification.v1.AnswerRefusalResponse\"\x17\x8a\xd3\x18\x10\n" +
@@ -1072,71 +1222,78 @@ func file_hutong_verification_v1_refusal_service_proto_rawDescGZIP() []byte {
 }
 
 var file_hutong_verification_v1_refusal_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hutong_verification_v1_refusal_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_hutong_verification_v1_refusal_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_hutong_verification_v1_refusal_service_proto_goTypes = []any{
 	(SummaryPeriod)(0),                // 0: hutong.verification.v1.SummaryPeriod
 	(*ReportRefusalRequest)(nil),      // 1: hutong.verification.v1.ReportRefusalRequest
 	(*ReportRefusalResponse)(nil),     // 2: hutong.verification.v1.ReportRefusalResponse
-	(*GetRefusalRequest)(nil),         // 3: hutong.verification.v1.GetRefusalRequest
-	(*GetRefusalResponse)(nil),        // 4: hutong.verification.v1.GetRefusalResponse
-	(*ListRefusalsRequest)(nil),       // 5: hutong.verification.v1.ListRefusalsRequest
-	(*ListRefusalsResponse)(nil),      // 6: hutong.verification.v1.ListRefusalsResponse
-	(*AnswerRefusalRequest)(nil),      // 7: hutong.verification.v1.AnswerRefusalRequest
-	(*AnswerRefusalResponse)(nil),     // 8: hutong.verification.v1.AnswerRefusalResponse
-	(*SummarizeRefusalsRequest)(nil),  // 9: hutong.verification.v1.SummarizeRefusalsRequest
-	(*RefusalCounts)(nil),             // 10: hutong.verification.v1.RefusalCounts
-	(*GroundSummary)(nil),             // 11: hutong.verification.v1.GroundSummary
-	(*RefusalSummary)(nil),            // 12: hutong.verification.v1.RefusalSummary
-	(*SummarizeRefusalsResponse)(nil), // 13: hutong.verification.v1.SummarizeRefusalsResponse
-	(v1.Purpose)(0),                   // 14: hutong.type.v1.Purpose
-	(*timestamppb.Timestamp)(nil),     // 15: google.protobuf.Timestamp
-	(v1.RefusalGround)(0),             // 16: hutong.type.v1.RefusalGround
-	(*v1.IdentityDocument)(nil),       // 17: hutong.type.v1.IdentityDocument
-	(*PresentedEvidence)(nil),         // 18: hutong.verification.v1.PresentedEvidence
-	(*Refusal)(nil),                   // 19: hutong.verification.v1.Refusal
-	(RefusalState)(0),                 // 20: hutong.verification.v1.RefusalState
-	(RefusalAssessment)(0),            // 21: hutong.verification.v1.RefusalAssessment
-	(*interval.Interval)(nil),         // 22: google.type.Interval
-	(*durationpb.Duration)(nil),       // 23: google.protobuf.Duration
+	(*TrackRefusalRequest)(nil),       // 3: hutong.verification.v1.TrackRefusalRequest
+	(*TrackRefusalResponse)(nil),      // 4: hutong.verification.v1.TrackRefusalResponse
+	(*GetRefusalRequest)(nil),         // 5: hutong.verification.v1.GetRefusalRequest
+	(*GetRefusalResponse)(nil),        // 6: hutong.verification.v1.GetRefusalResponse
+	(*ListRefusalsRequest)(nil),       // 7: hutong.verification.v1.ListRefusalsRequest
+	(*ListRefusalsResponse)(nil),      // 8: hutong.verification.v1.ListRefusalsResponse
+	(*AnswerRefusalRequest)(nil),      // 9: hutong.verification.v1.AnswerRefusalRequest
+	(*AnswerRefusalResponse)(nil),     // 10: hutong.verification.v1.AnswerRefusalResponse
+	(*SummarizeRefusalsRequest)(nil),  // 11: hutong.verification.v1.SummarizeRefusalsRequest
+	(*RefusalCounts)(nil),             // 12: hutong.verification.v1.RefusalCounts
+	(*GroundSummary)(nil),             // 13: hutong.verification.v1.GroundSummary
+	(*RefusalSummary)(nil),            // 14: hutong.verification.v1.RefusalSummary
+	(*SummarizeRefusalsResponse)(nil), // 15: hutong.verification.v1.SummarizeRefusalsResponse
+	(v1.Purpose)(0),                   // 16: hutong.type.v1.Purpose
+	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
+	(v1.RefusalGround)(0),             // 18: hutong.type.v1.RefusalGround
+	(*v1.IdentityDocument)(nil),       // 19: hutong.type.v1.IdentityDocument
+	(*PresentedEvidence)(nil),         // 20: hutong.verification.v1.PresentedEvidence
+	(VenueKind)(0),                    // 21: hutong.verification.v1.VenueKind
+	(*Refusal)(nil),                   // 22: hutong.verification.v1.Refusal
+	(RefusalState)(0),                 // 23: hutong.verification.v1.RefusalState
+	(RefusalAssessment)(0),            // 24: hutong.verification.v1.RefusalAssessment
+	(*interval.Interval)(nil),         // 25: google.type.Interval
+	(*durationpb.Duration)(nil),       // 26: google.protobuf.Duration
 }
 var file_hutong_verification_v1_refusal_service_proto_depIdxs = []int32{
-	14, // 0: hutong.verification.v1.ReportRefusalRequest.purpose:type_name -> hutong.type.v1.Purpose
-	15, // 1: hutong.verification.v1.ReportRefusalRequest.refuse_time:type_name -> google.protobuf.Timestamp
-	16, // 2: hutong.verification.v1.ReportRefusalRequest.grounds:type_name -> hutong.type.v1.RefusalGround
-	17, // 3: hutong.verification.v1.ReportRefusalRequest.document:type_name -> hutong.type.v1.IdentityDocument
-	18, // 4: hutong.verification.v1.ReportRefusalRequest.evidence:type_name -> hutong.verification.v1.PresentedEvidence
-	19, // 5: hutong.verification.v1.ReportRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	19, // 6: hutong.verification.v1.GetRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	16, // 7: hutong.verification.v1.ListRefusalsRequest.grounds:type_name -> hutong.type.v1.RefusalGround
-	20, // 8: hutong.verification.v1.ListRefusalsRequest.states:type_name -> hutong.verification.v1.RefusalState
-	21, // 9: hutong.verification.v1.ListRefusalsRequest.assessments:type_name -> hutong.verification.v1.RefusalAssessment
-	22, // 10: hutong.verification.v1.ListRefusalsRequest.refuse_interval:type_name -> google.type.Interval
-	19, // 11: hutong.verification.v1.ListRefusalsResponse.refusals:type_name -> hutong.verification.v1.Refusal
-	19, // 12: hutong.verification.v1.AnswerRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	22, // 13: hutong.verification.v1.SummarizeRefusalsRequest.interval:type_name -> google.type.Interval
-	0,  // 14: hutong.verification.v1.SummarizeRefusalsRequest.period:type_name -> hutong.verification.v1.SummaryPeriod
-	23, // 15: hutong.verification.v1.RefusalCounts.median_time_to_answer:type_name -> google.protobuf.Duration
-	16, // 16: hutong.verification.v1.GroundSummary.ground:type_name -> hutong.type.v1.RefusalGround
-	10, // 17: hutong.verification.v1.GroundSummary.counts:type_name -> hutong.verification.v1.RefusalCounts
-	22, // 18: hutong.verification.v1.RefusalSummary.interval:type_name -> google.type.Interval
-	10, // 19: hutong.verification.v1.RefusalSummary.total:type_name -> hutong.verification.v1.RefusalCounts
-	11, // 20: hutong.verification.v1.RefusalSummary.grounds:type_name -> hutong.verification.v1.GroundSummary
-	12, // 21: hutong.verification.v1.SummarizeRefusalsResponse.refusal_summaries:type_name -> hutong.verification.v1.RefusalSummary
-	1,  // 22: hutong.verification.v1.RefusalService.ReportRefusal:input_type -> hutong.verification.v1.ReportRefusalRequest
-	3,  // 23: hutong.verification.v1.RefusalService.GetRefusal:input_type -> hutong.verification.v1.GetRefusalRequest
-	5,  // 24: hutong.verification.v1.RefusalService.ListRefusals:input_type -> hutong.verification.v1.ListRefusalsRequest
-	7,  // 25: hutong.verification.v1.RefusalService.AnswerRefusal:input_type -> hutong.verification.v1.AnswerRefusalRequest
-	9,  // 26: hutong.verification.v1.RefusalService.SummarizeRefusals:input_type -> hutong.verification.v1.SummarizeRefusalsRequest
-	2,  // 27: hutong.verification.v1.RefusalService.ReportRefusal:output_type -> hutong.verification.v1.ReportRefusalResponse
-	4,  // 28: hutong.verification.v1.RefusalService.GetRefusal:output_type -> hutong.verification.v1.GetRefusalResponse
-	6,  // 29: hutong.verification.v1.RefusalService.ListRefusals:output_type -> hutong.verification.v1.ListRefusalsResponse
-	8,  // 30: hutong.verification.v1.RefusalService.AnswerRefusal:output_type -> hutong.verification.v1.AnswerRefusalResponse
-	13, // 31: hutong.verification.v1.RefusalService.SummarizeRefusals:output_type -> hutong.verification.v1.SummarizeRefusalsResponse
-	27, // [27:32] is the sub-list for method output_type
-	22, // [22:27] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	16, // 0: hutong.verification.v1.ReportRefusalRequest.purpose:type_name -> hutong.type.v1.Purpose
+	17, // 1: hutong.verification.v1.ReportRefusalRequest.refuse_time:type_name -> google.protobuf.Timestamp
+	18, // 2: hutong.verification.v1.ReportRefusalRequest.grounds:type_name -> hutong.type.v1.RefusalGround
+	19, // 3: hutong.verification.v1.ReportRefusalRequest.document:type_name -> hutong.type.v1.IdentityDocument
+	20, // 4: hutong.verification.v1.ReportRefusalRequest.evidence:type_name -> hutong.verification.v1.PresentedEvidence
+	21, // 5: hutong.verification.v1.ReportRefusalRequest.venue_kind:type_name -> hutong.verification.v1.VenueKind
+	22, // 6: hutong.verification.v1.ReportRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	22, // 7: hutong.verification.v1.TrackRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	22, // 8: hutong.verification.v1.GetRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	18, // 9: hutong.verification.v1.ListRefusalsRequest.grounds:type_name -> hutong.type.v1.RefusalGround
+	23, // 10: hutong.verification.v1.ListRefusalsRequest.states:type_name -> hutong.verification.v1.RefusalState
+	24, // 11: hutong.verification.v1.ListRefusalsRequest.assessments:type_name -> hutong.verification.v1.RefusalAssessment
+	25, // 12: hutong.verification.v1.ListRefusalsRequest.refuse_interval:type_name -> google.type.Interval
+	22, // 13: hutong.verification.v1.ListRefusalsResponse.refusals:type_name -> hutong.verification.v1.Refusal
+	22, // 14: hutong.verification.v1.AnswerRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	25, // 15: hutong.verification.v1.SummarizeRefusalsRequest.interval:type_name -> google.type.Interval
+	0,  // 16: hutong.verification.v1.SummarizeRefusalsRequest.period:type_name -> hutong.verification.v1.SummaryPeriod
+	26, // 17: hutong.verification.v1.RefusalCounts.median_time_to_answer:type_name -> google.protobuf.Duration
+	18, // 18: hutong.verification.v1.GroundSummary.ground:type_name -> hutong.type.v1.RefusalGround
+	12, // 19: hutong.verification.v1.GroundSummary.counts:type_name -> hutong.verification.v1.RefusalCounts
+	25, // 20: hutong.verification.v1.RefusalSummary.interval:type_name -> google.type.Interval
+	12, // 21: hutong.verification.v1.RefusalSummary.total:type_name -> hutong.verification.v1.RefusalCounts
+	13, // 22: hutong.verification.v1.RefusalSummary.grounds:type_name -> hutong.verification.v1.GroundSummary
+	14, // 23: hutong.verification.v1.SummarizeRefusalsResponse.refusal_summaries:type_name -> hutong.verification.v1.RefusalSummary
+	1,  // 24: hutong.verification.v1.RefusalService.ReportRefusal:input_type -> hutong.verification.v1.ReportRefusalRequest
+	5,  // 25: hutong.verification.v1.RefusalService.GetRefusal:input_type -> hutong.verification.v1.GetRefusalRequest
+	3,  // 26: hutong.verification.v1.RefusalService.TrackRefusal:input_type -> hutong.verification.v1.TrackRefusalRequest
+	7,  // 27: hutong.verification.v1.RefusalService.ListRefusals:input_type -> hutong.verification.v1.ListRefusalsRequest
+	9,  // 28: hutong.verification.v1.RefusalService.AnswerRefusal:input_type -> hutong.verification.v1.AnswerRefusalRequest
+	11, // 29: hutong.verification.v1.RefusalService.SummarizeRefusals:input_type -> hutong.verification.v1.SummarizeRefusalsRequest
+	2,  // 30: hutong.verification.v1.RefusalService.ReportRefusal:output_type -> hutong.verification.v1.ReportRefusalResponse
+	6,  // 31: hutong.verification.v1.RefusalService.GetRefusal:output_type -> hutong.verification.v1.GetRefusalResponse
+	4,  // 32: hutong.verification.v1.RefusalService.TrackRefusal:output_type -> hutong.verification.v1.TrackRefusalResponse
+	8,  // 33: hutong.verification.v1.RefusalService.ListRefusals:output_type -> hutong.verification.v1.ListRefusalsResponse
+	10, // 34: hutong.verification.v1.RefusalService.AnswerRefusal:output_type -> hutong.verification.v1.AnswerRefusalResponse
+	15, // 35: hutong.verification.v1.RefusalService.SummarizeRefusals:output_type -> hutong.verification.v1.SummarizeRefusalsResponse
+	30, // [30:36] is the sub-list for method output_type
+	24, // [24:30] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_hutong_verification_v1_refusal_service_proto_init() }
@@ -1152,7 +1309,7 @@ func file_hutong_verification_v1_refusal_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_verification_v1_refusal_service_proto_rawDesc), len(file_hutong_verification_v1_refusal_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	RefusalService_ReportRefusal_FullMethodName     = "/hutong.verification.v1.RefusalService/ReportRefusal"
 	RefusalService_GetRefusal_FullMethodName        = "/hutong.verification.v1.RefusalService/GetRefusal"
+	RefusalService_TrackRefusal_FullMethodName      = "/hutong.verification.v1.RefusalService/TrackRefusal"
 	RefusalService_ListRefusals_FullMethodName      = "/hutong.verification.v1.RefusalService/ListRefusals"
 	RefusalService_AnswerRefusal_FullMethodName     = "/hutong.verification.v1.RefusalService/AnswerRefusal"
 	RefusalService_SummarizeRefusals_FullMethodName = "/hutong.verification.v1.RefusalService/SummarizeRefusals"
@@ -33,17 +34,24 @@ const (
 // Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
 // counts.
 type RefusalServiceClient interface {
-	// Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
-	// recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
-	// NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
-	// second report.
+	// Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
+	// nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
+	// recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
+	// and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
+	// INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
+	// repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
+	// (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
 	ReportRefusal(ctx context.Context, in *ReportRefusalRequest, opts ...grpc.CallOption) (*ReportRefusalResponse, error)
 	// Reads one report. NOT_FOUND if there is none.
 	GetRefusal(ctx context.Context, in *GetRefusalRequest, opts ...grpc.CallOption) (*GetRefusalResponse, error)
-	// Lists reports, newest first, paged (AIP-158).
+	// Reads one report by the code of its receipt, at the node where it was made. NOT_FOUND if there is none.
+	TrackRefusal(ctx context.Context, in *TrackRefusalRequest, opts ...grpc.CallOption) (*TrackRefusalResponse, error)
+	// Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
+	// below. The nation lists every report of the country.
 	ListRefusals(ctx context.Context, in *ListRefusalsRequest, opts ...grpc.CallOption) (*ListRefusalsResponse, error)
-	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
-	// again changes nothing.
+	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
+	// another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
+	// given again changes nothing.
 	AnswerRefusal(ctx context.Context, in *AnswerRefusalRequest, opts ...grpc.CallOption) (*AnswerRefusalResponse, error)
 	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
 	// that comes in meanwhile is counted in later pages only.
@@ -72,6 +80,16 @@ func (c *refusalServiceClient) GetRefusal(ctx context.Context, in *GetRefusalReq
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetRefusalResponse)
 	err := c.cc.Invoke(ctx, RefusalService_GetRefusal_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *refusalServiceClient) TrackRefusal(ctx context.Context, in *TrackRefusalRequest, opts ...grpc.CallOption) (*TrackRefusalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TrackRefusalResponse)
+	err := c.cc.Invoke(ctx, RefusalService_TrackRefusal_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -115,17 +133,24 @@ func (c *refusalServiceClient) SummarizeRefusals(ctx context.Context, in *Summar
 // Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
 // counts.
 type RefusalServiceServer interface {
-	// Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
-	// recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
-	// NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
-	// second report.
+	// Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
+	// nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
+	// recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
+	// and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
+	// INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
+	// repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
+	// (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
 	ReportRefusal(context.Context, *ReportRefusalRequest) (*ReportRefusalResponse, error)
 	// Reads one report. NOT_FOUND if there is none.
 	GetRefusal(context.Context, *GetRefusalRequest) (*GetRefusalResponse, error)
-	// Lists reports, newest first, paged (AIP-158).
+	// Reads one report by the code of its receipt, at the node where it was made. NOT_FOUND if there is none.
+	TrackRefusal(context.Context, *TrackRefusalRequest) (*TrackRefusalResponse, error)
+	// Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
+	// below. The nation lists every report of the country.
 	ListRefusals(context.Context, *ListRefusalsRequest) (*ListRefusalsResponse, error)
-	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
-	// again changes nothing.
+	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
+	// another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
+	// given again changes nothing.
 	AnswerRefusal(context.Context, *AnswerRefusalRequest) (*AnswerRefusalResponse, error)
 	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
 	// that comes in meanwhile is counted in later pages only.
@@ -145,6 +170,9 @@ func (UnimplementedRefusalServiceServer) ReportRefusal(context.Context, *ReportR
 }
 func (UnimplementedRefusalServiceServer) GetRefusal(context.Context, *GetRefusalRequest) (*GetRefusalResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRefusal not implemented")
+}
+func (UnimplementedRefusalServiceServer) TrackRefusal(context.Context, *TrackRefusalRequest) (*TrackRefusalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TrackRefusal not implemented")
 }
 func (UnimplementedRefusalServiceServer) ListRefusals(context.Context, *ListRefusalsRequest) (*ListRefusalsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRefusals not implemented")
@@ -208,6 +236,24 @@ func _RefusalService_GetRefusal_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RefusalServiceServer).GetRefusal(ctx, req.(*GetRefusalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RefusalService_TrackRefusal_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TrackRefusalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RefusalServiceServer).TrackRefusal(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RefusalService_TrackRefusal_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RefusalServiceServer).TrackRefusal(ctx, req.(*TrackRefusalRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -280,6 +326,10 @@ var RefusalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRefusal",
 			Handler:    _RefusalService_GetRefusal_Handler,
+		},
+		{
+			MethodName: "TrackRefusal",
+			Handler:    _RefusalService_TrackRefusal_Handler,
 		},
 		{
 			MethodName: "ListRefusals",

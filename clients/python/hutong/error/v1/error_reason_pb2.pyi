@@ -218,6 +218,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     items beyond the budget have this error.
     Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
     """
+    ERROR_REASON_ANOTHER_NODE_PUBLISHES: _ErrorReason.ValueType  # 90
+    """Another node publishes the policies of the jurisdiction, or has published the floor. Call the node that the metadata
+    names. FAILED_PRECONDITION with PreconditionFailure.
+    Example: {"reason":"ANOTHER_NODE_PUBLISHES","domain":"hutong.org","metadata":{"node":"nodes/410100"}}
+    """
     ERROR_REASON_STREAM_REPLACED: _ErrorReason.ValueType  # 52
     """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
     Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
@@ -268,6 +273,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE: _ErrorReason.ValueType  # 48
     """The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
+    """
+    ERROR_REASON_NOT_RESPONSIBLE: _ErrorReason.ValueType  # 84
+    """Another node answers the report of a refusal. FAILED_PRECONDITION. "node" is empty if no node of the place's region has
+    the report yet.
+    Example: {"reason":"NOT_RESPONSIBLE","domain":"hutong.org","metadata":{"resource":"refusals/0190a5e2-7c00-7000-8000-000000000001","node":"nodes/410000"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -485,6 +495,11 @@ about. RESOURCE_EXHAUSTED with RetryInfo and with QuotaFailure, whose subject is
 items beyond the budget have this error.
 Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
 """
+ERROR_REASON_ANOTHER_NODE_PUBLISHES: ErrorReason.ValueType  # 90
+"""Another node publishes the policies of the jurisdiction, or has published the floor. Call the node that the metadata
+names. FAILED_PRECONDITION with PreconditionFailure.
+Example: {"reason":"ANOTHER_NODE_PUBLISHES","domain":"hutong.org","metadata":{"node":"nodes/410100"}}
+"""
 ERROR_REASON_STREAM_REPLACED: ErrorReason.ValueType  # 52
 """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
 Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
@@ -535,5 +550,10 @@ Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field"
 ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE: ErrorReason.ValueType  # 48
 """The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
+"""
+ERROR_REASON_NOT_RESPONSIBLE: ErrorReason.ValueType  # 84
+"""Another node answers the report of a refusal. FAILED_PRECONDITION. "node" is empty if no node of the place's region has
+the report yet.
+Example: {"reason":"NOT_RESPONSIBLE","domain":"hutong.org","metadata":{"resource":"refusals/0190a5e2-7c00-7000-8000-000000000001","node":"nodes/410000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -13,6 +13,7 @@ from hutong.exchange.v1 import node_pb2 as _node_pb2
 from hutong.exchange.v1 import replica_pb2 as _replica_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
+from hutong.results.v1 import missing_report_pb2 as _missing_report_pb2
 from hutong.type.v1 import life_position_pb2 as _life_position_pb2
 import builtins as _builtins
 import sys
@@ -139,6 +140,8 @@ class ReplicateBatch(_message.Message):
     TUBES_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     LIVES_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
+    POSITIONS_BELOW_FIELD_NUMBER: _builtins.int
     writer: _builtins.int
     """The writer."""
     offset: _builtins.int
@@ -146,6 +149,11 @@ class ReplicateBatch(_message.Message):
     next_offset: _builtins.int
     """How many of the writer's commits are complete with this batch. It equals offset if the batch is a part of a large
     commit, whose rest follows.
+    """
+    trace_parent: _builtins.str
+    """The trace in which the sender records this batch, in the form of the header "traceparent" of W3C Trace Context. Empty
+    if the sender does not record the batch. The receiver may record its part in the same trace. Any other text is
+    ignored.
     """
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
@@ -169,6 +177,14 @@ class ReplicateBatch(_message.Message):
         3,000.
         """
 
+    @_builtins.property
+    def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
+        """The positions of nodes below the sender, at any depth, up to which everything was sent with the complete commits of
+        this batch. They are known with these commits, also while there is a backlog, so that consistency tokens of a node
+        below a node in the middle are met as soon as what they stand for has arrived. Positions of nodes outside the sender's
+        region are ignored.
+        """
+
     def __init__(
         self,
         *,
@@ -179,10 +195,12 @@ class ReplicateBatch(_message.Message):
         tubes: _abc.Iterable[_replica_pb2.ReplicatedTubes] | None = ...,
         changes: _abc.Iterable[_replica_pb2.ReplicatedChange] | None = ...,
         lives: _abc.Iterable[_life_position_pb2.LifePosition] | None = ...,
+        trace_parent: _builtins.str = ...,
+        positions_below: _abc.Iterable[Global___NodePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "lives", b"lives", "next_offset", b"next_offset", "offset", b"offset", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "lives", b"lives", "next_offset", b"next_offset", "offset", b"offset", "positions_below", b"positions_below", "trace_parent", b"trace_parent", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -244,7 +262,7 @@ class ReplicateCheckpoint(_message.Message):
         """
 
     @_builtins.property
-    def nodes_below(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
+    def nodes_below(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.NodeBelow]:
         """Set with as_of_time: the nodes below the sender, at any depth, as the sender knows them: their state, and the instant
         by their own clocks up to which everything acknowledged there was sent before this frame. Nodes that are not inside
         the sender's region are ignored.
@@ -254,6 +272,8 @@ class ReplicateCheckpoint(_message.Message):
     def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
         """Set with as_of_time: the positions of nodes below the sender, at any depth, up to which everything was sent before
         this frame, those that moved since the stream's last checkpoint. The receiver compares consistency tokens with them.
+        They repeat those of batches, for a receiver that did not get the batches: retention has removed them, or the receiver
+        was restored. Lives of one node are stated in their order.
         """
 
     def __init__(
@@ -262,7 +282,7 @@ class ReplicateCheckpoint(_message.Message):
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         backlog: _builtins.int = ...,
         audit_heads: _abc.Iterable[_audit_head_pb2.AuditHead] | None = ...,
-        nodes_below: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
+        nodes_below: _abc.Iterable[_node_pb2.NodeBelow] | None = ...,
         positions_below: _abc.Iterable[Global___NodePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
@@ -460,6 +480,7 @@ class ClaimedReportRecord(_message.Message):
     LAB_FIELD_NUMBER: _builtins.int
     BY_LAB_FIELD_NUMBER: _builtins.int
     SIGNING_KEYS_FIELD_NUMBER: _builtins.int
+    LAB_ANSWER_FIELD_NUMBER: _builtins.int
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the claimed report time. UNSPECIFIED if the laboratory is not known here."""
     lab_region: _builtins.str
@@ -485,6 +506,10 @@ class ClaimedReportRecord(_message.Message):
     def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_lab_pb2.LabSigningKey]:
         """If the claim sets with_signing_keys: the laboratory's keys that are known here, without their actors."""
 
+    @_builtins.property
+    def lab_answer(self) -> _missing_report_pb2.LabAnswer:
+        """What the laboratory has answered to this missing report, without the actor. Absent if there is a record, or no answer."""
+
     def __init__(
         self,
         *,
@@ -495,10 +520,11 @@ class ClaimedReportRecord(_message.Message):
         lab: _builtins.str = ...,
         by_lab: _abc.Iterable[Global___ClaimedReportRecord] | None = ...,
         signing_keys: _abc.Iterable[_lab_pb2.LabSigningKey] | None = ...,
+        lab_answer: _missing_report_pb2.LabAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lab_answer", b"lab_answer", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_lab", b"by_lab", "lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result", "signing_keys", b"signing_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_lab", b"by_lab", "lab", b"lab", "lab_answer", b"lab_answer", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result", "signing_keys", b"signing_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -172,8 +172,9 @@ class ExchangeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListNodes(self, request, context):
-        """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
-        The nation's operators call it; it needs no node's certificate.
+        """Lists the nodes below this one, at any depth, in order of their names, paged (AIP-158), with how far behind each is, and
+        since when it is silent. Node.relaying_node names the node through which a node at a greater depth is known.
+        The nation's operators call it; it needs no node's certificate. Policy of this node asks it for the retired nodes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,6 +196,7 @@ class ExchangeServiceServicer(object):
         return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
         the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
         before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+        While it is retired, the nodes above publish policies for its region.
         The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
         unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
         something in the last minute.

@@ -94,8 +94,9 @@ class ExchangeServiceStub:
     A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
-    """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
-    The nation's operators call it; it needs no node's certificate.
+    """Lists the nodes below this one, at any depth, in order of their names, paged (AIP-158), with how far behind each is, and
+    since when it is silent. Node.relaying_node names the node through which a node at a greater depth is known.
+    The nation's operators call it; it needs no node's certificate. Policy of this node asks it for the retired nodes.
     """
     ListAuditHeads: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]
     """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
@@ -109,6 +110,7 @@ class ExchangeServiceStub:
     return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
     the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
     before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+    While it is retired, the nodes above publish policies for its region.
     The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
     unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
     something in the last minute.
@@ -184,8 +186,9 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
-    """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
-    The nation's operators call it; it needs no node's certificate.
+    """Lists the nodes below this one, at any depth, in order of their names, paged (AIP-158), with how far behind each is, and
+    since when it is silent. Node.relaying_node names the node through which a node at a greater depth is known.
+    The nation's operators call it; it needs no node's certificate. Policy of this node asks it for the retired nodes.
     """
     ListAuditHeads: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]  # type: ignore[assignment]
     """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
@@ -199,6 +202,7 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
     the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
     before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+    While it is retired, the nodes above publish policies for its region.
     The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
     unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
     something in the last minute.
@@ -307,8 +311,9 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exchange_service_pb2.ListNodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.ListNodesResponse, _abc.Awaitable[_exchange_service_pb2.ListNodesResponse]]:
-        """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
-        The nation's operators call it; it needs no node's certificate.
+        """Lists the nodes below this one, at any depth, in order of their names, paged (AIP-158), with how far behind each is, and
+        since when it is silent. Node.relaying_node names the node through which a node at a greater depth is known.
+        The nation's operators call it; it needs no node's certificate. Policy of this node asks it for the retired nodes.
         """
 
     @_abc_1.abstractmethod
@@ -334,6 +339,7 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
         the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
         before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+        While it is retired, the nodes above publish policies for its region.
         The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
         unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
         something in the last minute.

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from hutong.results.v1 import lab_pb2 as _lab_pb2
+from hutong.results.v1 import missing_report_pb2 as _missing_report_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import outcome_pb2 as _outcome_pb2
@@ -501,7 +502,7 @@ Global___ReplicatedLab: _TypeAlias = ReplicatedLab  # noqa: Y015
 @_typing.final
 class ReplicatedMissingReport(_message.Message):
     """A report that its holder has shown and of which no node has a record, on its way to the node of its laboratory; or the
-    end of that: the nation has the record now.
+    end of that: the nation has the record now. Or the laboratory's answer, on its way to every other node.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -511,6 +512,7 @@ class ReplicatedMissingReport(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     RAISING_NODE_FIELD_NUMBER: _builtins.int
     CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    LAB_ANSWER_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The laboratory, "labs/{uscc}"."""
     report_number: _builtins.str
@@ -527,6 +529,14 @@ class ReplicatedMissingReport(_message.Message):
         missing report, and each of them closes it. The nation itself ignores it.
         """
 
+    @_builtins.property
+    def lab_answer(self) -> _missing_report_pb2.LabAnswer:
+        """What the laboratory has answered, without the actor. The home of the laboratory sends it up, and each node sends it to
+        every node below. The answer with the latest answer_time counts. A node above sets aside an answer of a node that is
+        not the laboratory's home, or only a provisional one (NOT_ITS_OWN). A receiver that does not know the missing report
+        stores it with its answer.
+        """
+
     def __init__(
         self,
         *,
@@ -535,10 +545,11 @@ class ReplicatedMissingReport(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         raising_node: _builtins.str = ...,
         close_time: _timestamp_pb2.Timestamp | None = ...,
+        lab_answer: _missing_report_pb2.LabAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab_answer", b"lab_answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab", b"lab", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab", b"lab", "lab_answer", b"lab_answer", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,13 +35,16 @@ class PolicyAdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PolicyAdminServiceAsyncStub: ...
     PublishPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]
     """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
-    node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
-    watch of the national node. What the national node publishes for a province stays at the national node. If the
+    node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
+    publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+    WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+    own: all revisions of one policy are published at one node. If the
     content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
     with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
     breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
-    (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+    (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION. That is
+    ANOTHER_NODE_PUBLISHES if another node publishes there; the metadata names it. Otherwise it is POLICY_BREACH,
+    AMBIGUOUS or RETROACTIVE. POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
     start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
     than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
     nation's authority publishes and withdraws floors (NOT_PERMITTED).
@@ -50,13 +53,17 @@ class PolicyAdminServiceStub:
     call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
     repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
     needs a retroactive_reason like any other.
+
+    A node that is founded below another one publishes for its region once it has what stood there at the node above.
+    Until then the call fails with UNAVAILABLE (UPSTREAM_UNAVAILABLE).
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
     in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
-    the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-    answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+    PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+    UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+    floor, the answer lists what comes back into force. The withdrawal of a floor needs
     a second approver, as in PublishPolicy.
     """
 
@@ -67,13 +74,16 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PublishPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]  # type: ignore[assignment]
     """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
-    node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
-    watch of the national node. What the national node publishes for a province stays at the national node. If the
+    node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
+    publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+    WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+    own: all revisions of one policy are published at one node. If the
     content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
     with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
     breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
-    (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+    (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION. That is
+    ANOTHER_NODE_PUBLISHES if another node publishes there; the metadata names it. Otherwise it is POLICY_BREACH,
+    AMBIGUOUS or RETROACTIVE. POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
     start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
     than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
     nation's authority publishes and withdraws floors (NOT_PERMITTED).
@@ -82,13 +92,17 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
     repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
     needs a retroactive_reason like any other.
+
+    A node that is founded below another one publishes for its region once it has what stood there at the node above.
+    Until then the call fails with UNAVAILABLE (UPSTREAM_UNAVAILABLE).
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
     in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
-    the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-    answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+    PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+    UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+    floor, the answer lists what comes back into force. The withdrawal of a floor needs
     a second approver, as in PublishPolicy.
     """
 
@@ -102,13 +116,16 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_service_pb2.PublishPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.PublishPolicyResponse]]:
         """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
-        node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
-        watch of the national node. What the national node publishes for a province stays at the national node. If the
+        node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
+        publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+        WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+        own: all revisions of one policy are published at one node. If the
         content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
         with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
         breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
-        (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
-        AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+        (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION. That is
+        ANOTHER_NODE_PUBLISHES if another node publishes there; the metadata names it. Otherwise it is POLICY_BREACH,
+        AMBIGUOUS or RETROACTIVE. POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
         start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
         than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
         nation's authority publishes and withdraws floors (NOT_PERMITTED).
@@ -117,6 +134,9 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
         repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
         needs a retroactive_reason like any other.
+
+        A node that is founded below another one publishes for its region once it has what stood there at the node above.
+        Until then the call fails with UNAVAILABLE (UPSTREAM_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -127,9 +147,10 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_admin_service_pb2.WithdrawPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.WithdrawPolicyResponse]]:
         """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
         in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-        the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
-        the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-        answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+        the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+        PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+        UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+        floor, the answer lists what comes back into force. The withdrawal of a floor needs
         a second approver, as in PublishPolicy.
         """
 

@@ -337,6 +337,7 @@ class Policy(_message.Message):
     CONTENT_HASH_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     WITHDRAW_ACTOR_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"jurisdictions/{region}/policies/{policy_id}"; policy_id is 1 to 63 of lower-case letters, digits and "-", beginning
     with a letter. Answers append "@{revision}".
@@ -364,6 +365,8 @@ class Policy(_message.Message):
     """
     withdraw_actor: _builtins.str
     """The caller that withdrew it, as `actor`."""
+    node: _builtins.str
+    """The node that published it, "nodes/{region}"; empty if that is not known."""
     @_builtins.property
     def source(self) -> Global___PolicySource:
         """The document behind it. Optional."""
@@ -436,10 +439,11 @@ class Policy(_message.Message):
         content_hash: _builtins.str = ...,
         actor: _builtins.str = ...,
         withdraw_actor: _builtins.str = ...,
+        node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "not_required", b"not_required", "publish_time", b"publish_time", "requirement", b"requirement", "source", b"source", "test_required", b"test_required", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "advice", b"advice", "channels", b"channels", "content_hash", b"content_hash", "effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "floor", b"floor", "forbidden_grounds", b"forbidden_grounds", "name", b"name", "not_required", b"not_required", "origin", b"origin", "publish_time", b"publish_time", "purposes", b"purposes", "requirement", b"requirement", "retroactive_reason", b"retroactive_reason", "revision", b"revision", "source", b"source", "test_required", b"test_required", "title", b"title", "withdraw_actor", b"withdraw_actor", "withdraw_reason", b"withdraw_reason", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "advice", b"advice", "channels", b"channels", "content_hash", b"content_hash", "effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "floor", b"floor", "forbidden_grounds", b"forbidden_grounds", "name", b"name", "node", b"node", "not_required", b"not_required", "origin", b"origin", "publish_time", b"publish_time", "purposes", b"purposes", "requirement", b"requirement", "retroactive_reason", b"retroactive_reason", "revision", b"revision", "source", b"source", "test_required", b"test_required", "title", b"title", "withdraw_actor", b"withdraw_actor", "withdraw_reason", b"withdraw_reason", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_requirement: _TypeAlias = _typing.Literal["not_required", "test_required"]  # noqa: Y015
     _WhichOneofArgType_requirement: _TypeAlias = _typing.Literal["requirement", b"requirement"]  # noqa: Y015
@@ -675,6 +679,7 @@ class EffectivePolicy(_message.Message):
     SHORTEST_WINDOWS_FIELD_NUMBER: _builtins.int
     LIFTING_FLOOR_FIELD_NUMBER: _builtins.int
     LIFTING_SOURCE_FIELD_NUMBER: _builtins.int
+    BELOW_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     governing: _builtins.str
     """The policy that governs, "…@{revision}"; empty when none is in force."""
     floor: _builtins.str
@@ -752,6 +757,14 @@ class EffectivePolicy(_message.Message):
     def lifting_source(self) -> Global___PolicySource:
         """The document behind lifting_floor; absent when there is none or it names no document."""
 
+    @_builtins.property
+    def below_as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Everything that was published up to this instant at the nodes below this one whose regions contain the region, by
+        their clocks, is known here. Absent if no node below covers the region. An old instant means that such a node is
+        unavailable; its last known policies continue to apply. 1970-01-01T00:00:00Z means that nothing says whether
+        publications of such a node are missing.
+        """
+
     def __init__(
         self,
         *,
@@ -773,10 +786,11 @@ class EffectivePolicy(_message.Message):
         shortest_windows: _abc.Iterable[Global___FloorWindow] | None = ...,
         lifting_floor: _builtins.str = ...,
         lifting_source: Global___PolicySource | None = ...,
+        below_as_of_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "end_time", b"end_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "lifting_source", b"lifting_source", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "below_as_of_time", b"below_as_of_time", "end_time", b"end_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "lifting_source", b"lifting_source", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "as_of_time", b"as_of_time", "channels", b"channels", "end_time", b"end_time", "floor", b"floor", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing", b"governing", "governing_source", b"governing_source", "lifting_floor", b"lifting_floor", "lifting_source", b"lifting_source", "lower_floors", b"lower_floors", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "overrides", b"overrides", "requirement", b"requirement", "shortest_windows", b"shortest_windows", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "as_of_time", b"as_of_time", "below_as_of_time", b"below_as_of_time", "channels", b"channels", "end_time", b"end_time", "floor", b"floor", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing", b"governing", "governing_source", b"governing_source", "lifting_floor", b"lifting_floor", "lifting_source", b"lifting_source", "lower_floors", b"lower_floors", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "overrides", b"overrides", "requirement", b"requirement", "shortest_windows", b"shortest_windows", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_requirement: _TypeAlias = _typing.Literal["not_required", "test_required"]  # noqa: Y015
     _WhichOneofArgType_requirement: _TypeAlias = _typing.Literal["requirement", b"requirement"]  # noqa: Y015

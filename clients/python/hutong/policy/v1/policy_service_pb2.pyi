@@ -229,8 +229,8 @@ class ResolvePolicyRequest(_message.Message):
     known. Then effective_policy is set if the rules for both origins agree, and by_origin otherwise.
     """
     at_least_as_fresh: _builtins.str
-    """The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
-    rest on. If this node does not have it, the call fails at once with UNAVAILABLE (NOT_FRESH_ENOUGH). Ask again,
+    """The consistency token of a publication or a withdrawal at this node, at a node above it or at a node below it, which
+    the answer must rest on. If this node does not have it, the call fails at once with UNAVAILABLE (NOT_FRESH_ENOUGH). Ask again,
     unless the metadata says that the write is lost. Empty for no requirement.
     """
     @_builtins.property
@@ -406,7 +406,8 @@ class PolicyCheckpoint(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     LIVES_FIELD_NUMBER: _builtins.int
-    LIVES_ABOVE_FIELD_NUMBER: _builtins.int
+    OTHER_LIVES_FIELD_NUMBER: _builtins.int
+    NODES_BELOW_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node that sends this: "nodes/{region}". A node accepts it only from a node whose region
     contains its own region.
@@ -430,8 +431,16 @@ class PolicyCheckpoint(_message.Message):
         """
 
     @_builtins.property
-    def lives_above(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeLife]:
-        """The same for the nodes above this one, as far as their publications were sent."""
+    def other_lives(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeLife]:
+        """The same for the nodes above this one, and in SendPolicies for the nodes below it, as far as their publications
+        were sent.
+        """
+
+    @_builtins.property
+    def nodes_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeExtent]:
+        """Up to when the publications of each node below this one are known. The first checkpoint of a stream has all nodes,
+        and a later one has those that changed. Only in SendPolicies.
+        """
 
     def __init__(
         self,
@@ -441,15 +450,44 @@ class PolicyCheckpoint(_message.Message):
         node: _builtins.str = ...,
         sequence: _builtins.int = ...,
         lives: _abc.Iterable[_life_position_pb2.LifePosition] | None = ...,
-        lives_above: _abc.Iterable[Global___NodeLife] | None = ...,
+        other_lives: _abc.Iterable[Global___NodeLife] | None = ...,
+        nodes_below: _abc.Iterable[Global___NodeExtent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "lives", b"lives", "lives_above", b"lives_above", "nation_as_of_time", b"nation_as_of_time", "node", b"node", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "lives", b"lives", "nation_as_of_time", b"nation_as_of_time", "node", b"node", "nodes_below", b"nodes_below", "other_lives", b"other_lives", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PolicyCheckpoint: _TypeAlias = PolicyCheckpoint  # noqa: Y015
+
+@_typing.final
+class NodeExtent(_message.Message):
+    """Up to when the publications of a node are known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node, "nodes/{region}"."""
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """Everything that the node published up to this instant, by its clock, was sent. Absent if none of it has come yet."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeExtent: _TypeAlias = NodeExtent  # noqa: Y015
 
 @_typing.final
 class NodeLife(_message.Message):

@@ -114,8 +114,8 @@ class PolicyServiceServicer(object):
     def WatchPolicies(self, request, context):
         """Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
         checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
-        (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
-        a province the nation's changes are sent as they arrive.
+        (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state.
+        Changes that come from the node above and from nodes below are sent as they arrive.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,8 +54,8 @@ class PolicyServiceStub:
     WatchPolicies: _grpc.UnaryStreamMultiCallable[_policy_service_pb2.WatchPoliciesRequest, _policy_service_pb2.WatchPoliciesResponse]
     """Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
     checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
-    (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
-    a province the nation's changes are sent as they arrive.
+    (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state.
+    Changes that come from the node above and from nodes below are sent as they arrive.
     """
 
 @_typing.type_check_only
@@ -84,8 +84,8 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     WatchPolicies: _aio.UnaryStreamMultiCallable[_policy_service_pb2.WatchPoliciesRequest, _policy_service_pb2.WatchPoliciesResponse]  # type: ignore[assignment]
     """Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
     checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
-    (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
-    a province the nation's changes are sent as they arrive.
+    (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state.
+    Changes that come from the node above and from nodes below are sent as they arrive.
     """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -147,8 +147,8 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_policy_service_pb2.WatchPoliciesResponse], _abc.AsyncIterator[_policy_service_pb2.WatchPoliciesResponse]]:
         """Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
         checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
-        (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
-        a province the nation's changes are sent as they arrive.
+        (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state.
+        Changes that come from the node above and from nodes below are sent as they arrive.
         """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

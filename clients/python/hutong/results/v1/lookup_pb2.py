@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
+from hutong.results.v1 import missing_report_pb2 as hutong_dot_results_dot_v1_dot_missing__report__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\"\xb6\x02\n\nDataSource\x12$\n\x04node\x18\x01 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12/\n\x0fresults_service\x18\x04 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12.\n\x0epolicy_service\x18\x05 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.SourceState\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14retention_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06source\"\xea\x01\n\rClaimedReport\x12\'\n\x03lab\x18\x01 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x33\n\rreport_number\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12/\n\x0breport_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x08lab_name\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x19\n\x11with_signing_keys\x18\x05 \x01(\x08\"\x95\x03\n\x12\x43laimedReportMatch\x12\x39\n\x05state\x18\x01 \x01(\x0e\x32*.hutong.results.v1.ClaimedReportMatchState\x12-\n\x06result\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\x0clab_standing\x18\x03 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x04 \x01(\t\x12\x38\n\x14retention_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x03lab\x18\x06 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x36\n\x0csigning_keys\x18\x08 \x03(\x0b\x32 .hutong.results.v1.LabSigningKey\x12\x37\n\x10possible_results\x18\x07 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult*`\n\x0bLookupScope\x12\x1c\n\x18LOOKUP_SCOPE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOOKUP_SCOPE_LOCAL\x10\x01\x12\x1b\n\x17LOOKUP_SCOPE_NATIONWIDE\x10\x02*\xb5\x01\n\x0bSourceState\x12\x1c\n\x18SOURCE_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSOURCE_STATE_OK\x10\x01\x12\x1c\n\x18SOURCE_STATE_UNAVAILABLE\x10\x02\x12\x1f\n\x1bSOURCE_STATE_NOT_CONFIGURED\x10\x03\x12\x1a\n\x16SOURCE_STATE_NOT_ASKED\x10\x04\x12\x18\n\x14SOURCE_STATE_RETIRED\x10\x05*\x9c\x02\n\x17\x43laimedReportMatchState\x12*\n&CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED\x10\x00\x12$\n CLAIMED_REPORT_MATCH_STATE_FOUND\x10\x01\x12+\n\'CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON\x10\x02\x12(\n$CLAIMED_REPORT_MATCH_STATE_NOT_FOUND\x10\x03\x12)\n%CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM\x10\x04\x12-\n)CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE\x10\x05\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a&hutong/results/v1/missing_report.proto\x1a\x1ehutong/results/v1/result.proto\"\xb6\x02\n\nDataSource\x12$\n\x04node\x18\x01 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12/\n\x0fresults_service\x18\x04 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12.\n\x0epolicy_service\x18\x05 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.SourceState\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14retention_start_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06source\"\xea\x01\n\rClaimedReport\x12\'\n\x03lab\x18\x01 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x33\n\rreport_number\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12/\n\x0breport_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x08lab_name\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x19\n\x11with_signing_keys\x18\x05 \x01(\x08\"\xc7\x03\n\x12\x43laimedReportMatch\x12\x39\n\x05state\x18\x01 \x01(\x0e\x32*.hutong.results.v1.ClaimedReportMatchState\x12-\n\x06result\x18\x02 \x01(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x34\n\x0clab_standing\x18\x03 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x04 \x01(\t\x12\x38\n\x14retention_start_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x03lab\x18\x06 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x36\n\x0csigning_keys\x18\x08 \x03(\x0b\x32 .hutong.results.v1.LabSigningKey\x12\x37\n\x10possible_results\x18\x07 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x30\n\nlab_answer\x18\t \x01(\x0b\x32\x1c.hutong.results.v1.LabAnswer*`\n\x0bLookupScope\x12\x1c\n\x18LOOKUP_SCOPE_UNSPECIFIED\x10\x00\x12\x16\n\x12LOOKUP_SCOPE_LOCAL\x10\x01\x12\x1b\n\x17LOOKUP_SCOPE_NATIONWIDE\x10\x02*\xb5\x01\n\x0bSourceState\x12\x1c\n\x18SOURCE_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSOURCE_STATE_OK\x10\x01\x12\x1c\n\x18SOURCE_STATE_UNAVAILABLE\x10\x02\x12\x1f\n\x1bSOURCE_STATE_NOT_CONFIGURED\x10\x03\x12\x1a\n\x16SOURCE_STATE_NOT_ASKED\x10\x04\x12\x18\n\x14SOURCE_STATE_RETIRED\x10\x05*\x9c\x02\n\x17\x43laimedReportMatchState\x12*\n&CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED\x10\x00\x12$\n CLAIMED_REPORT_MATCH_STATE_FOUND\x10\x01\x12+\n\'CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON\x10\x02\x12(\n$CLAIMED_REPORT_MATCH_STATE_NOT_FOUND\x10\x03\x12)\n%CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM\x10\x04\x12-\n)CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE\x10\x05\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,16 +52,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIMEDREPORT'].fields_by_name['lab_name']._serialized_options = b'\272H\032r\030\030\310\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_CLAIMEDREPORTMATCH'].fields_by_name['lab']._loaded_options = None
   _globals['_CLAIMEDREPORTMATCH'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab'
-  _globals['_LOOKUPSCOPE']._serialized_start=1161
-  _globals['_LOOKUPSCOPE']._serialized_end=1257
-  _globals['_SOURCESTATE']._serialized_start=1260
-  _globals['_SOURCESTATE']._serialized_end=1441
-  _globals['_CLAIMEDREPORTMATCHSTATE']._serialized_start=1444
-  _globals['_CLAIMEDREPORTMATCHSTATE']._serialized_end=1728
-  _globals['_DATASOURCE']._serialized_start=204
-  _globals['_DATASOURCE']._serialized_end=514
-  _globals['_CLAIMEDREPORT']._serialized_start=517
-  _globals['_CLAIMEDREPORT']._serialized_end=751
-  _globals['_CLAIMEDREPORTMATCH']._serialized_start=754
-  _globals['_CLAIMEDREPORTMATCH']._serialized_end=1159
+  _globals['_LOOKUPSCOPE']._serialized_start=1251
+  _globals['_LOOKUPSCOPE']._serialized_end=1347
+  _globals['_SOURCESTATE']._serialized_start=1350
+  _globals['_SOURCESTATE']._serialized_end=1531
+  _globals['_CLAIMEDREPORTMATCHSTATE']._serialized_start=1534
+  _globals['_CLAIMEDREPORTMATCHSTATE']._serialized_end=1818
+  _globals['_DATASOURCE']._serialized_start=244
+  _globals['_DATASOURCE']._serialized_end=554
+  _globals['_CLAIMEDREPORT']._serialized_start=557
+  _globals['_CLAIMEDREPORT']._serialized_end=791
+  _globals['_CLAIMEDREPORTMATCH']._serialized_start=794
+  _globals['_CLAIMEDREPORTMATCH']._serialized_end=1249
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hutong.results.v1 import lab_pb2 as _lab_pb2
+from hutong.results.v1 import missing_report_pb2 as _missing_report_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 import builtins as _builtins
 import sys
@@ -231,6 +232,7 @@ class ClaimedReportMatch(_message.Message):
     LAB_FIELD_NUMBER: _builtins.int
     SIGNING_KEYS_FIELD_NUMBER: _builtins.int
     POSSIBLE_RESULTS_FIELD_NUMBER: _builtins.int
+    LAB_ANSWER_FIELD_NUMBER: _builtins.int
     state: Global___ClaimedReportMatchState.ValueType
     """What was found."""
     lab_standing: _lab_pb2.LabStanding.ValueType
@@ -266,6 +268,10 @@ class ClaimedReportMatch(_message.Message):
         number among those that were looked up, at most 10, newest report first.
         """
 
+    @_builtins.property
+    def lab_answer(self) -> _missing_report_pb2.LabAnswer:
+        """Set only with NOT_FOUND: what the laboratory has answered to this missing report, without the actor."""
+
     def __init__(
         self,
         *,
@@ -277,10 +283,11 @@ class ClaimedReportMatch(_message.Message):
         lab: _builtins.str = ...,
         signing_keys: _abc.Iterable[_lab_pb2.LabSigningKey] | None = ...,
         possible_results: _abc.Iterable[_result_pb2.TestResult] | None = ...,
+        lab_answer: _missing_report_pb2.LabAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "retention_start_time", b"retention_start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lab_answer", b"lab_answer", "result", b"result", "retention_start_time", b"retention_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "possible_results", b"possible_results", "result", b"result", "retention_start_time", b"retention_start_time", "signing_keys", b"signing_keys", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_answer", b"lab_answer", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "possible_results", b"possible_results", "result", b"result", "retention_start_time", b"retention_start_time", "signing_keys", b"signing_keys", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,6 +17,74 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MissingReportAnswer:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MissingReportAnswerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MissingReportAnswer.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MISSING_REPORT_ANSWER_UNSPECIFIED: _MissingReportAnswer.ValueType  # 0
+    """The laboratory has not answered."""
+    MISSING_REPORT_ANSWER_NOT_OURS: _MissingReportAnswer.ValueType  # 1
+    """The laboratory has issued no report under this number. Evidence that shows it counts for nothing from then on, unless
+    a record of the report exists (EVIDENCE_USE_DENIED_BY_LAB).
+    """
+    MISSING_REPORT_ANSWER_TO_FOLLOW: _MissingReportAnswer.ValueType  # 2
+    """The laboratory has issued the report and will upload it. This changes no decision. It is stated beside the evidence."""
+
+class MissingReportAnswer(_MissingReportAnswer, metaclass=_MissingReportAnswerEnumTypeWrapper):
+    """What a laboratory states about a report that was shown under its name and that it has not uploaded."""
+
+MISSING_REPORT_ANSWER_UNSPECIFIED: MissingReportAnswer.ValueType  # 0
+"""The laboratory has not answered."""
+MISSING_REPORT_ANSWER_NOT_OURS: MissingReportAnswer.ValueType  # 1
+"""The laboratory has issued no report under this number. Evidence that shows it counts for nothing from then on, unless
+a record of the report exists (EVIDENCE_USE_DENIED_BY_LAB).
+"""
+MISSING_REPORT_ANSWER_TO_FOLLOW: MissingReportAnswer.ValueType  # 2
+"""The laboratory has issued the report and will upload it. This changes no decision. It is stated beside the evidence."""
+Global___MissingReportAnswer: _TypeAlias = MissingReportAnswer  # noqa: Y015
+
+@_typing.final
+class LabAnswer(_message.Message):
+    """A laboratory's answer to a missing report. The newest answer counts, and a record of the report outweighs every answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    ANSWER_TIME_FIELD_NUMBER: _builtins.int
+    EXPECTED_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    answer: Global___MissingReportAnswer.ValueType
+    """What the laboratory states."""
+    actor: _builtins.str
+    """Who answered: the role and name of the caller (docs/access.md). Only MissingReport has it, at the node where the
+    answer was given, and only for supervisors and operators.
+    """
+    @_builtins.property
+    def answer_time(self) -> _timestamp_pb2.Timestamp:
+        """When the node of the laboratory recorded it."""
+
+    @_builtins.property
+    def expected_time(self) -> _timestamp_pb2.Timestamp:
+        """With TO_FOLLOW: when the laboratory expects to upload the report. Absent if it has not said."""
+
+    def __init__(
+        self,
+        *,
+        answer: Global___MissingReportAnswer.ValueType = ...,
+        answer_time: _timestamp_pb2.Timestamp | None = ...,
+        expected_time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "expected_time", b"expected_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "answer", b"answer", "answer_time", b"answer_time", "expected_time", b"expected_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabAnswer: _TypeAlias = LabAnswer  # noqa: Y015
 
 @_typing.final
 class MissingReport(_message.Message):
@@ -31,6 +100,7 @@ class MissingReport(_message.Message):
     RAISING_NODE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    LAB_ANSWER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}/missingReports/{report_number}"."""
     lab: _builtins.str
@@ -47,6 +117,10 @@ class MissingReport(_message.Message):
     def close_time(self) -> _timestamp_pb2.Timestamp:
         """When the report was uploaded; absent while it is missing."""
 
+    @_builtins.property
+    def lab_answer(self) -> Global___LabAnswer:
+        """What the laboratory has answered; absent while it has not."""
+
     def __init__(
         self,
         *,
@@ -56,10 +130,11 @@ class MissingReport(_message.Message):
         raising_node: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         close_time: _timestamp_pb2.Timestamp | None = ...,
+        lab_answer: Global___LabAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab_answer", b"lab_answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab", b"lab", "name", b"name", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab", b"lab", "lab_answer", b"lab_answer", "name", b"name", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

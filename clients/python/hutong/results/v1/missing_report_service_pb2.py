@@ -23,12 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
 from hutong.results.v1 import missing_report_pb2 as hutong_dot_results_dot_v1_dot_missing__report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hutong/results/v1/missing_report_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a&hutong/results/v1/missing_report.proto\"\x96\x01\n\x19ListMissingReportsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\'\n\x03lab\x18\x03 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x16\n\x0einclude_closed\x18\x04 \x01(\x08\"p\n\x1aListMissingReportsResponse\x12\x39\n\x0fmissing_reports\x18\x01 \x03(\x0b\x32 .hutong.results.v1.MissingReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb1\x01\n\x14MissingReportService\x12\x98\x01\n\x12ListMissingReports\x12,.hutong.results.v1.ListMissingReportsRequest\x1a-.hutong.results.v1.ListMissingReportsResponse\"%\x90\x02\x01\x8a\xd3\x18\x1e\n\x0b\x08\x01\x10\x02\x1a\x03lab(\x01\n\x0b\x08\x05\x10\x03\x1a\x03lab(\x01\x10\x01\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hutong/results/v1/missing_report_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a&hutong/results/v1/missing_report.proto\"\x96\x01\n\x19ListMissingReportsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\'\n\x03lab\x18\x03 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x16\n\x0einclude_closed\x18\x04 \x01(\x08\"p\n\x1aListMissingReportsResponse\x12\x39\n\x0fmissing_reports\x18\x01 \x03(\x0b\x32 .hutong.results.v1.MissingReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf5\x01\n\x1a\x41nswerMissingReportRequest\x12:\n\x04name\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xfa\x41\x1a\n\x18hutong.org/MissingReport\xbaH\x08r\x03\x18\x80\x02\xc8\x01\x01\x12G\n\x06\x61nswer\x18\x02 \x01(\x0e\x32&.hutong.results.v1.MissingReportAnswerB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12\x31\n\rexpected_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"W\n\x1b\x41nswerMissingReportResponse\x12\x38\n\x0emissing_report\x18\x01 \x01(\x0b\x32 .hutong.results.v1.MissingReport2\xcd\x02\n\x14MissingReportService\x12\x98\x01\n\x12ListMissingReports\x12,.hutong.results.v1.ListMissingReportsRequest\x1a-.hutong.results.v1.ListMissingReportsResponse\"%\x90\x02\x01\x8a\xd3\x18\x1e\n\x0b\x08\x01\x10\x02\x1a\x03lab(\x01\n\x0b\x08\x05\x10\x03\x1a\x03lab(\x01\x10\x01\x18\x02\x12\x99\x01\n\x13\x41nswerMissingReport\x12-.hutong.results.v1.AnswerMissingReportRequest\x1a..hutong.results.v1.AnswerMissingReportResponse\"#\x90\x02\x02\x8a\xd3\x18\x1c\n\n\x08\x01\x10\x02\x1a\x04name\n\n\x08\x05\x10\x03\x1a\x04name\x10\x01\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,12 +44,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMISSINGREPORTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_LISTMISSINGREPORTSREQUEST'].fields_by_name['lab']._loaded_options = None
   _globals['_LISTMISSINGREPORTSREQUEST'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab\272H\004r\002\030@'
+  _globals['_ANSWERMISSINGREPORTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ANSWERMISSINGREPORTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\032\n\030hutong.org/MissingReport\272H\010r\003\030\200\002\310\001\001'
+  _globals['_ANSWERMISSINGREPORTREQUEST'].fields_by_name['answer']._loaded_options = None
+  _globals['_ANSWERMISSINGREPORTREQUEST'].fields_by_name['answer']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_ANSWERMISSINGREPORTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ANSWERMISSINGREPORTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_MISSINGREPORTSERVICE'].methods_by_name['ListMissingReports']._loaded_options = None
   _globals['_MISSINGREPORTSERVICE'].methods_by_name['ListMissingReports']._serialized_options = b'\220\002\001\212\323\030\036\n\013\010\001\020\002\032\003lab(\001\n\013\010\005\020\003\032\003lab(\001\020\001\030\002'
-  _globals['_LISTMISSINGREPORTSREQUEST']._serialized_start=197
-  _globals['_LISTMISSINGREPORTSREQUEST']._serialized_end=347
-  _globals['_LISTMISSINGREPORTSRESPONSE']._serialized_start=349
-  _globals['_LISTMISSINGREPORTSRESPONSE']._serialized_end=461
-  _globals['_MISSINGREPORTSERVICE']._serialized_start=464
-  _globals['_MISSINGREPORTSERVICE']._serialized_end=641
+  _globals['_MISSINGREPORTSERVICE'].methods_by_name['AnswerMissingReport']._loaded_options = None
+  _globals['_MISSINGREPORTSERVICE'].methods_by_name['AnswerMissingReport']._serialized_options = b'\220\002\002\212\323\030\034\n\n\010\001\020\002\032\004name\n\n\010\005\020\003\032\004name\020\001\030\002'
+  _globals['_LISTMISSINGREPORTSREQUEST']._serialized_start=263
+  _globals['_LISTMISSINGREPORTSREQUEST']._serialized_end=413
+  _globals['_LISTMISSINGREPORTSRESPONSE']._serialized_start=415
+  _globals['_LISTMISSINGREPORTSRESPONSE']._serialized_end=527
+  _globals['_ANSWERMISSINGREPORTREQUEST']._serialized_start=530
+  _globals['_ANSWERMISSINGREPORTREQUEST']._serialized_end=775
+  _globals['_ANSWERMISSINGREPORTRESPONSE']._serialized_start=777
+  _globals['_ANSWERMISSINGREPORTRESPONSE']._serialized_end=864
+  _globals['_MISSINGREPORTSERVICE']._serialized_start=867
+  _globals['_MISSINGREPORTSERVICE']._serialized_end=1200
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from hutong.results.v1 import missing_report_pb2 as _missing_report_pb2
 import builtins as _builtins
@@ -34,7 +35,9 @@ class ListMissingReportsRequest(_message.Message):
     lab: _builtins.str
     """Only missing reports of this laboratory, "labs/{uscc}"; empty for all."""
     include_closed: _builtins.bool
-    """Whether to include missing reports that are closed because the report has come in. Default false."""
+    """Whether to include missing reports of which nothing is awaited any more, because the report has come in or its
+    laboratory has answered NOT_OURS. Default false.
+    """
     def __init__(
         self,
         *,
@@ -76,3 +79,63 @@ class ListMissingReportsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMissingReportsResponse: _TypeAlias = ListMissingReportsResponse  # noqa: Y015
+
+@_typing.final
+class AnswerMissingReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    EXPECTED_TIME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The missing report, "labs/{uscc}/missingReports/{report_number}"."""
+    answer: _missing_report_pb2.MissingReportAnswer.ValueType
+    """What the laboratory states."""
+    request_id: _builtins.str
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
+    @_builtins.property
+    def expected_time(self) -> _timestamp_pb2.Timestamp:
+        """With TO_FOLLOW: when the laboratory expects to upload the report, at most 30 days from now. Optional. INVALID_FIELD
+        with NOT_OURS, and if it lies in the past.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        answer: _missing_report_pb2.MissingReportAnswer.ValueType = ...,
+        expected_time: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_time", b"expected_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "expected_time", b"expected_time", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerMissingReportRequest: _TypeAlias = AnswerMissingReportRequest  # noqa: Y015
+
+@_typing.final
+class AnswerMissingReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MISSING_REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def missing_report(self) -> _missing_report_pb2.MissingReport:
+        """The missing report with its answer."""
+
+    def __init__(
+        self,
+        *,
+        missing_report: _missing_report_pb2.MissingReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["missing_report", b"missing_report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_report", b"missing_report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerMissingReportResponse: _TypeAlias = AnswerMissingReportResponse  # noqa: Y015

@@ -41,6 +41,11 @@ class MissingReportServiceStub(object):
                 request_serializer=hutong_dot_results_dot_v1_dot_missing__report__service__pb2.ListMissingReportsRequest.SerializeToString,
                 response_deserializer=hutong_dot_results_dot_v1_dot_missing__report__service__pb2.ListMissingReportsResponse.FromString,
                 _registered_method=True)
+        self.AnswerMissingReport = channel.unary_unary(
+                '/hutong.results.v1.MissingReportService/AnswerMissingReport',
+                request_serializer=hutong_dot_results_dot_v1_dot_missing__report__service__pb2.AnswerMissingReportRequest.SerializeToString,
+                response_deserializer=hutong_dot_results_dot_v1_dot_missing__report__service__pb2.AnswerMissingReportResponse.FromString,
+                _registered_method=True)
 
 
 class MissingReportServiceServicer(object):
@@ -57,6 +62,18 @@ class MissingReportServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AnswerMissingReport(self, request, context):
+        """Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+        supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
+        decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
+        nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
+        NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
+        (CONFLICT) if the report has a record, which outweighs every answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MissingReportServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -64,6 +81,11 @@ def add_MissingReportServiceServicer_to_server(servicer, server):
                     servicer.ListMissingReports,
                     request_deserializer=hutong_dot_results_dot_v1_dot_missing__report__service__pb2.ListMissingReportsRequest.FromString,
                     response_serializer=hutong_dot_results_dot_v1_dot_missing__report__service__pb2.ListMissingReportsResponse.SerializeToString,
+            ),
+            'AnswerMissingReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerMissingReport,
+                    request_deserializer=hutong_dot_results_dot_v1_dot_missing__report__service__pb2.AnswerMissingReportRequest.FromString,
+                    response_serializer=hutong_dot_results_dot_v1_dot_missing__report__service__pb2.AnswerMissingReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -95,6 +117,33 @@ class MissingReportService(object):
             '/hutong.results.v1.MissingReportService/ListMissingReports',
             hutong_dot_results_dot_v1_dot_missing__report__service__pb2.ListMissingReportsRequest.SerializeToString,
             hutong_dot_results_dot_v1_dot_missing__report__service__pb2.ListMissingReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerMissingReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.results.v1.MissingReportService/AnswerMissingReport',
+            hutong_dot_results_dot_v1_dot_missing__report__service__pb2.AnswerMissingReportRequest.SerializeToString,
+            hutong_dot_results_dot_v1_dot_missing__report__service__pb2.AnswerMissingReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

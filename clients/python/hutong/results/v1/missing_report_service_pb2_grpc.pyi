@@ -40,6 +40,14 @@ class MissingReportServiceStub:
     its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
     laboratories that no node has registered. A report has a holder, so a page is a read of persons.
     """
+    AnswerMissingReport: _grpc.UnaryUnaryMultiCallable[_missing_report_service_pb2.AnswerMissingReportRequest, _missing_report_service_pb2.AnswerMissingReportResponse]
+    """Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+    supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
+    decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
+    nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
+    NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
+    (CONFLICT) if the report has a record, which outweighs every answer.
+    """
 
 @_typing.type_check_only
 class MissingReportServiceAsyncStub(MissingReportServiceStub):
@@ -52,6 +60,14 @@ class MissingReportServiceAsyncStub(MissingReportServiceStub):
     """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
     its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
     laboratories that no node has registered. A report has a holder, so a page is a read of persons.
+    """
+    AnswerMissingReport: _aio.UnaryUnaryMultiCallable[_missing_report_service_pb2.AnswerMissingReportRequest, _missing_report_service_pb2.AnswerMissingReportResponse]  # type: ignore[assignment]
+    """Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+    supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
+    decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
+    nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
+    NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
+    (CONFLICT) if the report has a record, which outweighs every answer.
     """
 
 class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -68,6 +84,20 @@ class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
         its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
         laboratories that no node has registered. A report has a holder, so a page is a read of persons.
+        """
+
+    @_abc_1.abstractmethod
+    def AnswerMissingReport(
+        self,
+        request: _missing_report_service_pb2.AnswerMissingReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_missing_report_service_pb2.AnswerMissingReportResponse, _abc.Awaitable[_missing_report_service_pb2.AnswerMissingReportResponse]]:
+        """Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+        supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
+        decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
+        nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
+        NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
+        (CONFLICT) if the report has a record, which outweighs every answer.
         """
 
 def add_MissingReportServiceServicer_to_server(servicer: MissingReportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

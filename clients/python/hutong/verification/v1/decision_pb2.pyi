@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hutong.policy.v1 import policy_pb2 as _policy_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
+from hutong.results.v1 import missing_report_pb2 as _missing_report_pb2
 from hutong.results.v1 import next_step_pb2 as _next_step_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
@@ -88,7 +89,9 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_NOT_YET_REPORTED: _DecisionReason.ValueType  # 9
     """NOT_RECOGNIZED: sampled, the report is not out yet, and the place does not take sampling records."""
     DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: _DecisionReason.ValueType  # 10
-    """NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look."""
+    """NOT_RECOGNIZED: what was shown differs from the record of the same report, or its laboratory denies that it issued the
+    report; an officer is asked to look.
+    """
     DECISION_REASON_NO_RESULT: _DecisionReason.ValueType  # 11
     """NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
     name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
@@ -140,7 +143,9 @@ DECISION_REASON_LAB_NOT_AUTHORIZED: DecisionReason.ValueType  # 8
 DECISION_REASON_NOT_YET_REPORTED: DecisionReason.ValueType  # 9
 """NOT_RECOGNIZED: sampled, the report is not out yet, and the place does not take sampling records."""
 DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: DecisionReason.ValueType  # 10
-"""NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look."""
+"""NOT_RECOGNIZED: what was shown differs from the record of the same report, or its laboratory denies that it issued the
+report; an officer is asked to look.
+"""
 DECISION_REASON_NO_RESULT: DecisionReason.ValueType  # 11
 """NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
 name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
@@ -288,6 +293,10 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     """
     EVIDENCE_USE_WOULD_CLEAR: _EvidenceUse.ValueType  # 21
     """A negative that is shown, has no record, and would clear every positive that governs if it were recorded."""
+    EVIDENCE_USE_DENIED_BY_LAB: _EvidenceUse.ValueType  # 22
+    """It has no record, and its laboratory states that it has issued no report under this number
+    (MISSING_REPORT_ANSWER_NOT_OURS). It counts for nothing, as evidence that contradicts a record.
+    """
 
 class EvidenceUse(_EvidenceUse, metaclass=_EvidenceUseEnumTypeWrapper):
     """Why a result or a piece of evidence was or was not used."""
@@ -346,6 +355,10 @@ a recorded negative, it may have cleared a positive.
 """
 EVIDENCE_USE_WOULD_CLEAR: EvidenceUse.ValueType  # 21
 """A negative that is shown, has no record, and would clear every positive that governs if it were recorded."""
+EVIDENCE_USE_DENIED_BY_LAB: EvidenceUse.ValueType  # 22
+"""It has no record, and its laboratory states that it has issued no report under this number
+(MISSING_REPORT_ANSWER_NOT_OURS). It counts for nothing, as evidence that contradicts a record.
+"""
 Global___EvidenceUse: _TypeAlias = EvidenceUse  # noqa: Y015
 
 @_typing.final
@@ -360,6 +373,7 @@ class Considered(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     DIFFERING_FIELDS_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    LAB_ANSWER_FIELD_NUMBER: _builtins.int
     result: _builtins.str
     """A record, "labs/{uscc}/results/{report_number}@{revision}"."""
     use: Global___EvidenceUse.ValueType
@@ -378,6 +392,10 @@ class Considered(_message.Message):
     def differing_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For CONTRADICTS_RECORD: the fields that differ, of "outcome", "report_time", "sample_time" and "person"."""
 
+    @_builtins.property
+    def lab_answer(self) -> _missing_report_pb2.LabAnswer:
+        """For evidence without a record: what its laboratory has answered to the missing report; absent if it has not answered."""
+
     def __init__(
         self,
         *,
@@ -387,10 +405,11 @@ class Considered(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         differing_fields: _abc.Iterable[_builtins.str] | None = ...,
         item: _builtins.str = ...,
+        lab_answer: _missing_report_pb2.LabAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "expire_time", b"expire_time", "result", b"result", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "expire_time", b"expire_time", "lab_answer", b"lab_answer", "result", b"result", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differing_fields", b"differing_fields", "evidence", b"evidence", "expire_time", b"expire_time", "item", b"item", "result", b"result", "subject", b"subject", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differing_fields", b"differing_fields", "evidence", b"evidence", "expire_time", b"expire_time", "item", b"item", "lab_answer", b"lab_answer", "result", b"result", "subject", b"subject", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["result", "evidence"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
@@ -572,6 +591,7 @@ class ClaimedRecord(_message.Message):
     RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
     LAB_FIELD_NUMBER: _builtins.int
     POSSIBLE_RESULTS_FIELD_NUMBER: _builtins.int
+    LAB_ANSWER_FIELD_NUMBER: _builtins.int
     state: _lookup_pb2.ClaimedReportMatchState.ValueType
     """Whether there is a record, and whether it is this person's."""
     lab_standing: _lab_pb2.LabStanding.ValueType
@@ -592,6 +612,10 @@ class ClaimedRecord(_message.Message):
     def possible_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
         """If the laboratory is unknown: this person's records of the number that the evidence shows."""
 
+    @_builtins.property
+    def lab_answer(self) -> _missing_report_pb2.LabAnswer:
+        """As in hutong.results.v1.ClaimedReportMatch."""
+
     def __init__(
         self,
         *,
@@ -601,10 +625,11 @@ class ClaimedRecord(_message.Message):
         retention_start_time: _timestamp_pb2.Timestamp | None = ...,
         lab: _builtins.str = ...,
         possible_results: _abc.Iterable[_result_pb2.TestResult] | None = ...,
+        lab_answer: _missing_report_pb2.LabAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retention_start_time", b"retention_start_time", "test_result", b"test_result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lab_answer", b"lab_answer", "retention_start_time", b"retention_start_time", "test_result", b"test_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_standing", b"lab_standing", "possible_results", b"possible_results", "retention_start_time", b"retention_start_time", "state", b"state", "test_result", b"test_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_answer", b"lab_answer", "lab_standing", b"lab_standing", "possible_results", b"possible_results", "retention_start_time", b"retention_start_time", "state", b"state", "test_result", b"test_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

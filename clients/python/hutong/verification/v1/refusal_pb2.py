@@ -29,7 +29,7 @@ from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb
 from hutong.type.v1 import refusal_ground_pb2 as hutong_dot_type_dot_v1_dot_refusal__ground__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hutong/verification/v1/refusal.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\xcc\x05\n\x07Refusal\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06region\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05venue\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x07purpose\x18\x04 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x04\xe2\x41\x01\x03\x12\x35\n\x0brefuse_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\x07grounds\x18\x06 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12>\n\x11\x66orbidden_grounds\x18\x07 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12.\n\x08\x64\x65\x63ision\x18\x08 \x01(\tB\x1c\xe2\x41\x01\x03\xfa\x41\x15\n\x13hutong.org/Decision\x12\x43\n\nassessment\x18\t \x01(\x0e\x32).hutong.verification.v1.RefusalAssessmentB\x04\xe2\x41\x01\x03\x12\x39\n\x05state\x18\n \x01(\x0e\x32$.hutong.verification.v1.RefusalStateB\x04\xe2\x41\x01\x03\x12\x17\n\tstatement\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x61nswer\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x61nswer_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x61nswer_actor\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03:<\xea\x41\x39\n\x12hutong.org/Refusal\x12\x10refusals/{uuid7}*\x08refusals2\x07refusal*a\n\x0cRefusalState\x12\x1d\n\x19REFUSAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12REFUSAL_STATE_OPEN\x10\x01\x12\x1a\n\x16REFUSAL_STATE_ANSWERED\x10\x02*\xa2\x01\n\x11RefusalAssessment\x12\"\n\x1eREFUSAL_ASSESSMENT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bREFUSAL_ASSESSMENT_UNLAWFUL\x10\x01\x12#\n\x1fREFUSAL_ASSESSMENT_NOT_UNLAWFUL\x10\x02\x12#\n\x1fREFUSAL_ASSESSMENT_UNDETERMINED\x10\x03\x42\x82\x01\n\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$hutong/verification/v1/refusal.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\x9f\t\n\x07Refusal\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x14\n\x06region\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05venue\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x07purpose\x18\x04 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x04\xe2\x41\x01\x03\x12\x35\n\x0brefuse_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\x07grounds\x18\x06 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12>\n\x11\x66orbidden_grounds\x18\x07 \x03(\x0e\x32\x1d.hutong.type.v1.RefusalGroundB\x04\xe2\x41\x01\x03\x12.\n\x08\x64\x65\x63ision\x18\x08 \x01(\tB\x1c\xe2\x41\x01\x03\xfa\x41\x15\n\x13hutong.org/Decision\x12\x43\n\nassessment\x18\t \x01(\x0e\x32).hutong.verification.v1.RefusalAssessmentB\x04\xe2\x41\x01\x03\x12\x39\n\x05state\x18\n \x01(\x0e\x32$.hutong.verification.v1.RefusalStateB\x04\xe2\x41\x01\x03\x12\x17\n\tstatement\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x61nswer\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x61nswer_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1a\n\x0c\x61nswer_actor\x18\x0f \x01(\tB\x04\xe2\x41\x01\x03\x12;\n\nvenue_kind\x18\x10 \x01(\x0e\x32!.hutong.verification.v1.VenueKindB\x04\xe2\x41\x01\x03\x12-\n\x0borigin_node\x18\x11 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12-\n\x0b\x61ssess_node\x18\x12 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12\x35\n\x0b\x61ssess_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12-\n\x0b\x61nswer_node\x18\x14 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12\x32\n\x10responsible_node\x18\x15 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12\x32\n\x08\x64ue_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1e\n\x10\x65scalation_count\x18\x17 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07overdue\x18\x18 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x31\n\x0c\x64uplicate_of\x18\x19 \x01(\tB\x1b\xe2\x41\x01\x03\xfa\x41\x14\n\x12hutong.org/Refusal:<\xea\x41\x39\n\x12hutong.org/Refusal\x12\x10refusals/{uuid7}*\x08refusals2\x07refusal*|\n\x0cRefusalState\x12\x1d\n\x19REFUSAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12REFUSAL_STATE_OPEN\x10\x01\x12\x1a\n\x16REFUSAL_STATE_ANSWERED\x10\x02\x12\x19\n\x15REFUSAL_STATE_PENDING\x10\x03*\xbe\x02\n\tVenueKind\x12\x1a\n\x16VENUE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12VENUE_KIND_LODGING\x10\x01\x12\x18\n\x14VENUE_KIND_TRANSPORT\x10\x02\x12\x16\n\x12VENUE_KIND_MEDICAL\x10\x03\x12\x18\n\x14VENUE_KIND_CARE_HOME\x10\x04\x12\x15\n\x11VENUE_KIND_SCHOOL\x10\x05\x12\x17\n\x13VENUE_KIND_COMMERCE\x10\x06\x12\x1a\n\x16VENUE_KIND_RESIDENTIAL\x10\x07\x12\x18\n\x14VENUE_KIND_WORKPLACE\x10\x08\x12\x1d\n\x19VENUE_KIND_ADMINISTRATION\x10\t\x12\x16\n\x12VENUE_KIND_LEISURE\x10\n\x12\x14\n\x10VENUE_KIND_OTHER\x10\x0b*\xa2\x01\n\x11RefusalAssessment\x12\"\n\x1eREFUSAL_ASSESSMENT_UNSPECIFIED\x10\x00\x12\x1f\n\x1bREFUSAL_ASSESSMENT_UNLAWFUL\x10\x01\x12#\n\x1fREFUSAL_ASSESSMENT_NOT_UNLAWFUL\x10\x02\x12#\n\x1fREFUSAL_ASSESSMENT_UNDETERMINED\x10\x03\x42\x82\x01\n\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,12 +67,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUSAL'].fields_by_name['answer_time']._serialized_options = b'\342A\001\003'
   _globals['_REFUSAL'].fields_by_name['answer_actor']._loaded_options = None
   _globals['_REFUSAL'].fields_by_name['answer_actor']._serialized_options = b'\342A\001\003'
+  _globals['_REFUSAL'].fields_by_name['venue_kind']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['venue_kind']._serialized_options = b'\342A\001\003'
+  _globals['_REFUSAL'].fields_by_name['origin_node']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['origin_node']._serialized_options = b'\342A\001\003\372A\021\n\017hutong.org/Node'
+  _globals['_REFUSAL'].fields_by_name['assess_node']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['assess_node']._serialized_options = b'\342A\001\003\372A\021\n\017hutong.org/Node'
+  _globals['_REFUSAL'].fields_by_name['assess_time']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['assess_time']._serialized_options = b'\342A\001\003'
+  _globals['_REFUSAL'].fields_by_name['answer_node']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['answer_node']._serialized_options = b'\342A\001\003\372A\021\n\017hutong.org/Node'
+  _globals['_REFUSAL'].fields_by_name['responsible_node']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['responsible_node']._serialized_options = b'\342A\001\003\372A\021\n\017hutong.org/Node'
+  _globals['_REFUSAL'].fields_by_name['due_time']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['due_time']._serialized_options = b'\342A\001\003'
+  _globals['_REFUSAL'].fields_by_name['escalation_count']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['escalation_count']._serialized_options = b'\342A\001\003'
+  _globals['_REFUSAL'].fields_by_name['overdue']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['overdue']._serialized_options = b'\342A\001\003'
+  _globals['_REFUSAL'].fields_by_name['duplicate_of']._loaded_options = None
+  _globals['_REFUSAL'].fields_by_name['duplicate_of']._serialized_options = b'\342A\001\003\372A\024\n\022hutong.org/Refusal'
   _globals['_REFUSAL']._loaded_options = None
   _globals['_REFUSAL']._serialized_options = b'\352A9\n\022hutong.org/Refusal\022\020refusals/{uuid7}*\010refusals2\007refusal'
-  _globals['_REFUSALSTATE']._serialized_start=943
-  _globals['_REFUSALSTATE']._serialized_end=1040
-  _globals['_REFUSALASSESSMENT']._serialized_start=1043
-  _globals['_REFUSALASSESSMENT']._serialized_end=1205
+  _globals['_REFUSALSTATE']._serialized_start=1410
+  _globals['_REFUSALSTATE']._serialized_end=1534
+  _globals['_VENUEKIND']._serialized_start=1537
+  _globals['_VENUEKIND']._serialized_end=1855
+  _globals['_REFUSALASSESSMENT']._serialized_start=1858
+  _globals['_REFUSALASSESSMENT']._serialized_end=2020
   _globals['_REFUSAL']._serialized_start=225
-  _globals['_REFUSAL']._serialized_end=941
+  _globals['_REFUSAL']._serialized_end=1408
 # @@protoc_insertion_point(module_scope)

@@ -30,19 +30,83 @@ class _RefusalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalS
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFUSAL_STATE_UNSPECIFIED: _RefusalState.ValueType  # 0
     REFUSAL_STATE_OPEN: _RefusalState.ValueType  # 1
-    """Not answered yet."""
+    """Assessed, not answered yet."""
     REFUSAL_STATE_ANSWERED: _RefusalState.ValueType  # 2
     """Answered by the jurisdiction."""
+    REFUSAL_STATE_PENDING: _RefusalState.ValueType  # 3
+    """Neither assessed nor answered yet: the report is on its way to the node of the place."""
 
 class RefusalState(_RefusalState, metaclass=_RefusalStateEnumTypeWrapper):
     """Whether a reported refusal is answered."""
 
 REFUSAL_STATE_UNSPECIFIED: RefusalState.ValueType  # 0
 REFUSAL_STATE_OPEN: RefusalState.ValueType  # 1
-"""Not answered yet."""
+"""Assessed, not answered yet."""
 REFUSAL_STATE_ANSWERED: RefusalState.ValueType  # 2
 """Answered by the jurisdiction."""
+REFUSAL_STATE_PENDING: RefusalState.ValueType  # 3
+"""Neither assessed nor answered yet: the report is on its way to the node of the place."""
 Global___RefusalState: _TypeAlias = RefusalState  # noqa: Y015
+
+class _VenueKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VenueKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VenueKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VENUE_KIND_UNSPECIFIED: _VenueKind.ValueType  # 0
+    """Not stated."""
+    VENUE_KIND_LODGING: _VenueKind.ValueType  # 1
+    """A hotel or another lodging (宾馆酒店)."""
+    VENUE_KIND_TRANSPORT: _VenueKind.ValueType  # 2
+    """A station, an airport, a port, a vehicle or a road checkpoint (交通场站)."""
+    VENUE_KIND_MEDICAL: _VenueKind.ValueType  # 3
+    """A hospital or another medical institution (医疗机构)."""
+    VENUE_KIND_CARE_HOME: _VenueKind.ValueType  # 4
+    """A care or welfare home (养老院、福利院)."""
+    VENUE_KIND_SCHOOL: _VenueKind.ValueType  # 5
+    """A kindergarten, school or university (学校)."""
+    VENUE_KIND_COMMERCE: _VenueKind.ValueType  # 6
+    """A shop, market, restaurant or mall (商场超市)."""
+    VENUE_KIND_RESIDENTIAL: _VenueKind.ValueType  # 7
+    """A residential compound or a village (小区、村)."""
+    VENUE_KIND_WORKPLACE: _VenueKind.ValueType  # 8
+    """A workplace (工作单位)."""
+    VENUE_KIND_ADMINISTRATION: _VenueKind.ValueType  # 9
+    """An office of the administration (政务场所)."""
+    VENUE_KIND_LEISURE: _VenueKind.ValueType  # 10
+    """A scenic site, a museum or a sports ground (景区、场馆)."""
+    VENUE_KIND_OTHER: _VenueKind.ValueType  # 11
+    """Anything else."""
+
+class VenueKind(_VenueKind, metaclass=_VenueKindEnumTypeWrapper):
+    """What kind of place a venue is."""
+
+VENUE_KIND_UNSPECIFIED: VenueKind.ValueType  # 0
+"""Not stated."""
+VENUE_KIND_LODGING: VenueKind.ValueType  # 1
+"""A hotel or another lodging (宾馆酒店)."""
+VENUE_KIND_TRANSPORT: VenueKind.ValueType  # 2
+"""A station, an airport, a port, a vehicle or a road checkpoint (交通场站)."""
+VENUE_KIND_MEDICAL: VenueKind.ValueType  # 3
+"""A hospital or another medical institution (医疗机构)."""
+VENUE_KIND_CARE_HOME: VenueKind.ValueType  # 4
+"""A care or welfare home (养老院、福利院)."""
+VENUE_KIND_SCHOOL: VenueKind.ValueType  # 5
+"""A kindergarten, school or university (学校)."""
+VENUE_KIND_COMMERCE: VenueKind.ValueType  # 6
+"""A shop, market, restaurant or mall (商场超市)."""
+VENUE_KIND_RESIDENTIAL: VenueKind.ValueType  # 7
+"""A residential compound or a village (小区、村)."""
+VENUE_KIND_WORKPLACE: VenueKind.ValueType  # 8
+"""A workplace (工作单位)."""
+VENUE_KIND_ADMINISTRATION: VenueKind.ValueType  # 9
+"""An office of the administration (政务场所)."""
+VENUE_KIND_LEISURE: VenueKind.ValueType  # 10
+"""A scenic site, a museum or a sports ground (景区、场馆)."""
+VENUE_KIND_OTHER: VenueKind.ValueType  # 11
+"""Anything else."""
+Global___VenueKind: _TypeAlias = VenueKind  # noqa: Y015
 
 class _RefusalAssessment:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -97,6 +161,16 @@ class Refusal(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ANSWER_TIME_FIELD_NUMBER: _builtins.int
     ANSWER_ACTOR_FIELD_NUMBER: _builtins.int
+    VENUE_KIND_FIELD_NUMBER: _builtins.int
+    ORIGIN_NODE_FIELD_NUMBER: _builtins.int
+    ASSESS_NODE_FIELD_NUMBER: _builtins.int
+    ASSESS_TIME_FIELD_NUMBER: _builtins.int
+    ANSWER_NODE_FIELD_NUMBER: _builtins.int
+    RESPONSIBLE_NODE_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    ESCALATION_COUNT_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    DUPLICATE_OF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"refusals/{uuid7}"."""
     region: _builtins.str
@@ -111,15 +185,37 @@ class Refusal(_message.Message):
     about something else.
     """
     assessment: Global___RefusalAssessment.ValueType
-    """Whether it was lawful."""
+    """Whether it was lawful. Unspecified while the report is PENDING."""
     state: Global___RefusalState.ValueType
     """Whether it is answered."""
     statement: _builtins.str
-    """The person's own words, as given."""
+    """The person's own words, in which identities are masked. Empty for a supervisor of the nation, unless the nation itself
+    answers the report.
+    """
     answer: _builtins.str
     """The jurisdiction's answer; empty while open."""
     answer_actor: _builtins.str
     """The caller that answered, like "supervisors/410000". Stated to supervisors alone."""
+    venue_kind: Global___VenueKind.ValueType
+    """What kind of place it is, as the person gave it."""
+    origin_node: _builtins.str
+    """The node where it was reported, "nodes/{region}"."""
+    assess_node: _builtins.str
+    """The node that assessed it: that of the place, or the nearest one above it. Absent while the report is PENDING."""
+    answer_node: _builtins.str
+    """The node that answered it; absent while there is no answer."""
+    responsible_node: _builtins.str
+    """The node that answers it: the deepest one on the way to the place that has received it, or a node above that has taken
+    it over. Empty if no node of the place's region has confirmed it yet.
+    """
+    escalation_count: _builtins.int
+    """How often a node above has taken it over because the answer was overdue."""
+    overdue: _builtins.bool
+    """Whether there is no answer and due_time is past."""
+    duplicate_of: _builtins.str
+    """The earlier report of the same refusal, "refusals/{uuid7}"; empty for none. A duplicate has the assessment and the
+    answer of the earlier report. It is neither listed nor counted.
+    """
     @_builtins.property
     def refuse_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -142,6 +238,16 @@ class Refusal(_message.Message):
     def answer_time(self) -> _timestamp_pb2.Timestamp:
         """When it was answered; absent while open."""
 
+    @_builtins.property
+    def assess_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was assessed; absent while the report is PENDING."""
+
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When the answer is due: five days after the responsible node received the report or took it over. A report without a
+        responsible node is due five days after it was made.
+        """
+
     def __init__(
         self,
         *,
@@ -160,10 +266,20 @@ class Refusal(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         answer_time: _timestamp_pb2.Timestamp | None = ...,
         answer_actor: _builtins.str = ...,
+        venue_kind: Global___VenueKind.ValueType = ...,
+        origin_node: _builtins.str = ...,
+        assess_node: _builtins.str = ...,
+        assess_time: _timestamp_pb2.Timestamp | None = ...,
+        answer_node: _builtins.str = ...,
+        responsible_node: _builtins.str = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        escalation_count: _builtins.int = ...,
+        overdue: _builtins.bool = ...,
+        duplicate_of: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "create_time", b"create_time", "refuse_time", b"refuse_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "assess_time", b"assess_time", "create_time", b"create_time", "due_time", b"due_time", "refuse_time", b"refuse_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_actor", b"answer_actor", "answer_time", b"answer_time", "assessment", b"assessment", "create_time", b"create_time", "decision", b"decision", "forbidden_grounds", b"forbidden_grounds", "grounds", b"grounds", "name", b"name", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "state", b"state", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_actor", b"answer_actor", "answer_node", b"answer_node", "answer_time", b"answer_time", "assess_node", b"assess_node", "assess_time", b"assess_time", "assessment", b"assessment", "create_time", b"create_time", "decision", b"decision", "due_time", b"due_time", "duplicate_of", b"duplicate_of", "escalation_count", b"escalation_count", "forbidden_grounds", b"forbidden_grounds", "grounds", b"grounds", "name", b"name", "origin_node", b"origin_node", "overdue", b"overdue", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "responsible_node", b"responsible_node", "state", b"state", "statement", b"statement", "venue", b"venue", "venue_kind", b"venue_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,7 @@ class ReportRefusalRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     ARRIVING_FROM_FIELD_NUMBER: _builtins.int
+    VENUE_KIND_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The place, a six-digit GB/T 2260 code."""
     venue: _builtins.str
@@ -78,7 +79,8 @@ class ReportRefusalRequest(_message.Message):
     """What the person wanted to do."""
     decision: _builtins.str
     """The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
-    purpose, or about another person than document. A positive result at the instant of refusal outweighs it.
+    purpose, or about another person than document. A positive result at the instant of refusal outweighs it. If another
+    node assesses the report, it uses its own copy of the decision, or else what this node knows of it.
     """
     statement: _builtins.str
     """The person's own words, at most 2,000 characters. Optional."""
@@ -88,6 +90,8 @@ class ReportRefusalRequest(_message.Message):
     """The region that the person came from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
     known. The report is then assessed by the better rule for the person.
     """
+    venue_kind: _refusal_pb2.VenueKind.ValueType
+    """What kind of place it is. Optional."""
     @_builtins.property
     def refuse_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, not in the future."""
@@ -121,10 +125,11 @@ class ReportRefusalRequest(_message.Message):
         request_id: _builtins.str = ...,
         evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
         arriving_from: _builtins.str = ...,
+        venue_kind: _refusal_pb2.VenueKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "refuse_time", b"refuse_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "decision", b"decision", "document", b"document", "evidence", b"evidence", "grounds", b"grounds", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "request_id", b"request_id", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "decision", b"decision", "document", b"document", "evidence", b"evidence", "grounds", b"grounds", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "request_id", b"request_id", "statement", b"statement", "venue", b"venue", "venue_kind", b"venue_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -135,9 +140,57 @@ class ReportRefusalResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUSAL_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The code of the receipt, 16 letters and digits in groups of four, like "K7QM-3XTF-9WDP-R2NV". Whoever has it can read
+    the report with TrackRefusal at this node. Empty for reports that are older than codes.
+    """
     @_builtins.property
     def refusal(self) -> _refusal_pb2.Refusal:
-        """The report with its assessment."""
+        """The report with its assessment, or PENDING."""
+
+    def __init__(
+        self,
+        *,
+        refusal: _refusal_pb2.Refusal | None = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportRefusalResponse: _TypeAlias = ReportRefusalResponse  # noqa: Y015
+
+@_typing.final
+class TrackRefusalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """The code of the receipt. Small letters, spaces and missing hyphens are accepted."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrackRefusalRequest: _TypeAlias = TrackRefusalRequest  # noqa: Y015
+
+@_typing.final
+class TrackRefusalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refusal(self) -> _refusal_pb2.Refusal:
+        """The report."""
 
     def __init__(
         self,
@@ -150,7 +203,7 @@ class ReportRefusalResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ReportRefusalResponse: _TypeAlias = ReportRefusalResponse  # noqa: Y015
+Global___TrackRefusalResponse: _TypeAlias = TrackRefusalResponse  # noqa: Y015
 
 @_typing.final
 class GetRefusalRequest(_message.Message):
@@ -205,12 +258,15 @@ class ListRefusalsRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     ASSESSMENTS_FIELD_NUMBER: _builtins.int
     REFUSE_INTERVAL_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
     """Only reports of this region or below it; empty for all."""
+    overdue: _builtins.bool
+    """Only reports whose answer is overdue."""
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
         """Only reports with one of these grounds; empty for all."""
@@ -237,10 +293,11 @@ class ListRefusalsRequest(_message.Message):
         states: _abc.Iterable[_refusal_pb2.RefusalState.ValueType] | None = ...,
         assessments: _abc.Iterable[_refusal_pb2.RefusalAssessment.ValueType] | None = ...,
         refuse_interval: _interval_pb2.Interval | None = ...,
+        overdue: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["refuse_interval", b"refuse_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessments", b"assessments", "grounds", b"grounds", "page_size", b"page_size", "page_token", b"page_token", "refuse_interval", b"refuse_interval", "region", b"region", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assessments", b"assessments", "grounds", b"grounds", "overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token", "refuse_interval", b"refuse_interval", "region", b"region", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,12 +427,18 @@ class RefusalCounts(_message.Message):
     UNLAWFUL_COUNT_FIELD_NUMBER: _builtins.int
     OPEN_COUNT_FIELD_NUMBER: _builtins.int
     MEDIAN_TIME_TO_ANSWER_FIELD_NUMBER: _builtins.int
+    PENDING_COUNT_FIELD_NUMBER: _builtins.int
+    OVERDUE_COUNT_FIELD_NUMBER: _builtins.int
     refusal_count: _builtins.int
     """The number of reports."""
     unlawful_count: _builtins.int
     """How many of them were assessed as unlawful."""
     open_count: _builtins.int
     """How many of them are not answered yet."""
+    pending_count: _builtins.int
+    """How many of the unanswered ones are not assessed yet."""
+    overdue_count: _builtins.int
+    """How many of the unanswered ones are overdue now."""
     @_builtins.property
     def median_time_to_answer(self) -> _duration_pb2.Duration:
         """The median time from report to answer, over answered ones; absent when none is."""
@@ -387,10 +450,12 @@ class RefusalCounts(_message.Message):
         unlawful_count: _builtins.int = ...,
         open_count: _builtins.int = ...,
         median_time_to_answer: _duration_pb2.Duration | None = ...,
+        pending_count: _builtins.int = ...,
+        overdue_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["median_time_to_answer", b"median_time_to_answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["median_time_to_answer", b"median_time_to_answer", "open_count", b"open_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["median_time_to_answer", b"median_time_to_answer", "open_count", b"open_count", "overdue_count", b"overdue_count", "pending_count", b"pending_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,6 +46,11 @@ class RefusalServiceStub(object):
                 request_serializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.GetRefusalRequest.SerializeToString,
                 response_deserializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.GetRefusalResponse.FromString,
                 _registered_method=True)
+        self.TrackRefusal = channel.unary_unary(
+                '/hutong.verification.v1.RefusalService/TrackRefusal',
+                request_serializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.TrackRefusalRequest.SerializeToString,
+                response_deserializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.TrackRefusalResponse.FromString,
+                _registered_method=True)
         self.ListRefusals = channel.unary_unary(
                 '/hutong.verification.v1.RefusalService/ListRefusals',
                 request_serializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.ListRefusalsRequest.SerializeToString,
@@ -69,10 +74,13 @@ class RefusalServiceServicer(object):
     """
 
     def ReportRefusal(self, request, context):
-        """Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
-        recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
-        NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
-        second report.
+        """Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
+        nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
+        recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
+        and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
+        INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
+        repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
+        (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,16 +93,25 @@ class RefusalServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TrackRefusal(self, request, context):
+        """Reads one report by the code of its receipt, at the node where it was made. NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRefusals(self, request, context):
-        """Lists reports, newest first, paged (AIP-158).
+        """Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
+        below. The nation lists every report of the country.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AnswerRefusal(self, request, context):
-        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
-        again changes nothing.
+        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
+        another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
+        given again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +137,11 @@ def add_RefusalServiceServicer_to_server(servicer, server):
                     servicer.GetRefusal,
                     request_deserializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.GetRefusalRequest.FromString,
                     response_serializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.GetRefusalResponse.SerializeToString,
+            ),
+            'TrackRefusal': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrackRefusal,
+                    request_deserializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.TrackRefusalRequest.FromString,
+                    response_serializer=hutong_dot_verification_dot_v1_dot_refusal__service__pb2.TrackRefusalResponse.SerializeToString,
             ),
             'ListRefusals': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRefusals,
@@ -193,6 +215,33 @@ class RefusalService(object):
             '/hutong.verification.v1.RefusalService/GetRefusal',
             hutong_dot_verification_dot_v1_dot_refusal__service__pb2.GetRefusalRequest.SerializeToString,
             hutong_dot_verification_dot_v1_dot_refusal__service__pb2.GetRefusalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrackRefusal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.verification.v1.RefusalService/TrackRefusal',
+            hutong_dot_verification_dot_v1_dot_refusal__service__pb2.TrackRefusalRequest.SerializeToString,
+            hutong_dot_verification_dot_v1_dot_refusal__service__pb2.TrackRefusalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,18 +36,26 @@ class RefusalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RefusalServiceAsyncStub: ...
     ReportRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]
-    """Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
-    recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
-    NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
-    second report.
+    """Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
+    nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
+    recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
+    and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
+    INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
+    repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
+    (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
     """
     GetRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]
     """Reads one report. NOT_FOUND if there is none."""
+    TrackRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.TrackRefusalRequest, _refusal_service_pb2.TrackRefusalResponse]
+    """Reads one report by the code of its receipt, at the node where it was made. NOT_FOUND if there is none."""
     ListRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ListRefusalsRequest, _refusal_service_pb2.ListRefusalsResponse]
-    """Lists reports, newest first, paged (AIP-158)."""
+    """Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
+    below. The nation lists every report of the country.
+    """
     AnswerRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]
-    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
-    again changes nothing.
+    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
+    another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
+    given again changes nothing.
     """
     SummarizeRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]
     """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
@@ -62,18 +70,26 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]  # type: ignore[assignment]
-    """Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
-    recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
-    NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
-    second report.
+    """Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
+    nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
+    recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
+    and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
+    INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
+    repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
+    (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
     """
     GetRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]  # type: ignore[assignment]
     """Reads one report. NOT_FOUND if there is none."""
+    TrackRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.TrackRefusalRequest, _refusal_service_pb2.TrackRefusalResponse]  # type: ignore[assignment]
+    """Reads one report by the code of its receipt, at the node where it was made. NOT_FOUND if there is none."""
     ListRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ListRefusalsRequest, _refusal_service_pb2.ListRefusalsResponse]  # type: ignore[assignment]
-    """Lists reports, newest first, paged (AIP-158)."""
+    """Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
+    below. The nation lists every report of the country.
+    """
     AnswerRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]  # type: ignore[assignment]
-    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
-    again changes nothing.
+    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
+    another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
+    given again changes nothing.
     """
     SummarizeRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]  # type: ignore[assignment]
     """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
@@ -91,10 +107,13 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.ReportRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.ReportRefusalResponse, _abc.Awaitable[_refusal_service_pb2.ReportRefusalResponse]]:
-        """Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
-        recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
-        NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
-        second report.
+        """Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
+        nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
+        recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
+        and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
+        INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
+        repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
+        (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
         """
 
     @_abc_1.abstractmethod
@@ -106,12 +125,22 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads one report. NOT_FOUND if there is none."""
 
     @_abc_1.abstractmethod
+    def TrackRefusal(
+        self,
+        request: _refusal_service_pb2.TrackRefusalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_refusal_service_pb2.TrackRefusalResponse, _abc.Awaitable[_refusal_service_pb2.TrackRefusalResponse]]:
+        """Reads one report by the code of its receipt, at the node where it was made. NOT_FOUND if there is none."""
+
+    @_abc_1.abstractmethod
     def ListRefusals(
         self,
         request: _refusal_service_pb2.ListRefusalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.ListRefusalsResponse, _abc.Awaitable[_refusal_service_pb2.ListRefusalsResponse]]:
-        """Lists reports, newest first, paged (AIP-158)."""
+        """Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
+        below. The nation lists every report of the country.
+        """
 
     @_abc_1.abstractmethod
     def AnswerRefusal(
@@ -119,8 +148,9 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.AnswerRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.AnswerRefusalResponse, _abc.Awaitable[_refusal_service_pb2.AnswerRefusalResponse]]:
-        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
-        again changes nothing.
+        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
+        another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
+        given again changes nothing.
         """
 
     @_abc_1.abstractmethod

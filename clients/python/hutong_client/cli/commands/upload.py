@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,11 +21,11 @@ from hutong_client.cli.options import ENCODING, ITEM, LAB, REGION, Node, NodeCom
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.profiles.columns import column_option, format_columns, parse_columns
 from hutong_client.cli.profiles.profile import Profile, profile_option
-from hutong_client.cli.uploads.files import find_files, find_folder
+from hutong_client.cli.uploads.files import complete_file, find_files, find_folder
 from hutong_client.cli.uploads.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.uploads.order import Order, open_journal
 from hutong_client.cli.uploads.run import UploadRun, report_upload
-from hutong_client.cli.uploads.source import Source, open_source
+from hutong_client.cli.uploads.source import Source, describe_read_only, open_source
 from hutong_client.cli.watched.run import watch_folder
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.errors import HutongError
@@ -41,13 +40,12 @@ from hutong_client.tables.tubes import Reading
 from hutong_client.tables.values import read_outcome
 from hutong_client.upload import MAX_TUBES, UploadSession
 
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ROWS_LOOKED_AT = 50
 """Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
 
 @click.command(cls=NodeCommand, example="day.xlsx --lab 91220502MA000LAB8G --timezone Asia/Shanghai --region 220502")
-@click.argument("given", metavar="FILE...", nargs=-1, required=True)
+@click.argument("given", metavar="FILE...", nargs=-1, required=True, shell_complete=complete_file)
 @profile_option
 @click.option("--lab", type=LAB, help="The laboratory that made the file, labs/{uscc} or its code alone.")
 @timezone_option(help_text("Zone of the times without one, as Asia/Shanghai. There is no default."))
@@ -238,15 +236,9 @@ def _upload_source(node: Node, source: Source, order: Order) -> UploadRun | Exit
         except (CannotResume, NotFree) as error:
             raise click.UsageError(str(error)) from None
         except OSError as error:
-            if error.errno not in _READ_ONLY:
-                raise
-            raise click.UsageError(
-                tr(
-                    "{folder} cannot be written, where the journal and the rejected rows are kept; name another folder "
-                    "with --work-dir",
-                    folder=source.beside.parent,
-                )
-            ) from None
+            if hint := describe_read_only(error, source.beside.parent):
+                raise click.UsageError(hint) from None
+            raise
         connection = stack.enter_context(node.connect())
         session = UploadSession(
             connection.uploads,

@@ -44,6 +44,7 @@ from hutong_client.cli.options import (
 )
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.people import open_people, read_line, read_lines
+from hutong_client.cli.uploads.files import complete_file
 from hutong_client.cli.uploads.progress import show_progress
 from hutong_client.cli.uploads.source import open_readable
 from hutong_client.cli.zones import parse_timezone, timezone_option
@@ -63,7 +64,7 @@ _TITLE_SECONDS = 2.0
     former={"--record": "--store-decision"},
     example="--number - --region 410105 --purpose hotel --arriving-from 220500",
 )
-@click.argument("people", required=False)
+@click.argument("people", required=False, shell_complete=complete_file)
 @document_options(needed=False)
 @click.option(
     "--token",
@@ -151,6 +152,8 @@ def verify(
     zone = parse_timezone(timezone) or SHANGHAI
     if report_path and people in {None, "-"}:
         raise click.UsageError(tr("give --report with a file of people only"))
+    if report_path and report_path.suffix.lower() != ".xlsx":
+        raise click.UsageError(tr("the file of --report is a workbook; give it a name that ends with .xlsx"))
     if people == "-" and encoding.startswith(("utf-16", "utf-32")):
         raise click.UsageError(tr("standard input cannot be UTF-16 or UTF-32, whose lines have other ends"))
     with node.connect() as connection:
@@ -202,6 +205,8 @@ def _verify_file(connection: Connection, template: VerifyRequest, options: _Many
     with ExitStack() as stack:
         path = stack.enter_context(open_readable(options.path))
         people = stack.enter_context(open_people(path, template, options.encoding, options.zone))
+        for notice in people.notices:
+            say(notice)
         report = None
         if options.report_path:
             report = stack.enter_context(write_report(options.report_path, people.header))

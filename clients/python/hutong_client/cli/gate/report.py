@@ -63,6 +63,11 @@ class Report:
             word = text_cell(sheet, action_word(action), _style_of(action) if action in STYLES else _TEXT)
             sheet.append([word, count])
 
+    def add_interruption(self) -> None:
+        """Add a last row which says that people are missing."""
+        text = tr("The answers end here, because the command was interrupted. The people below were not asked.")
+        self._append(self._sheet, [(text, _TITLE)])
+
     def save(self, file: IO[bytes]) -> None:
         """Write the workbook to an open file."""
         self._book.save(file)
@@ -78,7 +83,9 @@ class Report:
 
 @contextmanager
 def write_report(path: Path, header: Sequence[str]) -> Iterator[Report]:
-    """Write a new workbook when the block ends, even if it ends with an error. Only the file's owner can read it.
+    """Write a new workbook when the block ends. If it ends with an error, the workbook says that people are missing.
+
+    Only the file's owner can read it.
 
     Raises:
         FileExistsError: the path exists already.
@@ -88,6 +95,9 @@ def write_report(path: Path, header: Sequence[str]) -> Iterator[Report]:
         report = Report(header)
         try:
             yield report
+        except BaseException:
+            report.add_interruption()
+            raise
         finally:
             report.save(file)
 

@@ -111,7 +111,7 @@ def verdict_of(asked: Asked, item: VerifyItem | None) -> Verdict:
         must_register=decision.must_register,
         outcome=describe_outcome(decision),
         why=tr(REASONS.get(decision.reason, "")),
-        to_do=tr("; ").join([*map(describe_next_step, decision.next_steps), *decision.advice]),
+        to_do=tr("; ").join([*map(describe_next_step, decision.next_steps), *map(tr, decision.advice)]),
         name=decision.masked_name or name,
         stored=decision.name,
         content={"decision": as_dict(decision)},

@@ -39,7 +39,9 @@ def read_context(name: str) -> Mapping[str, str]:
 def context_option(keep: Callable[[click.Context, click.Parameter, str | None], None]) -> click.Option:
     """Return the option --context, whose name is given to `keep`."""
     text = help_text("The node of a kept context (hutong context); default: {variable}.", variable=VARIABLE)
-    return click.Option(["--context"], type=NAME, expose_value=False, callback=keep, help=text)
+    return click.Option(
+        ["--context"], type=NAME, expose_value=False, callback=keep, help=text, shell_complete=CONTEXTS.complete
+    )
 
 
 def find_context(name: str | None, *, is_chosen: bool) -> Mapping[str, str] | None:

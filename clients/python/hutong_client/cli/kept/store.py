@@ -53,6 +53,10 @@ class Kept:
         """Return all names, sorted."""
         return sorted(path.stem for path in self.folder.glob("*.yaml")) if self.folder.is_dir() else []
 
+    def complete(self, _context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+        """Return the names that begin with the word that a shell completes."""
+        return [name for name in self.names() if name.startswith(incomplete)]
+
     def read(self, name: str) -> dict[str, Any]:
         """Return the settings of a name.
 

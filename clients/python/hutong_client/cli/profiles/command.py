@@ -29,7 +29,7 @@ def profile() -> None:
 @profile.command(
     cls=NodeCommand, example="lis day.xlsx --lab 91220502MA000LAB8G --results results.jl.example:443 --tls-ca ca.pem"
 )
-@click.argument("name", type=NAME)
+@click.argument("name", type=NAME, shell_complete=PROFILES.complete)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--lab", type=LAB, required=True, help="The laboratory, labs/{uscc} or its code alone.")
 @timezone_option(help_text("Zone of the times without one.  [default: Asia/Shanghai if the file's times have none]"))
@@ -108,7 +108,7 @@ def list_profiles(as_json: bool) -> None:
 
 
 @profile.command(cls=NodeCommand, example="lis")
-@click.argument("name", type=NAME)
+@click.argument("name", type=NAME, shell_complete=PROFILES.complete)
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Show a kept profile."""
@@ -120,7 +120,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @profile.command(cls=NodeCommand, example="lis --yes")
-@click.argument("name", type=NAME)
+@click.argument("name", type=NAME, shell_complete=PROFILES.complete)
 @yes_option
 @json_option
 def remove(name: str, yes: bool, as_json: bool) -> None:

@@ -22,7 +22,7 @@ def context() -> None:
     cls=NodeCommand,
     example="jilin --results results.jl.example:443 --verification verify.jl.example:443 --tls-ca ca.pem",
 )
-@click.argument("name", type=NAME)
+@click.argument("name", type=NAME, shell_complete=CONTEXTS.complete)
 @json_option
 @click.pass_obj
 def set_context(node: Node, name: str, as_json: bool) -> None:
@@ -50,7 +50,7 @@ def list_contexts(as_json: bool) -> None:
 
 
 @context.command(cls=NodeCommand, example="jilin")
-@click.argument("name", type=NAME)
+@click.argument("name", type=NAME, shell_complete=CONTEXTS.complete)
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Show a kept context."""
@@ -63,7 +63,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @context.command(cls=NodeCommand, example="jilin --yes")
-@click.argument("name", type=NAME)
+@click.argument("name", type=NAME, shell_complete=CONTEXTS.complete)
 @yes_option
 @json_option
 def remove(name: str, yes: bool, as_json: bool) -> None:

@@ -83,5 +83,6 @@ profile_option = click.option(
     "--profile",
     type=NAME,
     callback=_read,
+    shell_complete=PROFILES.complete,
     help="The profile of the source system (hutong profile create). Options that are given come first.",
 )

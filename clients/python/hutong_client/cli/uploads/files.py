@@ -8,11 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from hutong_texts import tr
+from click.shell_completion import CompletionItem
+from hutong_texts import list_words, tr
 
-_TABLES = frozenset({".csv", ".txt", ".tsv", ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".ndjson", ".jsonl"})
+from hutong_client.cli.output import say
+
+_TABLES = frozenset(
+    {".csv", ".txt", ".tsv", ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".et", ".json", ".ndjson", ".jsonl"}
+)
 """Extensions of the files of a folder that are uploaded. A file that is named by its own path may have any
 extension."""
+_MOST_NAMED = 10
+"""The most files that a message lists."""
 _OWN = re.compile(r"\.rejects(\.\d+)?\.(csv|xlsx|ndjson)(\.part\.csv|\.new)?$|\.hutong-upload\.(json|lock)|^~\$|^\.")
 """Names of files that an upload writes beside its file, of locks of spreadsheet programs, and of hidden files."""
 
@@ -34,6 +41,7 @@ def find_files(given: Iterable[str]) -> list[Path]:
             continue
         if path.is_dir():
             files = list_files(path)
+            say_left_out(path, set())
         elif path.exists():
             found[path] = None
             continue
@@ -50,6 +58,21 @@ def find_files(given: Iterable[str]) -> list[Path]:
 def list_files(folder: Path) -> list[Path]:
     """Return the files of a folder that can be tables, sorted, without those that an upload has written."""
     return [file for file in sorted(folder.iterdir()) if file.suffix.lower() in _TABLES and _is_given(file)]
+
+
+def complete_file(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete the path of a file."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def say_left_out(folder: Path, named: set[Path]) -> None:
+    """Name the files of a folder that are left out because of their extensions, and add them to those named before."""
+    left_out = {file for file in folder.iterdir() if file.suffix.lower() not in _TABLES and _is_given(file)} - named
+    if left_out:
+        shown = list_words(file.name for file in sorted(left_out)[:_MOST_NAMED])
+        shown += tr(" and {count} more", count=len(left_out) - _MOST_NAMED) if len(left_out) > _MOST_NAMED else ""
+        say(tr("Left out, because their names do not end as those of tables do: {files}", files=shown))
+    named |= left_out
 
 
 def _is_given(file: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,11 @@ import click
 from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.failures import FAILURES, say_failure
+from hutong_client.cli.failures import FAILURES, describe_failure, say_failure
 from hutong_client.cli.output import say
 from hutong_client.cli.uploads.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.uploads.progress import show_progress
-from hutong_client.cli.uploads.source import Source
+from hutong_client.cli.uploads.source import Source, describe_read_only
 from hutong_client.tables.batches import Origin, gather, skip_tubes
 from hutong_client.tables.open import open_table
 from hutong_client.tables.pools.scattered import ScatteredCodes
@@ -28,6 +28,20 @@ from hutong_client.tables.tubes import Reading, read_tubes
 from hutong_client.upload import Batch, UploadSession
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+NOTHING_UPLOADED: Mapping[str, Any] = {
+    "error": "",
+    "upload": "",
+    "validate_only": False,
+    "accepted": 0,
+    "duplicates": 0,
+    "rejected": 0,
+    "rejected_by_reason": {},
+    "rejects_file": "",
+    "notices": [],
+}
+"""The outcome of a file of which nothing was uploaded, with the names that every outcome has."""
 
 
 @dataclass(slots=True)
@@ -116,10 +130,11 @@ class UploadRun:
 
     def describe_failure(self, error: OSError) -> str:
         """Describe a failure to read or write a file during the upload, and what to do."""
+        folder = self._rejects_path.parent
+        if hint := describe_read_only(error, folder):
+            return hint
         if error.errno in _FULL:
-            failure = tr(
-                "there is no space left in {parent} for rejected rows and the journal", parent=self._rejects_path.parent
-            )
+            failure = tr("there is no space left in {parent} for rejected rows and the journal", parent=folder)
         else:
             failure = f"{error.filename or self._file}: {error.strerror or error}"
         if self._validate_only:
@@ -140,6 +155,7 @@ class UploadRun:
     def outcome(self) -> dict[str, Any]:
         """Return the outcome of the upload, with stable names."""
         return {
+            **NOTHING_UPLOADED,
             "upload": "" if self._validate_only else self._session.name,
             "validate_only": self._validate_only,
             "accepted": self._counts.accepted,
@@ -175,15 +191,17 @@ class UploadRun:
 def report_upload(upload: Callable[[], UploadRun | ExitCode], *, silent: bool) -> tuple[ExitCode, dict[str, Any]]:
     """Upload one file of several, and print its outcome or its failure. Return its exit code and its outcome.
 
-    The outcome is empty if nothing was uploaded.
+    If nothing was uploaded, the outcome says why.
     """
     try:
         run = upload()
-        return (run, {}) if isinstance(run, ExitCode) else (run.report(silent=silent), run.outcome())
+        if isinstance(run, ExitCode):
+            return run, dict(NOTHING_UPLOADED)
+        return run.report(silent=silent), run.outcome()
     except BrokenPipeError:
         raise
     except FAILURES as error:
-        return say_failure(error), {}
+        return say_failure(error), {**NOTHING_UPLOADED, "error": describe_failure(error)}
 
 
 def _sendable(batches: Iterator[Batch[Origin]], unsent: list[Origin]) -> Iterator[Batch[Origin]]:

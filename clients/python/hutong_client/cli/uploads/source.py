@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
+import errno
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from hutong_texts import tr
+
+from hutong_client.tables.rows import NotATable
 
 STDIN = Path("-")
 """Standard input, as the commands name it."""
+_CHUNK = 1 << 20
+MOST_BYTES = 4 << 30
+"""Bytes that a pipe may give, far more than any file of a laboratory has. A larger size fills the disk."""
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SPECIAL = (Path("/dev"), Path("/proc"))
 
 
@@ -58,11 +68,35 @@ def open_readable(path: Path) -> Iterator[Path]:
         copy = Path(folder) / ("stdin" if path == STDIN else path.name)
         with copy.open("wb") as target:
             if path == STDIN:
-                shutil.copyfileobj(sys.stdin.buffer, target)
+                copy_stream(sys.stdin.buffer, target)
             else:
                 with path.open("rb") as content:
-                    shutil.copyfileobj(content, target)
+                    copy_stream(content, target)
         yield copy
+
+
+def describe_read_only(error: OSError, folder: Path) -> str:
+    """Say what to do if an upload may not write beside its file; empty if the error is another one."""
+    if error.errno not in _READ_ONLY:
+        return ""
+    return tr(
+        "{folder} cannot be written, where the journal and the rejected rows are kept; name another folder "
+        "with --work-dir",
+        folder=folder,
+    )
+
+
+def copy_stream(content: IO[bytes], target: IO[bytes], most_bytes: int = MOST_BYTES) -> None:
+    """Copy a stream; raise NotATable if it does not end, as /dev/zero, so that it does not fill the disk."""
+    size = 0
+    while chunk := content.read(_CHUNK):
+        size += len(chunk)
+        if size > most_bytes:
+            limit = math.ceil(most_bytes / (1 << 30))
+            raise NotATable(
+                tr("more than {size} GiB came from the pipe; no file of a laboratory is so large", size=limit)
+            )
+        target.write(chunk)
 
 
 def _is_special(path: Path) -> bool:

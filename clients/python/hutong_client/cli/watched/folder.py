@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.failures import say_failure
+from hutong_client.cli.failures import describe_failure, say_failure
 from hutong_client.cli.uploads.files import list_files
 from hutong_client.cli.uploads.journal import hash_file
 from hutong_client.cli.watched.ledger import Ledger
@@ -27,7 +27,7 @@ class Outcome:
 
     Attributes:
         code: the exit code that the upload of this file alone would have.
-        content: the outcome with stable names; empty if nothing was uploaded.
+        content: the outcome with stable names, without those that have no value.
         sent_as: the name under which the same content was sent before; empty if it is new.
     """
 
@@ -108,7 +108,7 @@ class WatchedFolder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Outcome(say_failure(error), {})
+            return Outcome(say_failure(error), {"error": describe_failure(error)})
         if _mark_of(file) != mark:
             return None
         if (sent_as := self._ledger.find(sha256)) is not None:

@@ -15,11 +15,13 @@ from watchfiles import watch
 from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.output import print_json_line, say
-from hutong_client.cli.uploads.run import UploadRun, report_upload
+from hutong_client.cli.uploads.files import say_left_out
+from hutong_client.cli.uploads.run import NOTHING_UPLOADED, UploadRun, report_upload
+from hutong_client.cli.uploads.source import describe_read_only
 from hutong_client.cli.watched.folder import Outcome, WatchedFolder
 from hutong_client.cli.watched.ledger import NAME, Ledger
 
-_LOCK = ".hutong-watch.lock"
+LOCK = ".hutong-watch.lock"
 _LOOK_MILLISECONDS = 1_000
 """The folder is looked at this often even without a notification, which network folders do not give."""
 
@@ -57,7 +59,7 @@ def watch_folder(
         codes.append(outcome.code)
         if as_json:
             line: dict[str, Any] = {"file": str(file), "exit_code": int(outcome.code), "sent_as": outcome.sent_as}
-            print_json_line(line | outcome.content)
+            print_json_line({**line, **NOTHING_UPLOADED, **outcome.content})
         elif outcome.sent_as:
             click.echo(
                 tr("{file}: not sent again; the same content was sent as {name}", file=file.name, name=outcome.sent_as)
@@ -65,13 +67,19 @@ def watch_folder(
 
     with ExitStack() as stack:
         try:
-            stack.enter_context(hold_lock(own / _LOCK))
+            stack.enter_context(hold_lock(own / LOCK))
         except Locked:
             say(tr("hutong: another command watches this folder"))
             return ExitCode.RUNNING
+        except OSError as error:
+            if hint := describe_read_only(error, own):
+                raise click.UsageError(hint) from None
+            raise
         watched = WatchedFolder(folder, Ledger(own / NAME, lab), send, report, settle_seconds)
         say(tr("Watching {folder}; Ctrl-C ends it", folder=folder))
+        named: set[Path] = set()
         for _ in _changes(folder):
+            say_left_out(folder, named)
             waits = watched.look()
             if once and (not waits or ExitCode.NO_CONNECTION in codes):
                 return smallest(codes)

@@ -48,6 +48,13 @@ def find_header(
             raise NotATable(
                 tr("row {number} looks like a person's row above the header; move the header above it", number=number)
             )
+    if has_card(header):
+        raise NotATable(
+            tr(
+                "row {number} looks like a person's row, and no row above it names the columns; add one",
+                number=likeliest,
+            )
+        )
     return likeliest, header, read_header(header, vocabulary)
 
 

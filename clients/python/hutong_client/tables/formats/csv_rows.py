@@ -26,6 +26,8 @@ _MAX_CELL_CHARACTERS = 1 << 20
 """The CSV reader's limit for a cell, far more than any valid cell has."""
 _MAX_RECORD_CHARACTERS = 32_767
 """Excel's limit for a cell. A longer record of several lines has a quotation mark that is never closed."""
+_END_OF_FILE = "\x1a"
+"""The last character of a file of DOS programs."""
 _KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 """A text that is written as a formula, so that a spreadsheet program keeps its zeros and digits."""
 _STRAY_QUOTE = english(
@@ -120,7 +122,7 @@ class CsvTable:
                 readable = False
             if not readable:
                 yield Row(number, {}, self._split(self.lines.keep_first()), _STRAY_QUOTE, sheet)
-            elif any(map(str.strip, cells)):
+            elif any(map(str.strip, cells)) and cells != [_END_OF_FILE]:
                 yield self._row(number, cells, sheet, remarks)
 
     def _row(self, number: int, cells: list[str], sheet: Sheet, remarks: Remarks) -> Row:
@@ -164,7 +166,7 @@ def _take_text(cell: str) -> str:
 
 
 def _records(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
-    return csv.reader(lines, delimiter=delimiter, strict=True)
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
 
 
 def _first_records(lines: _Lines, records: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:

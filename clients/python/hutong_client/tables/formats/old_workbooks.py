@@ -1,13 +1,13 @@
 """Read workbooks of Excel 97-2003 (.xls), binary ones (.xlsb) and those of LibreOffice (.ods) with calamine.
 
 calamine holds a whole sheet in memory. A sheet of .xls has at most 65,536 rows, one of the other formats 1,048,576.
-calamine returns error values as empty cells, so `old_marks` searches the file for them where the format allows it.
+calamine returns error values as empty cells, so they are put back from the marks of the sheet.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from hutong_texts import tr
 from python_calamine import CalamineSheet, PasswordError, SheetTypeEnum, SheetVisibleEnum, load_workbook
 
 from hutong_client.tables.columns.vocabulary import Vocabulary
+from hutong_client.tables.formats.marks import Marks
 from hutong_client.tables.formats.old_marks import read_marks
-from hutong_client.tables.formats.sheets import Marks, WorkbookTable, read_workbook
+from hutong_client.tables.formats.sheets import WorkbookTable, read_workbook
 from hutong_client.tables.rows import NotATable
 
 
@@ -25,13 +26,16 @@ from hutong_client.tables.rows import NotATable
 def open_old_workbook(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTable]:
     """Open a workbook; raise NotATable if it is damaged or its sheets cannot be read as one table."""
     try:
+        marks = read_marks(path)
         workbook = load_workbook(str(path))
-        metadata = [data for data in workbook.sheets_metadata if data.typ == SheetTypeEnum.WorkSheet]
-        marks = read_marks(path, [data.name for data in metadata])
+        # Without marks the workbook has a password, and calamine has raised an error.
         sheets = [
             OldSheet(workbook.get_sheet_by_name(data.name), data.visible != SheetVisibleEnum.Visible, own)
-            for data, own in zip(metadata, marks, strict=True)
+            for data, own in zip(workbook.sheets_metadata, marks or (), strict=True)
+            if data.typ == SheetTypeEnum.WorkSheet
         ]
+    except NotATable:
+        raise
     except PasswordError:
         raise NotATable(tr("the workbook has a password; save it without one")) from None
     except Exception as error:  # calamine raises errors of several types for damaged files
@@ -67,16 +71,36 @@ class OldSheet:
         """Yield the rows with their numbers."""
         # calamine yields empty rows from row 1 on, but leaves out the empty columns before the first filled one.
         margin = [""] * self._margin
+        errors = self._errors_by_row()
+        number = 0
         for number, values in enumerate(self.sheet.iter_rows(), start=1):
-            yield number, margin + values
+            cells = margin + values
+            yield number, _put_in(cells, errors[number]) if number in errors else cells
+        for below in sorted(row for row in errors if row > number):
+            yield below, _put_in([], errors[below])
+
+    def _errors_by_row(self) -> Mapping[int, Mapping[int, str]]:
+        found: dict[int, dict[int, str]] = {}
+        for (row, at), text in self.own_marks.errors.items():
+            found.setdefault(row, {})[at] = text
+        return found
 
     @property
     def _margin(self) -> int:
         return self.sheet.start[1] if self.sheet.start else 0
 
     def marks(self) -> Marks:
-        """Return the sheet's merged cells, hidden rows and whether it has error values."""
-        for (top, left), (bottom, right) in self.sheet.merged_cell_ranges or ():
-            if left == right and top != bottom:
-                self.own_marks.merged.setdefault(left, []).append((top + 1, bottom + 1))
+        """Return the sheet's merged cells and hidden rows, and whether it has formulas without values."""
+        if not self.own_marks.merged:
+            for (top, left), (bottom, right) in self.sheet.merged_cell_ranges or ():
+                if left == right and top != bottom:
+                    self.own_marks.note_merged(left, top + 1, bottom + 1)
         return self.own_marks
+
+
+def _put_in(cells: list[Any], errors: Mapping[int, str]) -> list[Any]:
+    """Return the cells of a row with its error values."""
+    filled = cells + [""] * (max(errors) + 1 - len(cells))
+    for at, text in errors.items():
+        filled[at] = text
+    return filled

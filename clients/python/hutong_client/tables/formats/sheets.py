@@ -9,14 +9,15 @@ import datetime as dt
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 from hutong_texts import list_words, tr
 
 from hutong_client.tables.columns.header import HEADER_ROWS, find_header, has_card, title_of_result
 from hutong_client.tables.columns.vocabulary import REMARK, Vocabulary
+from hutong_client.tables.formats.marks import Marks
 from hutong_client.tables.named_tests import Remarks, find_named_test
 from hutong_client.tables.rows import ONLY_SHEET, Cell, NotATable, Row, Sheet
 
@@ -28,23 +29,6 @@ _OWN_COLUMNS = frozenset({"name", "card_no", "report_no"})
 """Columns that every person has alone, so that a merged cell of them is never filled down."""
 _ROWS_NAMED = 5
 """Number of hidden rows that are named; the others are counted."""
-
-
-@dataclass(slots=True)
-class Marks:
-    """Properties of a sheet's cells besides their values.
-
-    Attributes:
-        merged: position of a column, from 0 → first and last row of each merged range of this column alone.
-        hidden_rows: numbers of hidden rows.
-        errors: whether the sheet contains error values that the reader returns as empty cells.
-        uncomputed: whether it contains formulas without values, which the reader returns as empty cells.
-    """
-
-    merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    hidden_rows: list[int] = field(default_factory=list)
-    errors: bool = False
-    uncomputed: bool = False
 
 
 class SheetSource(Protocol):
@@ -84,16 +68,24 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
     visible = [source for source in sources if not source.hidden]
     if not visible:
         raise NotATable(tr("the workbook has no visible sheet of cells"))
+    unread = [source.name for source in sources if source.hidden]
     notices: list[str] = []
     found: list[tuple[SheetSource, int, Sequence[str], dict[int, str]]] = []
     failures: list[tuple[SheetSource, NotATable]] = []
     for source in visible:
-        if len(visible) > 1 and not any(any(map(as_text, values)) for _, values in source.rows()):
+        if (len(visible) > 1 or unread) and not any(any(map(as_text, values)) for _, values in source.rows()):
             continue
         try:
             found.append((source, *find_header(_first_texts(source), vocabulary)))
         except NotATable as error:
             failures.append((source, error))
+    if not found and not failures and unread:
+        raise NotATable(
+            tr(
+                "the visible sheets of the workbook are empty; unhide {names} if they hold results",
+                names=list_words(unread),
+            )
+        )
     if not found:
         raise failures[0][1] if failures else NotATable(tr("the file, or the first sheet of the workbook, is empty"))
     for source, failure in failures:
@@ -109,15 +101,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
     parts = []
     for position, (source, number, own, columns) in enumerate(found):
         marks = source.marks()
-        if marks.errors:
-            raise NotATable(
-                tr(
-                    "the sheet {name} has cells with error values such as #REF!, whose place cannot be "
-                    "read in this format; correct them, or save the workbook as .xlsx",
-                    name=source.name,
-                )
-            )
-        if marks.uncomputed:
+        if marks.is_uncomputed(columns):
             raise NotATable(
                 tr(
                     "the sheet {name} has formulas whose values are not stored, so their cells would be read as empty; "
@@ -125,7 +109,8 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
                     name=source.name,
                 )
             )
-        above = " ".join(text for _, texts in islice(_first_texts(source), number) for text in texts)
+        first_rows = takewhile(lambda row, last=number: row[0] <= last, _first_texts(source))  # type: ignore[misc]
+        above = " ".join(text for _, texts in first_rows for text in texts)
         test = find_named_test(title_of_result(own, columns), [source.name, above, file_name])
         sheet = Sheet(position, source.name if len(found) > 1 else "", test) if test or len(found) > 1 else ONLY_SHEET
         parts.append(_Part(source, number, columns, own, marks, sheet))
@@ -141,7 +126,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
                     hidden=_list(hidden),
                 )
             )
-    notices += [tr("The hidden sheet {name} was not read.", name=source.name) for source in sources if source.hidden]
+    notices += [tr("The hidden sheet {name} was not read.", name=name) for name in unread]
     if len(found) > 1:
         notices.insert(
             0, tr("The sheets {value} are read one after another.", value=list_words(part[0].name for part in found))
@@ -168,7 +153,9 @@ def _read_part(part: _Part) -> Iterator[Row]:
     columns = list(part.columns.items())
     filler = _Filler(part)
     remarks = Remarks(part.titles, part.columns)
-    for number, own in islice(part.source.rows(), part.number, None):
+    for number, own in part.source.rows():
+        if number <= part.number:
+            continue
         values, original = own, [value if type(value) is str else as_text(value) for value in own]
         if not any(original):
             continue

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import ZipFile
 
-from hutong_texts import tr
-from openpyxl import Workbook, load_workbook
-from openpyxl.packaging.relationship import get_dependents
-from openpyxl.packaging.workbook import WorkbookPackage
+from hutong_texts import english, tr
+from openpyxl.reader.excel import ExcelReader
+from openpyxl.styles.stylesheet import apply_stylesheet
 from openpyxl.utils import column_index_from_string
-from openpyxl.xml.functions import fromstring
+from openpyxl.xml.constants import SHARED_STRINGS
+from openpyxl.xml.functions import fromstring, localname
 
 from hutong_client.tables.columns.vocabulary import Vocabulary
-from hutong_client.tables.formats.sheets import Marks, WorkbookTable, read_workbook
-from hutong_client.tables.formats.xlsx_cells import has_telling_formats, read_as_shown
+from hutong_client.tables.formats.marks import Marks
+from hutong_client.tables.formats.sheets import WorkbookTable, read_workbook
+from hutong_client.tables.formats.xlsx_cells import RowReader, Shown, StringReader
 from hutong_client.tables.rows import NotATable
 
 _CHUNK = 1 << 20
-_HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row (?:[^>]* )?hidden="(?:1|true)"[^>]*>')
+_HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row (?:[^>]* )?hidden="(?:1|true)"[^>]*(?<!/)>')
+"""The start of a hidden row with cells."""
 _ROW_NUMBER = re.compile(rb' r="(\d+)"')
 _MERGED = re.compile(rb'mergeCell [^>]*ref="([A-Z]{1,3})(\d+):([A-Z]{1,3})(\d+)"')
 _CELL_WITH_FORMULA = (
@@ -40,78 +43,98 @@ The value of a formula may be an empty text, which the type "str" says.
 """
 _LONGEST_FORMULA = 1 << 15
 """Bytes of the chunk before that are searched again, more than a cell with a formula has."""
-_MANIFEST = "xl/workbook.xml"
+_MANIFEST = re.compile(r"xl/workbook\d*\.xml")
+"""The part that lists the sheets. Some programs number it."""
+_CANNOT_BE_OPENED = english("the file looks like an Excel workbook but cannot be opened; save it again in Excel")
 
 
 @contextlib.contextmanager
 def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTable]:
     """Open a workbook; raise NotATable if it is damaged or its sheets cannot be read as one table."""
-    with path.open("rb") as file, contextlib.closing(_load(file)) as workbook:
-        if not workbook.worksheets:
+    with path.open("rb") as file, _open_archive(file) as archive:
+        sheets = _find_sheets(file, archive)
+        if not sheets:
             raise NotATable(tr("the workbook has no sheet of cells"))
-        parts, is_formatted = _find_parts(file)
-        sheets = [XlsxSheet(sheet, file, parts.get(sheet.title, ""), is_formatted) for sheet in workbook.worksheets]
         yield read_workbook(sheets, vocabulary, path.name)
 
 
-def _load(file: BinaryIO) -> Workbook:
+def _open_archive(file: BinaryIO) -> ZipFile:
     try:
-        with ZipFile(file) as archive:
-            is_workbook = _MANIFEST in archive.namelist()
-        file.seek(0)
-        # The workbook is passed as an open file, because openpyxl rejects paths by their extension.
-        workbook = load_workbook(file, read_only=True, data_only=True) if is_workbook else None
-    except Exception as error:  # openpyxl and zipfile raise errors of any type for damaged files
-        raise NotATable(
-            tr("the file looks like an Excel workbook but cannot be opened; save it again in Excel")
-        ) from error
-    if workbook is None:
+        archive = ZipFile(file)
+    except Exception as error:  # zipfile raises errors of several types for damaged files
+        raise NotATable(_CANNOT_BE_OPENED) from error
+    if not any(map(_MANIFEST.fullmatch, archive.namelist())):
         raise NotATable(tr("the file is an archive and not an Excel workbook; unpack it and give the table inside"))
-    return workbook
+    return archive
 
 
-def _find_parts(file: BinaryIO) -> tuple[dict[str, str], bool]:
-    """Return the archive's parts by the names of their sheets, and whether formats of cells must be read."""
-    with ZipFile(file) as archive:
-        manifest: Any = fromstring(archive.read(_MANIFEST))
-        package: Any = WorkbookPackage.from_tree(manifest)
-        targets = {relation.Id: relation.target for relation in get_dependents(archive, "xl/_rels/workbook.xml.rels")}
-        is_formatted = has_telling_formats(archive)
-    return {sheet.name: targets[sheet.id] for sheet in package.sheets if sheet.id in targets}, is_formatted
+def _find_sheets(file: BinaryIO, archive: ZipFile) -> Sequence[XlsxSheet]:
+    try:
+        reader: Any = ExcelReader(file)
+        reader.read_manifest()
+        with warnings.catch_warnings():
+            # openpyxl warns of parts that it does not know, and of the strict form of the format.
+            warnings.simplefilter("ignore")
+            reader.read_workbook()
+        apply_stylesheet(archive, reader.wb)
+        table = reader.package.find(SHARED_STRINGS)
+        strings: Sequence[str] = ()
+        if table is not None:
+            with archive.open(table.PartName.lstrip("/")) as part:
+                strings = StringReader().read(part)
+        shown = Shown(reader.wb)
+        manifest = fromstring(archive.read(reader.parser.workbook_part_name))
+        found = [_read_attributes(element) for element in manifest.iter() if localname(element) == "sheet"]
+        relations = reader.parser.rels
+        missing = [sheet["name"] for sheet in found if relations[sheet["id"]].target not in archive.namelist()]
+    except Exception as error:  # openpyxl and zipfile raise errors of any type for damaged files
+        raise NotATable(_CANNOT_BE_OPENED) from error
+    if missing:
+        raise NotATable(
+            tr(
+                "the workbook is damaged: its sheet {name} is missing; open it in Excel, which may repair it, "
+                "and save it again",
+                name=missing[0],
+            )
+        )
+    return [
+        XlsxSheet(
+            sheet["name"],
+            sheet.get("state", "visible") != "visible",
+            archive,
+            relations[sheet["id"]].target,
+            strings,
+            shown,
+        )
+        for sheet in found
+        if relations[sheet["id"]].Type.endswith("/worksheet")
+    ]
+
+
+def _read_attributes(element: Any) -> dict[str, str]:
+    """Return the attributes by their names without namespaces, which differ in the strict form of the format."""
+    return {name.rpartition("}")[2]: value for name, value in element.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class XlsxSheet:
     """A sheet of an open workbook."""
 
-    sheet: Any
-    file: BinaryIO
+    name: str
+    hidden: bool
+    archive: ZipFile
     part: str
-    is_formatted: bool
+    strings: Sequence[str]
+    shown: Shown
 
-    @property
-    def name(self) -> str:
-        """Return the sheet's name."""
-        return str(self.sheet.title)
-
-    @property
-    def hidden(self) -> bool:
-        """Return whether the sheet is hidden."""
-        return bool(self.sheet.sheet_state != "visible")
-
-    def rows(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    def rows(self) -> Iterator[tuple[int, Sequence[Any]]]:
         """Yield the rows with their numbers; raise NotATable if the sheet is damaged."""
         number = 0
         try:
-            # Some programs write a wrong sheet size, and openpyxl would read only that part.
-            self.sheet.reset_dimensions()
-            if self.is_formatted:
-                for number, cells in enumerate(self.sheet.iter_rows(), start=1):
-                    yield number, tuple(map(read_as_shown, cells))
-                return
-            for number, values in enumerate(self.sheet.iter_rows(values_only=True), start=1):
-                yield number, values
-        except Exception as error:  # openpyxl raises errors of any type; the caller's errors do not pass a yield
+            with self.archive.open(self.part) as part:
+                for number, cells in RowReader(self.strings, self.shown).read(part):
+                    yield number, cells
+        except Exception as error:  # readers raise errors of any type; the caller's errors do not pass a yield
             where = tr("after row {number}", number=number) if number else tr("in its first row")
             raise NotATable(
                 tr(
@@ -124,12 +147,12 @@ class XlsxSheet:
     def marks(self) -> Marks:
         """Return the sheet's merged cells and hidden rows, and whether it has formulas without values.
 
-        openpyxl reads them only together with all cells, which takes much memory. The part is therefore searched as
-        text. Damage is reported when the rows are read.
+        They stand partly behind the cells, so the part is searched as text before its rows are read. Damage is
+        reported when the rows are read.
         """
         marks = Marks()
         # zipfile raises errors of any type for damaged files.
-        with contextlib.suppress(Exception), ZipFile(self.file) as archive, archive.open(self.part) as part:
+        with contextlib.suppress(Exception), self.archive.open(self.part) as part:
             rest = before = b""
             while chunk := part.read(_CHUNK):
                 marks.uncomputed = marks.uncomputed or _has_uncomputed(before + chunk)
@@ -156,4 +179,4 @@ def _search(text: bytes, marks: Marks) -> None:
     for left, top, right, bottom in _MERGED.findall(text):
         if left == right and top != bottom:
             at = column_index_from_string(left.decode()) - 1
-            marks.merged.setdefault(at, []).append((int(top), int(bottom)))
+            marks.note_merged(at, int(top), int(bottom))

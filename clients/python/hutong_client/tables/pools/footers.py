@@ -11,11 +11,15 @@ from hutong_client.tables.rows import Cell, Row
 
 _FOOTER = re.compile(
     r"(合计|总计|小计|共计|总数|审核|复核|审批|制表|填表|填报|检验者|检测者|检验人|检测人|报告人|签发人|批准|签字|签名|盖章"
-    r"|打印|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
+    r"|打印|盖章|日期[:：]|(?:检测|送检|采样|报告)(?:日期|时间|单位)[:：]|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
     re.IGNORECASE,
 )
 _TOTAL = re.compile(r"\s*(合计|总计|小计|共计|总数|total)\s*[:：]?\s*", re.IGNORECASE)
 """A cell of a footer that is followed by a count."""
+_BEFORE = " \t（(【[*※#"
+"""Characters before the words of a footer, as in "（盖章）"."""
+_DAY = re.compile(r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}.*")
+"""A date or a time beside the words of a footer. No number of a document begins so."""
 _COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
 """A count in a footer. No number of a document is so short."""
 _LONGEST_COUNT = 6
@@ -31,24 +35,30 @@ def is_no_person(row: Row) -> bool:
     if type(card) is str and len(card) > _LONGEST_COUNT and card.isascii() and card.isalnum() and card[-2].isdigit():
         # Nearly every row has a number of a document, which is no count. Its last character may be an X.
         return False
+    if isinstance(card, str) and _DAY.fullmatch(card):
+        card = None
     if card is not None and (not isinstance(card, str) or any(map(str.isdigit, card))):
         return _is_count(card) and (report is None or _is_count(report)) and any(map(_TOTAL.fullmatch, row.original))
     if card in _CARD_TITLES:
         return report is None or report in _REPORT_TITLES
     if report is not None and _is_count(report):
         return card is None and any(map(_TOTAL.fullmatch, row.original))
-    return report is None and any(_FOOTER.match(text.strip()) for text in row.original)
+    return report is None and any(map(_find_word, row.original))
 
 
 def _is_count(cell: Cell) -> bool:
     return _COUNT.fullmatch(str(cell)) is not None
 
 
+def _find_word(text: str) -> re.Match[str] | None:
+    return _FOOTER.match(text.lstrip(_BEFORE))
+
+
 def describe_no_person(row: Row) -> str:
     """Say what a row is that is no person's."""
     if row.cells.get("card_no") in _CARD_TITLES:
         return tr("the row repeats the header and is no person's; delete it")
-    word = next(found[1] for text in row.original if (found := _FOOTER.match(text.strip())))
+    word = next(found[1] for text in row.original if (found := _find_word(text)))
     return tr(
         "the row is a footer of the sheet ({word}) and no person's; delete it, and check that no person is in it",
         word=word,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from hutong_texts import english, tr
 
 from hutong_client.tables.faults import Fault
+from hutong_client.tables.placeholders import drop_placeholders
 from hutong_client.tables.pools.footers import describe_no_person, is_no_person
 from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_size
 from hutong_client.tables.rows import Cell, Row, Sheet
@@ -44,7 +45,7 @@ class Group:
 
 def group_rows(rows: Iterable[Row]) -> Iterator[Group]:
     """Yield the groups in the order of the file."""
-    return _doubt_codes_of_persons(_Grouper().group(rows))
+    return _doubt_codes_of_persons(_Grouper().group(drop_placeholders(rows)))
 
 
 def _doubt_codes_of_persons(groups: Iterable[Group]) -> Iterator[Group]:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 
-from hutong_texts import tr
+from hutong_texts import english, tr
 
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.rows import Cell
@@ -22,11 +22,14 @@ _MANY_TO_ONE = re.compile(r"([0-9]{1,3})(?:人份?|份|人(?:一管|1管|混检|
 _CHINESE_SIZES = {"三": 3, "五": 5, "十": 10, "二十": 20}
 _IN_CHINESE = re.compile(r"(三|五|十|二十)(?:人)?(?:混|合|比)一(?:混检|混采)?")
 _ONE_TO_MANY = re.compile(r"1[:比/]([0-9]{1,2})")
+_AS_FLOAT = re.compile(r"([0-9]{1,3})\.0+")
+"""A size that a program wrote as a quantity, because another row has none."""
 _AS_TIME = re.compile(r"0?1:([0-9]{2}):00|([0-9]{1,2}):01(?::00)?")
 """A ratio that a spreadsheet program has taken for a time of day. It shows 10:1 as 10:01."""
 _RATIO_INSIDE = re.compile(r"(?<![0-9])([0-9]{1,2})(?:混|合|:)1(?![0-9])|(?<![0-9])1:([0-9]{1,2})(?![0-9:])")
 _POOLED_INSIDE = re.compile("混检|混采|混样|混管")
 _SINGLE_INSIDE = re.compile("单检|单采|单管")
+_NO_SIZE = english("this is not the size of a pool; write 1, 5, 10 or 20")
 _SEVERAL = "|"
 """Separator of sizes that contradict each other in one cell. No size contains it."""
 
@@ -46,12 +49,16 @@ def read_pool_size(cell: Cell) -> int:
         return 1
     if word in _POOLED:
         return POOLED
-    match = _ONE_TO_MANY.fullmatch(word) or _MANY_TO_ONE.fullmatch(word) or _AS_TIME.fullmatch(word)
+    forms = (_ONE_TO_MANY, _MANY_TO_ONE, _AS_FLOAT, _AS_TIME)
+    match = next((found for form in forms if (found := form.fullmatch(word))), None)
     if _SEVERAL in word:
         raise BadCell(tr("several pool sizes are named; write the one of this tube into pool_size (混检人数), as 10"))
     if not match or has_odd_digit(str(cell)):
-        raise BadCell(tr("this is not the size of a pool; write 1, 5, 10 or 20"))
-    return int(next(group for group in match.groups() if group))
+        raise BadCell(_NO_SIZE)
+    size = int(next(group for group in match.groups() if group))
+    if size == 0:
+        raise BadCell(_NO_SIZE)
+    return size
 
 
 def _in_digits(word: str) -> str:

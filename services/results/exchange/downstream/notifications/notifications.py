@@ -17,8 +17,8 @@ from sqlalchemy import Connection, delete, func, insert, literal, select, union,
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.domain.region import NATION
-from services.results.changelog.log import pack_reports, unpack_reports
 from services.results.changelog.model import ChangeKind, Entry, LoggedChange
+from services.results.changelog.packing import pack_reports, unpack_reports
 from services.results.documents.key_pairs import find_twins
 from services.results.documents.removals import find_ended
 from services.results.exchange import tables
@@ -39,12 +39,16 @@ from services.results.exchange.subscribers import find_subscribers
 from services.results.labs.copies import find_known
 from services.results.labs.tables import lab_copies
 from services.results.labs.tables import labs as lab_register
+from services.results.missing_reports.answers import list_answered
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.store import find_closed, list_passed_on
-from services.storage.advisory_locks import AdvisoryLock, share_until_commit
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
 
 PAGE = 50
 """Notifications that one read returns."""
+
+_FOR_ALL_NODES = frozenset({ChangeKind.LABS, ChangeKind.MISSING_REPORT_ANSWERS})
+"""Changes of which every node below is notified, but not the node that sent them."""
 
 _nodes = tables.nodes
 _notifications = tables.notifications
@@ -64,9 +68,10 @@ class Notification(NamedTuple):
 def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant, own: str = NATION) -> None:
     """Notify nodes of changes to subscribed subjects, adverse subjects, and missing reports of their laboratories.
 
-    All nodes are notified of laboratories, and each node of removals of its own links and of those below it. A node is
-    not notified of changes that it sent itself. While there are no subscriptions, the function costs two queries. The
-    change log of a node with nodes below it calls the function; `own` is its region.
+    All nodes are notified of laboratories and of their answers to missing reports. Each node is notified of removals of
+    its own links and of those below it. A node is not notified of changes that it sent itself. While there are no
+    subscriptions, the function costs two queries. The change log of a node with nodes below it calls the function;
+    `own` is its region.
     """
     here = Here(own, _Children(connection).child_of)
     by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
@@ -86,12 +91,12 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
             for node, name in _pair_with_subscribers(change, subscribers):
                 if node not in (change.source, NATION, own):
                     by_node[node][change.kind, change.lab].append(name)
-    labs = [change for change in changes if change.kind is ChangeKind.LABS]
-    nodes = connection.execute(select(_nodes.c.node)).scalars().all() if labs else ()
-    for change in labs:
+    for_all = [change for change in changes if change.kind in _FOR_ALL_NODES]
+    nodes = connection.execute(select(_nodes.c.node)).scalars().all() if for_all else ()
+    for change in for_all:
         for node in nodes:
             if node != change.source:
-                by_node[node][change.kind, ""].extend(change.names)
+                by_node[node][change.kind, change.lab].extend(change.names)
     for change in changes:
         if change.kind is ChangeKind.LINKS and change.maker not in ("", NATION, own, change.source):
             child = here.child_of(change.maker)
@@ -111,6 +116,26 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
         by_node[node][ChangeKind.MISSING_REPORTS, report.lab].append((report.report_number, 0))
     for node in sorted(by_node):
         _append(connection, node, by_node[node], now)
+
+
+def name_stored(connection: Connection, subject_keys: Collection[bytes], now: Instant, own: str) -> None:
+    """Mark subjects with stored positives, and name each to the nodes below from which its results came.
+
+    This is what the commit of a positive does for a subject that is not marked yet. Subjects that are marked cost one
+    query.
+    """
+    known = find_subscribers(connection, subject_keys)
+    unmarked = {key for key in subject_keys if own not in known.get(key, ())}
+    if not unmarked:
+        return
+    # A commit that looked for marks before this lock has stored its results when the lock is granted. A later commit
+    # sees the marks.
+    lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
+    here = Here(own, _Children(connection).child_of)
+    subscribers = find_subscribers(connection, unmarked)
+    named_to = subscribe_adverse(connection, (), unmarked, subscribers, {}, set(), now, here)
+    for node, keys in sorted(named_to.items()):
+        _append(connection, node, {(ChangeKind.ADVERSE_SUBJECTS, ""): [(key.hex(), 0) for key in keys]}, now)
 
 
 def _find_closings(
@@ -161,8 +186,9 @@ def note_subscription(connection: Connection, node: str, now: Instant) -> None:
 def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NATION) -> None:
     """Send to a node that begins without a cursor what no subscription brings.
 
-    These are all laboratories. If it has missed notifications, these are also all adverse subjects of the node, its own
-    links that have ended or are to be ended, and the missing reports of its laboratories, closed ones too.
+    These are all laboratories, and their answers to missing reports. If it has missed notifications, these are also all
+    adverse subjects of the node, its own links that have ended or are to be ended, and the missing reports of its
+    laboratories, closed ones too.
     """
     # A node may watch before it replicates for the first time.
     add_node(connection, node, now, own)
@@ -176,6 +202,8 @@ def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NA
         at_node = connection.execute(select(homes.c.uscc).where(homes.c.node == node)).scalars().all()
         for lab, numbers in list_passed_on(connection, at_node).items():
             names[ChangeKind.MISSING_REPORTS, lab] = [(number, 0) for number in numbers]
+    for lab, numbers in list_answered(connection).items():
+        names[ChangeKind.MISSING_REPORT_ANSWERS, lab] = [(number, 0) for number in numbers]
     if found := {key: reports for key, reports in names.items() if reports}:
         _append(connection, node, found, now)
 

@@ -38,13 +38,13 @@ from services.results.exchange.downstream.notifications.subscriptions import (
     read_subscribed,
     subscribe_node,
 )
-from services.results.exchange.key_versions import require_common_versions
 from services.results.exchange.model import NotificationPosition
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.service import Drain
 from services.storage.engine import Database
+from services.storage.pepper_marks import require_common_versions
 
 MAX_MESSAGE_CHANGES = 1_000
 """The most changes in one message: about 300 KiB, far below the 4 MiB of a gRPC message."""

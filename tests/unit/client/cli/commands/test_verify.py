@@ -14,6 +14,7 @@ from openpyxl import Workbook
 
 from tests.support.client.fake_verification import serving_verification
 from tests.support.client.laboratory_files import CARDS
+from tests.support.client.laboratory_formats import xlsx
 
 Verify = Callable[[str], list[dict[str, Any]]]
 
@@ -101,7 +102,7 @@ class Table:
     """Runs the command over a table of people."""
 
     def __init__(self, address: str, where: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self._options = ["--region", "410105", "--purpose", "hotel", "--verification", address]
+        self.options = ["--region", "410105", "--purpose", "hotel", "--verification", address]
         self._capsys = capsys
         self.path = where / "people.csv"
 
@@ -111,7 +112,7 @@ class Table:
         return self.run()
 
     def run(self) -> tuple[int, list[str]]:
-        code = run(["verify", str(self.path), *self._options, "--json"])
+        code = run(["verify", str(self.path), *self.options, "--json"])
         told = self._capsys.readouterr()
         answers = [json.loads(line) for line in told.out.splitlines()]
         words = [
@@ -136,8 +137,9 @@ A, B, C = CARDS
         (f"card_no,name\n{A},a\n{B},{'x' * 200_000}\n{C},c\n", "far too long"),
         (f'card_no,name\n{A},a\n{B},"b\n{C},c\n', "stray quotation mark"),
         (f"card_no\n{A}\n\0{B}\n{C}\n", "NUL"),
+        (f"card_no,name\n{A},a\n{B},#REF!\n{C},c\n", "error value"),
     ],
-    ids=["purpose", "time", "huge cell", "stray quotation mark", "NUL"],
+    ids=["purpose", "time", "huge cell", "stray quotation mark", "NUL", "error value"],
 )
 def test_bad_row_of_a_table_is_its_own_fault_alone(table: Table, content: str, words: str) -> None:
     """The people above and below it get their answers."""
@@ -171,10 +173,35 @@ def test_people_may_stand_in_a_workbook(table: Table) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("card_no,name\n", "no person to decide for"), ("", "is empty"), ("name\nx\n", "lacks card_no (证件号码)")],
+    [
+        ("card_no,name\n", "no person to decide for"),
+        ("", "is empty"),
+        ("name\nx\n", "lacks card_no (证件号码)"),
+        (f"示例,身份证,{A}\n示例,身份证,{B}\n", "looks like a person's row"),
+    ],
 )
 def test_table_without_persons_is_refused(table: Table, content: str, words: str) -> None:
     """Silence could be taken for an answer."""
     code, (told,) = table(content)
     assert code == ExitCode.USAGE
     assert words in told
+
+
+def test_the_place_is_asked_for_once(table: Table, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is sent, and not for each person. Columns of the file may give it."""
+    table.path.write_text(f"card_no,region,purpose\n{A},410105,hotel\n", encoding="utf-8")
+    assert run(["verify", str(table.path), "--verification", address]) == ExitCode.UNDETERMINED
+    table.path.write_text(f"card_no\n{A}\n{B}\n", encoding="utf-8")
+    capsys.readouterr()
+    assert run(["verify", str(table.path), "--verification", address, "--region", "410105"]) == ExitCode.USAGE
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("give --purpose")) == ("", 1)
+
+
+def test_hidden_rows_of_people_are_told(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those of results."""
+    path = xlsx(("旅客", [["card_no", "name"], [A, "-"], [B, "b"]]), hidden_rows=[3])(table.path.parent)
+    table.path = path.rename(path.with_name("people.xlsx"))
+    command = ["verify", str(table.path), *table.options]
+    assert run(command) == ExitCode.UNDETERMINED
+    assert "1 row is hidden (3)" in capsys.readouterr().err

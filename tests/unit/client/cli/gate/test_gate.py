@@ -13,6 +13,7 @@ from hutong.verification.v1.decision_pb2 import Decision
 from hutong.verification.v1.verification_service_pb2 import VerifyItem, VerifyRequest
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.gate.answers import Answers, describe_rows
+from hutong_client.cli.gate.report import write_report
 from hutong_client.cli.gate.verdicts import ORDER, STYLES, action_word, verdict_of
 from hutong_client.cli.main import run
 from hutong_client.cli.people import Asked
@@ -152,6 +153,18 @@ def test_file_of_passengers_comes_back_as_a_workbook(
     assert str(report) in capsys.readouterr().err
 
 
-def test_report_needs_a_file_of_people(gate: Gate) -> None:
-    """Of a pipe there would be no rows to give back."""
+def test_report_needs_a_file_of_people(gate: Gate, tmp_path: Path) -> None:
+    """Of a pipe there would be no rows to give back. The report is a workbook, whatever its name."""
     assert gate("", "--report", "report.xlsx") == ExitCode.USAGE
+    people = tmp_path / "people.csv"
+    people.write_text(f"card_no\n{CARDS[0]}\n", encoding="utf-8")
+    assert run(["verify", str(people), "--report", str(tmp_path / "report.csv")]) == ExitCode.USAGE
+    assert not (tmp_path / "report.csv").exists()
+
+
+def test_report_of_an_interrupted_command_says_so(tmp_path: Path) -> None:
+    """Nobody takes it for the whole day."""
+    with pytest.raises(KeyboardInterrupt), write_report(tmp_path / "report.xlsx", ["card_no"]):
+        raise KeyboardInterrupt
+    *_, last = load_workbook(tmp_path / "report.xlsx")["people"].iter_rows(values_only=True)
+    assert str(last[0]).startswith("The answers end here")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
-from hutong_client.cli.uploads.files import find_files
+from hutong_client.cli.uploads.files import find_files, say_left_out
 
 NAMES = (
     "b.csv",
@@ -54,3 +54,18 @@ def test_a_named_file_is_always_taken_and_each_only_once(folder: Path) -> None:
 def test_nothing_to_upload_is_an_error(folder: Path, given: str) -> None:
     with pytest.raises(click.BadParameter, match=r"does not exist|no file to upload"):
         find_files([str(folder / given)])
+
+
+def test_files_that_are_no_tables_are_named_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A result in a file of an unknown extension is never left out without a word."""
+    find_files([str(folder)])
+    assert capsys.readouterr().err.endswith("tables do: notes.pdf\n")
+    named: set[Path] = set()
+    say_left_out(folder, named)
+    say_left_out(folder, named)
+    for number in range(15):
+        (folder / f"{number:02}.dat").touch()
+    say_left_out(folder, named)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("notes.pdf")
+    assert second.endswith("08.dat, 09.dat and 5 more")

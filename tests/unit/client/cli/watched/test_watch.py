@@ -51,6 +51,9 @@ def test_folder_is_sent_once(
     good, bad = map(json.loads, capsys.readouterr().out.splitlines())
     assert (good["exit_code"], good["accepted"], good["sent_as"]) == (0, 8, "")
     assert (bad["file"], bad["exit_code"]) == (str(tmp_path / "b.csv"), ExitCode.USAGE)
+    assert bad.keys() == good.keys()
+    assert "no known column name" in bad["error"]
+    assert good["error"] == ""
     (tmp_path / "b.csv").unlink()
     assert run(arguments(tmp_path, address, "--once")) == ExitCode.DONE
     assert "not sent again" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hutong_client.tables.open import open_table
 from hutong_client.tables.rows import NotATable
 from openpyxl import Workbook
+from openpyxl.chart import BarChart
 
 from tests.support.client.laboratory_files import (
     CARDS,
@@ -116,10 +118,60 @@ def test_flipped_bytes_of_a_workbook_are_reported(tmp_path: Path) -> None:
         read_rows(path)
 
 
-def test_chart_sheet_without_its_drawing_is_refused(tmp_path: Path) -> None:
-    """In words."""
+def test_a_workbook_of_charts_alone_is_refused(tmp_path: Path) -> None:
+    """No sheet of cells is found, although the workbook has a sheet."""
     book = Workbook()
-    book.create_chartsheet("chart", 0)
+    book.create_chartsheet("chart", 0).add_chart(BarChart())
+    del book[book.worksheets[0].title]
     book.save(tmp_path / "day.xlsx")
-    with pytest.raises(NotATable, match="cannot be opened"):
+    with pytest.raises(NotATable, match="no sheet of cells"):
         read_rows(tmp_path / "day.xlsx")
+
+
+def test_a_lost_sheet_is_named(tmp_path: Path) -> None:
+    """The other sheets are not read as if they were the whole workbook."""
+    book = Workbook()
+    for title in ("上午", "下午"):
+        sheet = book.create_sheet(title)
+        sheet.append(list(HEADER))
+        sheet.append(list(line().values()))
+    del book["Sheet"]
+    book.save(tmp_path / "whole.xlsx")
+    with zipfile.ZipFile(tmp_path / "whole.xlsx") as whole, zipfile.ZipFile(tmp_path / "day.xlsx", "w") as torn:
+        for name in whole.namelist():
+            if name != "xl/worksheets/sheet2.xml":
+                torn.writestr(name, whole.read(name))
+    with pytest.raises(NotATable, match="its sheet 下午 is missing"):
+        read_rows(tmp_path / "day.xlsx")
+
+
+def test_rows_in_the_wrong_order_are_damage(tmp_path: Path) -> None:
+    """No row is left out, and no row replaces another."""
+    path = write_workbook(tmp_path / "day.xlsx", TEN)
+    damage_workbook(path, SHEET, lambda content: content.replace(b'<row r="6"', b'<row r="3"'))
+    with pytest.raises(NotATable, match="damaged after row 5"):
+        read_rows(path)
+
+
+def test_texts_of_several_fonts_and_escaped_characters_are_read(tmp_path: Path) -> None:
+    """Phonetic help belongs to no name. Excel writes a carriage return as _x000D_."""
+    strings = (
+        '<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><si><r><t>赵</t></r><r><t>示例</t></r>'
+        "<rPh><t>zhao</t></rPh></si><si><t>R1_x000D_</t></si><si><t/></si></sst>"
+    )
+    path = write_workbook(tmp_path / "day.xlsx", [HEADER, list(line().values())])
+    with zipfile.ZipFile(path) as archive:
+        sheet = archive.read(SHEET).decode()
+    at = sheet.index('<row r="2"')
+    row = (
+        '<row r="2"><c r="A2" t="s"><v>0</v></c><c r="B2" t="s"><v>2</v></c><c r="G2" t="s"><v>1</v></c></row>'
+        "</sheetData></worksheet>"
+    )
+    damage_workbook(path, SHEET, lambda _: (sheet[:at] + row).encode())
+    kind = b'"application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"'
+    override = b'<Override PartName="/xl/sharedStrings.xml" ContentType=' + kind + b"/></Types>"
+    damage_workbook(path, "[Content_Types].xml", lambda content: content.replace(b"</Types>", override))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("xl/sharedStrings.xml", strings)
+    (row_read,) = read_rows(path)
+    assert row_read.cells == {"name": "赵示例", "report_no": "R1"}

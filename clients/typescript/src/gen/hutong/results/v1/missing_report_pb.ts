@@ -2,8 +2,8 @@
 // @generated from file hutong/results/v1/missing_report.proto (package hutong.results.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import { file_google_api_resource } from "../../../google/api/resource_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
@@ -14,7 +14,50 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/missing_report.proto.
  */
 export const file_hutong_results_v1_missing_report: GenFile = /*@__PURE__*/
-  fileDesc("CiZodXRvbmcvcmVzdWx0cy92MS9taXNzaW5nX3JlcG9ydC5wcm90bxIRaHV0b25nLnJlc3VsdHMudjEi7QIKDU1pc3NpbmdSZXBvcnQSEgoEbmFtZRgBIAEoCUIE4kEBCBIkCgNsYWIYAiABKAlCF+JBAQP6QRAKDmh1dG9uZy5vcmcvTGFiEhsKDXJlcG9ydF9udW1iZXIYAyABKAlCBOJBAQMSLgoMcmFpc2luZ19ub2RlGAQgASgJQhjiQQED+kERCg9odXRvbmcub3JnL05vZGUSNQoLY3JlYXRlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjQKCmNsb3NlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDOmjqQWUKGGh1dG9uZy5vcmcvTWlzc2luZ1JlcG9ydBIqbGFicy97dXNjY30vbWlzc2luZ1JlcG9ydHMve3JlcG9ydF9udW1iZXJ9Kg5taXNzaW5nUmVwb3J0czINbWlzc2luZ1JlcG9ydEJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp]);
+  fileDesc("CiZodXRvbmcvcmVzdWx0cy92MS9taXNzaW5nX3JlcG9ydC5wcm90bxIRaHV0b25nLnJlc3VsdHMudjEitgEKCUxhYkFuc3dlchI2CgZhbnN3ZXIYASABKA4yJi5odXRvbmcucmVzdWx0cy52MS5NaXNzaW5nUmVwb3J0QW5zd2VyEi8KC2Fuc3dlcl90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1leHBlY3RlZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVhY3RvchgEIAEoCSKlAwoNTWlzc2luZ1JlcG9ydBISCgRuYW1lGAEgASgJQgTiQQEIEiQKA2xhYhgCIAEoCUIX4kEBA/pBEAoOaHV0b25nLm9yZy9MYWISGwoNcmVwb3J0X251bWJlchgDIAEoCUIE4kEBAxIuCgxyYWlzaW5nX25vZGUYBCABKAlCGOJBAQP6QREKD2h1dG9uZy5vcmcvTm9kZRI1CgtjcmVhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNAoKY2xvc2VfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNgoKbGFiX2Fuc3dlchgHIAEoCzIcLmh1dG9uZy5yZXN1bHRzLnYxLkxhYkFuc3dlckIE4kEBAzpo6kFlChhodXRvbmcub3JnL01pc3NpbmdSZXBvcnQSKmxhYnMve3VzY2N9L21pc3NpbmdSZXBvcnRzL3tyZXBvcnRfbnVtYmVyfSoObWlzc2luZ1JlcG9ydHMyDW1pc3NpbmdSZXBvcnQqhQEKE01pc3NpbmdSZXBvcnRBbnN3ZXISJQohTUlTU0lOR19SRVBPUlRfQU5TV0VSX1VOU1BFQ0lGSUVEEAASIgoeTUlTU0lOR19SRVBPUlRfQU5TV0VSX05PVF9PVVJTEAESIwofTUlTU0lOR19SRVBPUlRfQU5TV0VSX1RPX0ZPTExPVxACQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp]);
+
+/**
+ * A laboratory's answer to a missing report. The newest answer counts, and a record of the report outweighs every answer.
+ *
+ * @generated from message hutong.results.v1.LabAnswer
+ */
+export type LabAnswer = Message<"hutong.results.v1.LabAnswer"> & {
+  /**
+   * What the laboratory states.
+   *
+   * @generated from field: hutong.results.v1.MissingReportAnswer answer = 1;
+   */
+  answer: MissingReportAnswer;
+
+  /**
+   * When the node of the laboratory recorded it.
+   *
+   * @generated from field: google.protobuf.Timestamp answer_time = 2;
+   */
+  answerTime?: Timestamp | undefined;
+
+  /**
+   * With TO_FOLLOW: when the laboratory expects to upload the report. Absent if it has not said.
+   *
+   * @generated from field: google.protobuf.Timestamp expected_time = 3;
+   */
+  expectedTime?: Timestamp | undefined;
+
+  /**
+   * Who answered: the role and name of the caller (docs/access.md). Only MissingReport has it, at the node where the
+   * answer was given, and only for supervisors and operators.
+   *
+   * @generated from field: string actor = 4;
+   */
+  actor: string;
+};
+
+/**
+ * Describes the message hutong.results.v1.LabAnswer.
+ * Use `create(LabAnswerSchema)` to create a new message.
+ */
+export const LabAnswerSchema: GenMessage<LabAnswer> = /*@__PURE__*/
+  messageDesc(file_hutong_results_v1_missing_report, 0);
 
 /**
  * A report that its holder has shown somewhere in the country and of which no node has a record. Its laboratory ought
@@ -64,6 +107,13 @@ export type MissingReport = Message<"hutong.results.v1.MissingReport"> & {
    * @generated from field: google.protobuf.Timestamp close_time = 6;
    */
   closeTime?: Timestamp | undefined;
+
+  /**
+   * What the laboratory has answered; absent while it has not.
+   *
+   * @generated from field: hutong.results.v1.LabAnswer lab_answer = 7;
+   */
+  labAnswer?: LabAnswer | undefined;
 };
 
 /**
@@ -71,5 +121,40 @@ export type MissingReport = Message<"hutong.results.v1.MissingReport"> & {
  * Use `create(MissingReportSchema)` to create a new message.
  */
 export const MissingReportSchema: GenMessage<MissingReport> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_missing_report, 0);
+  messageDesc(file_hutong_results_v1_missing_report, 1);
+
+/**
+ * What a laboratory states about a report that was shown under its name and that it has not uploaded.
+ *
+ * @generated from enum hutong.results.v1.MissingReportAnswer
+ */
+export enum MissingReportAnswer {
+  /**
+   * The laboratory has not answered.
+   *
+   * @generated from enum value: MISSING_REPORT_ANSWER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The laboratory has issued no report under this number. Evidence that shows it counts for nothing from then on, unless
+   * a record of the report exists (EVIDENCE_USE_DENIED_BY_LAB).
+   *
+   * @generated from enum value: MISSING_REPORT_ANSWER_NOT_OURS = 1;
+   */
+  NOT_OURS = 1,
+
+  /**
+   * The laboratory has issued the report and will upload it. This changes no decision. It is stated beside the evidence.
+   *
+   * @generated from enum value: MISSING_REPORT_ANSWER_TO_FOLLOW = 2;
+   */
+  TO_FOLLOW = 2,
+}
+
+/**
+ * Describes the enum hutong.results.v1.MissingReportAnswer.
+ */
+export const MissingReportAnswerSchema: GenEnum<MissingReportAnswer> = /*@__PURE__*/
+  enumDesc(file_hutong_results_v1_missing_report, 0);
 

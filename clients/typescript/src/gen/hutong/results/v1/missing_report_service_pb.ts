@@ -5,9 +5,12 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
+import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import { file_google_api_resource } from "../../../google/api/resource_pb.js";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
-import type { MissingReport } from "./missing_report_pb.js";
+import type { MissingReport, MissingReportAnswer } from "./missing_report_pb.js";
 import { file_hutong_results_v1_missing_report } from "./missing_report_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -15,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/missing_report_service.proto.
  */
 export const file_hutong_results_v1_missing_report_service: GenFile = /*@__PURE__*/
-  fileDesc("Ci5odXRvbmcvcmVzdWx0cy92MS9taXNzaW5nX3JlcG9ydF9zZXJ2aWNlLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKWAQoZTGlzdE1pc3NpbmdSZXBvcnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSJwoDbGFiGAMgASgJQhr6QRAKDmh1dG9uZy5vcmcvTGFiukgEcgIYQBIWCg5pbmNsdWRlX2Nsb3NlZBgEIAEoCCJwChpMaXN0TWlzc2luZ1JlcG9ydHNSZXNwb25zZRI5Cg9taXNzaW5nX3JlcG9ydHMYASADKAsyIC5odXRvbmcucmVzdWx0cy52MS5NaXNzaW5nUmVwb3J0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTKxAQoUTWlzc2luZ1JlcG9ydFNlcnZpY2USmAEKEkxpc3RNaXNzaW5nUmVwb3J0cxIsLmh1dG9uZy5yZXN1bHRzLnYxLkxpc3RNaXNzaW5nUmVwb3J0c1JlcXVlc3QaLS5odXRvbmcucmVzdWx0cy52MS5MaXN0TWlzc2luZ1JlcG9ydHNSZXNwb25zZSIlkAIBitMYHgoLCAEQAhoDbGFiKAEKCwgFEAMaA2xhYigBEAEYAkJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_resource, file_hutong_access_v1_access, file_hutong_results_v1_missing_report]);
+  fileDesc("Ci5odXRvbmcvcmVzdWx0cy92MS9taXNzaW5nX3JlcG9ydF9zZXJ2aWNlLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKWAQoZTGlzdE1pc3NpbmdSZXBvcnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSJwoDbGFiGAMgASgJQhr6QRAKDmh1dG9uZy5vcmcvTGFiukgEcgIYQBIWCg5pbmNsdWRlX2Nsb3NlZBgEIAEoCCJwChpMaXN0TWlzc2luZ1JlcG9ydHNSZXNwb25zZRI5Cg9taXNzaW5nX3JlcG9ydHMYASADKAsyIC5odXRvbmcucmVzdWx0cy52MS5NaXNzaW5nUmVwb3J0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSL1AQoaQW5zd2VyTWlzc2luZ1JlcG9ydFJlcXVlc3QSOgoEbmFtZRgBIAEoCUIs4kEBAvpBGgoYaHV0b25nLm9yZy9NaXNzaW5nUmVwb3J0ukgIyAEBcgMYgAISRwoGYW5zd2VyGAIgASgOMiYuaHV0b25nLnJlc3VsdHMudjEuTWlzc2luZ1JlcG9ydEFuc3dlckIP4kEBArpICMgBAYIBAhABEjEKDWV4cGVjdGVkX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh8KCnJlcXVlc3RfaWQYBCABKAlCC7pICNgBAXIDsAEBIlcKG0Fuc3dlck1pc3NpbmdSZXBvcnRSZXNwb25zZRI4Cg5taXNzaW5nX3JlcG9ydBgBIAEoCzIgLmh1dG9uZy5yZXN1bHRzLnYxLk1pc3NpbmdSZXBvcnQyzQIKFE1pc3NpbmdSZXBvcnRTZXJ2aWNlEpgBChJMaXN0TWlzc2luZ1JlcG9ydHMSLC5odXRvbmcucmVzdWx0cy52MS5MaXN0TWlzc2luZ1JlcG9ydHNSZXF1ZXN0Gi0uaHV0b25nLnJlc3VsdHMudjEuTGlzdE1pc3NpbmdSZXBvcnRzUmVzcG9uc2UiJZACAYrTGB4KCwgBEAIaA2xhYigBCgsIBRADGgNsYWIoARABGAISmQEKE0Fuc3dlck1pc3NpbmdSZXBvcnQSLS5odXRvbmcucmVzdWx0cy52MS5BbnN3ZXJNaXNzaW5nUmVwb3J0UmVxdWVzdBouLmh1dG9uZy5yZXN1bHRzLnYxLkFuc3dlck1pc3NpbmdSZXBvcnRSZXNwb25zZSIjkAICitMYHAoKCAEQAhoEbmFtZQoKCAUQAxoEbmFtZRABGAJCbgoVb3JnLmh1dG9uZy5yZXN1bHRzLnYxUAFaP2dpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9yZXN1bHRzL3YxO3Jlc3VsdHN2MaoCEUh1dG9uZy5SZXN1bHRzLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_results_v1_missing_report]);
 
 /**
  * @generated from message hutong.results.v1.ListMissingReportsRequest
@@ -43,7 +46,8 @@ export type ListMissingReportsRequest = Message<"hutong.results.v1.ListMissingRe
   lab: string;
 
   /**
-   * Whether to include missing reports that are closed because the report has come in. Default false.
+   * Whether to include missing reports of which nothing is awaited any more, because the report has come in or its
+   * laboratory has answered NOT_OURS. Default false.
    *
    * @generated from field: bool include_closed = 4;
    */
@@ -84,6 +88,67 @@ export const ListMissingReportsResponseSchema: GenMessage<ListMissingReportsResp
   messageDesc(file_hutong_results_v1_missing_report_service, 1);
 
 /**
+ * @generated from message hutong.results.v1.AnswerMissingReportRequest
+ */
+export type AnswerMissingReportRequest = Message<"hutong.results.v1.AnswerMissingReportRequest"> & {
+  /**
+   * The missing report, "labs/{uscc}/missingReports/{report_number}".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What the laboratory states.
+   *
+   * @generated from field: hutong.results.v1.MissingReportAnswer answer = 2;
+   */
+  answer: MissingReportAnswer;
+
+  /**
+   * With TO_FOLLOW: when the laboratory expects to upload the report, at most 30 days from now. Optional. INVALID_FIELD
+   * with NOT_OURS, and if it lies in the past.
+   *
+   * @generated from field: google.protobuf.Timestamp expected_time = 3;
+   */
+  expectedTime?: Timestamp | undefined;
+
+  /**
+   * A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+   * content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message hutong.results.v1.AnswerMissingReportRequest.
+ * Use `create(AnswerMissingReportRequestSchema)` to create a new message.
+ */
+export const AnswerMissingReportRequestSchema: GenMessage<AnswerMissingReportRequest> = /*@__PURE__*/
+  messageDesc(file_hutong_results_v1_missing_report_service, 2);
+
+/**
+ * @generated from message hutong.results.v1.AnswerMissingReportResponse
+ */
+export type AnswerMissingReportResponse = Message<"hutong.results.v1.AnswerMissingReportResponse"> & {
+  /**
+   * The missing report with its answer.
+   *
+   * @generated from field: hutong.results.v1.MissingReport missing_report = 1;
+   */
+  missingReport?: MissingReport | undefined;
+};
+
+/**
+ * Describes the message hutong.results.v1.AnswerMissingReportResponse.
+ * Use `create(AnswerMissingReportResponseSchema)` to create a new message.
+ */
+export const AnswerMissingReportResponseSchema: GenMessage<AnswerMissingReportResponse> = /*@__PURE__*/
+  messageDesc(file_hutong_results_v1_missing_report_service, 3);
+
+/**
  * Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
  * calls it.
  *
@@ -101,6 +166,21 @@ export const MissingReportService: GenService<{
     methodKind: "unary";
     input: typeof ListMissingReportsRequestSchema;
     output: typeof ListMissingReportsResponseSchema;
+  },
+  /**
+   * Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+   * supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
+   * decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
+   * nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
+   * NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
+   * (CONFLICT) if the report has a record, which outweighs every answer.
+   *
+   * @generated from rpc hutong.results.v1.MissingReportService.AnswerMissingReport
+   */
+  answerMissingReport: {
+    methodKind: "unary";
+    input: typeof AnswerMissingReportRequestSchema;
+    output: typeof AnswerMissingReportResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_hutong_results_v1_missing_report_service, 0);

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/verification/v1/refusal.proto.
  */
 export const file_hutong_verification_v1_refusal: GenFile = /*@__PURE__*/
-  fileDesc("CiRodXRvbmcvdmVyaWZpY2F0aW9uL3YxL3JlZnVzYWwucHJvdG8SFmh1dG9uZy52ZXJpZmljYXRpb24udjEizAUKB1JlZnVzYWwSEgoEbmFtZRgBIAEoCUIE4kEBCBIUCgZyZWdpb24YAiABKAlCBOJBAQMSEwoFdmVudWUYAyABKAlCBOJBAQMSLgoHcHVycG9zZRgEIAEoDjIXLmh1dG9uZy50eXBlLnYxLlB1cnBvc2VCBOJBAQMSNQoLcmVmdXNlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjQKB2dyb3VuZHMYBiADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQgTiQQEDEj4KEWZvcmJpZGRlbl9ncm91bmRzGAcgAygOMh0uaHV0b25nLnR5cGUudjEuUmVmdXNhbEdyb3VuZEIE4kEBAxIuCghkZWNpc2lvbhgIIAEoCUIc4kEBA/pBFQoTaHV0b25nLm9yZy9EZWNpc2lvbhJDCgphc3Nlc3NtZW50GAkgASgOMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsQXNzZXNzbWVudEIE4kEBAxI5CgVzdGF0ZRgKIAEoDjIkLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbFN0YXRlQgTiQQEDEhcKCXN0YXRlbWVudBgLIAEoCUIE4kEBAxIUCgZhbnN3ZXIYDCABKAlCBOJBAQMSNQoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjUKC2Fuc3dlcl90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxIaCgxhbnN3ZXJfYWN0b3IYDyABKAlCBOJBAQM6POpBOQoSaHV0b25nLm9yZy9SZWZ1c2FsEhByZWZ1c2Fscy97dXVpZDd9KghyZWZ1c2FsczIHcmVmdXNhbCphCgxSZWZ1c2FsU3RhdGUSHQoZUkVGVVNBTF9TVEFURV9VTlNQRUNJRklFRBAAEhYKElJFRlVTQUxfU1RBVEVfT1BFThABEhoKFlJFRlVTQUxfU1RBVEVfQU5TV0VSRUQQAiqiAQoRUmVmdXNhbEFzc2Vzc21lbnQSIgoeUkVGVVNBTF9BU1NFU1NNRU5UX1VOU1BFQ0lGSUVEEAASHwobUkVGVVNBTF9BU1NFU1NNRU5UX1VOTEFXRlVMEAESIwofUkVGVVNBTF9BU1NFU1NNRU5UX05PVF9VTkxBV0ZVTBACEiMKH1JFRlVTQUxfQVNTRVNTTUVOVF9VTkRFVEVSTUlORUQQA0KCAQoab3JnLmh1dG9uZy52ZXJpZmljYXRpb24udjFQAVpJZ2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3ZlcmlmaWNhdGlvbi92MTt2ZXJpZmljYXRpb252MaoCFkh1dG9uZy5WZXJpZmljYXRpb24uVjFiBnByb3RvMw", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_type_v1_purpose, file_hutong_type_v1_refusal_ground]);
+  fileDesc("CiRodXRvbmcvdmVyaWZpY2F0aW9uL3YxL3JlZnVzYWwucHJvdG8SFmh1dG9uZy52ZXJpZmljYXRpb24udjEinwkKB1JlZnVzYWwSEgoEbmFtZRgBIAEoCUIE4kEBCBIUCgZyZWdpb24YAiABKAlCBOJBAQMSEwoFdmVudWUYAyABKAlCBOJBAQMSLgoHcHVycG9zZRgEIAEoDjIXLmh1dG9uZy50eXBlLnYxLlB1cnBvc2VCBOJBAQMSNQoLcmVmdXNlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjQKB2dyb3VuZHMYBiADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQgTiQQEDEj4KEWZvcmJpZGRlbl9ncm91bmRzGAcgAygOMh0uaHV0b25nLnR5cGUudjEuUmVmdXNhbEdyb3VuZEIE4kEBAxIuCghkZWNpc2lvbhgIIAEoCUIc4kEBA/pBFQoTaHV0b25nLm9yZy9EZWNpc2lvbhJDCgphc3Nlc3NtZW50GAkgASgOMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsQXNzZXNzbWVudEIE4kEBAxI5CgVzdGF0ZRgKIAEoDjIkLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbFN0YXRlQgTiQQEDEhcKCXN0YXRlbWVudBgLIAEoCUIE4kEBAxIUCgZhbnN3ZXIYDCABKAlCBOJBAQMSNQoLY3JlYXRlX3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjUKC2Fuc3dlcl90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxIaCgxhbnN3ZXJfYWN0b3IYDyABKAlCBOJBAQMSOwoKdmVudWVfa2luZBgQIAEoDjIhLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVmVudWVLaW5kQgTiQQEDEi0KC29yaWdpbl9ub2RlGBEgASgJQhjiQQED+kERCg9odXRvbmcub3JnL05vZGUSLQoLYXNzZXNzX25vZGUYEiABKAlCGOJBAQP6QREKD2h1dG9uZy5vcmcvTm9kZRI1Cgthc3Nlc3NfdGltZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSLQoLYW5zd2VyX25vZGUYFCABKAlCGOJBAQP6QREKD2h1dG9uZy5vcmcvTm9kZRIyChByZXNwb25zaWJsZV9ub2RlGBUgASgJQhjiQQED+kERCg9odXRvbmcub3JnL05vZGUSMgoIZHVlX3RpbWUYFiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEh4KEGVzY2FsYXRpb25fY291bnQYFyABKAVCBOJBAQMSFQoHb3ZlcmR1ZRgYIAEoCEIE4kEBAxIxCgxkdXBsaWNhdGVfb2YYGSABKAlCG+JBAQP6QRQKEmh1dG9uZy5vcmcvUmVmdXNhbDo86kE5ChJodXRvbmcub3JnL1JlZnVzYWwSEHJlZnVzYWxzL3t1dWlkN30qCHJlZnVzYWxzMgdyZWZ1c2FsKnwKDFJlZnVzYWxTdGF0ZRIdChlSRUZVU0FMX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSUkVGVVNBTF9TVEFURV9PUEVOEAESGgoWUkVGVVNBTF9TVEFURV9BTlNXRVJFRBACEhkKFVJFRlVTQUxfU1RBVEVfUEVORElORxADKr4CCglWZW51ZUtpbmQSGgoWVkVOVUVfS0lORF9VTlNQRUNJRklFRBAAEhYKElZFTlVFX0tJTkRfTE9ER0lORxABEhgKFFZFTlVFX0tJTkRfVFJBTlNQT1JUEAISFgoSVkVOVUVfS0lORF9NRURJQ0FMEAMSGAoUVkVOVUVfS0lORF9DQVJFX0hPTUUQBBIVChFWRU5VRV9LSU5EX1NDSE9PTBAFEhcKE1ZFTlVFX0tJTkRfQ09NTUVSQ0UQBhIaChZWRU5VRV9LSU5EX1JFU0lERU5USUFMEAcSGAoUVkVOVUVfS0lORF9XT1JLUExBQ0UQCBIdChlWRU5VRV9LSU5EX0FETUlOSVNUUkFUSU9OEAkSFgoSVkVOVUVfS0lORF9MRUlTVVJFEAoSFAoQVkVOVUVfS0lORF9PVEhFUhALKqIBChFSZWZ1c2FsQXNzZXNzbWVudBIiCh5SRUZVU0FMX0FTU0VTU01FTlRfVU5TUEVDSUZJRUQQABIfChtSRUZVU0FMX0FTU0VTU01FTlRfVU5MQVdGVUwQARIjCh9SRUZVU0FMX0FTU0VTU01FTlRfTk9UX1VOTEFXRlVMEAISIwofUkVGVVNBTF9BU1NFU1NNRU5UX1VOREVURVJNSU5FRBADQoIBChpvcmcuaHV0b25nLnZlcmlmaWNhdGlvbi52MVABWklnaXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvdmVyaWZpY2F0aW9uL3YxO3ZlcmlmaWNhdGlvbnYxqgIWSHV0b25nLlZlcmlmaWNhdGlvbi5WMWIGcHJvdG8z", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_type_v1_purpose, file_hutong_type_v1_refusal_ground]);
 
 /**
  * A person's report that a valid result was not recognised (公众留言). The person appears only as a keyed hash inside
@@ -87,7 +87,7 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
   decision: string;
 
   /**
-   * Whether it was lawful.
+   * Whether it was lawful. Unspecified while the report is PENDING.
    *
    * @generated from field: hutong.verification.v1.RefusalAssessment assessment = 9;
    */
@@ -101,7 +101,8 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
   state: RefusalState;
 
   /**
-   * The person's own words, as given.
+   * The person's own words, in which identities are masked. Empty for a supervisor of the nation, unless the nation itself
+   * answers the report.
    *
    * @generated from field: string statement = 11;
    */
@@ -134,6 +135,79 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
    * @generated from field: string answer_actor = 15;
    */
   answerActor: string;
+
+  /**
+   * What kind of place it is, as the person gave it.
+   *
+   * @generated from field: hutong.verification.v1.VenueKind venue_kind = 16;
+   */
+  venueKind: VenueKind;
+
+  /**
+   * The node where it was reported, "nodes/{region}".
+   *
+   * @generated from field: string origin_node = 17;
+   */
+  originNode: string;
+
+  /**
+   * The node that assessed it: that of the place, or the nearest one above it. Absent while the report is PENDING.
+   *
+   * @generated from field: string assess_node = 18;
+   */
+  assessNode: string;
+
+  /**
+   * When it was assessed; absent while the report is PENDING.
+   *
+   * @generated from field: google.protobuf.Timestamp assess_time = 19;
+   */
+  assessTime?: Timestamp | undefined;
+
+  /**
+   * The node that answered it; absent while there is no answer.
+   *
+   * @generated from field: string answer_node = 20;
+   */
+  answerNode: string;
+
+  /**
+   * The node that answers it: the deepest one on the way to the place that has received it, or a node above that has taken
+   * it over. Empty if no node of the place's region has confirmed it yet.
+   *
+   * @generated from field: string responsible_node = 21;
+   */
+  responsibleNode: string;
+
+  /**
+   * When the answer is due: five days after the responsible node received the report or took it over. A report without a
+   * responsible node is due five days after it was made.
+   *
+   * @generated from field: google.protobuf.Timestamp due_time = 22;
+   */
+  dueTime?: Timestamp | undefined;
+
+  /**
+   * How often a node above has taken it over because the answer was overdue.
+   *
+   * @generated from field: int32 escalation_count = 23;
+   */
+  escalationCount: number;
+
+  /**
+   * Whether there is no answer and due_time is past.
+   *
+   * @generated from field: bool overdue = 24;
+   */
+  overdue: boolean;
+
+  /**
+   * The earlier report of the same refusal, "refusals/{uuid7}"; empty for none. A duplicate has the assessment and the
+   * answer of the earlier report. It is neither listed nor counted.
+   *
+   * @generated from field: string duplicate_of = 25;
+   */
+  duplicateOf: string;
 };
 
 /**
@@ -155,7 +229,7 @@ export enum RefusalState {
   UNSPECIFIED = 0,
 
   /**
-   * Not answered yet.
+   * Assessed, not answered yet.
    *
    * @generated from enum value: REFUSAL_STATE_OPEN = 1;
    */
@@ -167,6 +241,13 @@ export enum RefusalState {
    * @generated from enum value: REFUSAL_STATE_ANSWERED = 2;
    */
   ANSWERED = 2,
+
+  /**
+   * Neither assessed nor answered yet: the report is on its way to the node of the place.
+   *
+   * @generated from enum value: REFUSAL_STATE_PENDING = 3;
+   */
+  PENDING = 3,
 }
 
 /**
@@ -174,6 +255,103 @@ export enum RefusalState {
  */
 export const RefusalStateSchema: GenEnum<RefusalState> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_refusal, 0);
+
+/**
+ * What kind of place a venue is.
+ *
+ * @generated from enum hutong.verification.v1.VenueKind
+ */
+export enum VenueKind {
+  /**
+   * Not stated.
+   *
+   * @generated from enum value: VENUE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * A hotel or another lodging (宾馆酒店).
+   *
+   * @generated from enum value: VENUE_KIND_LODGING = 1;
+   */
+  LODGING = 1,
+
+  /**
+   * A station, an airport, a port, a vehicle or a road checkpoint (交通场站).
+   *
+   * @generated from enum value: VENUE_KIND_TRANSPORT = 2;
+   */
+  TRANSPORT = 2,
+
+  /**
+   * A hospital or another medical institution (医疗机构).
+   *
+   * @generated from enum value: VENUE_KIND_MEDICAL = 3;
+   */
+  MEDICAL = 3,
+
+  /**
+   * A care or welfare home (养老院、福利院).
+   *
+   * @generated from enum value: VENUE_KIND_CARE_HOME = 4;
+   */
+  CARE_HOME = 4,
+
+  /**
+   * A kindergarten, school or university (学校).
+   *
+   * @generated from enum value: VENUE_KIND_SCHOOL = 5;
+   */
+  SCHOOL = 5,
+
+  /**
+   * A shop, market, restaurant or mall (商场超市).
+   *
+   * @generated from enum value: VENUE_KIND_COMMERCE = 6;
+   */
+  COMMERCE = 6,
+
+  /**
+   * A residential compound or a village (小区、村).
+   *
+   * @generated from enum value: VENUE_KIND_RESIDENTIAL = 7;
+   */
+  RESIDENTIAL = 7,
+
+  /**
+   * A workplace (工作单位).
+   *
+   * @generated from enum value: VENUE_KIND_WORKPLACE = 8;
+   */
+  WORKPLACE = 8,
+
+  /**
+   * An office of the administration (政务场所).
+   *
+   * @generated from enum value: VENUE_KIND_ADMINISTRATION = 9;
+   */
+  ADMINISTRATION = 9,
+
+  /**
+   * A scenic site, a museum or a sports ground (景区、场馆).
+   *
+   * @generated from enum value: VENUE_KIND_LEISURE = 10;
+   */
+  LEISURE = 10,
+
+  /**
+   * Anything else.
+   *
+   * @generated from enum value: VENUE_KIND_OTHER = 11;
+   */
+  OTHER = 11,
+}
+
+/**
+ * Describes the enum hutong.verification.v1.VenueKind.
+ */
+export const VenueKindSchema: GenEnum<VenueKind> = /*@__PURE__*/
+  enumDesc(file_hutong_verification_v1_refusal, 1);
 
 /**
  * Whether a refusal was lawful, as far as is known.
@@ -213,5 +391,5 @@ export enum RefusalAssessment {
  * Describes the enum hutong.verification.v1.RefusalAssessment.
  */
 export const RefusalAssessmentSchema: GenEnum<RefusalAssessment> = /*@__PURE__*/
-  enumDesc(file_hutong_verification_v1_refusal, 1);
+  enumDesc(file_hutong_verification_v1_refusal, 2);
 

@@ -21,7 +21,7 @@ import { file_hutong_type_v1_refusal_ground } from "../../type/v1/refusal_ground
 import { file_hutong_type_v1_rules } from "../../type/v1/rules_pb.js";
 import type { PresentedEvidence } from "./evidence_pb.js";
 import { file_hutong_verification_v1_evidence } from "./evidence_pb.js";
-import type { Refusal, RefusalAssessment, RefusalState } from "./refusal_pb.js";
+import type { Refusal, RefusalAssessment, RefusalState, VenueKind } from "./refusal_pb.js";
 import { file_hutong_verification_v1_refusal } from "./refusal_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -29,7 +29,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/verification/v1/refusal_service.proto.
  */
 export const file_hutong_verification_v1_refusal_service: GenFile = /*@__PURE__*/
-  fileDesc("CixodXRvbmcvdmVyaWZpY2F0aW9uL3YxL3JlZnVzYWxfc2VydmljZS5wcm90bxIWaHV0b25nLnZlcmlmaWNhdGlvbi52MSKpBAoUUmVwb3J0UmVmdXNhbFJlcXVlc3QSIgoGcmVnaW9uGAEgASgJQhLiQQECukgLyAEBcgbI6oHKBgESFwoFdmVudWUYAiABKAlCCLpIBXIDGMgBEjkKB3B1cnBvc2UYAyABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlQg/iQQECukgIyAEBggECEAESOwoLcmVmdXNlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgriQQECukgDyAEBEkkKB2dyb3VuZHMYBSADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQhniQQECukgSkgEPCAEQChgBIgeCAQQQASAAEjEKCGRlY2lzaW9uGAYgASgJQh/6QRUKE2h1dG9uZy5vcmcvRGVjaXNpb266SARyAhhAEjIKCGRvY3VtZW50GAcgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudBIbCglzdGF0ZW1lbnQYCCABKAlCCLpIBXIDGNAPEh8KCnJlcXVlc3RfaWQYCSABKAlCC7pICNgBAXIDsAEBEkUKCGV2aWRlbmNlGAogAygLMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5QcmVzZW50ZWRFdmlkZW5jZUIIukgFkgECEAoSJQoNYXJyaXZpbmdfZnJvbRgLIAEoCUIOukgL2AEBcgbI6oHKBgEiSQoVUmVwb3J0UmVmdXNhbFJlc3BvbnNlEjAKB3JlZnVzYWwYASABKAsyHy5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlZnVzYWwiSAoRR2V0UmVmdXNhbFJlcXVlc3QSMwoEbmFtZRgBIAEoCUIl4kEBAvpBFAoSaHV0b25nLm9yZy9SZWZ1c2FsukgHyAEBcgIYQCJGChJHZXRSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbCLyAgoTTGlzdFJlZnVzYWxzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSHgoGcmVnaW9uGAMgASgJQg66SAvYAQFyBsjqgcoGARI9Cgdncm91bmRzGAQgAygOMh0uaHV0b25nLnR5cGUudjEuUmVmdXNhbEdyb3VuZEINukgKkgEHIgWCAQIQARJDCgZzdGF0ZXMYBSADKA4yJC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlZnVzYWxTdGF0ZUINukgKkgEHIgWCAQIQARJNCgthc3Nlc3NtZW50cxgGIAMoDjIpLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbEFzc2Vzc21lbnRCDbpICpIBByIFggECEAESLgoPcmVmdXNlX2ludGVydmFsGAcgASgLMhUuZ29vZ2xlLnR5cGUuSW50ZXJ2YWwiYgoUTGlzdFJlZnVzYWxzUmVzcG9uc2USMQoIcmVmdXNhbHMYASADKAsyHy5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlZnVzYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIo0BChRBbnN3ZXJSZWZ1c2FsUmVxdWVzdBIzCgRuYW1lGAEgASgJQiXiQQEC+kEUChJodXRvbmcub3JnL1JlZnVzYWy6SAfIAQFyAhhAEh8KBmFuc3dlchgCIAEoCUIP4kEBArpICMgBAXIDGNAPEh8KCnJlcXVlc3RfaWQYAyABKAlCC7pICNgBAXIDsAEBIkkKFUFuc3dlclJlZnVzYWxSZXNwb25zZRIwCgdyZWZ1c2FsGAEgASgLMh8uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsIs8DChhTdW1tYXJpemVSZWZ1c2Fsc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAEEh4KBnJlZ2lvbhgDIAEoCUIOukgL2AEBcgbI6oHKBgESlwIKCGludGVydmFsGAQgASgLMhUuZ29vZ2xlLnR5cGUuSW50ZXJ2YWxC7QHiQQECukjlAboBWQoNaW50ZXJ2YWwuZW5kcxIcbXVzdCBoYXZlIGEgc3RhcnQgYW5kIGFuIGVuZBoqaGFzKHRoaXMuc3RhcnRfdGltZSkgJiYgaGFzKHRoaXMuZW5kX3RpbWUpugGCAQoOaW50ZXJ2YWwub3JkZXISH2l0cyBlbmQgbXVzdCBiZSBhZnRlciB0aGUgc3RhcnQaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuZW5kX3RpbWUgPiB0aGlzLnN0YXJ0X3RpbWXIAQESPwoGcGVyaW9kGAUgASgOMiUuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5TdW1tYXJ5UGVyaW9kQgi6SAWCAQIQASKMAQoNUmVmdXNhbENvdW50cxIVCg1yZWZ1c2FsX2NvdW50GAEgASgDEhYKDnVubGF3ZnVsX2NvdW50GAIgASgDEhIKCm9wZW5fY291bnQYAyABKAMSOAoVbWVkaWFuX3RpbWVfdG9fYW5zd2VyGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uInUKDUdyb3VuZFN1bW1hcnkSLQoGZ3JvdW5kGAEgASgOMh0uaHV0b25nLnR5cGUudjEuUmVmdXNhbEdyb3VuZBI1CgZjb3VudHMYAiABKAsyJS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlZnVzYWxDb3VudHMitwEKDlJlZnVzYWxTdW1tYXJ5Eg4KBnJlZ2lvbhgBIAEoCRInCghpbnRlcnZhbBgCIAEoCzIVLmdvb2dsZS50eXBlLkludGVydmFsEjQKBXRvdGFsGAMgASgLMiUuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsQ291bnRzEjYKB2dyb3VuZHMYBCADKAsyJS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkdyb3VuZFN1bW1hcnkidwoZU3VtbWFyaXplUmVmdXNhbHNSZXNwb25zZRJBChFyZWZ1c2FsX3N1bW1hcmllcxgBIAMoCzImLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbFN1bW1hcnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKnoKDVN1bW1hcnlQZXJpb2QSHgoaU1VNTUFSWV9QRVJJT0RfVU5TUEVDSUZJRUQQABIWChJTVU1NQVJZX1BFUklPRF9EQVkQARIXChNTVU1NQVJZX1BFUklPRF9XRUVLEAISGAoUU1VNTUFSWV9QRVJJT0RfTU9OVEgQAzLaBQoOUmVmdXNhbFNlcnZpY2USlQEKDVJlcG9ydFJlZnVzYWwSLC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlcG9ydFJlZnVzYWxSZXF1ZXN0Gi0uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZXBvcnRSZWZ1c2FsUmVzcG9uc2UiJ5ACAorTGCAKGggDEAQaCGRvY3VtZW50KAEyCGRlY2lzaW9uEAEYAhKIAQoKR2V0UmVmdXNhbBIpLmh1dG9uZy52ZXJpZmljYXRpb24udjEuR2V0UmVmdXNhbFJlcXVlc3QaKi5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkdldFJlZnVzYWxSZXNwb25zZSIjkAIBitMYHAoKCAMQBBoEbmFtZQoKCAUQAxoEbmFtZRABGAEShgEKDExpc3RSZWZ1c2FscxIrLmh1dG9uZy52ZXJpZmljYXRpb24udjEuTGlzdFJlZnVzYWxzUmVxdWVzdBosLmh1dG9uZy52ZXJpZmljYXRpb24udjEuTGlzdFJlZnVzYWxzUmVzcG9uc2UiG5ACAYrTGBQKDggFEAMaBnJlZ2lvbigBEAEYAhKFAQoNQW5zd2VyUmVmdXNhbBIsLmh1dG9uZy52ZXJpZmljYXRpb24udjEuQW5zd2VyUmVmdXNhbFJlcXVlc3QaLS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkFuc3dlclJlZnVzYWxSZXNwb25zZSIXkAICitMYEAoKCAUQAxoEbmFtZRABGAISkwEKEVN1bW1hcml6ZVJlZnVzYWxzEjAuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5TdW1tYXJpemVSZWZ1c2Fsc1JlcXVlc3QaMS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlN1bW1hcml6ZVJlZnVzYWxzUmVzcG9uc2UiGZACAYrTGBIKDggFEAMaBnJlZ2lvbigBGANCggEKGm9yZy5odXRvbmcudmVyaWZpY2F0aW9uLnYxUAFaSWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy92ZXJpZmljYXRpb24vdjE7dmVyaWZpY2F0aW9udjGqAhZIdXRvbmcuVmVyaWZpY2F0aW9uLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_type_v1_identity, file_hutong_type_v1_purpose, file_hutong_type_v1_refusal_ground, file_hutong_type_v1_rules, file_hutong_verification_v1_evidence, file_hutong_verification_v1_refusal]);
+  fileDesc("CixodXRvbmcvdmVyaWZpY2F0aW9uL3YxL3JlZnVzYWxfc2VydmljZS5wcm90bxIWaHV0b25nLnZlcmlmaWNhdGlvbi52MSLqBAoUUmVwb3J0UmVmdXNhbFJlcXVlc3QSIgoGcmVnaW9uGAEgASgJQhLiQQECukgLyAEBcgbI6oHKBgESFwoFdmVudWUYAiABKAlCCLpIBXIDGMgBEjkKB3B1cnBvc2UYAyABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlQg/iQQECukgIyAEBggECEAESOwoLcmVmdXNlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgriQQECukgDyAEBEkkKB2dyb3VuZHMYBSADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQhniQQECukgSkgEPCAEQChgBIgeCAQQQASAAEjEKCGRlY2lzaW9uGAYgASgJQh/6QRUKE2h1dG9uZy5vcmcvRGVjaXNpb266SARyAhhAEjIKCGRvY3VtZW50GAcgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudBIbCglzdGF0ZW1lbnQYCCABKAlCCLpIBXIDGNAPEh8KCnJlcXVlc3RfaWQYCSABKAlCC7pICNgBAXIDsAEBEkUKCGV2aWRlbmNlGAogAygLMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5QcmVzZW50ZWRFdmlkZW5jZUIIukgFkgECEAoSJQoNYXJyaXZpbmdfZnJvbRgLIAEoCUIOukgL2AEBcgbI6oHKBgESPwoKdmVudWVfa2luZBgMIAEoDjIhLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVmVudWVLaW5kQgi6SAWCAQIQASJXChVSZXBvcnRSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbBIMCgRjb2RlGAIgASgJIjMKE1RyYWNrUmVmdXNhbFJlcXVlc3QSHAoEY29kZRgBIAEoCUIO4kEBArpIB8gBAXICGEAiSAoUVHJhY2tSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbCJIChFHZXRSZWZ1c2FsUmVxdWVzdBIzCgRuYW1lGAEgASgJQiXiQQEC+kEUChJodXRvbmcub3JnL1JlZnVzYWy6SAfIAQFyAhhAIkYKEkdldFJlZnVzYWxSZXNwb25zZRIwCgdyZWZ1c2FsGAEgASgLMh8uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsIoMDChNMaXN0UmVmdXNhbHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEj0KB2dyb3VuZHMYBCADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQg26SAqSAQciBYIBAhABEkMKBnN0YXRlcxgFIAMoDjIkLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbFN0YXRlQg26SAqSAQciBYIBAhABEk0KC2Fzc2Vzc21lbnRzGAYgAygOMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsQXNzZXNzbWVudEINukgKkgEHIgWCAQIQARIuCg9yZWZ1c2VfaW50ZXJ2YWwYByABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBIPCgdvdmVyZHVlGAggASgIImIKFExpc3RSZWZ1c2Fsc1Jlc3BvbnNlEjEKCHJlZnVzYWxzGAEgAygLMh8uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKNAQoUQW5zd2VyUmVmdXNhbFJlcXVlc3QSMwoEbmFtZRgBIAEoCUIl4kEBAvpBFAoSaHV0b25nLm9yZy9SZWZ1c2FsukgHyAEBcgIYQBIfCgZhbnN3ZXIYAiABKAlCD+JBAQK6SAjIAQFyAxjQDxIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASJJChVBbnN3ZXJSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbCLPAwoYU3VtbWFyaXplUmVmdXNhbHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEpcCCghpbnRlcnZhbBgEIAEoCzIVLmdvb2dsZS50eXBlLkludGVydmFsQu0B4kEBArpI5QG6AVkKDWludGVydmFsLmVuZHMSHG11c3QgaGF2ZSBhIHN0YXJ0IGFuZCBhbiBlbmQaKmhhcyh0aGlzLnN0YXJ0X3RpbWUpICYmIGhhcyh0aGlzLmVuZF90aW1lKboBggEKDmludGVydmFsLm9yZGVyEh9pdHMgZW5kIG11c3QgYmUgYWZ0ZXIgdGhlIHN0YXJ0Gk8haGFzKHRoaXMuc3RhcnRfdGltZSkgfHwgIWhhcyh0aGlzLmVuZF90aW1lKSB8fCB0aGlzLmVuZF90aW1lID4gdGhpcy5zdGFydF90aW1lyAEBEj8KBnBlcmlvZBgFIAEoDjIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuU3VtbWFyeVBlcmlvZEIIukgFggECEAEiugEKDVJlZnVzYWxDb3VudHMSFQoNcmVmdXNhbF9jb3VudBgBIAEoAxIWCg51bmxhd2Z1bF9jb3VudBgCIAEoAxISCgpvcGVuX2NvdW50GAMgASgDEjgKFW1lZGlhbl90aW1lX3RvX2Fuc3dlchgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1wZW5kaW5nX2NvdW50GAUgASgDEhUKDW92ZXJkdWVfY291bnQYBiABKAMidQoNR3JvdW5kU3VtbWFyeRItCgZncm91bmQYASABKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kEjUKBmNvdW50cxgCIAEoCzIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbENvdW50cyK3AQoOUmVmdXNhbFN1bW1hcnkSDgoGcmVnaW9uGAEgASgJEicKCGludGVydmFsGAIgASgLMhUuZ29vZ2xlLnR5cGUuSW50ZXJ2YWwSNAoFdG90YWwYAyABKAsyJS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlZnVzYWxDb3VudHMSNgoHZ3JvdW5kcxgEIAMoCzIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuR3JvdW5kU3VtbWFyeSJ3ChlTdW1tYXJpemVSZWZ1c2Fsc1Jlc3BvbnNlEkEKEXJlZnVzYWxfc3VtbWFyaWVzGAEgAygLMiYuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsU3VtbWFyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqegoNU3VtbWFyeVBlcmlvZBIeChpTVU1NQVJZX1BFUklPRF9VTlNQRUNJRklFRBAAEhYKElNVTU1BUllfUEVSSU9EX0RBWRABEhcKE1NVTU1BUllfUEVSSU9EX1dFRUsQAhIYChRTVU1NQVJZX1BFUklPRF9NT05USBADMt8GCg5SZWZ1c2FsU2VydmljZRKVAQoNUmVwb3J0UmVmdXNhbBIsLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVwb3J0UmVmdXNhbFJlcXVlc3QaLS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlcG9ydFJlZnVzYWxSZXNwb25zZSInkAICitMYIAoaCAMQBBoIZG9jdW1lbnQoATIIZGVjaXNpb24QARgCEogBCgpHZXRSZWZ1c2FsEikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5HZXRSZWZ1c2FsUmVxdWVzdBoqLmh1dG9uZy52ZXJpZmljYXRpb24udjEuR2V0UmVmdXNhbFJlc3BvbnNlIiOQAgGK0xgcCgoIAxAEGgRuYW1lCgoIBRADGgRuYW1lEAEYARKCAQoMVHJhY2tSZWZ1c2FsEisuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5UcmFja1JlZnVzYWxSZXF1ZXN0GiwuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5UcmFja1JlZnVzYWxSZXNwb25zZSIXkAIBitMYEAoKCAMQARoEY29kZRABGAEShgEKDExpc3RSZWZ1c2FscxIrLmh1dG9uZy52ZXJpZmljYXRpb24udjEuTGlzdFJlZnVzYWxzUmVxdWVzdBosLmh1dG9uZy52ZXJpZmljYXRpb24udjEuTGlzdFJlZnVzYWxzUmVzcG9uc2UiG5ACAYrTGBQKDggFEAMaBnJlZ2lvbigBEAEYAhKFAQoNQW5zd2VyUmVmdXNhbBIsLmh1dG9uZy52ZXJpZmljYXRpb24udjEuQW5zd2VyUmVmdXNhbFJlcXVlc3QaLS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkFuc3dlclJlZnVzYWxSZXNwb25zZSIXkAICitMYEAoKCAUQAxoEbmFtZRABGAISkwEKEVN1bW1hcml6ZVJlZnVzYWxzEjAuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5TdW1tYXJpemVSZWZ1c2Fsc1JlcXVlc3QaMS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlN1bW1hcml6ZVJlZnVzYWxzUmVzcG9uc2UiGZACAYrTGBIKDggFEAMaBnJlZ2lvbigBGANCggEKGm9yZy5odXRvbmcudmVyaWZpY2F0aW9uLnYxUAFaSWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy92ZXJpZmljYXRpb24vdjE7dmVyaWZpY2F0aW9udjGqAhZIdXRvbmcuVmVyaWZpY2F0aW9uLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_type_v1_identity, file_hutong_type_v1_purpose, file_hutong_type_v1_refusal_ground, file_hutong_type_v1_rules, file_hutong_verification_v1_evidence, file_hutong_verification_v1_refusal]);
 
 /**
  * @generated from message hutong.verification.v1.ReportRefusalRequest
@@ -72,7 +72,8 @@ export type ReportRefusalRequest = Message<"hutong.verification.v1.ReportRefusal
 
   /**
    * The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
-   * purpose, or about another person than document. A positive result at the instant of refusal outweighs it.
+   * purpose, or about another person than document. A positive result at the instant of refusal outweighs it. If another
+   * node assesses the report, it uses its own copy of the decision, or else what this node knows of it.
    *
    * @generated from field: string decision = 6;
    */
@@ -115,6 +116,13 @@ export type ReportRefusalRequest = Message<"hutong.verification.v1.ReportRefusal
    * @generated from field: string arriving_from = 11;
    */
   arrivingFrom: string;
+
+  /**
+   * What kind of place it is. Optional.
+   *
+   * @generated from field: hutong.verification.v1.VenueKind venue_kind = 12;
+   */
+  venueKind: VenueKind;
 };
 
 /**
@@ -129,11 +137,19 @@ export const ReportRefusalRequestSchema: GenMessage<ReportRefusalRequest> = /*@_
  */
 export type ReportRefusalResponse = Message<"hutong.verification.v1.ReportRefusalResponse"> & {
   /**
-   * The report with its assessment.
+   * The report with its assessment, or PENDING.
    *
    * @generated from field: hutong.verification.v1.Refusal refusal = 1;
    */
   refusal?: Refusal | undefined;
+
+  /**
+   * The code of the receipt, 16 letters and digits in groups of four, like "K7QM-3XTF-9WDP-R2NV". Whoever has it can read
+   * the report with TrackRefusal at this node. Empty for reports that are older than codes.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
 };
 
 /**
@@ -142,6 +158,44 @@ export type ReportRefusalResponse = Message<"hutong.verification.v1.ReportRefusa
  */
 export const ReportRefusalResponseSchema: GenMessage<ReportRefusalResponse> = /*@__PURE__*/
   messageDesc(file_hutong_verification_v1_refusal_service, 1);
+
+/**
+ * @generated from message hutong.verification.v1.TrackRefusalRequest
+ */
+export type TrackRefusalRequest = Message<"hutong.verification.v1.TrackRefusalRequest"> & {
+  /**
+   * The code of the receipt. Small letters, spaces and missing hyphens are accepted.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message hutong.verification.v1.TrackRefusalRequest.
+ * Use `create(TrackRefusalRequestSchema)` to create a new message.
+ */
+export const TrackRefusalRequestSchema: GenMessage<TrackRefusalRequest> = /*@__PURE__*/
+  messageDesc(file_hutong_verification_v1_refusal_service, 2);
+
+/**
+ * @generated from message hutong.verification.v1.TrackRefusalResponse
+ */
+export type TrackRefusalResponse = Message<"hutong.verification.v1.TrackRefusalResponse"> & {
+  /**
+   * The report.
+   *
+   * @generated from field: hutong.verification.v1.Refusal refusal = 1;
+   */
+  refusal?: Refusal | undefined;
+};
+
+/**
+ * Describes the message hutong.verification.v1.TrackRefusalResponse.
+ * Use `create(TrackRefusalResponseSchema)` to create a new message.
+ */
+export const TrackRefusalResponseSchema: GenMessage<TrackRefusalResponse> = /*@__PURE__*/
+  messageDesc(file_hutong_verification_v1_refusal_service, 3);
 
 /**
  * @generated from message hutong.verification.v1.GetRefusalRequest
@@ -160,7 +214,7 @@ export type GetRefusalRequest = Message<"hutong.verification.v1.GetRefusalReques
  * Use `create(GetRefusalRequestSchema)` to create a new message.
  */
 export const GetRefusalRequestSchema: GenMessage<GetRefusalRequest> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 2);
+  messageDesc(file_hutong_verification_v1_refusal_service, 4);
 
 /**
  * @generated from message hutong.verification.v1.GetRefusalResponse
@@ -179,7 +233,7 @@ export type GetRefusalResponse = Message<"hutong.verification.v1.GetRefusalRespo
  * Use `create(GetRefusalResponseSchema)` to create a new message.
  */
 export const GetRefusalResponseSchema: GenMessage<GetRefusalResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 3);
+  messageDesc(file_hutong_verification_v1_refusal_service, 5);
 
 /**
  * @generated from message hutong.verification.v1.ListRefusalsRequest
@@ -233,6 +287,13 @@ export type ListRefusalsRequest = Message<"hutong.verification.v1.ListRefusalsRe
    * @generated from field: google.type.Interval refuse_interval = 7;
    */
   refuseInterval?: Interval | undefined;
+
+  /**
+   * Only reports whose answer is overdue.
+   *
+   * @generated from field: bool overdue = 8;
+   */
+  overdue: boolean;
 };
 
 /**
@@ -240,7 +301,7 @@ export type ListRefusalsRequest = Message<"hutong.verification.v1.ListRefusalsRe
  * Use `create(ListRefusalsRequestSchema)` to create a new message.
  */
 export const ListRefusalsRequestSchema: GenMessage<ListRefusalsRequest> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 4);
+  messageDesc(file_hutong_verification_v1_refusal_service, 6);
 
 /**
  * @generated from message hutong.verification.v1.ListRefusalsResponse
@@ -266,7 +327,7 @@ export type ListRefusalsResponse = Message<"hutong.verification.v1.ListRefusalsR
  * Use `create(ListRefusalsResponseSchema)` to create a new message.
  */
 export const ListRefusalsResponseSchema: GenMessage<ListRefusalsResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 5);
+  messageDesc(file_hutong_verification_v1_refusal_service, 7);
 
 /**
  * @generated from message hutong.verification.v1.AnswerRefusalRequest
@@ -299,7 +360,7 @@ export type AnswerRefusalRequest = Message<"hutong.verification.v1.AnswerRefusal
  * Use `create(AnswerRefusalRequestSchema)` to create a new message.
  */
 export const AnswerRefusalRequestSchema: GenMessage<AnswerRefusalRequest> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 6);
+  messageDesc(file_hutong_verification_v1_refusal_service, 8);
 
 /**
  * @generated from message hutong.verification.v1.AnswerRefusalResponse
@@ -318,7 +379,7 @@ export type AnswerRefusalResponse = Message<"hutong.verification.v1.AnswerRefusa
  * Use `create(AnswerRefusalResponseSchema)` to create a new message.
  */
 export const AnswerRefusalResponseSchema: GenMessage<AnswerRefusalResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 7);
+  messageDesc(file_hutong_verification_v1_refusal_service, 9);
 
 /**
  * @generated from message hutong.verification.v1.SummarizeRefusalsRequest
@@ -365,7 +426,7 @@ export type SummarizeRefusalsRequest = Message<"hutong.verification.v1.Summarize
  * Use `create(SummarizeRefusalsRequestSchema)` to create a new message.
  */
 export const SummarizeRefusalsRequestSchema: GenMessage<SummarizeRefusalsRequest> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 8);
+  messageDesc(file_hutong_verification_v1_refusal_service, 10);
 
 /**
  * Counts of some reports.
@@ -400,6 +461,20 @@ export type RefusalCounts = Message<"hutong.verification.v1.RefusalCounts"> & {
    * @generated from field: google.protobuf.Duration median_time_to_answer = 4;
    */
   medianTimeToAnswer?: Duration | undefined;
+
+  /**
+   * How many of the unanswered ones are not assessed yet.
+   *
+   * @generated from field: int64 pending_count = 5;
+   */
+  pendingCount: bigint;
+
+  /**
+   * How many of the unanswered ones are overdue now.
+   *
+   * @generated from field: int64 overdue_count = 6;
+   */
+  overdueCount: bigint;
 };
 
 /**
@@ -407,7 +482,7 @@ export type RefusalCounts = Message<"hutong.verification.v1.RefusalCounts"> & {
  * Use `create(RefusalCountsSchema)` to create a new message.
  */
 export const RefusalCountsSchema: GenMessage<RefusalCounts> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 9);
+  messageDesc(file_hutong_verification_v1_refusal_service, 11);
 
 /**
  * Counts of the reports that name one ground.
@@ -435,7 +510,7 @@ export type GroundSummary = Message<"hutong.verification.v1.GroundSummary"> & {
  * Use `create(GroundSummarySchema)` to create a new message.
  */
 export const GroundSummarySchema: GenMessage<GroundSummary> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 10);
+  messageDesc(file_hutong_verification_v1_refusal_service, 12);
 
 /**
  * One row of a summary.
@@ -477,7 +552,7 @@ export type RefusalSummary = Message<"hutong.verification.v1.RefusalSummary"> & 
  * Use `create(RefusalSummarySchema)` to create a new message.
  */
 export const RefusalSummarySchema: GenMessage<RefusalSummary> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 11);
+  messageDesc(file_hutong_verification_v1_refusal_service, 13);
 
 /**
  * @generated from message hutong.verification.v1.SummarizeRefusalsResponse
@@ -503,7 +578,7 @@ export type SummarizeRefusalsResponse = Message<"hutong.verification.v1.Summariz
  * Use `create(SummarizeRefusalsResponseSchema)` to create a new message.
  */
 export const SummarizeRefusalsResponseSchema: GenMessage<SummarizeRefusalsResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 12);
+  messageDesc(file_hutong_verification_v1_refusal_service, 14);
 
 /**
  * How a summary is split up.
@@ -554,10 +629,13 @@ export const SummaryPeriodSchema: GenEnum<SummaryPeriod> = /*@__PURE__*/
  */
 export const RefusalService: GenService<{
   /**
-   * Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
-   * recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
-   * NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
-   * second report.
+   * Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
+   * nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
+   * recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
+   * and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
+   * INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
+   * repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
+   * (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.ReportRefusal
    */
@@ -577,7 +655,18 @@ export const RefusalService: GenService<{
     output: typeof GetRefusalResponseSchema;
   },
   /**
-   * Lists reports, newest first, paged (AIP-158).
+   * Reads one report by the code of its receipt, at the node where it was made. NOT_FOUND if there is none.
+   *
+   * @generated from rpc hutong.verification.v1.RefusalService.TrackRefusal
+   */
+  trackRefusal: {
+    methodKind: "unary";
+    input: typeof TrackRefusalRequestSchema;
+    output: typeof TrackRefusalResponseSchema;
+  },
+  /**
+   * Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
+   * below. The nation lists every report of the country.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.ListRefusals
    */
@@ -587,8 +676,9 @@ export const RefusalService: GenService<{
     output: typeof ListRefusalsResponseSchema;
   },
   /**
-   * Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
-   * again changes nothing.
+   * Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
+   * another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
+   * given again changes nothing.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.AnswerRefusal
    */

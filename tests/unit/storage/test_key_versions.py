@@ -9,7 +9,7 @@ from hutong.exchange.v1.exchange_service_pb2 import ReplicateStart, WatchNotific
 
 from services.domain.errors import FailedPrecondition
 from services.domain.subject import Pepper
-from services.results.exchange.key_versions import name_versions, newest_version, require_common_versions
+from services.storage.pepper_marks import name_versions, newest_version, require_common_versions
 
 OLD, NEW = Pepper(b"o" * 32), Pepper(b"n" * 32, 2)
 FIRST, SECOND = Pepper(OLD.secret, 1, NEW), Pepper(NEW.secret, 2, OLD)

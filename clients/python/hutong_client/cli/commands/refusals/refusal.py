@@ -11,8 +11,15 @@ from google.type.interval_pb2 import Interval
 from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
-from hutong_texts import list_words, tr
+from hutong_texts import tr
 
+from hutong_client.cli.commands.refusals.display import (
+    assessment_of,
+    list_grounds,
+    shortened,
+    show_refusal,
+    state_of,
+)
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group, help_text
@@ -31,17 +38,15 @@ from hutong_client.cli.pages.frame import write_page
 from hutong_client.cli.pages.refusals import Asked, refusals_page
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS, Connection
-from hutong_client.formatting import as_dict, moment, span, word
+from hutong_client.formatting import as_dict, moment, span
 from hutong_client.paging import all_pages
 from hutong_client.tables.regions import show_region
 
 GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
 STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
 ASSESSMENT = Word(refusal_pb2.RefusalAssessment, "REFUSAL_ASSESSMENT_")
+VENUE_KIND = Word(refusal_pb2.VenueKind, "VENUE_KIND_")
 PERIOD = Word(refusal_service_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
-
-_TABLE_CHARACTERS = 60
-"""The longest text in a table. Words and answers have up to 2,000 characters."""
 
 
 @click.group(cls=Group)
@@ -56,6 +61,12 @@ def refusal() -> None:
 @document_options(needed=False)
 @click.option("--region", type=REGION, required=True, help="The region of the refusal, GB/T 2260.")
 @click.option("--venue", default="", help="The name of the venue.")
+@click.option(
+    "--venue-kind",
+    type=VENUE_KIND,
+    default=None,
+    help=help_text("The kind of venue: {words}.", words=VENUE_KIND),
+)
 @click.option("--purpose", type=PURPOSE, required=True, help=help_text("The purpose: {words}.", words=PURPOSE))
 @click.option(
     "--arriving-from", type=REGION, default="", help="The region the person came from, GB/T 2260.  [default: not known]"
@@ -79,6 +90,7 @@ def report(
     document: identity_pb2.IdentityDocument | None,
     region: str,
     venue: str,
+    venue_kind: int | None,
     purpose: int,
     arriving_from: str,
     refuse_time: Timestamp,
@@ -88,7 +100,7 @@ def report(
     statement: str,
     as_json: bool,
 ) -> ExitCode:
-    """Report a refusal. The service assesses at once whether it was unlawful.
+    """Report a refusal. The node of the place assesses whether it was unlawful: at once, or soon if it is another node.
 
     With --number the assessment also considers whether the person was recognised at that time. Give the results that
     were shown, on paper too, with --evidence.
@@ -96,6 +108,7 @@ def report(
     request = refusal_service_pb2.ReportRefusalRequest(
         region=region,
         venue=venue,
+        venue_kind=refusal_pb2.VenueKind.ValueType(venue_kind or 0),
         purpose=purpose_pb2.Purpose.ValueType(purpose),
         arriving_from=arriving_from,
         refuse_time=refuse_time,
@@ -106,8 +119,26 @@ def report(
         statement=statement,
     )
     with node.connect() as connection:
-        answered = connection.refusals.ReportRefusal(request, timeout=CALL_SECONDS).refusal
-    return _show(answered, as_json)
+        answered = connection.refusals.ReportRefusal(request, timeout=CALL_SECONDS)
+    if as_json:
+        print_json(as_dict(answered.refusal) | {"code": answered.code})
+        return ExitCode.DONE
+    show_refusal(answered.refusal, as_json)
+    if answered.code:
+        click.echo(tr("  Code of the receipt: {code}", code=answered.code))
+    return ExitCode.DONE
+
+
+@refusal.command(cls=NodeCommand, example="K7QM-3XTF-9WDP-R2NV")
+@click.argument("code")
+@json_option
+@click.pass_obj
+def track(node: Node, code: str, as_json: bool) -> ExitCode:
+    """Show the report with the receipt CODE, at the node where it was made."""
+    request = refusal_service_pb2.TrackRefusalRequest(code=code)
+    with node.connect() as connection:
+        found = connection.refusals.TrackRefusal(request, timeout=CALL_SECONDS).refusal
+    return show_refusal(found, as_json)
 
 
 @refusal.command(cls=NodeCommand, example="refusals/0190a5e2-7c00-7000-8000-000000000001")
@@ -119,7 +150,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
     request = refusal_service_pb2.GetRefusalRequest(name=name)
     with node.connect() as connection:
         found = connection.refusals.GetRefusal(request, timeout=CALL_SECONDS).refusal
-    return _show(found, as_json)
+    return show_refusal(found, as_json)
 
 
 @refusal.command(cls=NodeCommand, example='refusals/0190a5e2-7c00-7000-8000-000000000001 "The hotel was told."')
@@ -132,7 +163,7 @@ def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
     request = refusal_service_pb2.AnswerRefusalRequest(name=name, answer=text)
     with node.connect() as connection:
         answered = connection.refusals.AnswerRefusal(request, timeout=CALL_SECONDS).refusal
-    return _show(answered, as_json)
+    return show_refusal(answered, as_json)
 
 
 @refusal.command("list", cls=NodeCommand, example="--region 410000 --state open")
@@ -141,6 +172,7 @@ def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
 @click.option("--state", "states", type=STATE, multiple=True, help="Only in one of these states.")
 @click.option("--assessment", "assessments", type=ASSESSMENT, multiple=True, help="Only with one of these assessments.")
 @click.option("--judgement", "former_assessments", type=ASSESSMENT, multiple=True, hidden=True)
+@click.option("--overdue", is_flag=True, help="Only reports whose answer is overdue.")
 @click.option("--from", "start_time", type=INSTANT, help="Only at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, help="Only before this instant.")
 @json_option
@@ -152,6 +184,7 @@ def list_refusals(
     states: Sequence[int],
     assessments: Sequence[int],
     former_assessments: Sequence[int],
+    overdue: bool,
     start_time: Timestamp | None,
     end_time: Timestamp | None,
     as_json: bool,
@@ -165,6 +198,7 @@ def list_refusals(
             refusal_pb2.RefusalAssessment.ValueType(assessment) for assessment in (*assessments, *former_assessments)
         ],
         refuse_interval=Interval(start_time=start_time, end_time=end_time),
+        overdue=overdue,
     )
     with node.connect() as connection:
         refusals = [it for page in all_pages(connection.refusals.ListRefusals, request) for it in page.refusals]
@@ -176,10 +210,10 @@ def list_refusals(
             moment(it.refuse_time),
             show_region(it.region),
             it.venue,
-            _grounds(it.grounds),
-            _shortened(it.statement),
-            _assessment(it),
-            _shortened(it.answer) or word(refusal_pb2.RefusalState, it.state, "REFUSAL_STATE_"),
+            list_grounds(it.grounds),
+            shortened(it.statement),
+            assessment_of(it),
+            shortened(it.answer) or state_of(it),
             it.name,
         )
         for it in refusals
@@ -250,7 +284,7 @@ def summary(
             span(counts.median_time_to_answer) if counts.HasField("median_time_to_answer") else "",
         )
         for it in summaries
-        for ground, counts in ((tr("all"), it.total), *((_grounds([own.ground]), own.counts) for own in it.grounds))
+        for ground, counts in ((tr("all"), it.total), *((list_grounds([own.ground]), own.counts) for own in it.grounds))
     ]
     print_table(
         (tr("region"), tr("from"), tr("ground"), tr("reports"), tr("unlawful"), tr("open"), tr("median to answer")),
@@ -266,43 +300,3 @@ def _summaries(
     request.page_token = ""
     pages = all_pages(connection.refusals.SummarizeRefusals, request)
     return [it for page in pages for it in page.refusal_summaries]
-
-
-def _show(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
-    if as_json:
-        print_json(shown)
-        return ExitCode.DONE
-    click.echo(f"{shown.name}: {_assessment(shown)}")
-    purpose = word(purpose_pb2.Purpose, shown.purpose, "PURPOSE_")
-    click.echo(
-        tr(
-            "  Refused {refuse_time} in {place}, for {purpose}",
-            refuse_time=moment(shown.refuse_time),
-            place=f"{show_region(shown.region)} {shown.venue}".rstrip(),
-            purpose=purpose,
-        )
-    )
-    click.echo(tr("  Grounds: {grounds}", grounds=_grounds(shown.grounds)))
-    if shown.statement:
-        click.echo(tr("  The person's words: {statement}", statement=shown.statement))
-    if shown.forbidden_grounds:
-        click.echo(tr("  Forbidden there: {forbidden_grounds}", forbidden_grounds=_grounds(shown.forbidden_grounds)))
-    if shown.decision:
-        click.echo(tr("  Decision: {decision}", decision=shown.decision))
-    if shown.answer:
-        click.echo(tr("  Answered {answer_time}: {answer}", answer_time=moment(shown.answer_time), answer=shown.answer))
-    return ExitCode.DONE
-
-
-def _shortened(text: str) -> str:
-    """Return the text on one line, cut to a table's width."""
-    line = " ".join(text.split())
-    return line if len(line) <= _TABLE_CHARACTERS else line[: _TABLE_CHARACTERS - 1] + "…"
-
-
-def _assessment(shown: refusal_pb2.Refusal) -> str:
-    return word(refusal_pb2.RefusalAssessment, shown.assessment, "REFUSAL_ASSESSMENT_")
-
-
-def _grounds(grounds: Sequence[int]) -> str:
-    return list_words(word(refusal_ground_pb2.RefusalGround, it, "REFUSAL_GROUND_") for it in grounds)

@@ -1,0 +1,73 @@
+"""Properties of a sheet's cells besides their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hutong_texts import tr
+
+from hutong_client.tables.rows import NotATable
+from hutong_client.tables.words import ERROR_VALUES
+
+_ERROR_TEXTS = {
+    0x00: "#NULL!", 0x07: "#DIV/0!", 0x17: "#REF!", 0x1D: "#NAME?", 0x24: "#NUM!", 0x2A: "#N/A", 0x2B: "#GETTING_DATA",
+}  # fmt: skip
+_OTHER_ERROR = "#VALUE!"
+_MOST_CELLS = 1 << 25
+"""Cells of a used range that calamine can hold in 1 GiB of memory."""
+
+
+@dataclass(slots=True)
+class Marks:
+    """Properties of a sheet's cells besides their values.
+
+    Attributes:
+        merged: position of a column, from 0 → first and last row of each merged range of this column alone.
+        hidden_rows: numbers of hidden rows.
+        errors: row number and position of a column → the error value that the reader returns as an empty cell.
+        uncomputed: whether it contains formulas without values, which the reader returns as empty cells.
+    """
+
+    merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    hidden_rows: list[int] = field(default_factory=list)
+    errors: dict[tuple[int, int], str] = field(default_factory=dict)
+    uncomputed: bool = False
+    _rows: int = 0
+    _columns: int = 0
+    _empty_formulas: set[int] = field(default_factory=set)
+    _computed: set[int] = field(default_factory=set)
+
+    def note_cell(self, row: int, column: int) -> None:
+        """Note the position of a cell with a value, from 0; raise NotATable if the used range becomes too large."""
+        if row < self._rows and column < self._columns:
+            return
+        self._rows, self._columns = max(self._rows, row + 1), max(self._columns, column + 1)
+        if self._rows * self._columns > _MOST_CELLS:
+            raise NotATable(
+                tr(
+                    "a sheet of the workbook has a used range of {rows} rows and {columns} columns, which is too large "
+                    "for this format; delete what stands far from the table, or save the workbook as .xlsx",
+                    rows=self._rows,
+                    columns=self._columns,
+                )
+            )
+
+    def note_formula(self, column: int, *, is_empty: bool) -> None:
+        """Note a formula of a format that stores the empty text for a formula that was never computed."""
+        (self._empty_formulas if is_empty else self._computed).add(column)
+
+    def is_uncomputed(self, columns: Iterable[int]) -> bool:
+        """Check whether formulas have no values. Where that cannot be seen, a column of empty formulas has none."""
+        return self.uncomputed or not (self._empty_formulas - self._computed).isdisjoint(columns)
+
+    def note_merged(self, column: int, first: int, last: int) -> None:
+        """Note a merged range of one column by the numbers of its rows."""
+        self.merged.setdefault(column, []).append((first, last))
+
+
+def name_error(value: int | str) -> str:
+    """Return the text of an error value by its code in .xls and .xlsb, or by the text that a program shows for it."""
+    if isinstance(value, str):
+        return value if value in ERROR_VALUES else _OTHER_ERROR
+    return _ERROR_TEXTS.get(value, _OTHER_ERROR)

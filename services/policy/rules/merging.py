@@ -1,0 +1,85 @@
+"""What stands if two nodes know a revision differently. Pure.
+
+Two nodes, one above the other, exchange the policies of the lower node's region (docs/policy.md §9). Both apply these
+rules, so that they have the same revisions once everything has been exchanged, in any order and however often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.domain.instant import Instant
+from services.domain.region import within
+from services.policy.model import Revision
+
+
+def is_floor_of_outside(revision: Revision, region: str) -> bool:
+    """Return whether a revision is a floor that a node outside a region has published."""
+    return revision.floor and revision.node is not None and not within(revision.node, region)
+
+
+def merge_from_above(known: Revision | None, sent: Revision, own: str) -> Revision | None:
+    """Return what stands after the node above has sent a revision. None means that the known revision stands unchanged.
+
+    `own` is the region of this node. A revision of a jurisdiction above is never replaced, and its first withdrawal
+    stands. The same holds for a floor that a node above has published for this node's region; it also replaces anything
+    else of its name. Everything else of its region is this node's own. Of that the node keeps what it has, and takes
+    what it lacks, for example because it was just founded or restored from an older copy.
+    """
+    if known is None:
+        return sent
+    is_new_floor = is_floor_of_outside(sent, own) and not is_floor_of_outside(known, own)
+    if within(sent.region, own) and is_new_floor:
+        return sent
+    if known.content_hash != sent.content_hash:
+        return None
+    if within(sent.region, own) and not is_floor_of_outside(sent, own):
+        return _unite(known, sent)
+    if known.withdraw_time is None:
+        return _with_withdrawal(known, sent)
+    return known if sent.withdraw_time is not None else None
+
+
+def merge_from_below(known: Revision | None, sent: Revision, sender: str) -> Revision | None:
+    """Return what stands after a node below has sent a revision. None means that the revision is not the sender's.
+
+    `sender` is the region of that node. The sender states everything of its region, except floors that a node outside
+    its region has published. These it can only repeat.
+    """
+    if not within(sent.region, sender):
+        return None
+    if known is not None and is_floor_of_outside(known, sender):
+        is_repeated = known.content_hash == sent.content_hash
+        is_withdrawn_here = sent.withdraw_time is None or known.withdraw_time is not None
+        return known if is_repeated and is_withdrawn_here else None
+    if is_floor_of_outside(sent, sender):
+        return None
+    if known is None or known.content_hash != sent.content_hash:
+        return sent
+    return _unite(known, sent)
+
+
+def _unite(known: Revision, sent: Revision) -> Revision:
+    """Return one revision from two with the same content: the earlier publication, and the earlier withdrawal."""
+    first, other = (sent, known) if _publication(sent) < _publication(known) else (known, sent)
+    united = replace(first, actor=known.actor, node=first.node or other.node)
+    # Of two equal withdrawals the known one is taken, because only that one names its caller.
+    withdrawn = [one for one in (known, sent) if one.withdraw_time is not None]
+    return _with_withdrawal(united, min(withdrawn, key=_withdrawal)) if withdrawn else united
+
+
+def _with_withdrawal(revision: Revision, other: Revision) -> Revision:
+    return replace(
+        revision,
+        withdraw_time=other.withdraw_time,
+        withdraw_reason=other.withdraw_reason,
+        withdraw_actor=other.withdraw_actor,
+    )
+
+
+def _publication(revision: Revision) -> tuple[Instant, str, str]:
+    return revision.publish_time, revision.retroactive_reason, revision.node or ""
+
+
+def _withdrawal(revision: Revision) -> tuple[Instant, str]:
+    return revision.withdraw_time or 0, revision.withdraw_reason

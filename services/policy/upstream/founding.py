@@ -1,0 +1,89 @@
+"""The founding of a node: it publishes and answers once it has what stood for its region at the node above.
+
+A node is founded once. What it has then outlives restarts, and a restore brings an older state of it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from hutong_texts import english
+
+from services.domain.errors import Unavailable
+from services.domain.instant import SECOND
+from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.timing import PolicyTiming
+from services.policy.upstream.store import UpstreamStore
+from services.policy.upstream.watch import UpstreamWatch
+from services.runtime.clock import Clock
+
+_log = structlog.get_logger(__name__)
+
+
+class Founding:
+    """Whether this node is founded."""
+
+    def __init__(
+        self, store: UpstreamStore, watch: UpstreamWatch, cache: PolicyBookCache, clock: Clock, timing: PolicyTiming
+    ) -> None:
+        self._store = store
+        self._watch = watch
+        self._cache = cache
+        self._clock = clock
+        self._timing = timing
+        self._is_founded = False
+        self._is_current = False
+
+    async def complete(self, sequence: int, nodes: Sequence[str]) -> None:
+        """Wait until the watch has brought all changes of the node above up to a sequence, and record it.
+
+        `nodes` are the regions of nodes in this node's region that the node above knows.
+        """
+        await self._watch.wait_reached(sequence)
+        await self._store.record_founded(nodes, self._clock.now())
+        await self._cache.refresh()
+        self._is_founded = True
+
+    async def require(self) -> None:
+        """Wait for a short time until this node is founded.
+
+        Raises:
+            Unavailable: UPSTREAM_UNAVAILABLE, the node above has not handed over yet.
+        """
+        if self._is_founded:
+            return
+        waited = 0.0
+        while not await self._check():
+            if waited >= self._timing.founding_seconds:
+                raise Unavailable(
+                    "UPSTREAM_UNAVAILABLE",
+                    english("the node above has not yet handed over the policies of this node's region"),
+                    metadata={"service": "policy"},
+                    retry_after=SECOND,
+                )
+            await asyncio.sleep(self._timing.poll_seconds)
+            waited += self._timing.poll_seconds
+
+    async def require_current(self) -> None:
+        """Do as `require`, and first let the watch bring what this node may have lost by a restore.
+
+        This waits for a short time at most, and only until the watch has begun once. While the node above is
+        unavailable, a node publishes without it.
+        """
+        await self.require()
+        if not self._is_current:
+            try:
+                async with asyncio.timeout(self._timing.catch_up_seconds):
+                    await self._watch.wait_reached(0)
+            except TimeoutError:
+                _log.warning("policies are changed while the node above is away")
+            self._is_current = True
+
+    async def _check(self) -> bool:
+        """Return whether this or another process has completed the founding, with the book up to date."""
+        if not self._is_founded and await self._store.is_founded():
+            await self._cache.refresh()
+            self._is_founded = True
+        return self._is_founded

@@ -1,0 +1,63 @@
+"""Receive the answers of laboratories to missing reports. The home of a laboratory speaks for it.
+
+An answer goes from the home to all nodes: up by the change log, and down by notifications to every node but the sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy import Connection, select
+
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.exchange.arrival import Applied, Arrival
+from services.results.exchange.homes.find import Home
+from services.results.exchange.homes.register import read_homes
+from services.results.exchange.tables import lab_homes
+from services.results.labs.tables import labs
+from services.results.limits import ResultsLimits
+from services.results.missing_reports.answers import store_answers
+from services.results.missing_reports.model import MissingReport
+from services.results.missing_reports.queue import DROPPED
+
+_log = structlog.get_logger(__name__)
+
+
+def receive_answers(
+    connection: Connection, reports: Sequence[MissingReport], arrival: Arrival, limits: ResultsLimits, applied: Applied
+) -> list[LoggedChange]:
+    """Store answers that are newer than the stored ones. Return the changes of which other nodes are notified.
+
+    Call it after the registrations of the same arrival are stored. Answers that a node below sends for a laboratory of
+    which it is not the firm home are set aside.
+    """
+    usccs = {report.lab for report in reports}
+    if not usccs:
+        return []
+    if arrival.from_below:
+        # A provisional home may turn out to be another node, and a denial is stored against a holder.
+        homes = read_homes(connection, usccs, arrival.node)
+        own = [report for report in reports if homes[report.lab] == Home(arrival.sender, is_firm=True)]
+        if len(own) < len(reports):
+            applied.not_its_own[arrival.sender] += len(reports) - len(own)
+            _log.warning(
+                "a node sent answers of laboratories at home in another node; they were set aside",
+                node=arrival.sender,
+                set_aside="NOT_ITS_OWN",
+                count=len(reports) - len(own),
+            )
+        reports = own
+    registered = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
+    below = select(lab_homes.c.uscc).where(lab_homes.c.uscc.in_(usccs))
+    listed = set(connection.execute(registered).scalars()).difference(connection.execute(below).scalars())
+    stored, dropped = store_answers(connection, reports, listed, limits)
+    if dropped:
+        DROPPED.labels("limit reached").inc(dropped)
+    numbers: dict[str, list[tuple[str, int]]] = {}
+    for report in stored:
+        numbers.setdefault(report.lab, []).append((report.report_number, 0))
+    return [
+        LoggedChange(ChangeKind.MISSING_REPORT_ANSWERS, lab, names, source=arrival.sender)
+        for lab, names in sorted(numbers.items())
+    ]

@@ -1,0 +1,122 @@
+"""The answers of laboratories to missing reports, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from hutong_texts import english
+from sqlalchemy import ColumnElement, Connection, func, or_, select, tuple_, update
+
+from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.names import format_missing_report
+from services.results.labs.tables import labs
+from services.results.limits import ResultsLimits
+from services.results.missing_reports import tables
+from services.results.missing_reports.model import LabAnswer, MissingReport
+from services.results.missing_reports.store import ANSWER, answer_of, find_missing_reports, row_of
+from services.results.records.model import ReportName
+from services.storage.upsert import insert_if_absent
+
+_table = tables.missing_reports
+_REPORT = tuple_(_table.c.lab, _table.c.report_number)
+
+
+def answer_missing(
+    connection: Connection, lab: str, report_number: str, answer: LabAnswer
+) -> tuple[MissingReport, bool]:
+    """Store the answer to a report that this node lists. Return the report, and whether the answer is new.
+
+    An answer that equals the stored one is not stored again.
+
+    Raises:
+        NotFound: this node does not list the report, or has not registered its laboratory.
+        FailedPrecondition: CONFLICT, the report has a record.
+    """
+    of_report = (_table.c.lab == lab, _table.c.report_number == report_number)
+    own = select(labs.c.uscc).where(labs.c.uscc == lab, labs.c.source_node == "").exists()
+    # The row is locked, so that of two concurrent answers the second is compared with the first.
+    locked = select(_table.c.lab).where(*of_report, _table.c.passed_on.is_(False), own).with_for_update()
+    name = format_missing_report(lab, report_number)
+    if connection.execute(locked).first() is None:
+        raise NotFound.resource(name)
+    (report,) = find_missing_reports(connection, lab, [report_number])
+    if report.close_time is not None:
+        raise FailedPrecondition(
+            "CONFLICT",
+            english("the report has a record, which outweighs every answer; correct or recall the record instead"),
+            metadata={"use": "CorrectResult", "resource": name},
+        )
+    before = report.answer
+    if before is not None:
+        if (before.answer, before.expected_time) == (answer.answer, answer.expected_time):
+            return report, False
+        # Other nodes keep the later answer, so an answer is later than the one before it even if the clock is not.
+        answer = answer._replace(answer_time=max(answer.answer_time, before.answer_time + 1))
+    connection.execute(update(_table).where(*of_report).values(_values(answer)))
+    return report._replace(answer=answer), True
+
+
+def store_answers(
+    connection: Connection, reports: Sequence[MissingReport], listed: Collection[str], limits: ResultsLimits
+) -> tuple[list[MissingReport], int]:
+    """Store the answers that another node has sent, if they are newer than the stored ones.
+
+    A report that is not stored here is stored with its answer, so that decisions know the answer without asking
+    another node. It is listed here if its laboratory is in `listed`. Return the reports whose answers were stored, and
+    how many were dropped because the capacity was used up.
+    """
+    # Every transaction changes rows in this order, so that two transactions cannot deadlock.
+    wanted = {(report.lab, report.report_number): report for report in sorted(reports, key=_order)}
+    known = set(_read(connection, select(_table.c.lab, _table.c.report_number), list(wanted)))
+    new = [report for name, report in wanted.items() if name not in known]
+    dropped = 0
+    if new:
+        count = select(func.count()).select_from(_table).where(_table.c.answer.is_not(None))
+        capacity = max(0, limits.lab_answers - connection.execute(count).scalar_one())
+        dropped = len(new[capacity:])
+        if rows := [row_of(report, passed_on=report.lab not in listed) for report in new[:capacity]]:
+            connection.execute(insert_if_absent(connection, _table), rows)
+    stored = []
+    for (lab, number), report in wanted.items():
+        assert report.answer is not None
+        later = or_(_table.c.answer_time.is_(None), _table.c.answer_time < report.answer.answer_time)
+        of_report = (_table.c.lab == lab, _table.c.report_number == number, later)
+        if connection.execute(update(_table).where(*of_report).values(_values(report.answer))).rowcount:
+            stored.append(report)
+    return stored, dropped
+
+
+def find_answers(connection: Connection, names: Sequence[ReportName]) -> dict[ReportName, LabAnswer]:
+    """Return the answers to those of these reports that have one."""
+    query = select(_table.c.lab, _table.c.report_number, *ANSWER).where(_table.c.answer.is_not(None))
+    return {
+        (row.lab, row.report_number): answer for row in _read(connection, query, names) if (answer := answer_of(row))
+    }
+
+
+def list_answered(connection: Connection, *conditions: ColumnElement[bool]) -> dict[str, list[str]]:
+    """Return the numbers of all answered reports that meet the conditions, by laboratory."""
+    query = select(_table.c.lab, _table.c.report_number).where(_table.c.answer.is_not(None), *conditions)
+    numbers: dict[str, list[str]] = {}
+    for lab, number in connection.execute(query.order_by(_table.c.lab, _table.c.report_number)):
+        numbers.setdefault(lab, []).append(number)
+    return numbers
+
+
+def _read(connection: Connection, query: Any, names: Sequence[ReportName]) -> Sequence[Any]:
+    return connection.execute(query.where(_REPORT.in_(names))).all() if names else ()
+
+
+def _values(answer: LabAnswer) -> dict[str, Any]:
+    return {
+        "answer": answer.answer,
+        "answer_time": answer.answer_time,
+        "expected_time": answer.expected_time,
+        "answer_actor": answer.actor or None,
+    }
+
+
+def _order(report: MissingReport) -> tuple[str, str, int]:
+    assert report.answer is not None
+    return report.lab, report.report_number, report.answer.answer_time

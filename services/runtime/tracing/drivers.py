@@ -1,0 +1,133 @@
+"""Drivers of the databases that record a span for each statement. They are used only if tracing is on.
+
+The drivers are the only place that every statement passes: the fastest reads and writes bypass SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from services.runtime.tracing.spans import current_span, recorded
+
+_KIND = re.compile(r"\s*([A-Za-z]{2,20})")
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|COPY)\s+\"?([a-z][a-z_]{1,40})\b", re.IGNORECASE)
+"""The first table of a statement. A name of a table has no digits, so that no number can be taken for one."""
+
+
+@lru_cache(maxsize=1_024)
+def describe_statement(statement: str) -> tuple[str, str]:
+    """Return the kind of a statement and its first table, which may be empty. Nothing else of it is recorded."""
+    kind, table = _KIND.match(statement), _TABLE.search(statement)
+    return kind[1].upper() if kind else "STATEMENT", table[1].lower() if table else ""
+
+
+@contextlib.contextmanager
+def statement_span(system: str, statement: object) -> Iterator[None]:
+    """Record a statement, without its text and its parameters, as a child of the span under way."""
+    parent = current_span.get()
+    if parent is None:
+        yield
+        return
+    kind, table = describe_statement(statement) if isinstance(statement, str) else ("STATEMENT", "")
+    attributes = {"db.system.name": system, "db.operation.name": kind}
+    if table:
+        attributes["db.collection.name"] = table
+    active = parent.statement(f"{kind} {table}".rstrip(), attributes)
+    if active is None:
+        yield
+        return
+    with recorded(active):
+        yield
+
+
+class TracedSqliteCursor(sqlite3.Cursor):
+    """A cursor of SQLite. A statement's rows are read after its span, because SQLite finds them while they are read."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> TracedSqliteCursor:
+        """Run a statement."""
+        if current_span.get() is None:
+            super().execute(sql, parameters)
+        else:
+            with statement_span("sqlite", sql):
+                super().execute(sql, parameters)
+        return self
+
+    def executemany(self, sql: str, parameters: Any, /) -> TracedSqliteCursor:
+        """Run a statement for many rows."""
+        with statement_span("sqlite", sql):
+            super().executemany(sql, parameters)
+        return self
+
+
+class TracedSqliteConnection(sqlite3.Connection):
+    """A connection to SQLite."""
+
+    def cursor(self, factory: Any = TracedSqliteCursor) -> Any:
+        """Make a cursor."""
+        return super().cursor(factory)
+
+    def execute(self, sql: str, parameters: Any = (), /) -> TracedSqliteCursor:
+        """Run a statement with a cursor of its own."""
+        cursor: TracedSqliteCursor = self.cursor()
+        return cursor.execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Any, /) -> TracedSqliteCursor:
+        """Run a statement for many rows with a cursor of its own."""
+        cursor: TracedSqliteCursor = self.cursor()
+        return cursor.executemany(sql, parameters)
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        with statement_span("sqlite", "COMMIT"):
+            super().commit()
+
+
+class TracedCursor(psycopg.Cursor[Any]):
+    """A cursor of PostgreSQL."""
+
+    def execute(self, query: Any, *arguments: Any, **named: Any) -> TracedCursor:
+        """Run a statement."""
+        if current_span.get() is None:
+            super().execute(query, *arguments, **named)
+        else:
+            with statement_span("postgresql", query):
+                super().execute(query, *arguments, **named)
+        return self
+
+    def executemany(self, query: Any, *arguments: Any, **named: Any) -> None:
+        """Run a statement for many rows."""
+        with statement_span("postgresql", query):
+            super().executemany(query, *arguments, **named)
+
+    @contextlib.contextmanager
+    def copy(self, statement: Any, *arguments: Any, **named: Any) -> Iterator[psycopg.Copy]:
+        """Copy rows to the server."""
+        with statement_span("postgresql", statement), super().copy(statement, *arguments, **named) as copying:
+            yield copying
+
+
+class TracedConnection(psycopg.Connection[Any]):
+    """A connection to PostgreSQL."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.cursor_factory = TracedCursor
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        with statement_span("postgresql", "COMMIT"):
+            super().commit()
+
+
+def connect_postgresql(_dialect: Dialect, _record: ConnectionPoolEntry, arguments: list[Any], named: Any) -> Any:
+    """Connect in place of SQLAlchemy, which would make a connection that records nothing."""
+    return TracedConnection.connect(*arguments, **named)

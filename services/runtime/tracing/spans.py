@@ -1,0 +1,136 @@
+"""The span under way, and what code does with it. All of it does nothing while no span is recorded.
+
+OpenTelemetry is imported only if tracing is on, so that a process without it pays neither its memory nor its start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from services.runtime.tracing.recording import ActiveSpan, ServiceTracer, Tracing
+
+R = TypeVar("R")
+
+current_span: ContextVar[ActiveSpan | None] = ContextVar("current_span", default=None)
+"""The recorded span that the running code belongs to; None if tracing is off or the call is not sampled."""
+
+
+class _State:
+    """Whether this process traces. There is one for the process, as there is one for its logs and its metrics."""
+
+    tracing: Tracing | None = None
+
+
+def use_tracing(tracing: Tracing | None) -> None:
+    """Let services that open from now on record spans; None for none."""
+    _State.tracing = tracing
+
+
+def is_tracing() -> bool:
+    """Return whether this process traces."""
+    return _State.tracing is not None
+
+
+def tracer_of(service: str) -> ServiceTracer | None:
+    """Return the tracer of a service; None if tracing is off."""
+    return None if _State.tracing is None else _State.tracing.tracer_of(service)
+
+
+@contextlib.contextmanager
+def child_span(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterator[ActiveSpan | None]:
+    """Record the block as a child of the span under way."""
+    parent = current_span.get()
+    if parent is None:
+        yield None
+        return
+    with recorded(parent.child(name, attributes)) as active:
+        yield active
+
+
+@contextlib.contextmanager
+def message_span(
+    service: str, name: str, attributes: Mapping[str, str | int] | None = None, parent: tuple[str, str] | None = None
+) -> Iterator[ActiveSpan | None]:
+    """Record the block, which serves one message of a stream, if it is sampled. A stream may last for days.
+
+    `parent` is the trace and the span in which the other side records the message. Without it the block is a new trace.
+    It has a link to the span under way, which is that of the stream.
+    """
+    tracer = tracer_of(service)
+    if tracer is None:
+        yield None
+        return
+    active = tracer.begin_message(name, attributes, current_span.get(), parent)
+    if active is not None:
+        with recorded(active):
+            yield active
+        return
+    token = current_span.set(None)
+    try:
+        yield None
+    finally:
+        current_span.reset(token)
+
+
+def end_message(active: ActiveSpan | None, error: str = "") -> None:
+    """End the span of a message. `error` is the name of the error's class, and empty if there was none."""
+    if active is not None:
+        if error:
+            active.fail(error)
+        active.end()
+
+
+@contextlib.contextmanager
+def batch_span(name: str, askers: Sequence[ActiveSpan | None]) -> Iterator[ActiveSpan | None]:
+    """Record the block as one span for a batch of questions, if the call of one of them is recorded.
+
+    The span is a child of the first recorded call and has a link to each of them. Each of the other calls gets a link
+    to the span.
+    """
+    recorded_askers = [one for one in askers if one is not None]
+    if not recorded_askers:
+        yield None
+        return
+    distinct = list(dict.fromkeys(recorded_askers))
+    first = distinct[0]
+    active = first.child(name, {"hutong.batch.size": len(askers)}, links=distinct)
+    for other in distinct[1:]:
+        other.link_to(active)
+    with recorded(active):
+        yield active
+
+
+@contextlib.contextmanager
+def recorded(active: ActiveSpan) -> Iterator[ActiveSpan]:
+    """Let a span be the one under way in the block, and end it with the block."""
+    token = current_span.set(active)
+    try:
+        yield active
+    except BaseException as error:
+        active.fail(type(error).__name__)
+        raise
+    finally:
+        current_span.reset(token)
+        active.end()
+
+
+def carried(name: str, work: Callable[[], R]) -> Callable[[], R]:
+    """Return work for a thread that has a span of its own, as a child of the span under way.
+
+    The span begins now, so that it shows the wait for a thread.
+    """
+    parent = current_span.get()
+    if parent is None:
+        return work
+    active, context = parent.child(name), contextvars.copy_context()
+
+    def run() -> R:
+        with recorded(active):
+            return work()
+
+    return lambda: context.run(run)

@@ -1,0 +1,1 @@
+"""Cases of evidence that officers examine (docs/decision.md §21)."""

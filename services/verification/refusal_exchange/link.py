@@ -1,0 +1,129 @@
+"""The lower end of the exchange of reported refusals: this node calls the Verification of the node above."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import structlog
+from hutong.exchange.v1.refusal_exchange_service_pb2 import (
+    ExchangeRefusalsRequest,
+    ExchangeRefusalsResponse,
+    RefusalExchangeFrame,
+    RefusalExchangeStart,
+)
+from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import RefusalExchangeServiceStub
+from hutong_texts import english
+from prometheus_client import Gauge
+
+from services.domain.errors import FailedPrecondition
+from services.domain.names import format_node, parse_node
+from services.domain.region import within
+from services.domain.subject import Pepper
+from services.runtime.client.reconnect import reconnect_forever
+from services.runtime.client.reconnecting import OpenChannel
+from services.runtime.server.validation import check
+from services.storage.pepper_marks import name_versions, require_common_versions
+from services.verification.refusal_exchange.session import RefusalSession
+from services.verification.refusal_exchange.store import RefusalExchangeStore
+from services.verification.refusal_exchange.timing import RefusalTiming
+
+CONNECTED = Gauge("hutong_refusals_connected", "Whether reported refusals are exchanged with the node above: 1 or 0")
+
+_log = structlog.get_logger(__name__)
+
+
+class RefusalLink:
+    """Exchanges reported refusals with the node above as long as the service runs. `own` is the region of this node."""
+
+    def __init__(
+        self, store: RefusalExchangeStore, open_channel: OpenChannel, own: str, pepper: Pepper, timing: RefusalTiming
+    ) -> None:
+        self._store = store
+        self._open_channel = open_channel
+        self._own = own
+        self._pepper = pepper
+        self._timing = timing
+        self._last_failure = ""
+
+    async def run(self) -> None:
+        """Exchange until cancelled. A background job."""
+        await reconnect_forever(self._connect, self._report_failure, self._timing.backoff)
+
+    def _report_failure(self, why: str, text: str) -> None:
+        if why != self._last_failure:
+            _log.warning("reported refusals are not exchanged with the node above", why=why, text=text)
+        self._last_failure = why
+
+    async def _connect(self) -> None:
+        """Run one stream if this process is the one that calls; otherwise wait before the next try."""
+        async with self._store.calling() as is_caller:
+            if is_caller:
+                try:
+                    async with self._open_channel() as channel:
+                        await self._exchange(RefusalExchangeServiceStub(channel).ExchangeRefusals())
+                except asyncio.InvalidStateError:
+                    # gRPC raises this for a write to a call that has ended.
+                    raise TimeoutError("the stream ended before a frame was written") from None
+                finally:
+                    CONNECTED.set(0)
+                raise TimeoutError("the node above has ended the stream")
+        await asyncio.sleep(self._timing.standby)
+
+    async def _exchange(self, call: Any) -> None:
+        try:
+            acknowledged, received = await self._store.numbers_above()
+            start = RefusalExchangeStart(
+                node=format_node(self._own), acknowledged_number=acknowledged, received_number=received
+            )
+            name_versions(start, self._pepper)
+            async with asyncio.timeout(self._timing.silence):
+                await call.write(ExchangeRefusalsRequest(start=start))
+                answer = await _read(call)
+            node = self._check(answer)
+            begun = await self._store.begin(answer.start, node, is_above=True)
+
+            async def read() -> RefusalExchangeFrame | None:
+                return (await _read(call)).changes
+
+            async def write(frame: RefusalExchangeFrame) -> None:
+                await call.write(ExchangeRefusalsRequest(changes=frame))
+
+            CONNECTED.set(1)
+            self._last_failure = ""
+            _log.info("reported refusals are exchanged with the node above", node=format_node(node))
+            session = RefusalSession(
+                self._store, node, self._timing, read, write, is_above=True, last_number=begun.last_number
+            )
+            await session.run()
+        finally:
+            call.cancel()
+
+    def _check(self, answer: ExchangeRefusalsResponse) -> str:
+        """Return the region of the node above.
+
+        Raises:
+            FailedPrecondition: NOT_AN_UPSTREAM, the node is not above this one; PEPPER_MISMATCH.
+            InvalidArgument: the answer is no start.
+        """
+        check(answer.start)
+        node = parse_node(answer.start.node)
+        if node == self._own or not within(self._own, node):
+            raise FailedPrecondition(
+                "NOT_AN_UPSTREAM", english("HUTONG_UPSTREAM_VERIFICATION leads to {value}", value=answer.start.node)
+            )
+        require_common_versions(answer.start, self._pepper)
+        return node
+
+
+async def _read(call: Any) -> ExchangeRefusalsResponse:
+    answer = await call.read()
+    if answer is grpc.aio.EOF:
+        # Raise the error with which the stream ended.
+        code = await call.code()
+        raise grpc.aio.AioRpcError(
+            code, await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
+        )
+    assert isinstance(answer, ExchangeRefusalsResponse)
+    return answer

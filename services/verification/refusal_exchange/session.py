@@ -1,0 +1,106 @@
+"""One stream between this node and another one, after both have started: the same at both ends.
+
+Each side sends one frame with reports at a time and waits for its acknowledgement. Meanwhile it receives frames of the
+other side. A stream that is silent for too long is closed, and the node below opens another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame
+
+from services.verification.refusal_exchange.store import Outgoing, RefusalExchangeStore
+from services.verification.refusal_exchange.timing import RefusalTiming
+
+ReadFrame = Callable[[], Awaitable[RefusalExchangeFrame | None]]
+"""Returns the next frame of the other side; None at the end of the stream."""
+WriteFrame = Callable[[RefusalExchangeFrame], Awaitable[None]]
+
+
+class RefusalSession:
+    """Exchanges reports with one node. `last_number` is the greatest number of a frame that the node may have."""
+
+    def __init__(
+        self,
+        store: RefusalExchangeStore,
+        node: str,
+        timing: RefusalTiming,
+        read: ReadFrame,
+        write: WriteFrame,
+        *,
+        is_above: bool,
+        last_number: int,
+    ) -> None:
+        self._store = store
+        self._node = node
+        self._timing = timing
+        self._read = read
+        self._write = write
+        self._is_above = is_above
+        self._number = last_number
+        self._writing = asyncio.Lock()
+        self._answers: asyncio.Queue[RefusalExchangeFrame] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Exchange reports until the stream ends or fails. Return if the other side has ended it."""
+        receiving = asyncio.ensure_future(self._receive())
+        sending = asyncio.ensure_future(self._send())
+        try:
+            await asyncio.wait([receiving, sending], return_when=asyncio.FIRST_COMPLETED)
+            for ended in (receiving, sending):
+                if ended.done():
+                    ended.result()
+        finally:
+            for task in (receiving, sending):
+                task.cancel()
+            await asyncio.gather(receiving, sending, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        while True:
+            async with asyncio.timeout(self._timing.silence):
+                frame = await self._read()
+            if frame is None:
+                return
+            if frame.acknowledged_number:
+                self._answers.put_nowait(frame)
+            if frame.number:
+                deferred = await self._store.receive(self._node, frame)
+                await self._send_frame(RefusalExchangeFrame(acknowledged_number=frame.number, deferred=deferred))
+
+    async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        last_beat = loop.time()
+        while True:
+            outgoing = await self._store.read_outbox(self._node, is_above=self._is_above)
+            if outgoing:
+                await self._send_reports(outgoing)
+                last_beat = loop.time()
+                continue
+            if loop.time() - last_beat >= self._timing.heartbeat:
+                await self._send_frame(RefusalExchangeFrame())
+                last_beat = loop.time()
+            await asyncio.sleep(self._timing.idle)
+
+    async def _send_reports(self, outgoing: list[Outgoing]) -> None:
+        """Send reports, and remove them from the outbox once they are acknowledged."""
+        messages = [one.message for one in outgoing if one.message is not None]
+        deferred: frozenset[str] = frozenset()
+        if messages:
+            self._number += 1
+            await self._send_frame(RefusalExchangeFrame(number=self._number, refusals=messages))
+            while True:
+                async with asyncio.timeout(self._timing.silence):
+                    answer = await self._answers.get()
+                if answer.acknowledged_number == self._number:
+                    break
+            deferred = frozenset(answer.deferred)
+        await self._store.acknowledge(
+            self._node, self._number if messages else 0, outgoing, deferred, self._timing.deferred
+        )
+
+    async def _send_frame(self, frame: RefusalExchangeFrame) -> None:
+        # gRPC takes one message of a call at a time.
+        async with self._writing:
+            await self._write(frame)

@@ -1,0 +1,297 @@
+"""Stores what is exchanged with other nodes: links, the outbox, and received reports."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import NamedTuple
+
+import structlog
+from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
+from hutong.exchange.v1.replicated_refusal_pb2 import ReplicatedRefusal
+from hutong_texts import english
+from sqlalchemy import Connection, delete, literal, or_, select, update
+
+from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument
+from services.domain.instant import SECOND, Instant
+from services.domain.names import format_node, format_refusal
+from services.domain.subject import Pepper
+from services.runtime.clock import Clock
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+from services.storage.columns import in_region
+from services.storage.engine import Database
+from services.storage.process_lock import aio_try_process_lock
+from services.storage.upsert import insert_if_absent
+from services.verification.refusal_exchange.convert import refusal_from_message, refusal_to_message
+from services.verification.refusal_exchange.merge import Standing, merge
+from services.verification.refusals.duplicates import copy_to_duplicates, demote, with_what_is_known
+from services.verification.refusals.outbox import enqueue, enqueue_for, links_for_change, read_links
+from services.verification.refusals.routing import Links
+from services.verification.refusals.rows import find_refusal, find_same, from_row, to_row
+from services.verification.refusals.rules import Refusal
+from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals
+
+BATCH = 50
+"""The most reports of a frame. With texts of 2,000 characters they are about a megabyte."""
+
+_links = refusal_links.c
+_outbox = refusal_outbox.c
+_log = structlog.get_logger(__name__)
+
+
+class Outgoing(NamedTuple):
+    """A report of the outbox: its id, the version of its row, and its message; None if the report was purged."""
+
+    uuid: str
+    version: int
+    message: ReplicatedRefusal | None
+
+
+class Begun(NamedTuple):
+    """A stream that has begun.
+
+    Attributes:
+        acknowledged_number: the link's number of the last acknowledged frame, before the stream.
+        received_number: the link's number of the last received frame, before the stream.
+        last_number: the greatest number of a frame that the other node may have.
+    """
+
+    acknowledged_number: int
+    received_number: int
+    last_number: int
+
+
+class RefusalExchangeStore:
+    """The store of the exchange. `own` is the region of this node."""
+
+    def __init__(self, database: Database, pepper: Pepper, clock: Clock, own: str, *, joined: bool) -> None:
+        self._database = database
+        self._pepper = pepper
+        self._clock = clock
+        self._own = own
+        self._joined = joined
+
+    async def adopt_older_reports(self) -> None:
+        """Name this node in reports that are older than the names of nodes."""
+        await self._database.write(_adopt, self._own)
+
+    async def numbers_above(self) -> tuple[int, int]:
+        """Return the numbers of the last acknowledged and the last received frame of the link to the node above."""
+        return await self._database.read(_numbers_above)
+
+    async def begin(self, start: RefusalExchangeStart, node: str, *, is_above: bool) -> Begun:
+        """Begin a stream with a node.
+
+        If the numbers of the two nodes differ, everything that concerns the other node is to be sent again.
+
+        Raises:
+            FailedPrecondition: NOT_AN_UPSTREAM, a third node is between this one and the caller.
+        """
+        return await self._database.write(self._begin, start, node, is_above)
+
+    def _begin(self, connection: Connection, start: RefusalExchangeStart, node: str, is_above: bool) -> Begun:
+        lock_until_commit(connection, AdvisoryLock.REFUSAL_LINKS)
+        links = read_links(connection, self._own, self._joined)
+        if not is_above:
+            between = links.child_towards(node)
+            if between and between != node:
+                raise FailedPrecondition(
+                    "NOT_AN_UPSTREAM",
+                    english(
+                        "{between} is between {node} and {here}",
+                        between=format_node(between),
+                        node=format_node(node),
+                        here=format_node(self._own),
+                    ),
+                    metadata={"node": format_node(between)},
+                )
+        if is_above:
+            # A node has one node above. What was to be sent to a former one goes to this one.
+            others = select(_links.node).where(_links.is_above, _links.node != node)
+            connection.execute(delete(refusal_outbox).where(_outbox.node.in_(others)))
+            connection.execute(delete(refusal_links).where(_links.is_above, _links.node != node))
+        query = select(_links.acknowledged_number, _links.received_number).where(_links.node == node)
+        row = connection.execute(query.with_for_update()).one_or_none()
+        acknowledged, received = (0, 0) if row is None else (row.acknowledged_number, row.received_number)
+        if row is None:
+            if not is_above:
+                # Nodes that have called this one and lie below the caller are now to call the caller.
+                within_caller = in_region(_links.node, node) & ~_links.is_above
+                below = select(_links.node).where(within_caller)
+                connection.execute(delete(refusal_outbox).where(_outbox.node.in_(below)))
+                connection.execute(delete(refusal_links).where(within_caller))
+            new = insert_if_absent(connection, refusal_links)
+            connection.execute(new.values(node=node, is_above=is_above, acknowledged_number=0, received_number=0))
+        # The acknowledgement of the last frame may have been lost, so one frame more may be stored.
+        in_step = (
+            acknowledged <= start.received_number <= acknowledged + 1
+            and start.acknowledged_number <= received <= start.acknowledged_number + 1
+        )
+        if row is None or not in_step:
+            _log.info("all reported refusals of a link are sent again", node=format_node(node), is_new=row is None)
+            self._enqueue_all(connection, node, is_above)
+        aligned = {
+            "acknowledged_number": max(acknowledged, start.received_number),
+            "received_number": max(received, start.acknowledged_number),
+        }
+        connection.execute(update(refusal_links).where(_links.node == node).values(aligned))
+        return Begun(acknowledged, received, aligned["acknowledged_number"])
+
+    def _enqueue_all(self, connection: Connection, node: str, is_above: bool) -> None:
+        now = self._clock.now()
+        concerned = or_(in_region(refusals.c.region, node), in_region(refusals.c.origin_node, node))
+        rows = select(literal(node), refusals.c.uuid, literal(now), literal(now))
+        # SQLite needs a WHERE between SELECT and ON CONFLICT.
+        rows = rows.where(refusals.c.uuid != "" if is_above else concerned)
+        new = insert_if_absent(connection, refusal_outbox)
+        connection.execute(new.from_select(["node", "uuid", "version", "send_time"], rows))
+
+    async def read_outbox(self, node: str, *, is_above: bool) -> list[Outgoing]:
+        """Return the next reports to send to a node, the earliest changed first."""
+        return await self._database.read(self._read_outbox, node, is_above)
+
+    def _read_outbox(self, connection: Connection, node: str, is_above: bool) -> list[Outgoing]:
+        query = (
+            select(_outbox.uuid, _outbox.version)
+            .where(_outbox.node == node, _outbox.send_time <= self._clock.now())
+            .order_by(_outbox.send_time, _outbox.uuid)
+            .limit(BATCH)
+        )
+        # The versions are read before the reports. A report that changes in between is sent once more.
+        waiting = [(row.uuid, row.version) for row in connection.execute(query)]
+        if not waiting:
+            return []
+        query_reports = select(refusals).where(refusals.c.uuid.in_([uuid for uuid, _ in waiting]))
+        found = {row.uuid: from_row(row) for row in connection.execute(query_reports)}
+        return [
+            Outgoing(
+                uuid,
+                version,
+                refusal_to_message(found[uuid], self._own, to_above=is_above) if uuid in found else None,
+            )
+            for uuid, version in waiting
+        ]
+
+    async def acknowledge(
+        self, node: str, number: int, sent: Sequence[Outgoing], deferred: Collection[str], retry_seconds: float
+    ) -> None:
+        """Remove reports that a node has from its outbox. Those that it defers are sent again later."""
+        await self._database.write(self._acknowledge, node, number, sent, frozenset(deferred), retry_seconds)
+
+    def _acknowledge(
+        self,
+        connection: Connection,
+        node: str,
+        number: int,
+        sent: Sequence[Outgoing],
+        deferred: Collection[str],
+        retry_seconds: float,
+    ) -> None:
+        later = self._clock.now() + round(retry_seconds * SECOND)
+        # Rows are locked in one order by all transactions.
+        for one in sorted(sent):
+            row = (_outbox.node == node) & (_outbox.uuid == one.uuid) & (_outbox.version == one.version)
+            if format_refusal(one.uuid) in deferred:
+                connection.execute(update(refusal_outbox).where(row).values(send_time=later))
+            else:
+                connection.execute(delete(refusal_outbox).where(row))
+        if number:
+            connection.execute(
+                update(refusal_links)
+                .where(_links.node == node, _links.acknowledged_number < number)
+                .values(acknowledged_number=number)
+            )
+
+    async def receive(self, node: str, frame: RefusalExchangeFrame) -> list[str]:
+        """Store the reports of a frame in one transaction. Return the names of those that are deferred."""
+        return await self._database.write(self._receive, node, frame)
+
+    def _receive(self, connection: Connection, node: str, frame: RefusalExchangeFrame) -> list[str]:
+        links, now = links_for_change(connection, self._own, self._joined), self._clock.now()
+        if len(frame.refusals) > BATCH:
+            text = english("holds more than {limit} reports", limit=BATCH)
+            raise InvalidArgument.field("changes.refusals", text, "BATCH_TOO_LARGE")
+        deferred: list[str] = []
+        set_aside: dict[str, int] = {}
+        # Rows are locked in one order by all transactions.
+        for message in sorted(frame.refusals, key=lambda it: it.name):
+            try:
+                received = refusal_from_message(message, self._pepper, now)
+            except HutongError as error:
+                set_aside[error.reason] = set_aside.get(error.reason, 0) + 1
+                continue
+            standing = _take(connection, received, node, links, now)
+            if standing is Standing.DEFERRED:
+                deferred.append(message.name)
+            elif standing is not Standing.TAKEN:
+                set_aside[standing.value] = set_aside.get(standing.value, 0) + 1
+        if set_aside:
+            _log.warning("a node sent reports that were set aside", node=format_node(node), set_aside=set_aside)
+        connection.execute(
+            update(refusal_links)
+            .where(_links.node == node, _links.received_number < frame.number)
+            .values(received_number=frame.number)
+        )
+        return deferred
+
+    @contextlib.asynccontextmanager
+    async def calling(self) -> AsyncIterator[bool]:
+        """Yield whether this process is the one of its node that calls the node above during the block."""
+        async with aio_try_process_lock(self._database, "refusals", AdvisoryLock.REFUSAL_LINK) as is_held:
+            yield is_held
+
+
+def _take(connection: Connection, received: Refusal, sender: str, links: Links, now: Instant) -> Standing:
+    """Store a received report as far as its sender may state it, and note who is to get it next."""
+    stored = find_refusal(connection, received.uuid, to_change=True)
+    merged = merge(stored, received, sender, links, now)
+    refusal = merged.refusal
+    if refusal is None:
+        return merged.standing
+    if stored is None:
+        refusal = _insert(connection, refusal, links, now)
+        if refusal is None:
+            # Another transaction has just stored it. The sender sends it again.
+            return Standing.DEFERRED
+    elif merged.is_changed:
+        connection.execute(update(refusals).where(refusals.c.uuid == refusal.uuid).values(to_row(refusal)))
+    if merged.is_changed:
+        enqueue(connection, refusal, links, now, leave_out=sender)
+        copy_to_duplicates(connection, refusal, links, now)
+    if merged.answers_sender or (refusal.duplicate_of and refusal.duplicate_of != received.duplicate_of):
+        enqueue_for(connection, refusal.uuid, [sender], now)
+    if refusal.duplicate_of:
+        primary = find_refusal(connection, refusal.duplicate_of)
+        if primary is not None:
+            copy_to_duplicates(connection, primary, links, now)
+    return merged.standing
+
+
+def _insert(connection: Connection, refusal: Refusal, links: Links, now: Instant) -> Refusal | None:
+    """Insert a new report. Return None if it is stored already.
+
+    Of several reports of one refusal the earliest one counts, and the others become its duplicates.
+    """
+    keys = [] if refusal.same_report_key is None else [refusal.same_report_key]
+    same = find_same(connection, keys, refusal.request_hash)
+    if same is not None and same.uuid < refusal.uuid:
+        refusal = refusal.as_duplicate_of(same.uuid)
+    elif same is not None and same.uuid > refusal.uuid:
+        refusal = with_what_is_known(refusal, same)
+        demote(connection, same, refusal.uuid, links, now)
+    inserted = connection.execute(insert_if_absent(connection, refusals).values(to_row(refusal))).rowcount
+    return refusal if inserted else None
+
+
+def _numbers_above(connection: Connection) -> tuple[int, int]:
+    query = select(_links.acknowledged_number, _links.received_number).where(_links.is_above)
+    row = connection.execute(query).first()
+    return (0, 0) if row is None else (row.acknowledged_number, row.received_number)
+
+
+def _adopt(connection: Connection, own: str) -> None:
+    older = refusals.c.origin_node == ""
+    answered = older & refusals.c.answer_time.is_not(None)
+    connection.execute(update(refusals).where(answered).values(answer_node=own))
+    named = {"origin_node": own, "assess_node": own, "responsible_node": own}
+    connection.execute(update(refusals).where(older).values(named))

@@ -1,0 +1,35 @@
+"""Intervals and time limits of the exchange of reported refusals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.runtime.client.reconnect import Backoff
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalTiming:
+    """Intervals and time limits, in seconds.
+
+    Attributes:
+        idle: the time between two reads of the outbox while nothing is to be sent. A change is sent at most this much
+            later.
+        heartbeat: the longest silence of one side. The contract promises five seconds.
+        silence: a stream is closed after this silence of the other side. Three heartbeats are then missing.
+        standby: the time between two tries of this process to become the one that calls the node above.
+        deferred: the time before a report is sent again that the other node could not take yet.
+        assess: the time between two reads for reports that this node is to assess.
+        assess_retry: the time before a report is assessed again whose sources did not answer.
+        escalation: the time between two reads for overdue reports of the nodes below.
+        backoff: the pauses after a stream failed.
+    """
+
+    idle: float = 0.5
+    heartbeat: float = 4.0
+    silence: float = 15.0
+    standby: float = 2.0
+    deferred: float = 60.0
+    assess: float = 1.0
+    assess_retry: float = 30.0
+    escalation: float = 60.0
+    backoff: Backoff = field(default_factory=Backoff)

@@ -1,0 +1,52 @@
+"""Several reports of one refusal: the earliest one counts, and the others have its assessment and its answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Connection, select, update
+
+from services.domain.instant import Instant
+from services.verification.refusals.outbox import enqueue
+from services.verification.refusals.routing import Links
+from services.verification.refusals.rows import from_row, to_row
+from services.verification.refusals.rules import Refusal
+from services.verification.refusals.tables import refusals
+
+_C = refusals.c
+_ASSESSMENT = ("forbidden_grounds", "decision", "assessment", "assess_node", "assess_time")
+_ANSWER = ("answer", "answer_actor", "answer_node", "answer_time")
+
+
+def with_what_is_known(refusal: Refusal, other: Refusal) -> Refusal:
+    """Return a report with the assessment and the answer of another report of the same refusal, where it has none."""
+    for part in (_ASSESSMENT, _ANSWER):
+        if getattr(refusal, part[-1]) is None:
+            refusal = _with(refusal, other, part)
+    return refusal
+
+
+def copy_to_duplicates(connection: Connection, refusal: Refusal, links: Links, now: Instant) -> None:
+    """Give the later reports of a refusal the assessment and the answer of the earliest one."""
+    query = select(refusals).where(_C.duplicate_of == refusal.uuid).order_by(_C.uuid)
+    for duplicate in [from_row(row) for row in connection.execute(query)]:
+        copied = duplicate
+        for part in (_ASSESSMENT, _ANSWER):
+            if getattr(refusal, part[-1]) is not None:
+                copied = _with(copied, refusal, part)
+        if copied != duplicate:
+            connection.execute(update(refusals).where(_C.uuid == duplicate.uuid).values(to_row(copied)))
+            enqueue(connection, copied, links, now)
+
+
+def demote(connection: Connection, refusal: Refusal, earlier: str, links: Links, now: Instant) -> None:
+    """Make a report and its duplicates duplicates of an earlier report of the same refusal, which comes only now."""
+    query = select(refusals).where((_C.uuid == refusal.uuid) | (_C.duplicate_of == refusal.uuid)).order_by(_C.uuid)
+    for one in [from_row(row) for row in connection.execute(query)]:
+        demoted = one.as_duplicate_of(earlier)
+        connection.execute(update(refusals).where(_C.uuid == one.uuid).values(to_row(demoted)))
+        enqueue(connection, demoted, links, now)
+
+
+def _with(refusal: Refusal, other: Refusal, part: tuple[str, ...]) -> Refusal:
+    return replace(refusal, **{name: getattr(other, name) for name in part})

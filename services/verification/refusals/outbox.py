@@ -1,0 +1,53 @@
+"""What is to be sent to other nodes of reported refusals: each report that a node does not have as it stands here.
+
+A report is sent as a whole, as it stands when it is sent. The outbox therefore has one row for each node and report,
+however often the report changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, select, update
+
+from services.domain.instant import Instant
+from services.storage.advisory_locks import AdvisoryLock, share_until_commit
+from services.storage.upsert import insert_if_absent
+from services.verification.refusals.routing import Links
+from services.verification.refusals.rules import Refusal
+from services.verification.refusals.tables import refusal_links, refusal_outbox
+
+_outbox = refusal_outbox.c
+
+
+def read_links(connection: Connection, own: str, has_upstream: bool) -> Links:
+    """Return the nodes with which this node exchanges reports."""
+    rows = connection.execute(select(refusal_links.c.node, refusal_links.c.is_above)).all()
+    above = next((row.node for row in rows if row.is_above), "") if has_upstream else ""
+    return Links(own, above, frozenset(row.node for row in rows if not row.is_above), has_upstream)
+
+
+def links_for_change(connection: Connection, own: str, has_upstream: bool) -> Links:
+    """Return the same for a transaction that changes reports. A link that begins now waits for it.
+
+    The link would otherwise miss the reports of this transaction, and this transaction the link.
+    """
+    share_until_commit(connection, AdvisoryLock.REFUSAL_LINKS)
+    return read_links(connection, own, has_upstream)
+
+
+def enqueue(connection: Connection, refusal: Refusal, links: Links, now: Instant, *, leave_out: str = "") -> None:
+    """Note that every concerned node is to get a report as this transaction leaves it, except the node `leave_out`."""
+    enqueue_for(connection, refusal.uuid, links.concerned(refusal.region, refusal.origin_node) - {leave_out}, now)
+
+
+def enqueue_for(connection: Connection, uuid: str, nodes: Iterable[str], now: Instant) -> None:
+    """Note that some nodes are to get a report as this transaction leaves it."""
+    for node in sorted(nodes):
+        row = (_outbox.node == node) & (_outbox.uuid == uuid)
+        changed = update(refusal_outbox).where(row).values(version=_outbox.version + 1, send_time=now)
+        new = insert_if_absent(connection, refusal_outbox).values(node=node, uuid=uuid, version=now, send_time=now)
+        # Another transaction may insert the row after the update has missed it. That transaction may have been sent
+        # already when this one commits, so the version must change again.
+        while connection.execute(changed).rowcount == 0 and connection.execute(new).rowcount == 0:
+            pass

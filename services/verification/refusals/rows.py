@@ -1,0 +1,83 @@
+"""Rows of reported refusals: read, found again, and converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Connection, Row, or_, select
+
+from services.domain.errors import NotFound
+from services.domain.names import format_refusal
+from services.verification.refusals.rules import Refusal
+from services.verification.refusals.tables import refusals
+
+if TYPE_CHECKING:
+    from services.verification.decision.model import Ground
+
+_C = refusals.c
+
+
+def select_refusal(connection: Connection, uuid: str) -> Refusal:
+    """Return one report.
+
+    Raises:
+        NotFound: there is no such report.
+    """
+    refusal = find_refusal(connection, uuid)
+    if refusal is None:
+        raise NotFound.resource(format_refusal(uuid))
+    return refusal
+
+
+def find_refusal(connection: Connection, uuid: str, *, to_change: bool = False) -> Refusal | None:
+    """Return one report; None if there is none. With `to_change` no other transaction changes it meanwhile."""
+    query = select(refusals).where(_C.uuid == uuid)
+    row = connection.execute(query.with_for_update() if to_change else query).one_or_none()
+    return None if row is None else from_row(row)
+
+
+def find_same(connection: Connection, same_keys: Sequence[bytes], request: bytes | None) -> Refusal | None:
+    """Return the earlier report of the same refusal; None for none.
+
+    Args:
+        connection: a transaction.
+        same_keys: the hashes of its subject, region, purpose and day.
+        request: the hash of its request id; None for none.
+    """
+    same: list[ColumnElement[bool]] = [_C.same_report_key.in_(same_keys)] if same_keys else []
+    if request is not None:
+        same.append(_C.request_hash == request)
+    if not same:
+        return None
+    query = select(refusals).where(or_(*same), _C.duplicate_of == "").order_by(_C.uuid).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else from_row(row)
+
+
+def to_row(refusal: Refusal) -> dict[str, Any]:
+    """Return the columns of a report."""
+    return asdict(refusal) | {
+        "grounds": to_bits(refusal.grounds),
+        "forbidden_grounds": to_bits(refusal.forbidden_grounds),
+    }
+
+
+def from_row(row: Row[Any]) -> Refusal:
+    """Return the report of a row."""
+    values = dict(row._mapping)
+    values["grounds"] = from_bits(row.grounds)
+    values["forbidden_grounds"] = from_bits(row.forbidden_grounds)
+    return Refusal(**values)
+
+
+def to_bits(grounds: Iterable[Ground]) -> int:
+    """Return a set of grounds as an integer: bit n means ground n."""
+    return sum(1 << ground for ground in grounds)
+
+
+def from_bits(bits: int) -> tuple[Ground, ...]:
+    """Return the grounds of a stored set."""
+    grounds: Sequence[Any] = [ground for ground in range(bits.bit_length()) if bits >> ground & 1]
+    return tuple(grounds)

@@ -1,0 +1,165 @@
+"""What laboratories answer to missing reports, in the store: the newest answer counts, and a record outweighs it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from random import Random
+
+import pytest
+from sqlalchemy import Connection, delete, insert
+
+from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.instant import DAY, HOUR, SECOND
+from services.results.changelog.log import ChangeLog, read_entries
+from services.results.changelog.model import ChangeKind
+from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.arrival import Applied, Arrival
+from services.results.exchange.downstream.missing_report_routing import MiddleRouter
+from services.results.exchange.downstream.notifications.notifications import (
+    notify_nodes,
+    read_notifications,
+    repeat_missed,
+)
+from services.results.exchange.load import changes_of
+from services.results.exchange.tables import nodes
+from services.results.exchange.upstream.outbox import append_registers
+from services.results.labs.tables import labs
+from services.results.limits import ResultsLimits
+from services.results.missing_reports.answers import answer_missing, find_answers, store_answers
+from services.results.missing_reports.model import NOT_OURS, TO_FOLLOW, LabAnswer, MissingReport
+from services.results.missing_reports.store import list_missing_reports, store_missing
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import NOW, OTHER_USCC, USCC, make_tube
+from tests.support.results.store import Laboratory, open_laboratory
+
+JILIN, HENAN, NATION = "220000", "410000", "000000"
+CITY, OTHER_CITY = "410100", "410300"
+DENIED, TO_COME = LabAnswer(NOT_OURS, NOW, None, "labs/x"), LabAnswer(TO_FOLLOW, NOW, NOW + DAY)
+
+
+@pytest.fixture
+async def store(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """A store with one registered laboratory, of which the reports R1 and R2 are missing."""
+    async with open_laboratory(database_url("results")) as opened:
+        await opened.database.write(_fill)
+        yield opened
+
+
+def _fill(connection: Connection) -> None:
+    columns = {"display_name": "", "region": "220500", "contact": "", "create_time": NOW}
+    connection.execute(insert(labs).values(uscc=USCC, **columns))
+    store_missing(connection, [_missing("R1"), _missing("R2")], (), ResultsLimits())
+
+
+def _missing(number: str, answer: LabAnswer | None = None, lab: str = USCC, node: str = JILIN) -> MissingReport:
+    return MissingReport(lab, number, NOW, node, answer=answer)
+
+
+async def _answer(store: Laboratory, number: str, answer: LabAnswer) -> tuple[LabAnswer | None, bool]:
+    report, is_new = await store.database.write(answer_missing, USCC, number, answer)
+    return report.answer, is_new
+
+
+async def _answers(store: Laboratory, *numbers: str, lab: str = USCC) -> dict[str, LabAnswer]:
+    found = await store.database.read(find_answers, [(lab, number) for number in numbers])
+    return {number: answer for (_, number), answer in found.items()}
+
+
+async def _listed(store: Laboratory, *, include_closed: bool = False) -> list[str]:
+    found = await store.database.read(list_missing_reports, "", None, 100, include_closed=include_closed)
+    return [one.report.report_number for one in found]
+
+
+async def test_the_newest_answer_counts_and_a_denied_report_is_awaited_no_more(store: Laboratory) -> None:
+    """A repeated answer is the answer of before. A clock that goes back makes no answer older."""
+    assert await _answer(store, "R1", TO_COME) == (TO_COME, True)
+    assert await _listed(store) == ["R1", "R2"]
+    assert await _answer(store, "R1", TO_COME._replace(answer_time=NOW + HOUR)) == (TO_COME, False)
+    earlier = DENIED._replace(answer_time=NOW - HOUR)
+    assert await _answer(store, "R1", earlier) == (DENIED._replace(answer_time=NOW + 1), True)
+    assert await _answers(store, "R1", "R2", "R3") == {"R1": DENIED._replace(answer_time=NOW + 1)}
+    assert await _listed(store) == ["R2"]
+    assert await _listed(store, include_closed=True) == ["R1", "R2"]
+
+
+async def test_only_a_listed_report_without_a_record_is_answered(store: Laboratory) -> None:
+    """It is not listed if another node lists it, or if its laboratory is not registered here."""
+    await store.send([make_tube(1)])
+    with pytest.raises(FailedPrecondition) as conflict:
+        await _answer(store, "R1", DENIED)
+    assert conflict.value.reason == "CONFLICT"
+    await store.database.write(store_missing, [_missing("R4")], {USCC}, ResultsLimits())
+    for number in ("R3", "R4"):
+        with pytest.raises(NotFound):
+            await _answer(store, number, DENIED)
+    await store.database.write(lambda connection: connection.execute(delete(labs)) and None)
+    with pytest.raises(NotFound):
+        await _answer(store, "R2", DENIED)
+
+
+async def test_a_laboratory_that_answers_is_asked_about_further_reports(store: Laboratory) -> None:
+    limits = ResultsLimits(missing_reports_per_lab=2)
+    more = [_missing("R3")]
+    assert await store.database.write(store_missing, more, (), limits) == ([], 1)
+    await _answer(store, "R1", TO_COME)
+    assert await store.database.write(store_missing, more, (), limits) == ([], 1)
+    await _answer(store, "R1", DENIED)
+    assert await store.database.write(store_missing, more, (), limits) == (more, 0)
+
+
+async def test_answers_that_arrive_in_any_order_and_twice_have_one_effect(store: Laboratory) -> None:
+    """Reports that are not stored here are stored with their answer, up to a capacity."""
+    random = Random(7)
+    answers = [LabAnswer(random.choice([NOT_OURS, TO_FOLLOW]), NOW + time * SECOND) for time in range(6)]
+    arriving = [_missing(number, answer) for number in ("R1", "R9") for answer in answers] * 2
+    random.shuffle(arriving)
+    limits = ResultsLimits(lab_answers=2)
+    for report in arriving:
+        await store.database.write(store_answers, [report], (), limits)
+    assert await _answers(store, "R1", "R9") == {"R1": answers[-1], "R9": answers[-1]}
+    assert await store.database.write(store_answers, arriving, (), limits) == ([], 0)
+    assert await _listed(store, include_closed=True) == ["R1", "R2"]
+    of_lab = _missing("R8", DENIED)
+    assert await store.database.write(store_answers, [of_lab], {USCC}, limits) == ([], 1)
+    await store.database.write(store_answers, [of_lab], {USCC}, ResultsLimits())
+    assert await _listed(store, include_closed=True) == ["R1", "R2", "R8"]
+
+
+async def test_an_answer_goes_from_the_home_up_and_to_all_nodes_below_but_the_sender(store: Laboratory) -> None:
+    """An answer of a node that is not the home is set aside.
+
+    A log that begins anew, and a node that begins to listen, get the answers again.
+    """
+    change_log = ChangeLog([partial(notify_nodes, own=HENAN)])
+    applier = ChangeApplier(change_log, MiddleRouter(change_log, ResultsLimits()), relays=True)
+    answered = _missing("R7", DENIED, OTHER_USCC, CITY)
+    columns = {"contact_time": NOW, "backlog": 0, "clock_skew": 0, "conflict_count": 0, "newest_notification": 0}
+    cities = insert(nodes).values([{"node": node, **columns} for node in (CITY, OTHER_CITY)])
+    await store.database.write(lambda connection: connection.execute(cities) and None)
+
+    async def apply(sender: str, *changes: MissingReport) -> Applied:
+        return await store.database.write(applier.apply, changes, Arrival(HENAN, sender, NOW))
+
+    def sent_up(connection: Connection) -> list[object]:
+        logged = [one for one in read_entries(connection, {}) if one.kind is ChangeKind.MISSING_REPORT_ANSWERS]
+        return [change for entry in logged for change in changes_of(connection, entry)]
+
+    async def sent_to(node: str) -> list[object]:
+        found = await store.database.read(read_notifications, node, 0, HENAN)
+        return [change for one in found for change in one.changes if isinstance(change, MissingReport)]
+
+    assert (await apply(OTHER_CITY, answered)).not_its_own == {OTHER_CITY: 1}
+    assert await store.database.read(sent_up) == []
+    for _ in range(2):
+        assert (await apply(CITY, answered)).not_its_own.total() == 0
+    assert (await store.database.read(sent_up), await sent_to(OTHER_CITY)) == ([answered], [answered])
+    assert await sent_to(CITY) == []
+    from_above = _missing("R6", TO_COME)
+    await apply(NATION, from_above)
+    assert await _answers(store, "R6") == {"R6": TO_COME}
+    assert await store.database.read(sent_up) == [answered]
+    assert (await sent_to(OTHER_CITY), await sent_to(CITY)) == ([answered, from_above], [from_above])
+    await store.database.write(append_registers, NOW)
+    await store.database.write(repeat_missed, CITY, NOW, HENAN)
+    assert await sent_to(CITY) == [from_above, from_above, answered]

@@ -1,0 +1,374 @@
+"""Stores of several nodes exchange reported refusals, frame by frame, on either engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
+from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.verification.v1 import refusal_pb2
+from hutong.verification.v1.refusal_service_pb2 import (
+    AnswerRefusalRequest,
+    AnswerRefusalResponse,
+    ReportRefusalRequest,
+    ReportRefusalResponse,
+)
+from sqlalchemy import delete, select, update
+
+from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.instant import HOUR, Instant
+from services.domain.region import within
+from services.domain.subject import Pepper
+from services.runtime.clock import FixedClock
+from services.runtime.ids import uuid7
+from services.storage.engine import Database, open_database
+from services.verification.refusal_exchange.duties import RefusalDuties
+from services.verification.refusal_exchange.store import RefusalExchangeStore
+from services.verification.refusal_exchange.timing import RefusalTiming
+from services.verification.refusals.outbox import enqueue, read_links
+from services.verification.refusals.receipts import receipt_code, same_report_key
+from services.verification.refusals.routing import ANSWER_WITHIN
+from services.verification.refusals.rows import to_row
+from services.verification.refusals.rules import UNLAWFUL, Refusal
+from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
+from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals
+from tests.support.databases import MakeUrl
+
+NATION, JILIN, HENAN, ZHENGZHOU = "000000", "220000", "410000", "410100"
+PLACE = "410105"
+NOON: Instant = 1_660_190_400_000_000
+PEPPER = Pepper(b"p" * 32)
+HOTEL = purpose_pb2.PURPOSE_HOTEL
+NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
+
+
+class OneNode:
+    """The stores of one node, without services."""
+
+    def __init__(self, region: str, url: str, clock: FixedClock) -> None:
+        self.region = region
+        self.clock = clock
+        self.database: Database = open_database(url)
+        joined = region != NATION
+        self.reports = RefusalStore(self.database, PEPPER.secrets, region, joined=joined)
+        self.exchange = RefusalExchangeStore(self.database, PEPPER, clock, region, joined=joined)
+        nothing: object = None
+        self.duties = RefusalDuties(
+            self.database,
+            nothing,  # type: ignore[arg-type]
+            nothing,  # type: ignore[arg-type]
+            PEPPER,
+            clock,
+            region,
+            RefusalTiming(),
+            joined=joined,
+        )
+
+    async def report(self, subject: bytes | None = b"k" * 16, region: str = PLACE, **fields: object) -> Refusal:
+        """Report a refusal here, which nobody assesses."""
+        links = await self.reports.read_links()
+        uuid, now = uuid7(), self.clock.now()
+        key = None if subject is None else same_report_key(subject, region, HOTEL, now)
+        refusal = Refusal(
+            uuid,
+            region,
+            "站前宾馆",
+            HOTEL,
+            now,
+            (NOT_LOCAL,),
+            (),
+            "",
+            0,  # type: ignore[arg-type]
+            "他们要求我重新检测",
+            subject,
+            1,
+            now,
+            origin_node=self.region,
+            code=receipt_code(uuid, PEPPER),
+            same_report_key=key,
+            responsible_node=self.region if links.covers(region) else "",
+            due_time=now + ANSWER_WITHIN,
+        )
+        refusal = replace(refusal, **fields)  # type: ignore[arg-type]
+        stored: list[Refusal] = []
+
+        def encode(one: Refusal) -> ReportRefusalResponse:
+            stored.append(one)
+            return ReportRefusalResponse()
+
+        report = NewReport(refusal, [] if key is None else [key], None)
+        await self.reports.add_refusal(report, ReportRefusalRequest(), encode)
+        return stored[0]
+
+    async def change(self, refusal: Refusal, **fields: object) -> None:
+        """Change a stored report and note that other nodes are to get it."""
+
+        def work(connection: object) -> None:
+            changed = replace(refusal, **fields)  # type: ignore[arg-type]
+            links = read_links(connection, self.region, self.region != NATION)  # type: ignore[arg-type]
+            connection.execute(update(refusals).where(refusals.c.uuid == refusal.uuid).values(to_row(changed)))  # type: ignore[attr-defined]
+            enqueue(connection, changed, links, self.clock.now())  # type: ignore[arg-type]
+
+        await self.database.write(work)
+
+    async def assess(self, uuid: str) -> None:
+        """Assess a report here as unlawful."""
+        assessed = {"assessment": UNLAWFUL, "assess_node": self.region, "assess_time": self.clock.now()}
+        await self.change(await self.reports.get_refusal(uuid), **assessed)
+
+    async def answer(self, uuid: str, text: str) -> None:
+        """Answer a report here."""
+        await self.reports.answer_refusal(
+            uuid, self.clock.now(), AnswerRefusalRequest(answer=text), lambda _: AnswerRefusalResponse()
+        )
+
+    async def listed(self, **fields: object) -> list[Refusal]:
+        """Return the reports that this node lists."""
+        return await self.reports.list_refusals(RefusalFilter(**fields), "", 100)  # type: ignore[arg-type]
+
+    def forget(self) -> None:
+        """Lose everything, as a node that is restored from an empty copy."""
+
+        def work(connection: object) -> None:
+            for table in (refusals, refusal_outbox, refusal_links):
+                connection.execute(delete(table))  # type: ignore[attr-defined]
+
+        self.database.write_now(work)
+
+    def waiting(self) -> int:
+        """Return the number of reports in the outbox."""
+        return len(self.database.read_now(lambda connection: connection.execute(select(refusal_outbox)).all()))
+
+
+@contextlib.contextmanager
+def nodes_of(regions: tuple[str, ...], make_url: MakeUrl) -> Iterator[list[OneNode]]:
+    clock = FixedClock(NOON)
+    with contextlib.ExitStack() as stack:
+        nodes = [OneNode(region, make_url("verification"), clock) for region in regions]
+        for node in nodes:
+            stack.callback(node.database.close)
+        yield nodes
+
+
+@pytest.fixture
+def country(database_url: MakeUrl) -> Iterator[list[OneNode]]:
+    """A nation, two provinces, and a city below the second one."""
+    with nodes_of((NATION, JILIN, HENAN, ZHENGZHOU), database_url) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def small(sqlite_url: MakeUrl) -> Iterator[list[OneNode]]:
+    """The same country on SQLite."""
+    with nodes_of((NATION, JILIN, HENAN, ZHENGZHOU), sqlite_url) as nodes:
+        yield nodes
+
+
+async def connect(below: OneNode, above: OneNode) -> None:
+    """Begin a stream between two nodes."""
+    acknowledged, received = await below.exchange.numbers_above()
+    start = RefusalExchangeStart(acknowledged_number=acknowledged, received_number=received)
+    begun = await above.exchange.begin(start, below.region, is_above=False)
+    answer = RefusalExchangeStart(acknowledged_number=begun.acknowledged_number, received_number=begun.received_number)
+    await below.exchange.begin(answer, above.region, is_above=True)
+
+
+async def pump(sender: OneNode, receiver: OneNode) -> int:
+    """Send everything that waits for a node. Return the number of frames."""
+    is_above = within(sender.region, receiver.region)
+    frames = 0
+    while outgoing := await sender.exchange.read_outbox(receiver.region, is_above=is_above):
+        frames += 1
+        assert frames < 20, "the nodes send each other the same reports for ever"
+        number = frames + 1_000 * _numbers.setdefault((sender.region, receiver.region), len(_numbers) + 1)
+        messages = [one.message for one in outgoing if one.message is not None]
+        deferred = await receiver.exchange.receive(
+            sender.region, RefusalExchangeFrame(number=number, refusals=messages)
+        )
+        await sender.exchange.acknowledge(receiver.region, number, outgoing, deferred, 60.0)
+    return frames
+
+
+_numbers: dict[tuple[str, str], int] = {}
+
+
+async def settle(*links: tuple[OneNode, OneNode]) -> None:
+    """Exchange until nothing waits on these links."""
+    for _ in range(20):
+        if not sum([await pump(*pair) for link in links for pair in (link, link[::-1])]):
+            return
+    raise AssertionError("the nodes never come to rest")
+
+
+async def joined(country: list[OneNode]) -> list[tuple[OneNode, OneNode]]:
+    """Connect all nodes of a country."""
+    nation, jilin, henan, zhengzhou = country
+    links = [(jilin, nation), (henan, nation), (zhengzhou, henan)]
+    for link in links:
+        await connect(*link)
+    return links
+
+
+async def test_a_report_reaches_its_place_and_the_answer_comes_back(country: list[OneNode]) -> None:
+    """Told in Jilin, assessed and answered in Zhengzhou, known to the nation without its words."""
+    nation, jilin, henan, zhengzhou = country
+    links = await joined(country)
+    reported = await jilin.report(evidence=b"")
+    with pytest.raises(FailedPrecondition) as caught:
+        await jilin.answer(reported.uuid, "here")
+    assert caught.value.reason == "NOT_RESPONSIBLE"
+    await settle(*links)
+    assert [(await node.reports.get_refusal(reported.uuid)).responsible_node for node in country] == [ZHENGZHOU] * 4
+    assert (await zhengzhou.reports.get_refusal(reported.uuid)).statement == reported.statement
+    with pytest.raises(FailedPrecondition):
+        await nation.answer(reported.uuid, "from above")
+    await zhengzhou.assess(reported.uuid)
+    await zhengzhou.answer(reported.uuid, "we are sorry, 410105186001010019")
+    await settle(*links)
+    for node in country:
+        (found,) = await node.listed()
+        assert (found.assessment, found.assess_node) == (UNLAWFUL, ZHENGZHOU)
+        assert (found.answer, found.answer_node) == ("we are sorry, 41**************19", ZHENGZHOU)
+    assert (await jilin.reports.get_by_code(reported.code or "")).answer_time is not None
+    assert [node.waiting() for node in country] == [0, 0, 0, 0]
+    local = await zhengzhou.report(subject=None)
+    await settle(*links)
+    assert (await nation.reports.get_refusal(local.uuid)).statement == ""
+    with pytest.raises(NotFound):
+        await jilin.reports.get_refusal(local.uuid)
+    assert henan.region == (await henan.reports.read_links()).own
+
+
+async def test_two_reports_of_one_refusal_are_one_everywhere(country: list[OneNode]) -> None:
+    """Told at the nation, in Jilin and in Zhengzhou before they meet: the earliest counts, and all get its answer."""
+    nation, jilin, _, zhengzhou = country
+    links = await joined(country)
+    reported = [await node.report() for node in (zhengzhou, nation, jilin)]
+    await zhengzhou.answer(reported[0].uuid, "sorry")
+    await settle(*links)
+    for node in country:
+        assert [one.uuid for one in await node.listed()] in ([reported[0].uuid], []), node.region
+    for node, own in zip((zhengzhou, nation, jilin), reported, strict=True):
+        found = await node.reports.get_refusal(own.uuid)
+        assert (found.answer, found.duplicate_of) == ("sorry", "" if own is reported[0] else reported[0].uuid)
+    assert [one.uuid for one in await nation.listed()] == [reported[0].uuid]
+    again = await nation.report()
+    assert again.uuid == reported[0].uuid
+
+
+async def test_an_earlier_report_that_comes_late_takes_the_place_of_a_later_one(small: list[OneNode]) -> None:
+    """Jilin was away. Its earlier report has the answer of the later one, which is now its duplicate."""
+    nation, jilin, _, _ = small
+    links = await joined(small)
+    early = await jilin.report()
+    late = await nation.report()
+    await settle(*links[1:])
+    await small[3].answer(late.uuid, "sorry")
+    await settle(*links)
+    for node in small:
+        assert (await node.reports.get_refusal(early.uuid)).answer == "sorry"
+    assert [one.uuid for one in await nation.listed()] == [early.uuid]
+
+
+async def test_a_node_that_was_restored_gets_everything_again(country: list[OneNode]) -> None:
+    """Each node in turn loses its store. The others give it back what it had, with the same receipt."""
+    links = await joined(country)
+    jilin, zhengzhou = country[1], country[3]
+    reported = await jilin.report()
+    await settle(*links)
+    await zhengzhou.answer(reported.uuid, "sorry")
+    await settle(*links)
+    for node in country:
+        node.forget()
+        await joined(country)
+        await settle(*links)
+        country[0].clock.advance(HOUR)
+        await settle(*links)
+        found = await node.reports.get_refusal(reported.uuid)
+        assert (found.answer, found.code, found.origin_node) == ("sorry", reported.code, JILIN), node.region
+
+
+async def test_a_link_that_was_only_cut_sends_nothing_again(small: list[OneNode]) -> None:
+    links = await joined(small)
+    await small[1].report()
+    await settle(*links)
+    await joined(small)
+    assert [node.waiting() for node in small] == [0, 0, 0, 0]
+
+
+async def test_a_lying_node_changes_nothing_of_others(small: list[OneNode]) -> None:
+    """Jilin answers a report of Zhengzhou, invents one of Henan, and claims one of Zhengzhou for itself."""
+    nation, jilin, _, zhengzhou = small
+    links = await joined(small)
+    reported = await jilin.report()
+    other = await zhengzhou.report(subject=b"z" * 16)
+    await settle(*links)
+    await jilin.change(
+        await jilin.reports.get_refusal(reported.uuid),
+        answer="done",
+        answer_node=JILIN,
+        answer_time=NOON,
+        assessment=refusal_pb2.REFUSAL_ASSESSMENT_NOT_UNLAWFUL,
+        assess_node=JILIN,
+        assess_time=NOON,
+        responsible_node=JILIN,
+        escalation_count=9,
+    )
+    invented = await jilin.report(subject=b"i" * 16, origin_node=HENAN)
+    await jilin.report(subject=b"c" * 16, uuid=other.uuid)
+    await settle(*links)
+    for node in (nation, zhengzhou):
+        found = await node.reports.get_refusal(reported.uuid)
+        assert (found.answer_time, found.assess_time, found.responsible_node) == (None, None, ZHENGZHOU)
+        assert (await node.reports.get_refusal(other.uuid)).subject_key == b"z" * 16
+        with pytest.raises(NotFound):
+            await node.reports.get_refusal(invented.uuid)
+
+
+async def test_an_overdue_report_goes_up_one_node_at_a_time(country: list[OneNode]) -> None:
+    """Zhengzhou does not answer: Henan takes over, then the nation, which then also has the words."""
+    nation, jilin, henan, zhengzhou = country
+    links = await joined(country)
+    reported = await zhengzhou.report()
+    await settle(*links)
+    clock = nation.clock
+    for above, count in ((henan, 1), (nation, 2)):
+        for node in (henan, nation):
+            await node.duties.take_over_overdue()
+        await settle(*links)
+        assert (await nation.reports.get_refusal(reported.uuid)).escalation_count == count - 1
+        clock.advance(ANSWER_WITHIN + HOUR)
+        assert [one.uuid for one in await nation.listed(overdue_at=clock.now())] == [reported.uuid]
+        for node in (henan, nation):
+            await node.duties.take_over_overdue()
+            await settle(*links)
+        for node in (nation, henan, zhengzhou):
+            found = await node.reports.get_refusal(reported.uuid)
+            assert (found.responsible_node, found.escalation_count) == (above.region, count), node.region
+            assert not found.is_overdue(clock.now())
+    assert (await nation.reports.get_refusal(reported.uuid)).statement == reported.statement
+    # The city may still answer. If both do before they meet, the answer of the node above holds.
+    await zhengzhou.answer(reported.uuid, "late")
+    await nation.answer(reported.uuid, "from the nation")
+    await settle(*links)
+    for node in (nation, henan, zhengzhou):
+        assert (await node.reports.get_refusal(reported.uuid)).answer == "from the nation"
+    assert not await jilin.listed()
+
+
+async def test_a_node_between_two_others_is_preferred(small: list[OneNode]) -> None:
+    """A city that has called the nation must call its province once that has called."""
+    nation, _, henan, zhengzhou = small
+    await connect(zhengzhou, nation)
+    reported = await nation.report()
+    await connect(henan, nation)
+    with pytest.raises(FailedPrecondition) as caught:
+        await connect(zhengzhou, nation)
+    assert caught.value.reason == "NOT_AN_UPSTREAM"
+    await connect(zhengzhou, henan)
+    await settle((henan, nation), (zhengzhou, henan))
+    assert (await zhengzhou.reports.get_refusal(reported.uuid)).responsible_node == ZHENGZHOU
+    assert [node.waiting() for node in small] == [0, 0, 0, 0]
