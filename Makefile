@@ -131,7 +131,7 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 check-java:
 	@cd clients/java && mvn -B -q -ntp test
 
-check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, run the services behind pgbouncer, back PostgreSQL up and restore it, and check the rules of Prometheus with promtool; tests without their tool are skipped with a message
+check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, run the services behind pgbouncer, back PostgreSQL up and restore it, check the rules of Prometheus with promtool, and play the steps of the image; tests without their tool are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
 check: lint licences types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, licences, types, protos-fresh, openapi-fresh and all tests
@@ -257,6 +257,8 @@ lock: $(READY) ## Resolve the lock files again with the newest versions
 	  --python-version 3.11 -o deploy/envoy/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
 	@$(BIN)/uv pip compile deploy/supply/requirements.in --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 -o deploy/supply/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
+	@$(BIN)/python deploy/supply/packages.py requirements > deploy/image/requirements.lock
+	@$(BIN)/python deploy/supply/packages.py build > deploy/image/build.lock
 
 wheel: $(READY) ## Build the client wheel into build/wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python

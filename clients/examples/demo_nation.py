@@ -34,8 +34,8 @@ from hutong.results.v1 import (
     results_admin_service_pb2,
     results_service_pb2,
 )
-from hutong.type.v1 import purpose_pb2
-from hutong.verification.v1 import decision_pb2, verification_service_pb2
+from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.verification.v1 import decision_pb2, refusal_pb2, refusal_service_pb2, verification_service_pb2
 from hutong_client.cli.explanation import explain
 from hutong_client.connection import Connection, connect
 from hutong_client.errors import HutongError
@@ -95,7 +95,11 @@ class Country:
         variables = PATIENT | {"HUTONG_JURISDICTION": region, "HUTONG_PEPPER_FILE": str(self._pepper)}
         if self.nodes:
             upstream = self.nodes[above].addresses
-            variables |= {"HUTONG_UPSTREAM": upstream["results"], "HUTONG_UPSTREAM_POLICY": upstream["policy"]}
+            variables |= {
+                "HUTONG_UPSTREAM": upstream["results"],
+                "HUTONG_UPSTREAM_POLICY": upstream["policy"],
+                "HUTONG_UPSTREAM_VERIFICATION": upstream["verification"],
+            }
         # The nation's services run in processes of their own, because Results and Policy are killed by themselves.
         services = [ALL] if self.nodes else SERVICES
         node = self._stack.enter_context(running_node(self._where / name, free_addresses(), services, variables))
@@ -132,7 +136,7 @@ def main() -> int:
 
 
 def play(country: Country, where: Path) -> None:
-    """Start, publish, upload and verify; then without the nation; then a missing report, its denial, and a recall.
+    """Start, publish, upload and verify; then a refusal, a nation that is away, a denied report and a recall.
 
     Raises:
         StoryDiffers: an answer differs.
@@ -156,6 +160,7 @@ def play(country: Country, where: Path) -> None:
     _upload(country, where)
     traveller, other = find_travellers(DAY)
     _walk(country, traveller)
+    _complain(country, traveller)
     _kill_the_nation(country, traveller)
     unknown = _show_missing_report(country)
     _deny(country, unknown)
@@ -252,6 +257,54 @@ def _print(country: Country, name: str, decision: decision_pb2.Decision) -> None
         return f"“{tr(country.calls[name].policies.GetPolicy(request, timeout=CALL_SECONDS).policy.title)}”"
 
     print("\n".join(f"    {line}" for line in explain(decision, title_of)), flush=True)
+
+
+def _complain(country: Country, traveller: Report) -> None:
+    announce(tr("Another hotel in Zhengzhou refuses the traveller, who reports it to the nation. Zhengzhou answers:"))
+    refused = traveller.reported + timedelta(hours=20)
+    question = ask(traveller, "410105", _HOTEL, refused)
+    reports = country.calls["Nation"].refusals
+    reported = reports.ReportRefusal(
+        refusal_service_pb2.ReportRefusalRequest(
+            region=question.region,
+            venue="示例宾馆",
+            venue_kind=refusal_pb2.VENUE_KIND_LODGING,
+            purpose=_HOTEL,
+            refuse_time=timestamp(refused),
+            grounds=[refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY],
+            document=question.document,
+        ),
+        timeout=CALL_SECONDS,
+    )
+    begun = time.monotonic()
+    print(tr("    At the nation: pending, with the code of the receipt {code}", code=reported.code), flush=True)
+    track = refusal_service_pb2.TrackRefusalRequest(code=reported.code)
+
+    def tracked() -> refusal_pb2.Refusal:
+        return reports.TrackRefusal(track, timeout=CALL_SECONDS).refusal
+
+    _await(tr("the assessment at the nation"), lambda: tracked().assess_node)
+    assessed = tracked()
+    unlawful = assessed.assessment == refusal_pb2.REFUSAL_ASSESSMENT_UNLAWFUL
+    if assessed.assess_node != "nodes/410100" or not unlawful:
+        raise StoryDiffers(tr("Zhengzhou should assess the refusal as unlawful"))
+    print(
+        tr(
+            "    Zhengzhou's node found it unlawful, {seconds:.2f} s after the report",
+            seconds=time.monotonic() - begun,
+        ),
+        flush=True,
+    )
+    run_hutong(country.nodes[CITY], "refusal", "answer", assessed.name, "示例宾馆已整改")
+    begun = time.monotonic()
+    _await(tr("the answer at the nation"), lambda: tracked().answer)
+    print(
+        tr(
+            "    hutong refusal answer in Zhengzhou: read with the code at the nation {seconds:.2f} s later",
+            seconds=time.monotonic() - begun,
+        ),
+        flush=True,
+    )
 
 
 def _kill_the_nation(country: Country, traveller: Report) -> None:

@@ -2,7 +2,8 @@
 
     python deploy/supply/packages.py licences          # fails for a licence that licences.toml does not allow
     python deploy/supply/packages.py notices           # the licence texts, for `make notices`
-    python deploy/supply/packages.py requirements      # the pins with their hashes, for `make sbom`
+    python deploy/supply/packages.py requirements      # the pins with their hashes, for `make sbom` and the image
+    python deploy/supply/packages.py build             # the same of what builds the wheels of the image
 
 Licences come from the metadata of the installed packages, so the environment must be that of requirements.lock. A node
 runs hutong and hutong-client with its command; what only tests and tools need is left out of notices and requirements.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,8 @@ LOCK = ROOT / "requirements.lock"
 RULES = ROOT / "deploy/supply/licences.toml"
 RUN = (Requirement("hutong"), Requirement("hutong-client[cli]"))
 """The packages of a node and its command line."""
+BUILD = (Requirement("hatchling"),)
+"""What builds the wheels."""
 OWN = {canonicalize_name(requirement.name) for requirement in RUN}
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==[^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)
@@ -73,10 +76,10 @@ def find_faults(packages: Mapping[str, Distribution], locked: Mapping[str, str],
             yield f"{name} {package.version}: {licence} is not allowed by {RULES.relative_to(ROOT)}"
 
 
-def find_run(packages: Mapping[str, Distribution]) -> list[str]:
-    """Return the sorted names of the packages that a node runs, without Hutong's own packages."""
+def find_run(packages: Mapping[str, Distribution], roots: Sequence[Requirement] = RUN) -> list[str]:
+    """Return the sorted names of the packages that `roots` need, by default a node's, without Hutong's own packages."""
     found: set[tuple[str, str]] = set()
-    rest = [(requirement, extra) for requirement in RUN for extra in ("", *requirement.extras)]
+    rest = [(requirement, extra) for requirement in roots for extra in ("", *requirement.extras)]
     while rest:
         requirement, extra = rest.pop()
         name = canonicalize_name(requirement.name)
@@ -110,8 +113,10 @@ def main(arguments: list[str]) -> int:
             sys.stdout.write("\n\n\n".join(notice(packages[name], rules) for name in find_run(packages)) + "\n")
         case ["requirements"]:
             sys.stdout.write("".join(locked[name] for name in find_run(packages)))
+        case ["build"]:
+            sys.stdout.write("".join(locked[name] for name in find_run(packages, BUILD)))
         case _:
-            sys.stderr.write("usage: packages.py licences | notices | requirements\n")
+            sys.stderr.write("usage: packages.py licences | notices | requirements | build\n")
             return 2
     return 0
 

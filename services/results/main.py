@@ -37,6 +37,7 @@ from services.results.documents.approval import UnlinkApprovals
 from services.results.documents.servicer import DocumentLinkServicer
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.freshness import NodeRegistry
+from services.results.exchange.downstream.notifications.stored_positives import StoredPositives
 from services.results.exchange.downstream.notifications.stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.retirement import NodeRetirements
@@ -288,6 +289,7 @@ async def _open_results(
             missing_reports.run,
             *audit.jobs,
             approvals.count,
+            *((StoredPositives(database, clock, timing, node).run,) if node != NATION else ()),
             *(link.jobs if link is not None else ()),
         ),
         drain=drain,

@@ -46,6 +46,9 @@ class ResultsTiming:
         subscribe: the longest a call to subscribe may take.
         token_wait: the longest that a look-up waits for nodes to catch up with its consistency tokens, if its caller
             allows as much time.
+        marking_poll: the time between two reads whether the first node below has joined.
+        marking_pause: the time between two steps of marking stored adverse subjects, so that other commits of SQLite
+            go on meanwhile.
         notification_poll: the time between two reads for new notifications, which all watches share. A notification is
             sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract promises five seconds.
@@ -73,5 +76,7 @@ class ResultsTiming:
     upstream_check: float = 1.0
     subscribe: float = 5.0
     token_wait: float = 3.0
+    marking_poll: float = 1.0
+    marking_pause: float = 0.02
     notification_poll: float = 0.1
     notification_heartbeat: float = 3.0

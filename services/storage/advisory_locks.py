@@ -17,6 +17,7 @@ class AdvisoryLock(IntEnum):
         POLICY_CHANGE: held by a publication until its commit.
         POLICY_SENDER: held by the one process of a node that sends the node's policies upstream.
         REFUSAL_LINK: held by the one process of a node that exchanges reported refusals with the node above.
+        REFUSAL_LINKS: shared by commits that change reported refusals. A link that begins waits for them.
         SENDER: held by the one process of a node that sends the node's changes upstream.
         PURGE: held by a purge from its start to its end.
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
@@ -31,6 +32,7 @@ class AdvisoryLock(IntEnum):
     POLICY_SENDER = 0x48755073
     SENDER = 0x48755065
     REFUSAL_LINK = 0x48755265
+    REFUSAL_LINKS = 0x48755266
     PURGE = 0x48755070
     SUBSCRIPTION = 0x48755466
     LINKING = 0x48754C69

@@ -116,7 +116,7 @@ async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Pat
         await _await_equal(henan.url, [province for province in provinces if province.region != SHANDONG])
         await _await_equal(nation_url, provinces)
         await _check_at_rest(henan.address, 1)
-        await _check_at_rest(nation_address, 2)
+        await _check_at_rest(nation_address, 3)
 
 
 def _deal(chance: random.Random) -> Iterator[str]:
@@ -186,7 +186,7 @@ def _keys(url: str, table: Table = report_keys) -> list[tuple[object, ...]]:
 
 
 async def _check_at_rest(address: str, count: int) -> None:
-    """Nothing is outstanding at a node with so many nodes below, and no report was stored for another person."""
+    """Nothing is outstanding at a node with so many nodes below it, and no report was stored for another person."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = ExchangeServiceStub(channel)
 

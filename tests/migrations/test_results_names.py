@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from services.domain.region import NATION
-from services.results.changelog.log import pack_reports
+from services.results.changelog.packing import pack_reports
 from services.results.documents.store import list_links
 from services.results.exchange.downstream.nodes import list_nodes, open_log
 from services.results.exchange.downstream.notifications.notifications import (

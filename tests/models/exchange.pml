@@ -1,17 +1,20 @@
-/* The exchange between nodes as a model for spin: a node at the bottom, a node in the middle, and the nation at the top.
+/* The exchange between nodes as a model for spin: nodes at the bottom, a node in the middle, and the nation at the top.
  *
  * docs/exchange.md explains the protocol by this model. `make check-tools` checks it.
  *
  * The bottom node commits with two writers. A commit gets its turn when it begins, and may end later than a commit with a
  * greater turn. The bottom sends its commits to the middle, which stores them and logs them in one log of its own, and
  * sends that log to the top. Connections are cut at any moment; a frame that is under way may be lost or may still
- * arrive. The bottom and the middle are restored from older copies. A stranger, which is a fourth node, sends frames about
- * the bottom's records.
+ * arrive. The bottom and the middle are killed, and restored from older copies. The middle also commits by itself, and
+ * sends on what another city below it has committed, all in the same log. A stranger sends frames about the bottom's
+ * records.
  *
  * A commit is known by an id from 0 to COMMITS - 1 that no node sees. Sets of commits are bit masks of ids.
  *
- * Limits of the search: COMMITS made, CUTS of each connection, RESTORES of each node.
- * Each of FORGET, STALE, TWICE, DISORDER, EARLY and BELIEVE puts a fault into the model, which the search must find. */
+ * Limits of the search: COMMITS of the bottom, CUTS of each connection, RESTORES and CRASHES of each node. OTHERS is 0 to
+ * leave out the commits of the middle and of the other city.
+ * Each of FORGET, STALE, TWICE, DISORDER, EARLY, SAME_LIFE, AHEAD and BELIEVE puts a fault into the model, which the
+ * search must find. */
 
 #ifndef COMMITS
 #define COMMITS 3
@@ -23,12 +26,22 @@
 #define RESTORES 1
 #endif
 
+#ifndef CRASHES
+#define CRASHES 0
+#endif
+#ifndef OTHERS
+#define OTHERS 1                  /* 0 leaves out what the other city and the middle itself commit */
+#endif
+
 #define WRITERS 2
+#define OWN 5                     /* the id of the middle's own commit */
+#define CITY 6                    /* the id of the other city's commit */
 #define LIE 7                     /* the id of a record that the stranger made up */
+#define ENTRIES (2 * COMMITS + 3)
 #define BIT(id) (1 << (id))
 #define LOG(w, s) log[(w) * COMMITS + (s) - 1]
 #define REACH(l, w) ((l) * WRITERS + (w))
-#define LIVES (RESTORES + 1)
+#define LIVES (RESTORES + CRASHES + 1)
 
 /* What no node sees. */
 byte made;                        /* how many commits began */
@@ -38,7 +51,11 @@ byte life_of[COMMITS];            /* the life, the writer and the sequence in it
 byte writer_of[COMMITS];
 byte sequence_of[COMMITS];
 byte issued;                      /* the commits whose token a caller has */
-byte times[COMMITS];              /* how often each had its effect at the top */
+byte times[8];                    /* how often each had its effect at the top, by id */
+bool city_committed;              /* the other city has committed */
+byte own_position;                /* the position of the middle's own commit in its log, in its token; 0 before it */
+byte own_life;                    /* the life of the middle in that token */
+byte own_before;                  /* what the middle held when it committed */
 
 /* The bottom: its log by writer and sequence, as id + 1. */
 byte log[WRITERS * COMMITS];
@@ -63,8 +80,9 @@ byte durable[WRITERS];
 byte last[WRITERS];               /* the last durable commit, as id + 1; the protocol compares its commit time */
 byte held;
 byte reached[LIVES * WRITERS];    /* the newest sequence of each life; tokens are met by it */
-byte relay[2 * COMMITS];          /* its own log, as id + 1 */
-byte relay_life[2 * COMMITS];
+bool city_durable;                /* the middle has the other city's commit, and the other city knows it */
+byte relay[ENTRIES];              /* its own log, as id + 1 */
+byte relay_life[ENTRIES];
 byte relayed;
 byte middle_life;
 byte middle_log_id = 1;
@@ -72,6 +90,7 @@ byte copy_known_log;
 byte copy_durable[WRITERS];
 byte copy_last[WRITERS];
 byte copy_held;
+bool copy_city_durable;
 byte copy_reached[LIVES * WRITERS];
 byte copy_relayed;
 byte copy_middle_log_id;
@@ -86,12 +105,15 @@ byte top_durable;
 byte top_last_life;
 byte top_held;
 byte top_reached[LIVES * WRITERS];
+byte top_reached_middle[LIVES];   /* the newest position of each life of the middle */
 
 /* What may still happen. */
 byte cuts = CUTS;
 byte top_cuts = CUTS;
 byte restores = RESTORES;
 byte middle_restores = RESTORES;
+byte crashes = CRASHES;
+byte middle_crashes = CRASHES;
 bool may_lie = true;
 byte log_ids = 1;                 /* the newest random id of a log */
 
@@ -175,17 +197,61 @@ inline restore_middle() {
     for (i : 0 .. LIVES * WRITERS - 1) {
         reached[i] = copy_reached[i]
     }
+    city_durable = copy_city_durable;
     relayed = copy_relayed;
-    for (i : 0 .. 2 * COMMITS - 1) {
+    for (i : 0 .. ENTRIES - 1) {
         if
         :: i >= relayed -> relay[i] = 0; relay_life[i] = 0
         :: else
         fi
     }
     middle_log_id = copy_middle_log_id;
+#ifndef SAME_LIFE
+    middle_life++;
+#endif
+    joined = false;
+    top_joined = false
+}
+
+/* A kill. What was committed stays, and what a writer had begun is gone. A start begins a new life, as it does not know
+ * whether the store was restored. */
+inline crash_bottom() {
+    for (w : 0 .. WRITERS - 1) {
+        open_id[w] = 0
+    }
+    life++;
+    joined = false
+}
+
+inline crash_middle() {
+    drop(up);
     middle_life++;
     joined = false;
     top_joined = false
+}
+
+/* A commit of the middle itself. Its token names the position in the log. */
+inline commit_own() {
+    own_before = held;
+    held = held | BIT(OWN);
+    relay[relayed] = OWN + 1;
+    relay_life[relayed] = middle_life;
+    relayed++;
+    own_position = relayed;
+    own_life = middle_life
+}
+
+/* The other city sends its commit, and gets the answer. The middle sends it on in the same log. */
+inline receive_city() {
+    city_durable = true;
+    if
+    :: (held & BIT(CITY)) == 0 ->
+        held = held | BIT(CITY);
+        relay[relayed] = CITY + 1;
+        relay_life[relayed] = middle_life;
+        relayed++
+    :: else
+    fi
 }
 
 inline copy_bottom() {
@@ -200,6 +266,7 @@ inline copy_bottom() {
 inline copy_middle() {
     copy_known_log = known_log;
     copy_held = held;
+    copy_city_durable = city_durable;
     for (w : 0 .. WRITERS - 1) {
         copy_durable[w] = durable[w];
         copy_last[w] = last[w]
@@ -307,6 +374,16 @@ inline store() {
     fi
 }
 
+/* A checkpoint states how far the lives of the bottom are in the log. It comes after everything that was logged before. */
+inline state_positions() {
+    for (i : 0 .. LIVES * WRITERS - 1) {
+        if
+        :: reached[i] > top_reached[i] -> top_reached[i] = reached[i]
+        :: else
+        fi
+    }
+}
+
 inline top_join() {
     of_log = (top_log == middle_log_id -> 1 : 0);
     if
@@ -336,9 +413,17 @@ inline top_receive() {
     :: of_log == top_log && s == top_durable + 1 ->
         top_durable = s;
         top_last_life = from;
-        i = REACH(life_of[id], writer_of[id]);
         if
-        :: sequence_of[id] > top_reached[i] -> top_reached[i] = sequence_of[id]
+        :: s > top_reached_middle[from] -> top_reached_middle[from] = s
+        :: else
+        fi;
+        if
+        :: id < COMMITS ->
+            i = REACH(life_of[id], writer_of[id]);
+            if
+            :: sequence_of[id] > top_reached[i] -> top_reached[i] = sequence_of[id]
+            :: else
+            fi
         :: else
         fi;
 #ifdef TWICE
@@ -351,7 +436,8 @@ inline top_receive() {
 #endif
         top_held = top_held | BIT(id);
         /* Order: what had ended before it began is here. */
-        assert((before[id] & ~top_held) == 0)
+        assert(id >= COMMITS || (before[id] & ~top_held) == 0);
+        assert(id != OWN || (own_before & ~top_held) == 0)
     :: else -> top_joined = (of_log == top_log && s <= top_durable -> top_joined : false)
     fi
 }
@@ -360,12 +446,21 @@ inline top_receive() {
 #define TOKEN_HERE(x) (sequence_of[x] <= newest[writer_of[x]] && \
                        life_of[LOG(writer_of[x], sequence_of[x]) - 1] == life_of[x])
 #define QUIET (joined && top_joined && len(up) == 0 && len(top_up) == 0 && passed == relayed && \
-               sent[0] == newest[0] && sent[1] == newest[1])
+               sent[0] == newest[0] && sent[1] == newest[1] && city_durable == city_committed)
 
 /* The invariants, after each step. */
 inline check() {
     /* No node is believed about another node's records. */
     assert((held & BIT(LIE)) == 0);
+    assert(times[OWN] <= 1 && times[CITY] <= 1);
+    /* The token of the middle's own commit is not met early, in the middle and at the top. */
+    if
+    :: own_position > 0 ->
+        assert(!(own_position <= relayed && relay_life[own_position - 1] == own_life) ||
+               relay[own_position - 1] == OWN + 1);
+        assert(top_reached_middle[own_life] < own_position || (top_held & BIT(OWN)))
+    :: else
+    fi;
     for (id : 0 .. COMMITS - 1) {
         /* Each effect happens once. */
         assert(times[id] <= 1);
@@ -382,6 +477,7 @@ inline check() {
     if
     :: QUIET ->
         assert((held & ~top_held) == 0);
+        assert(!city_committed || (top_held & BIT(CITY)));
         for (w : 0 .. WRITERS - 1) {
             for (s : 1 .. COMMITS) {
                 if
@@ -412,6 +508,15 @@ end:
         top_joined && nfull(top_up) && passed < relayed -> printf("middle sends\n");
         top_up ! middle_log_id, passed + 1, relay_life[passed], relay[passed] - 1;
         passed++;
+#ifdef AHEAD
+        state_positions();
+#endif
+        check()
+    }
+    :: d_step {
+        top_joined && passed == relayed && empty(top_up) && top_log == middle_log_id ->
+        printf("middle states positions\n");
+        state_positions();
         check()
     }
     :: d_step { nempty(top_up) -> printf("top receives\n"); top_receive(); check() }
@@ -420,6 +525,11 @@ end:
     :: d_step { has_copy && restores > 0 -> printf("bottom restored\n"); restores--; restore_bottom(); check() }
     :: d_step { !has_middle_copy && middle_restores > 0 -> printf("middle copied\n"); copy_middle(); check() }
     :: d_step { has_middle_copy && middle_restores > 0 -> printf("middle restored\n"); middle_restores--; restore_middle(); check() }
+    :: d_step { OTHERS && own_position == 0 -> printf("middle commits\n"); commit_own(); check() }
+    :: d_step { OTHERS && !city_committed -> printf("the other city commits\n"); city_committed = true; check() }
+    :: d_step { city_committed && !city_durable -> printf("the other city sends\n"); receive_city(); check() }
+    :: d_step { crashes > 0 -> printf("bottom killed\n"); crashes--; crash_bottom(); check() }
+    :: d_step { middle_crashes > 0 -> printf("middle killed\n"); middle_crashes--; crash_middle(); check() }
     :: d_step { may_lie && nfull(up) -> printf("a stranger sends\n"); may_lie = false; up ! 1, known_log, 0, durable[0] + 1, LIE; check() }
     od
 }

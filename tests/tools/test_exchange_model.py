@@ -15,10 +15,10 @@ import pytest
 from tests.support.processes import run
 
 WANTED = os.environ.get("HUTONG_CHECK_TOOLS", "")
-LIMITS = os.environ.get("HUTONG_MODEL_LIMITS", "COMMITS=2").split()
-"""The limits of the search, as definitions of the model. With two commits there are about a million states."""
+SEARCHES = os.environ.get("HUTONG_MODEL_LIMITS", "COMMITS=2 OTHERS=0;COMMITS=1").split(";")
+"""The limits of each search, as definitions of the model. The first has about a million states, the second three."""
 SECONDS = float(os.environ.get("HUTONG_MODEL_SECONDS", "300"))
-"""The longest that a search may take. The small one takes some four seconds of a core."""
+"""The longest that a search may take. The small ones take some six and fifteen seconds of a core."""
 MEMORY_MIB = os.environ.get("HUTONG_MODEL_MEMORY", "1500")
 TOOLS = {name: shutil.which(name) for name in ("spin", "gcc")}
 if not WANTED:
@@ -42,9 +42,10 @@ def search(directory: Path, *definitions: str) -> str:
     return run([str(directory / "pan"), "-m1000000", "-w24"], cwd=directory, timeout=SECONDS).stdout
 
 
-def test_no_state_breaks_an_invariant(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limits", SEARCHES)
+def test_no_state_breaks_an_invariant(tmp_path: Path, limits: str) -> None:
     """Nothing is lost, each effect happens once, order holds, no token is met early, and no stranger is believed."""
-    report = search(tmp_path, *LIMITS)
+    report = search(tmp_path, *limits.split())
     assert "errors: 0" in report, report
     assert "Search not completed" not in report, report
     assert "max search depth too small" not in report, report
@@ -58,6 +59,8 @@ def test_no_state_breaks_an_invariant(tmp_path: Path) -> None:
         ("TWICE", "times[id]<=1"),
         ("DISORDER", "before[id]& ~(top_held)"),
         ("EARLY", "sequence_of[id]<=newest"),
+        ("SAME_LIFE", "own_position<=relayed"),
+        ("AHEAD", "top_reached[((life_of[id]"),
         ("BELIEVE", "held&(1<<7)"),
     ],
 )
@@ -65,8 +68,10 @@ def test_a_fault_breaks_its_invariant(tmp_path: Path, fault: str, broken: str) -
     """Spin finds each fault.
 
     A position moves before the commit is stored. A frame of an earlier connection is taken. Each arrival has an effect.
-    Commits are sent without regard to turns. A restore begins no new life. A receiver believes any sender.
+    Commits are sent without regard to turns. A restore of the bottom begins no new life, or one of the middle does not.
+    Positions of the bottom are stated before what they stand for. A receiver believes any sender.
     """
-    report = search(tmp_path, "COMMITS=2", fault)
+    limits = "COMMITS=1" if fault == "SAME_LIFE" else "COMMITS=2 OTHERS=0"
+    report = search(tmp_path, *limits.split(), fault)
     assert "errors: 1" in report, report
     assert broken in next(line for line in report.splitlines() if "assertion violated" in line)

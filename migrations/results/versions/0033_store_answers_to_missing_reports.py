@@ -1,6 +1,6 @@
 """Store what laboratories answer to missing reports. Nothing is answered so far.
 
-Revision: 0033, after 0031
+Revision: 0033, after 0032
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0033"
-down_revision = "0031"
+down_revision = "0032"
 branch_labels = None
 depends_on = None
 

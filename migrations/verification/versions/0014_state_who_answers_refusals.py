@@ -39,7 +39,8 @@ _INDEXES = (
     (["same_report_key"], True),
     (["request_hash"], False),
     (["duplicate_of"], False),
-    (["responsible_node", "answer_time", "due_time"], False),
+    (["responsible_node", "assess_time"], False),
+    (["answer_time", "due_time"], False),
 )
 
 

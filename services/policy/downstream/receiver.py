@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import structlog
-from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_exchange_service_pb2 import (
     PolicySetAsideReason,
@@ -21,12 +20,12 @@ from hutong_texts import english
 from prometheus_client import Counter
 
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, HutongError, InvalidArgument, Unavailable
-from services.domain.instant import Instant, from_timestamp
+from services.domain.instant import Instant
 from services.domain.names import format_node, parse_node
 from services.domain.region import is_region, within
 from services.policy.copies import NodeLife
 from services.policy.downstream.store import DownstreamStore, Progress, Stream
-from services.policy.received import ReceivedRevision, read_received
+from services.policy.received import ReceivedRevision, read_instant, read_received
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import ReadRetired
 from services.policy.timing import PolicyTiming
@@ -42,8 +41,6 @@ _MOST_NAMED = 100
 _NAME_LENGTH = 120
 """The longest name of a revision in the contract. What is set aside may have any name."""
 
-_END_SECONDS = 253_402_300_800
-"""The first second that is no Timestamp any more, 10000-01-01T00:00:00Z."""
 
 _log = structlog.get_logger(__name__)
 
@@ -140,12 +137,6 @@ class PolicyReceiver:
             ending.cancel()
 
 
-def _read_instant(timestamp: Timestamp, field: str) -> Instant:
-    if not (0 <= timestamp.seconds < _END_SECONDS and 0 <= timestamp.nanos < 1_000_000_000):
-        raise InvalidArgument.field(field, english("is not an instant from 1970 to 9999"))
-    return from_timestamp(timestamp)
-
-
 class _Intake:
     """Collects the revisions of one stream, and stores them at each checkpoint, or earlier if there are many."""
 
@@ -208,11 +199,11 @@ class _Intake:
         return is_first or waited >= self._timing.position_store_seconds
 
     def _read_extents(self, checkpoint: PolicyCheckpoint) -> dict[str, Instant]:
-        extents = {self._stream.region: _read_instant(checkpoint.as_of_time, "checkpoint.as_of_time")}
+        extents = {self._stream.region: read_instant(checkpoint.as_of_time, "checkpoint.as_of_time")}
         for extent in checkpoint.nodes_below:
             region = parse_node(extent.node, "checkpoint.nodes_below.node")
             if region != self._stream.region and is_region(region) and within(region, self._stream.region):
-                extents[region] = _read_instant(extent.as_of_time, "checkpoint.nodes_below.as_of_time")
+                extents[region] = read_instant(extent.as_of_time, "checkpoint.nodes_below.as_of_time")
         return extents
 
     def _read_lives(self, checkpoint: PolicyCheckpoint) -> dict[NodeLife, int]:

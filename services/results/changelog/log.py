@@ -12,21 +12,35 @@ in order of turn, after every entry that was committed before it was made.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate, takewhile
 from typing import Any, NamedTuple, TypeAlias
 
-import orjson
 from hutong_texts import english
 from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
-from services.domain.subject import KEY_LENGTH
 from services.results.changelog import tables
 from services.results.changelog.lives import remember_lives
-from services.results.changelog.model import BEGINNING, ChangeKind, Cursor, Entry, LoggedChange, LogPage, Position
+from services.results.changelog.model import (
+    BEGINNING,
+    ChangeKind,
+    Cursor,
+    Entry,
+    LoggedChange,
+    LogPage,
+    Position,
+    PositionBelow,
+)
+from services.results.changelog.packing import (
+    pack_other_keys,
+    pack_positions,
+    pack_reports,
+    unpack_other_keys,
+    unpack_positions,
+    unpack_reports,
+)
 from services.runtime.consistency import BEFORE_ANY, LogPosition
 from services.storage.life import current_life
 
@@ -39,9 +53,6 @@ LOADED_FIRST = 4
 """Entries that the first fetch takes. Each further fetch takes twice as many. Most reads need only a few entries."""
 REMOVED_STEP = 1_000
 """Entries of one writer that one transaction removes. On SQLite uploads wait for that transaction."""
-
-NO_KEY = bytes(KEY_LENGTH)
-"""Stands for a report without another key."""
 
 _changes = tables.changes
 _writers = tables.change_writers
@@ -100,20 +111,21 @@ def append_entry(
     now: Instant,
     kind: ChangeKind = ChangeKind.RESULTS,
     other_keys: bytes | None = None,
+    positions_below: Sequence[PositionBelow] = (),
 ) -> LogPosition | None:
     """Log what the transaction changed. Call it last, because it locks a writer until the commit.
 
     Return the position of the entry; None if nothing was changed.
     """
-    return _append(connection, lab, reports, now, kind, other_keys) if reports else None
+    return _append(connection, lab, reports, now, kind, other_keys, positions_below) if reports else None
 
 
-def append_barrier(connection: Connection, now: Instant) -> LogPosition:
+def append_barrier(connection: Connection, now: Instant, positions_below: Sequence[PositionBelow] = ()) -> LogPosition:
     """Log an entry that lists nothing. Return its position, which comes after every entry committed before.
 
     A repeated request writes nothing, so its answer names such an entry.
     """
-    return _append(connection, "", (), now, ChangeKind.BARRIER)
+    return _append(connection, "", (), now, ChangeKind.BARRIER, None, positions_below)
 
 
 def _append(
@@ -122,7 +134,8 @@ def _append(
     reports: Sequence[tuple[str, int]],
     now: Instant,
     kind: ChangeKind,
-    other_keys: bytes | None = None,
+    other_keys: bytes | None,
+    positions_below: Sequence[PositionBelow],
 ) -> LogPosition:
     writer_id, sequence, turn = _acquire_writer(connection, now)
     inserted = connection.execute(
@@ -137,33 +150,11 @@ def _append(
             turn=turn,
             life=current_life(connection, _changes),
             other_keys=other_keys,
+            positions_below=pack_positions(positions_below),
         )
         .returning(_changes.c.life)
     )
     return LogPosition(inserted.scalar_one(), writer_id, sequence)
-
-
-def pack_reports(reports: Sequence[tuple[str, int]]) -> bytes:
-    """Encode a list of reports and revisions for the log."""
-    return zlib.compress(orjson.dumps(reports), level=1)
-
-
-def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
-    """Decode what `pack_reports` encoded."""
-    return [*map(tuple, orjson.loads(zlib.decompress(packed)))]
-
-
-def pack_other_keys(change: LoggedChange) -> bytes:
-    """Return the key under the other key version for each name of a change, concatenated; zeros for none."""
-    return b"".join(change.other_keys.get(key, NO_KEY) for key in change.subject_keys)
-
-
-def unpack_other_keys(reports: Sequence[tuple[str, int]], packed: bytes | None) -> dict[str, bytes]:
-    """Return the other key of each report that has one."""
-    if not packed:
-        return {}
-    keys = (packed[start : start + KEY_LENGTH] for start in range(0, len(packed), KEY_LENGTH))
-    return {number: key for (number, _), key in zip(reports, keys, strict=False) if key != NO_KEY}
 
 
 def _acquire_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
@@ -279,6 +270,7 @@ def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, lim
                 ChangeKind(row.kind),
                 row.life,
                 unpack_other_keys(reports, row.other_keys),
+                unpack_positions(row.positions_below),
             )
             count += len(entry.reports) - entry.count_processed(cursor)
             if entries and count > limit:

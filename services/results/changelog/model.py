@@ -15,7 +15,7 @@ class ChangeKind(IntEnum):
 
     MISSING_REPORT_ANSWERS are answers of laboratories to missing reports.
     ADVERSE_SUBJECTS occurs only in the nation's notifications. An entry of BARRIER lists nothing. Its position comes
-    after every entry that was committed before it.
+    after every entry that was committed before it. It may name positions of nodes below.
     """
 
     RESULTS = 0
@@ -40,13 +40,23 @@ Cursor = dict[int, Position]
 """A reader's position with each writer, by the writer's id. For a missing writer it is BEGINNING."""
 
 
+class PositionBelow(NamedTuple):
+    """A position of a node below this one, up to which everything is in the log with the entry that names it."""
+
+    node: str
+    writer: int
+    life: str
+    sequence: int
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One commit: the reports of a laboratory and the revisions they got, in the order of the upload.
 
     If `kind` is not RESULTS, `reports` lists the changed links, laboratories or missing reports, with revision 0.
     `life` is the life of the database in which the entry was made. `other_keys` has the key under the other key version
-    for each report that has one, while the pepper rotates and the node above does not have them.
+    for each report that has one, while the pepper rotates and the node above does not have them. `positions_below` are
+    positions of nodes below that the node above has with this entry.
     """
 
     writer_id: int
@@ -57,6 +67,7 @@ class Entry:
     kind: ChangeKind = ChangeKind.RESULTS
     life: str = ""
     other_keys: Mapping[str, bytes] = field(default_factory=dict)
+    positions_below: Sequence[PositionBelow] = ()
 
     def count_processed(self, cursor: Cursor) -> int:
         """Return how many of the entry's reports are processed at a cursor that is before the entry's end."""

@@ -45,6 +45,9 @@ changes = Table(
     # of the list; zeros for a report without another key. NULL without a node above. The column becomes NULL once that
     # node has the keys, because a thief of the older pepper could find the persons of newer rows by them.
     Column("other_keys", LargeBinary),
+    # JSON: [[node, writer, life, sequence], …], positions of nodes below this one that the node above has with this
+    # entry. NULL if there are none, and without a node above.
+    Column("positions_below", LargeBinary),
 )
 
 # The newest sequence that each life reached with each writer, for lives whose newest entries retention has removed.

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from operator import attrgetter
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from services.domain.instant import Instant
-from services.results.changelog.log import ChangeLog, append_entry, pack_other_keys
-from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.changelog.log import ChangeLog, append_barrier, append_entry
+from services.results.changelog.model import ChangeKind, LoggedChange, PositionBelow
+from services.results.changelog.packing import pack_other_keys
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import link_change, record_linked_pairs
 from services.results.exchange.apply_registers import LinkEffect, receive_lab, receive_link
@@ -64,11 +66,12 @@ class ChangeApplier:
         changes: Sequence[Change],
         arrival: Arrival,
         tubes: Sequence[FormedTubes] = (),
+        positions: Sequence[PositionBelow] = (),
     ) -> Applied:
         """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
 
         Changes of a node below that are not the sender's to make are first set aside. Every call takes its locks in the
-        same order. The caller commits.
+        same order. The caller commits. `positions` are those of nodes below with these changes, for the node above.
         """
         applied = Applied()
         if arrival.from_below:
@@ -103,18 +106,45 @@ class ChangeApplier:
         ]
         missing_changes = [*missing_report_changes(passed_on), *answers]
         self._change_log.notify(connection, [*results, *applied.labs, *applied.links, *missing_changes], arrival.now)
-        for change in results:
-            others_of_change = pack_other_keys(change) if self._relays and change.other_keys else None
-            append_entry(connection, change.lab, change.names, arrival.now, other_keys=others_of_change)
+        self._log(connection, results, missing_changes, applied, arrival, positions)
+        return applied
+
+    def _log(
+        self,
+        connection: Connection,
+        results: Sequence[LoggedChange],
+        missing: Sequence[LoggedChange],
+        applied: Applied,
+        arrival: Arrival,
+        positions: Sequence[PositionBelow],
+    ) -> None:
+        """Make the entries of the log. The last one names the positions, which make an entry even without changes."""
+        entries = [
+            _NewEntry(one.lab, one.names, other_keys=pack_other_keys(one) if self._relays and one.other_keys else None)
+            for one in results
+        ]
         # This node alone states the end of its own links, so the end goes to the node above by its log.
         ended = [(link.link_id, 0) for link in applied.ended_links]
         if self._relays and arrival.from_below:
-            append_entry(connection, "", [(uscc, 0) for uscc in applied.received_labs], arrival.now, ChangeKind.LABS)
+            entries.append(_NewEntry("", [(uscc, 0) for uscc in applied.received_labs], ChangeKind.LABS))
             ended += [name for change in applied.links for name in change.names]
-            for change in missing_changes:
-                append_entry(connection, change.lab, change.names, arrival.now, change.kind)
-        append_entry(connection, "", ended, arrival.now, ChangeKind.LINKS)
-        return applied
+            entries += [_NewEntry(one.lab, one.names, one.kind) for one in missing]
+        entries = [one for one in (*entries, _NewEntry("", ended, ChangeKind.LINKS)) if one.names]
+        relayed = positions if self._relays else ()
+        for number, (lab, names, kind, other_keys) in enumerate(entries, start=1):
+            of_last = relayed if number == len(entries) else ()
+            append_entry(connection, lab, names, arrival.now, kind, other_keys, of_last)
+        if relayed and not entries:
+            append_barrier(connection, arrival.now, relayed)
+
+
+class _NewEntry(NamedTuple):
+    """An entry of the log to make."""
+
+    lab: str
+    names: Sequence[tuple[str, int]]
+    kind: ChangeKind = ChangeKind.RESULTS
+    other_keys: bytes | None = None
 
 
 def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival, applied: Applied) -> None:

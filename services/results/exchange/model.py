@@ -14,6 +14,8 @@ from services.results.missing_reports.model import MissingReport
 from services.results.records.model import ACTIVE, StoredResult
 
 if TYPE_CHECKING:
+    from hutong.results.v1.lookup_pb2 import SourceState
+
     from services.results.records.model import Method, Outcome, Specimen
 
 MAX_CHANGES = 3_000
@@ -175,6 +177,24 @@ class Node(NamedTuple):
     retire_time: Instant | None = None
     retire_reason: str = ""
     retire_actor: str | None = None
+
+
+class NodeState(NamedTuple):
+    """A node below this one, at any depth.
+
+    Attributes:
+        state: OK, UNAVAILABLE or RETIRED.
+        as_of_time: the instant up to which everything acknowledged at the node is known here, at most now.
+        contact_time: when the node last sent something to the node above it, by that node's clock. None if that is not
+            known.
+        backlog: the commits that the node had not sent then.
+    """
+
+    region: str
+    state: SourceState.ValueType
+    as_of_time: Instant | None
+    contact_time: Instant | None
+    backlog: int
 
 
 class NodeLog(NamedTuple):

@@ -36,7 +36,7 @@ from services.domain.names import format_node, parse_node
 from services.domain.subject import mask_free_text
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.audit_heads import HeadPosition
-from services.results.exchange.downstream.node_convert import node_to_proto
+from services.results.exchange.downstream.node_convert import node_to_proto, relayed_to_proto
 from services.results.exchange.downstream.notifications.stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.retirement import NodeRetirements
@@ -107,24 +107,33 @@ class ExchangeServicer(ExchangeServiceServicer):
     async def ListNodes(self, request: ListNodesRequest, context: Context) -> ListNodesResponse:
         position = self._tokens.position(request, (str,))
         found = await self._store.page_nodes(position[0] if position else "", rows_to_read(request.page_size))
-        shown, token = self._tokens.page(request, found, lambda node: [node.region])
-        actors = may_see_actors()
-        nodes = [node_to_proto(node, with_actors=actors) for node in shown]
+        shown, token = self._tokens.page(
+            request, found, lambda one: [one.region if isinstance(one, Node) else one[0].region]
+        )
+        actors, now = may_see_actors(), self._clock.now()
+        nodes = [
+            node_to_proto(one, now, with_actors=actors) if isinstance(one, Node) else relayed_to_proto(*one, now)
+            for one in shown
+        ]
         return ListNodesResponse(nodes=nodes, next_page_token=token)
 
     async def RetireNode(self, request: RetireNodeRequest, context: Context) -> RetireNodeResponse:
-        def encode(node: Node) -> RetireNodeResponse:
-            return RetireNodeResponse(node=node_to_proto(node, with_actors=True))
+        now = self._clock.now()
 
-        once = IdempotentRequest(request, RetireNodeResponse, encode, self._clock.now())
+        def encode(node: Node) -> RetireNodeResponse:
+            return RetireNodeResponse(node=node_to_proto(node, now, with_actors=True))
+
+        once = IdempotentRequest(request, RetireNodeResponse, encode, now)
         region = parse_node(request.name, "name")
         return await self._retirements.retire(region, mask_free_text(request.reason), current_actor(), once)
 
     async def ReinstateNode(self, request: ReinstateNodeRequest, context: Context) -> ReinstateNodeResponse:
-        def encode(node: Node) -> ReinstateNodeResponse:
-            return ReinstateNodeResponse(node=node_to_proto(node, with_actors=True))
+        now = self._clock.now()
 
-        once = IdempotentRequest(request, ReinstateNodeResponse, encode, self._clock.now())
+        def encode(node: Node) -> ReinstateNodeResponse:
+            return ReinstateNodeResponse(node=node_to_proto(node, now, with_actors=True))
+
+        once = IdempotentRequest(request, ReinstateNodeResponse, encode, now)
         return await self._retirements.reinstate(parse_node(request.name, "name"), once)
 
     async def ListAuditHeads(self, request: ListAuditHeadsRequest, context: Context) -> ListAuditHeadsResponse:

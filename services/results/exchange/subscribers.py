@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, delete, literal, or_, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import Instant
-from services.domain.names import ANNOUNCED_PREFIX
 from services.results.documents.store import find_linked
 from services.results.exchange import tables
 from services.results.records.by_key import fetch_by_keys
-from services.results.records.model import ACTIVE, ADVERSE
 from services.results.records.tables import results
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.upsert import insert_if_absent
@@ -29,6 +27,8 @@ _subscriptions = tables.subscriptions
 _results = results
 _STEP = 1_000
 """The most subjects that one transaction checks."""
+MARKING = 1
+"""The key of the only row of `marking_positions`."""
 
 
 def add_subscriptions(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> None:
@@ -59,20 +59,15 @@ def find_subscribers(connection: Connection, subject_keys: Collection[bytes]) ->
     return found
 
 
-def mark_stored(connection: Connection, own: str, now: Instant) -> None:
-    """Mark all stored adverse subjects, when the first node joins below this one.
+def begin_marking(connection: Connection) -> None:
+    """Begin to mark stored adverse subjects, when the first node joins below this one (`stored_positives`).
 
-    The lock waits for commits that found no node below. Later commits see the node, and mark by themselves.
+    The lock waits for commits that found no node below. Later commits see the node, and mark by themselves. The steps
+    after this transaction therefore see everything that is not marked.
     """
     lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
-    if connection.dialect.name == "postgresql":
-        # The statement reads all results once in the life of a node. With a limit it could never end at a large node.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-    announced = or_(results.c.item == "", results.c.item.startswith(ANNOUNCED_PREFIX, autoescape=True))
-    adverse = (results.c.state == ACTIVE, results.c.outcome.in_(sorted(ADVERSE)), announced)
-    stored = select(results.c.subject_key, literal(own), literal(now)).where(*adverse).distinct()
-    new = insert_if_absent(connection, _subscriptions)
-    connection.execute(new.from_select(["subject_key", "node", "subscribe_time"], stored))
+    new = insert_if_absent(connection, tables.marking_positions)
+    connection.execute(new.values(marking=MARKING, lab="", report_number=""))
 
 
 def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> tuple[bytes | None, int]:

@@ -52,6 +52,10 @@ relayed_nodes = Table(
     Column("state", SmallInteger, nullable=False),
     # Everything that the node acknowledged before this instant of its clock is here; NULL if it is not known.
     Column("as_of_time", BigInteger),
+    # When the node last sent something to the node above it, by that node's clock; NULL if that is not known.
+    Column("contact_time", BigInteger),
+    # The commits that the node had not sent then.
+    Column("backlog", BigInteger, nullable=False, server_default="0"),
 )
 
 # At the nation, how many of a writer's commits are durable here.
@@ -107,6 +111,16 @@ subscriptions = Table(
     Column("node", String(6), primary_key=True),
     # When the subscription was made or last renewed. It ends once this is before the horizon and no result is kept.
     Column("subscribe_time", BigInteger, nullable=False, server_default="0"),
+)
+
+# The report after which the marking of stored adverse subjects goes on. The only row is there from the transaction in
+# which the first node joins below this one until all reports that were stored then have been read.
+marking_positions = Table(
+    "marking_positions",
+    metadata,
+    Column("marking", SmallInteger, primary_key=True, autoincrement=False),
+    Column("lab", String(18), nullable=False),
+    Column("report_number", String(64), nullable=False),
 )
 
 # At the nation, notifications to a node. A commit locks the node's row, so numbers are in the order of commits.

@@ -16,8 +16,8 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Co
 from sqlalchemy import Column, Connection, Table, delete, select, tuple_, update
 
 from services.domain.names import parse_lab, parse_missing_report
-from services.results.changelog.log import pack_reports, unpack_reports
 from services.results.changelog.model import ChangeKind
+from services.results.changelog.packing import pack_reports, unpack_reports
 from services.results.changelog.tables import changes
 from services.results.corrections.recall import PROGRESS, decode_progress
 from services.results.exchange.tables import notifications

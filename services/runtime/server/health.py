@@ -21,42 +21,47 @@ _log = structlog.get_logger(__name__)
 
 
 class _Servicer(HealthServicer):
-    """Answers by the statuses that `publish` was given. An unknown service is an error of Check, and a state of Watch.
+    """Answers by the status that `publish` was given. An unknown service is an error of Check, and a state of Watch.
 
     The library's own servicer sends to a watch while it holds the lock that a change of the status needs. A watch whose
     client accepts no data would stop every change and the end of the server.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._statuses = dict.fromkeys(names, HealthCheckResponse.NOT_SERVING)
+        self._names = frozenset(names)
+        self._is_serving = False
         # Set at the next change, and then replaced.
         self._changed = asyncio.Event()
 
     def publish(self, *, serving: bool) -> None:
         """Set the status of all services, and wake the watches."""
-        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
-        self._statuses = dict.fromkeys(self._statuses, status)
+        self._is_serving = serving
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     async def Check(self, request: HealthCheckRequest, _context: Any) -> HealthCheckResponse:
         """Return the status of a service."""
-        status = self._statuses.get(request.service)
-        if status is None:
+        if request.service not in self._names:
             raise NotFound("NOT_FOUND", english("this process does not serve the service"))
-        return HealthCheckResponse(status=status)
+        return self._state_of(request.service)
 
     async def Watch(self, request: HealthCheckRequest, context: Any) -> None:
         """Send the status of a service now and after each change, until the caller ends the call."""
         sent = None
         while True:
-            # Taken before the status, so that a change during the sending is not missed.
-            changed = self._changed
-            status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
-            if status != sent:
-                await context.write(HealthCheckResponse(status=status))
-                sent = status
+            # Taken before the state, so that a change during the sending is not missed.
+            changed, state = self._changed, self._state_of(request.service)
+            if state != sent:
+                await context.write(state)
+                sent = state
             await changed.wait()
+
+    def _state_of(self, service: str) -> HealthCheckResponse:
+        if service not in self._names:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+        if self._is_serving:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVING)
+        return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)
 
 
 @dataclass(frozen=True, slots=True)

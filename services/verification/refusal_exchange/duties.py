@@ -22,7 +22,7 @@ from services.verification.holder_tokens.seal import HolderToken
 from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.assessing import Assessor, question_of
 from services.verification.refusals.duplicates import copy_to_duplicates
-from services.verification.refusals.outbox import enqueue, read_links
+from services.verification.refusals.outbox import enqueue, links_for_change, read_links
 from services.verification.refusals.routing import ASSESS_WITHIN, Links, take_over
 from services.verification.refusals.rows import find_refusal, from_row, to_row
 from services.verification.refusals.rules import Refusal
@@ -149,7 +149,7 @@ class RefusalDuties:
             evidence=b"",
             shown_decision=b"",
         )
-        links = read_links(connection, self._own, self._joined)
+        links = links_for_change(connection, self._own, self._joined)
         _store(connection, refusal, links, now)
 
     async def take_over_overdue(self) -> None:
@@ -158,7 +158,7 @@ class RefusalDuties:
 
     def _take_over(self, connection: Connection) -> None:
         now = self._clock.now()
-        links = read_links(connection, self._own, self._joined)
+        links = links_for_change(connection, self._own, self._joined)
         if not links.below:
             return
         query = (

@@ -17,7 +17,7 @@ from services.domain.instant import SECOND, Instant
 from services.domain.names import format_node, format_refusal
 from services.domain.subject import Pepper
 from services.runtime.clock import Clock
-from services.storage.advisory_locks import AdvisoryLock
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.process_lock import aio_try_process_lock
@@ -25,7 +25,7 @@ from services.storage.upsert import insert_if_absent
 from services.verification.refusal_exchange.convert import refusal_from_message, refusal_to_message
 from services.verification.refusal_exchange.merge import Standing, merge
 from services.verification.refusals.duplicates import copy_to_duplicates, demote, with_what_is_known
-from services.verification.refusals.outbox import enqueue, enqueue_for, read_links
+from services.verification.refusals.outbox import enqueue, enqueue_for, links_for_change, read_links
 from services.verification.refusals.routing import Links
 from services.verification.refusals.rows import find_refusal, find_same, from_row, to_row
 from services.verification.refusals.rules import Refusal
@@ -90,6 +90,7 @@ class RefusalExchangeStore:
         return await self._database.write(self._begin, start, node, is_above)
 
     def _begin(self, connection: Connection, start: RefusalExchangeStart, node: str, is_above: bool) -> Begun:
+        lock_until_commit(connection, AdvisoryLock.REFUSAL_LINKS)
         links = read_links(connection, self._own, self._joined)
         if not is_above:
             between = links.child_towards(node)
@@ -206,7 +207,7 @@ class RefusalExchangeStore:
         return await self._database.write(self._receive, node, frame)
 
     def _receive(self, connection: Connection, node: str, frame: RefusalExchangeFrame) -> list[str]:
-        links, now = read_links(connection, self._own, self._joined), self._clock.now()
+        links, now = links_for_change(connection, self._own, self._joined), self._clock.now()
         if len(frame.refusals) > BATCH:
             text = english("holds more than {limit} reports", limit=BATCH)
             raise InvalidArgument.field("changes.refusals", text, "BATCH_TOO_LARGE")

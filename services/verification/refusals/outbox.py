@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, select, update
 
 from services.domain.instant import Instant
+from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 from services.verification.refusals.routing import Links
 from services.verification.refusals.rules import Refusal
@@ -24,6 +25,15 @@ def read_links(connection: Connection, own: str, has_upstream: bool) -> Links:
     rows = connection.execute(select(refusal_links.c.node, refusal_links.c.is_above)).all()
     above = next((row.node for row in rows if row.is_above), "") if has_upstream else ""
     return Links(own, above, frozenset(row.node for row in rows if not row.is_above), has_upstream)
+
+
+def links_for_change(connection: Connection, own: str, has_upstream: bool) -> Links:
+    """Return the same for a transaction that changes reports. A link that begins now waits for it.
+
+    The link would otherwise miss the reports of this transaction, and this transaction the link.
+    """
+    share_until_commit(connection, AdvisoryLock.REFUSAL_LINKS)
+    return read_links(connection, own, has_upstream)
 
 
 def enqueue(connection: Connection, refusal: Refusal, links: Links, now: Instant, *, leave_out: str = "") -> None:

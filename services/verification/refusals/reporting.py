@@ -76,7 +76,7 @@ class RefusalReporter:
                 refusal=refusal_to_proto(stored, now), code=format_code(stored.code or "")
             )
 
-        report = NewReport(refusal, self._same_keys(refusal), made, links)
+        report = NewReport(refusal, self._same_keys(refusal), made)
         return await self._store.add_refusal(report, request, encode)
 
     def _form(

@@ -28,7 +28,7 @@ from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 from services.storage.upsert import insert_if_absent
 from services.verification.refusals.duplicates import copy_to_duplicates
 from services.verification.refusals.masking import mask_identity
-from services.verification.refusals.outbox import enqueue, read_links
+from services.verification.refusals.outbox import enqueue, links_for_change, read_links
 from services.verification.refusals.routing import Links, may_answer
 from services.verification.refusals.rows import find_refusal, find_same, from_bits, from_row, select_refusal, to_row
 from services.verification.refusals.rules import Refusal
@@ -73,13 +73,11 @@ class NewReport(NamedTuple):
         refusal: the report.
         same_keys: the hashes under which an earlier report of the same refusal may be stored.
         made: the decision that was made for it; None for none.
-        links: the nodes with which this node exchanges reports.
     """
 
     refusal: Refusal
     same_keys: Sequence[bytes]
     made: StoredDecision | None
-    links: Links
 
 
 class RefusalStore:
@@ -111,6 +109,7 @@ class RefusalStore:
         refusal = report.refusal
 
         def run(connection: Connection) -> Refusal:
+            links = links_for_change(connection, self._own, self._joined)
             earlier = find_same(connection, report.same_keys, refusal.request_hash)
             if earlier is not None:
                 return earlier
@@ -122,7 +121,7 @@ class RefusalStore:
                 return earlier
             if report.made is not None:
                 insert_decisions(connection, [report.made])
-            enqueue(connection, refusal, report.links, refusal.create_time)
+            enqueue(connection, refusal, links, refusal.create_time)
             record_change(connection, format_refusal(refusal.uuid), subject_keys=_subjects(refusal))
             return refusal
 
@@ -146,7 +145,7 @@ class RefusalStore:
         actor = current_actor()
 
         def run(connection: Connection) -> Refusal:
-            links = read_links(connection, self._own, self._joined)
+            links = links_for_change(connection, self._own, self._joined)
             refusal = _answer(connection, links, uuid, mask_identity(request.answer), now, actor)
             record_change(connection, subject_keys=_subjects(refusal), region=refusal.region)
             return refusal

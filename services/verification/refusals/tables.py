@@ -68,7 +68,8 @@ refusals = Table(
     Index(None, "same_report_key", unique=True),
     Index(None, "request_hash"),
     Index(None, "duplicate_of"),
-    Index(None, "responsible_node", "answer_time", "due_time"),
+    Index(None, "responsible_node", "assess_time"),
+    Index(None, "answer_time", "due_time"),
 )
 
 refusal_links = Table(

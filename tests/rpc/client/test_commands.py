@@ -301,6 +301,7 @@ def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: t
     assert "The hotel was told." in answered
     still_open = hutong.json("refusal", "list", "--region", "410000", "--state", "open")["refusals"]
     assert reported["name"] not in [it["name"] for it in still_open]
+    assert hutong.json("refusal", "list", "--overdue")["refusals"] == []
     assert "a hotel" in hutong("refusal", "list").stdout
     span = ("--region", "410105", "--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
     rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]

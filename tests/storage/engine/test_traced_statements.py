@@ -65,4 +65,8 @@ async def test_statements_of_sqlalchemy_and_of_the_driver_are_recorded(database_
         "database read",
         "test",
     ]
+    statements = [span.attributes for span in found if span.name.isupper() or " persons" in span.name]
+    assert all(
+        one and one.keys() <= {"db.system.name", "db.operation.name", "db.collection.name"} for one in statements
+    )
     assert SECRET not in "".join(span.to_json() for span in found)

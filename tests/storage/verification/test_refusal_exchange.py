@@ -99,7 +99,7 @@ class OneNode:
             stored.append(one)
             return ReportRefusalResponse()
 
-        report = NewReport(refusal, [] if key is None else [key], None, links)
+        report = NewReport(refusal, [] if key is None else [key], None)
         await self.reports.add_refusal(report, ReportRefusalRequest(), encode)
         return stored[0]
 
@@ -299,10 +299,10 @@ async def test_a_link_that_was_only_cut_sends_nothing_again(small: list[OneNode]
     assert [node.waiting() for node in small] == [0, 0, 0, 0]
 
 
-async def test_a_lying_node_changes_nothing_of_others(country: list[OneNode]) -> None:
+async def test_a_lying_node_changes_nothing_of_others(small: list[OneNode]) -> None:
     """Jilin answers a report of Zhengzhou, invents one of Henan, and claims one of Zhengzhou for itself."""
-    nation, jilin, _, zhengzhou = country
-    links = await joined(country)
+    nation, jilin, _, zhengzhou = small
+    links = await joined(small)
     reported = await jilin.report()
     other = await zhengzhou.report(subject=b"z" * 16)
     await settle(*links)

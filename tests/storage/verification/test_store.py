@@ -21,7 +21,6 @@ from services.domain.instant import HOUR, Instant
 from services.runtime.ids import uuid7
 from services.storage.engine import Database, open_database
 from services.verification.refusals.convert import refusal_to_proto
-from services.verification.refusals.routing import Links
 from services.verification.refusals.rules import NOT_UNLAWFUL, UNLAWFUL, Refusal
 from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
 from services.verification.refusals.summary import Reported
@@ -86,7 +85,7 @@ def _encode_answer(refusal: Refusal) -> AnswerRefusalResponse:
 
 
 def _new(refusal: Refusal, made: StoredDecision | None = None) -> NewReport:
-    return NewReport(refusal, [], made, Links("000000"))
+    return NewReport(refusal, [], made)
 
 
 async def _add(store: RefusalStore, refusal: Refusal) -> Refusal:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from typing import Any, cast
-from unittest.mock import MagicMock
 
 import grpc
 import pytest
@@ -181,9 +180,7 @@ async def test_decision_about_a_call_goes_on_to_other_services(ratio: float, fla
     async def proceed(_request: Any, _context: Any) -> None:
         sent.append(dict(outgoing_metadata())["traceparent"])
 
-    method = Method(
-        "/hutong.verification.v1.VerificationService/Verify", request_streaming=False, response_streaming=False
-    )
+    method = Method("/hutong.x.v1.X/Do", request_streaming=False, response_streaming=False)
     with recording(ratio) as spans:
         answer = RequestId(tracer_of("verification")).around_unary(method, proceed)
         await answer(None, Metadata())
@@ -202,11 +199,14 @@ class Channel:
     def unary_unary(self, _method: str) -> Any:
         """Return the function that calls a method."""
 
-        def call(_request: Any, *, metadata: Any = None) -> MagicMock:
+        def call(_request: Any, *, metadata: Any = None) -> Channel:
             self.sent.append(list(metadata or ()))
-            return MagicMock()
+            return self
 
         return call
+
+    def add_done_callback(self, _on_end: Any) -> None:
+        """Do nothing, because the call does not end."""
 
 
 def test_calls_for_what_is_not_recorded_are_not_sampled() -> None:

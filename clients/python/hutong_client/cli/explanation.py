@@ -10,6 +10,7 @@ from hutong.verification.v1 import decision_pb2
 from hutong_texts import ENGLISH, current_language, english, list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.output import labelled
 from hutong_client.formatting import item_name, label, moment, source_name, word
 from hutong_client.policies.rules import describe_origin, describe_source
 
@@ -151,9 +152,9 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
 
 def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     facts = [(tr("Policy"), decision.governing_policy), (tr("Floor"), decision.floor_policy)]
-    lines = [f"  {what}: {name} {title_of(name)}".rstrip() for what, name in facts if name]
+    lines = [labelled(what, f"{name} {title_of(name)}".rstrip()) for what, name in facts if name]
     documents = [(tr("Document"), decision.governing_source), (tr("Document of the floor"), decision.floor_source)]
-    lines += [f"  {what}: {document}" for what, source in documents if (document := describe_source(source))]
+    lines += [labelled(what, document) for what, source in documents if (document := describe_source(source))]
     if origin := explain_origin(decision):
         lines.append(origin)
     if decision.basis == decision_pb2.DECISION_BASIS_PRESENTED:

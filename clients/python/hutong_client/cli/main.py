@@ -25,7 +25,7 @@ from hutong_client.cli.commands.policies.apply import apply_files, diff_files, l
 from hutong_client.cli.commands.policies.calendar import show_calendar
 from hutong_client.cli.commands.policies.show import policy
 from hutong_client.cli.commands.policies.withdraw import get_policy, withdraw_policy
-from hutong_client.cli.commands.refusal import refusal
+from hutong_client.cli.commands.refusals.refusal import refusal
 from hutong_client.cli.commands.report import report
 from hutong_client.cli.commands.results.changes import correct, recall
 from hutong_client.cli.commands.results.imports import import_results

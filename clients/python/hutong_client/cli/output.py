@@ -32,6 +32,11 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def labelled(what: str, text: object) -> str:
+    """Return an indented line with a label before its text."""
+    return tr("  {what}: {text}", what=what, text=text)
+
+
 def confirm(question: str) -> None:
     """Ask the question at a terminal; stop if the answer is no. Without a terminal, fail with a usage error."""
     if not sys.stdin.isatty():

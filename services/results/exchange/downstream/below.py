@@ -35,7 +35,7 @@ class NodesBelow:
         # A commit that marks an adverse subject takes the lock for itself alone. If two such commits shared the lock
         # before, each would wait for the other. The lock is therefore shared only while no node is seen.
         if not self._exist and not _is_any(connection):
-            # The first node that joins waits for this lock (`subscribers.mark_stored`), so it sees what this commit
+            # The first node that joins waits for this lock (`subscribers.begin_marking`), so it sees what this commit
             # brings, or this commit sees the node.
             share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
             return _is_any(connection)

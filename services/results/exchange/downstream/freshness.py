@@ -5,23 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from hutong.results.v1.lookup_pb2 import (
-    SOURCE_STATE_OK,
-    SOURCE_STATE_RETIRED,
-    SOURCE_STATE_UNAVAILABLE,
-    DataSource,
-    SourceState,
-)
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, DataSource, SourceState
 from hutong_texts import Text, english
 
 from services.domain.errors import Unavailable
-from services.domain.instant import DAY, MINUTE, Instant, Span, set_timestamp
+from services.domain.instant import DAY, Span, set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.region import within
-from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.downstream.relayed import RelayedNode
+from services.results.exchange.downstream.states import states_below
 from services.results.exchange.downstream.store import DownstreamStore
-from services.results.exchange.model import Node
+from services.results.exchange.model import Node, NodeState
 from services.results.lookup.nationwide import lost
 from services.results.timing import ResultsTiming
 from services.runtime.call import only_waiting, seconds_left
@@ -29,8 +23,6 @@ from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition
 
-MAX_LAG: Span = 5 * MINUTE
-"""A node that is further behind is unavailable, because the results that it has not sent yet are unknown here."""
 LISTED_FOR: Span = 30 * DAY
 """A node that sent nothing for longer is not listed as a source. Its newest results are older than any window."""
 MOST_WAITING = 1_000
@@ -58,26 +50,21 @@ class NodeRegistry:
             self._find_for_all, name="freshness batch"
         )
 
+    async def list_below(self) -> list[NodeState]:
+        """Return the state of each node below this one, at any depth. Call this before reading the results."""
+        now = self._clock.now()
+        nodes = await self._reads.ask(None)
+        return states_below(nodes, await self._relayed.ask(None), now) if nodes else []
+
     async def sources(self) -> list[DataSource]:
         """Return this node and each node below it as sources. Call this before reading the results."""
         now = self._clock.now()
-        sources = [_source(self._jurisdiction, now)]
-        nodes = await self._reads.ask(None)
-        direct: dict[str, DataSource] = {}
-        for node in nodes:
-            if node.contact_time < now - LISTED_FOR:
-                continue
-            # A node's clock may be ahead, but no answer is complete beyond now.
-            as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
-            state: SourceState.ValueType = SOURCE_STATE_OK
-            if node.contact_time < now - MAX_SILENCE or as_of_time is None or as_of_time < now - MAX_LAG:
-                state = SOURCE_STATE_UNAVAILABLE if node.retire_time is None else SOURCE_STATE_RETIRED
-            direct[node.region] = _source(node.region, as_of_time, state)
-        relayed = await self._relayed.ask(None) if nodes else ()
+        listed = [
+            one for one in await self.list_below() if one.contact_time is None or one.contact_time >= now - LISTED_FOR
+        ]
         return [
-            *sources,
-            *direct.values(),
-            *(_relayed_source(one, now, direct) for one in relayed if one.relaying_node in direct),
+            _source(self._jurisdiction, now),
+            *(_source(one.region, one.as_of_time, one.state) for one in listed),
         ]
 
     def is_here(self, region: str) -> bool:
@@ -144,17 +131,6 @@ class NodeRegistry:
 
     async def _read_relayed_for_all(self, callers: list[None]) -> list[list[RelayedNode]]:
         return [await self._store.list_relayed()] * len(callers)
-
-
-def _relayed_source(node: RelayedNode, now: Instant, direct: dict[str, DataSource]) -> DataSource:
-    """Return a node at a greater depth as a source. It is OK only if the node that relays it is, too."""
-    as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
-    state, relaying = node.state, direct[node.relaying_node].state
-    if relaying == SOURCE_STATE_RETIRED or state == SOURCE_STATE_OK:
-        state = relaying
-    if state == SOURCE_STATE_OK and (as_of_time is None or as_of_time < now - MAX_LAG):
-        state = SOURCE_STATE_UNAVAILABLE
-    return _source(node.region, as_of_time, state)
 
 
 def _source(region: str, as_of_time: int | None, state: SourceState.ValueType = SOURCE_STATE_OK) -> DataSource:

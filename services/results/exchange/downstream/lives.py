@@ -17,22 +17,31 @@ from services.storage.upsert import insert_if_absent
 _lives = tables.replicated_lives
 
 
-def record_reached(connection: Connection, node: str, writer: int, newest: Mapping[str, int]) -> None:
+def record_reached(
+    connection: Connection, node: str, writer: int, newest: Mapping[str, int], *, is_earlier: bool = False
+) -> None:
     """Record how far a writer's commits are durable, in the transaction that stores them.
 
     `newest` gives the greatest sequence of each life, in the order of the commits. A position never moves back, because
-    a node that was restored sends earlier commits again.
+    a node that was restored sends earlier commits again. With `is_earlier` a new life is earlier than the known ones.
     """
     for life, sequence in newest.items():
         mine = (_lives.c.node == node, _lives.c.life == life, _lives.c.writer_id == writer)
         moved = update(_lives).where(*mine, _lives.c.newest_sequence <= sequence).values(newest_sequence=sequence)
         if connection.execute(moved).rowcount:
             continue
-        ordinal = select(func.coalesce(func.max(_lives.c.ordinal), 0) + 1).where(_lives.c.node == node)
+        beside = func.min(_lives.c.ordinal) - 1 if is_earlier else func.max(_lives.c.ordinal) + 1
+        ordinal = select(func.coalesce(beside, 1)).where(_lives.c.node == node)
         new = insert_if_absent(connection, _lives).values(
             node=node, life=life, writer_id=writer, newest_sequence=sequence, ordinal=ordinal.scalar_subquery()
         )
         connection.execute(new)
+
+
+def find_lives(connection: Connection, nodes: Collection[str]) -> set[tuple[str, str]]:
+    """Return the known lives of nodes, each with its node."""
+    query = select(_lives.c.node, _lives.c.life).where(_lives.c.node.in_(nodes)).distinct()
+    return {(row.node, row.life) for row in connection.execute(query)} if nodes else set()
 
 
 def find_unmet(connection: Connection, commits: Collection[CommitPosition]) -> dict[CommitPosition, bool]:

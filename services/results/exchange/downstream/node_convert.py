@@ -1,16 +1,18 @@
-"""Converts a node, as the nation knows it, to its message."""
+"""Converts a node, as a node above it knows it, to its message."""
 
 from __future__ import annotations
 
 from hutong.exchange.v1 import node_pb2
 
-from services.domain.instant import optional_timestamp, set_timestamp, to_timestamp
+from services.domain.instant import Instant, optional_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_node
+from services.results.exchange.downstream.relayed import RelayedNode
+from services.results.exchange.downstream.states import state_of, state_of_relayed
 from services.results.exchange.model import Node
 
 
-def node_to_proto(node: Node, *, with_actors: bool = False) -> node_pb2.Node:
-    """Return the message for a node as the nation knows it."""
+def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> node_pb2.Node:
+    """Return the message for a node that replicates to this one."""
     message = node_pb2.Node(
         name=format_node(node.region),
         contact_time=to_timestamp(node.contact_time),
@@ -19,6 +21,7 @@ def node_to_proto(node: Node, *, with_actors: bool = False) -> node_pb2.Node:
         retire_time=optional_timestamp(node.retire_time),
         retire_reason=node.retire_reason,
         retire_actor=node.retire_actor or "" if with_actors else "",
+        state=state_of(node, now).state,
     )
     if node.as_of_time is not None:
         set_timestamp(message.as_of_time, node.as_of_time)
@@ -30,3 +33,15 @@ def node_to_proto(node: Node, *, with_actors: bool = False) -> node_pb2.Node:
         if count:
             message.set_aside.add(reason=reason, count=count)
     return message
+
+
+def relayed_to_proto(node: RelayedNode, relaying: Node, now: Instant) -> node_pb2.Node:
+    """Return the message for a node at a greater depth. What only the node above it knows is not set."""
+    return node_pb2.Node(
+        name=format_node(node.region),
+        as_of_time=optional_timestamp(node.as_of_time),
+        contact_time=optional_timestamp(node.contact_time),
+        backlog=node.backlog,
+        state=state_of_relayed(node, relaying, now).state,
+        relaying_node=format_node(node.relaying_node),
+    )

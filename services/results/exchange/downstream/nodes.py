@@ -17,7 +17,7 @@ from services.domain.region import NATION
 from services.results.exchange import tables
 from services.results.exchange.homes.register import note_joined
 from services.results.exchange.model import Node, NodeLog, WriterPosition
-from services.results.exchange.subscribers import mark_stored
+from services.results.exchange.subscribers import begin_marking
 from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes
@@ -89,7 +89,7 @@ def add_node(connection: Connection, region: str, now: Instant, own: str = NATIO
         is_first = own != NATION and connection.execute(select(func.count()).select_from(_nodes)).scalar() == 1
         note_joined(connection, region, own, is_first=is_first)
         if is_first:
-            mark_stored(connection, own, now)
+            begin_marking(connection)
 
 
 def record_checkpoint(

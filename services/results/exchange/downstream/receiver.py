@@ -176,9 +176,10 @@ class ReplicationReceiver:
             # The node reads the instant just before it sends the frame, so a delay makes the node's clock look late.
             skew = as_of_time - now
             begun.clock.note(skew)
-        for source in checkpoint.nodes_below:
-            if source.HasField("as_of_time"):
-                check_instant(from_timestamp(source.as_of_time), now, "checkpoint.nodes_below")
+        for one in checkpoint.nodes_below:
+            for field in ("as_of_time", "contact_time"):
+                if one.HasField(field):
+                    check_instant(from_timestamp(getattr(one, field)), now, "checkpoint.nodes_below")
         await self._store.record_checkpoint(log.node, begun.stream, as_of_time, skew, checkpoint)
         if checkpoint.audit_heads:
             await self._store.hold_audit_heads(log.node, checkpoint.audit_heads)

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import NamedTuple, TypeVar
 
 import structlog
-from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateCheckpoint
+from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateBatch
+from hutong.exchange.v1.node_pb2 import NodeBelow
 from hutong.results.v1.lookup_pb2 import (
     SOURCE_STATE_OK,
     SOURCE_STATE_RETIRED,
     SOURCE_STATE_UNAVAILABLE,
-    DataSource,
     SourceState,
 )
 from sqlalchemy import Connection, delete, insert, select
@@ -24,11 +23,14 @@ from services.domain.errors import HutongError
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_node
 from services.domain.region import is_region, within
+from services.results.changelog.model import PositionBelow
 from services.results.exchange import tables
-from services.results.exchange.downstream.lives import record_reached
-from services.results.exchange.downstream.nodes import MAX_SILENCE
+from services.results.exchange.downstream.lives import find_lives, record_reached
+from services.results.exchange.downstream.nodes import MAX_SILENCE, list_nodes
 from services.results.exchange.downstream.streams import begin_stream
+from services.results.exchange.homes.find import deepest_node
 from services.results.exchange.homes.register import note_joined
+from services.results.exchange.model import Node
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 _relayed = tables.relayed_nodes
@@ -39,12 +41,20 @@ _log = structlog.get_logger(__name__)
 
 
 class RelayedNode(NamedTuple):
-    """A node at a greater depth, the node that relays it, its state there, and the instant up to which it is known."""
+    """A node at a greater depth, as the node that relays it states it.
+
+    Attributes:
+        as_of_time: the instant up to which everything acknowledged at the node is known here.
+        contact_time: when the node last sent something to the node above it, by that node's clock.
+        backlog: the commits that the node had not sent then.
+    """
 
     region: str
     relaying_node: str
     state: SourceState.ValueType
     as_of_time: Instant | None
+    contact_time: Instant | None = None
+    backlog: int = 0
 
 
 def list_relayed(connection: Connection) -> list[RelayedNode]:
@@ -52,25 +62,36 @@ def list_relayed(connection: Connection) -> list[RelayedNode]:
     return [RelayedNode(*row) for row in connection.execute(select(_relayed).order_by(_relayed.c.node))]
 
 
-def record_relayed(
-    connection: Connection, sender: str, checkpoint: ReplicateCheckpoint, now: Instant, own: str
-) -> None:
-    """Record what a node states of the nodes below it: their states, and how far their databases' lives are here.
+def page_relayed(connection: Connection, after: str, limit: int) -> list[tuple[RelayedNode, Node]]:
+    """Return at most `limit` relayed nodes by region, beginning after the region `after`, with what relays each."""
+    page = select(_relayed).where(_relayed.c.node > after).order_by(_relayed.c.node).limit(limit)
+    found = [RelayedNode(*row) for row in connection.execute(page)]
+    direct = {node.region: node for node in list_nodes(connection)} if found else {}
+    return [(one, direct[one.relaying_node]) for one in found if one.relaying_node in direct]
 
-    Statements are ignored about nodes that are not below the sender, or that replicate to this node themselves. `own`
-    is the region of this node.
+
+def record_relayed(
+    connection: Connection, sender: str, nodes_below: Sequence[NodeBelow], now: Instant, own: str
+) -> None:
+    """Record the states of all nodes below the sender, as the sender states them.
+
+    Statements are ignored about nodes that are not below the sender, and about nodes that replicate to this node
+    themselves with all below them. `own` is the region of this node.
     """
-    _hand_over(connection, sender, [region for region, _ in _below(sender, checkpoint.nodes_below)], now, own)
-    direct = set(connection.execute(select(_nodes.c.node)).scalars())
+    stated = dict(_below(sender, nodes_below))
+    _hand_over(connection, sender, list(stated), now, own)
+    direct = _list_direct(connection) if stated else ()
     rows = {
         region: {
             "node": region,
             "relaying_node": sender,
-            "state": source.state if source.state in _STATES else SOURCE_STATE_UNAVAILABLE,
-            "as_of_time": from_timestamp(source.as_of_time) if source.HasField("as_of_time") else None,
+            "state": one.state if one.state in _STATES else SOURCE_STATE_UNAVAILABLE,
+            "as_of_time": from_timestamp(one.as_of_time) if one.HasField("as_of_time") else None,
+            "contact_time": from_timestamp(one.contact_time) if one.HasField("contact_time") else None,
+            "backlog": one.backlog,
         }
-        for region, source in _below(sender, checkpoint.nodes_below)
-        if region not in direct
+        for region, one in stated.items()
+        if deepest_node(region, direct) == sender
     }
     stored = {
         node: row for node, *row in connection.execute(select(_relayed).where(_relayed.c.relaying_node == sender))
@@ -80,10 +101,51 @@ def record_relayed(
         connection.execute(delete(_relayed).where(stale | _relayed.c.node.in_(sorted(rows))))
         if rows:
             connection.execute(insert(_relayed), list(rows.values()))
-    reached = [(region, one) for region, one in _below(sender, checkpoint.positions_below) if region not in direct]
-    for (region, writer), positions in groupby(reached, lambda one: (one[0], one[1].writer)):
-        newest = {one.position.life: one.position.sequence for _, one in positions}
-        record_reached(connection, region, writer, newest)
+
+
+def list_positions(connection: Connection, sender: str, batch: ReplicateBatch) -> list[PositionBelow]:
+    """Return the positions of the sender and of nodes below it that are reached with a batch, for the node above."""
+    own = [PositionBelow(sender, batch.writer, one.life, one.sequence) for one in batch.lives]
+    return own + _select_positions(connection, sender, batch.positions_below)
+
+
+def record_positions(connection: Connection, sender: str, positions_below: Sequence[NodePosition]) -> None:
+    """Record how far the lives of nodes below the sender are here. Ignore what `record_relayed` ignores.
+
+    Call it before `record_relayed`. What the sender sent of a node that is handed over to it was set aside so far, and
+    comes again. Lives of one node are stated in their order. Of a life whose entries retention has removed there, this
+    node may hear after a later life.
+    """
+    stated = _select_positions(connection, sender, positions_below)
+    known = find_lives(connection, {one.node for one in stated})
+    with_later: set[str] = set()
+    others: list[PositionBelow] = []
+    for one in reversed(stated):
+        if (one.node, one.life) in known:
+            with_later.add(one.node)
+        elif one.node in with_later:
+            record_reached(connection, one.node, one.writer, {one.life: one.sequence}, is_earlier=True)
+            continue
+        others.append(one)
+    for one in reversed(others):
+        record_reached(connection, one.node, one.writer, {one.life: one.sequence})
+
+
+def _select_positions(
+    connection: Connection, sender: str, positions_below: Sequence[NodePosition]
+) -> list[PositionBelow]:
+    stated = list(_below(sender, positions_below))
+    direct = _list_direct(connection) if stated else ()
+    return [
+        PositionBelow(region, one.writer, one.position.life, one.position.sequence)
+        for region, one in stated
+        if deepest_node(region, direct) == sender
+    ]
+
+
+def _list_direct(connection: Connection) -> set[str]:
+    """Return the nodes that replicate to this one."""
+    return set(connection.execute(select(_nodes.c.node)).scalars())
 
 
 def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: Instant, own: str) -> None:
@@ -93,6 +155,8 @@ def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: I
     therefore deletes its record of how far the sender has sent its log and ends its stream, and the sender sends
     everything again. The nodes that were handed over subscribe again, because the sender does not know their cursors.
     """
+    if not below:
+        return
     silent = select(_nodes.c.node).where(_nodes.c.node.in_(below), _nodes.c.contact_time < now - MAX_SILENCE)
     if connection.execute(silent.limit(1)).first() is None:
         return
@@ -112,7 +176,7 @@ def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: I
     _log.warning("nodes were handed over to a node between them and this one", node=sender, nodes=moved)
 
 
-_Stated = TypeVar("_Stated", DataSource, NodePosition)
+_Stated = TypeVar("_Stated", NodeBelow, NodePosition)
 
 
 def _below(sender: str, stated: Sequence[_Stated]) -> Iterator[tuple[str, _Stated]]:

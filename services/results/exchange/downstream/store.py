@@ -19,7 +19,14 @@ from services.results.exchange.apply import ChangeApplier, form_tubes
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.downstream import audit_heads, lives, nodes
 from services.results.exchange.downstream.audit_heads import HeadPosition, HeldHead
-from services.results.exchange.downstream.relayed import RelayedNode, list_relayed, record_relayed
+from services.results.exchange.downstream.relayed import (
+    RelayedNode,
+    list_positions,
+    list_relayed,
+    page_relayed,
+    record_positions,
+    record_relayed,
+)
 from services.results.exchange.downstream.streams import begin_stream, require_current
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.records.partition_maintainer import PartitionMaintainer
@@ -72,9 +79,20 @@ class DownstreamStore:
         """Return the nodes that ever replicated to this one, by region."""
         return await self._database.read(nodes.list_nodes)
 
-    async def page_nodes(self, after: str, limit: int) -> list[Node]:
-        """Return at most `limit` nodes by region, beginning after the region `after`."""
-        return await self._database.read(nodes.page_nodes, after, limit)
+    async def page_nodes(self, after: str, limit: int) -> list[Node | tuple[RelayedNode, Node]]:
+        """Return at most `limit` nodes at any depth by region, beginning after the region `after`.
+
+        A node at a greater depth has the node that relays it beside it.
+        """
+
+        def work(connection: Connection) -> list[Node | tuple[RelayedNode, Node]]:
+            by_region: dict[str, Node | tuple[RelayedNode, Node]] = {
+                one[0].region: one for one in page_relayed(connection, after, limit)
+            }
+            by_region |= {node.region: node for node in nodes.page_nodes(connection, after, limit)}
+            return [one for _, one in sorted(by_region.items())][:limit]
+
+        return await self._database.read(work)
 
     async def find_unmet(self, commits: Collection[CommitPosition]) -> dict[CommitPosition, bool]:
         """Return the commits that are not here, each with whether it may still come."""
@@ -118,9 +136,10 @@ class DownstreamStore:
         now = self._clock.now()
 
         def work(connection: Connection) -> None:
-            if as_of_time is not None and (checkpoint.nodes_below or checkpoint.positions_below):
+            if as_of_time is not None:
                 require_current(connection, region, stream)
-                record_relayed(connection, region, checkpoint, now, self._own)
+                record_positions(connection, region, checkpoint.positions_below)
+                record_relayed(connection, region, checkpoint.nodes_below, now, self._own)
             nodes.record_checkpoint(connection, region, as_of_time, checkpoint.backlog, skew, now)
 
         await self._database.write(work)
@@ -181,7 +200,14 @@ class DownstreamStore:
             raise nodes.replication_gap(committed, batch.offset)
         # A batch may end with a part of its next commit. That commit counts as durable when a later batch completes it.
         if batch.next_offset >= committed:
-            applied = self._applier.apply(connection, decoded.changes, Arrival(self._own, log.node, now), decoded.tubes)
+            completes = batch.next_offset > committed
+            applied = self._applier.apply(
+                connection,
+                decoded.changes,
+                Arrival(self._own, log.node, now),
+                decoded.tubes,
+                list_positions(connection, log.node, batch) if completes else (),
+            )
             stored_count = _count(applied)
             counts = {(node, "not_its_own_count"): count for node, count in applied.not_its_own.items()}
             counts[log.node, "conflict_count"] = applied.conflict_count
@@ -191,5 +217,6 @@ class DownstreamStore:
             commit_time = from_timestamp(batch.commit_time) if batch.HasField("commit_time") else None
             nodes.move_position(connection, log, WriterPosition(batch.writer, committed, commit_time))
             lives.record_reached(connection, log.node, batch.writer, {one.life: one.sequence for one in batch.lives})
+            record_positions(connection, log.node, batch.positions_below)
             record_change(connection, format_node(log.node), count=stored_count)
         return committed, {key: count for key, count in counts.items() if count}

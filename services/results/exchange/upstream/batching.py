@@ -14,7 +14,7 @@ from services.domain.instant import Instant, set_timestamp
 from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.convert.tubes import fill_tubes
 from services.results.exchange.model import MAX_CHANGES, Change, ReplicaTubes
-from services.results.exchange.upstream.below import NOTHING, Statements
+from services.results.exchange.upstream.below import NOTHING, Statements, fill_positions
 from services.results.exchange.upstream.outbox import Outgoing, Page
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class _Packer:
             newest = {commit.entry.life: commit.entry.sequence for commit in complete}
             for life, sequence in sorted(newest.items(), key=itemgetter(1)):
                 batch.lives.add(life=life, sequence=sequence)
+            fill_positions(batch.positions_below, [one for commit in complete for one in commit.entry.positions_below])
         self.frames.append(Frame(ReplicateRequest(batch=batch), complete))
         self._offset += len(complete)
         self._batch, self._count, self._bytes, self._complete = ReplicateBatch(), 0, 0, []

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import NamedTuple, Protocol
 
 from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateCheckpoint
-from hutong.results.v1.lookup_pb2 import DataSource
 from hutong.type.v1.life_position_pb2 import LifePosition
 from sqlalchemy import Connection, and_, or_, select
 
+from services.domain.instant import set_timestamp
 from services.domain.names import format_node
+from services.results.changelog.model import PositionBelow
 from services.results.exchange import tables
+from services.results.exchange.model import NodeState
 from services.storage.engine import Database
 
 MAX_POSITIONS = 20_000
@@ -20,11 +22,11 @@ MAX_POSITIONS = 20_000
 _lives = tables.replicated_lives
 
 
-class SourcesBelow(Protocol):
+class StatesBelow(Protocol):
     """How complete this node's store is for each of the nodes below it."""
 
-    async def sources(self) -> list[DataSource]:
-        """Return this node and each node below it as sources."""
+    async def list_below(self) -> list[NodeState]:
+        """Return the state of each node below this one, at any depth."""
         ...
 
 
@@ -41,17 +43,27 @@ class Position(NamedTuple):
 class Statements(NamedTuple):
     """What a checkpoint states: the nodes below, and the positions that have moved."""
 
-    sources: Sequence[DataSource]
+    nodes: Sequence[NodeState]
     positions: Sequence[Position]
 
     def fill(self, checkpoint: ReplicateCheckpoint) -> None:
         """Add the statements to a checkpoint."""
-        checkpoint.nodes_below.extend(self.sources)
-        for one in self.positions:
-            position = LifePosition(life=one.life, sequence=one.newest_sequence)
-            checkpoint.positions_below.append(
-                NodePosition(node=format_node(one.node), writer=one.writer_id, position=position)
-            )
+        for node in self.nodes:
+            stated = checkpoint.nodes_below.add(node=format_node(node.region), state=node.state, backlog=node.backlog)
+            if node.as_of_time is not None:
+                set_timestamp(stated.as_of_time, node.as_of_time)
+            if node.contact_time is not None:
+                set_timestamp(stated.contact_time, node.contact_time)
+        positions = [PositionBelow(one.node, one.writer_id, one.life, one.newest_sequence) for one in self.positions]
+        fill_positions(checkpoint.positions_below, positions)
+
+
+def fill_positions(messages: MutableSequence[NodePosition], positions: Sequence[PositionBelow]) -> None:
+    """Add positions of nodes below to a message. Of several positions of a life and writer, the last one is enough."""
+    newest = {one[:3]: one for one in positions}
+    for one in newest.values():
+        position = LifePosition(life=one.life, sequence=one.sequence)
+        messages.append(NodePosition(node=format_node(one.node), writer=one.writer, position=position))
 
 
 NOTHING = Statements((), ())
@@ -65,20 +77,20 @@ class StatementsBelow:
     has its changes in the log, so the page has everything that the position stands for.
     """
 
-    def __init__(self, database: Database, freshness: SourcesBelow) -> None:
+    def __init__(self, database: Database, states: StatesBelow) -> None:
         self._database = database
-        self._freshness = freshness
+        self._states = states
         self._sent: dict[tuple[str, str, int], int] = {}
         self._newest: dict[str, Position] = {}
 
     async def read(self) -> Statements:
         """Return the present statements."""
-        sources = (await self._freshness.sources())[1:]
-        if not sources:
+        nodes = await self._states.list_below()
+        if not nodes:
             return NOTHING
         found = await self._database.read(_read_positions, self._newest)
         moved = [one for one in found if self._sent.get(one[:3], 0) < one.newest_sequence]
-        return Statements(sources, moved[:MAX_POSITIONS])
+        return Statements(nodes, moved[:MAX_POSITIONS])
 
     def note_sent(self, statements: Statements) -> None:
         """Note that a checkpoint with these statements was sent."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.exchange.v1.node_pb2 import Node
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED
@@ -98,6 +100,29 @@ def states(response: LookupLatestResponse) -> dict[str, int]:
     return {one.node.removeprefix("nodes/"): one.state for one in response.sources}
 
 
+async def lists_all(nation: Member) -> None:
+    """Page through the nodes until all three are listed, the city with the province that relays it."""
+
+    async def is_listed() -> bool:
+        found: list[Node] = []
+        token = ""
+        while token or not found:
+            page = await nation.exchange.ListNodes(ListNodesRequest(page_size=1, page_token=token))
+            assert len(page.nodes) == 1
+            found, token = [*found, *page.nodes], page.next_page_token
+        return [
+            (one.name.removeprefix("nodes/"), one.relaying_node, one.state)
+            for one in found
+            if one.HasField("contact_time") and one.HasField("as_of_time") and not one.backlog
+        ] == [
+            (JILIN, "", SOURCE_STATE_OK),
+            (HENAN, "", SOURCE_STATE_OK),
+            (ZHENGZHOU, f"nodes/{HENAN}", SOURCE_STATE_OK),
+        ]
+
+    await until(is_listed)
+
+
 async def test_a_citys_changes_are_at_all_nodes_above(country: Country) -> None:
     """Results with their corrections, a standing, a link and its end; look-ups and tokens work in both directions."""
     henan, city = await join_city(country)
@@ -114,6 +139,7 @@ async def test_a_citys_changes_are_at_all_nodes_above(country: Country) -> None:
         found = await look_up(member, 2, of_henan.consistency_token)
         assert set(states(found).values()) == {SOURCE_STATE_OK}
     assert set(states(await look_up(city, 1))) == {ZHENGZHOU, HENAN, NATION}
+    await lists_all(country.nation)
     await lab.admin.CorrectResult(
         CorrectResultRequest(name=f"labs/{OTHER_USCC}/results/R1", outcome=POSITIVE, reason="mixed up")
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateCheckpoint
+from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateBatch, ReplicateCheckpoint
+from hutong.exchange.v1.node_pb2 import NodeBelow
 from hutong.results.v1.lookup_pb2 import (
     SOURCE_STATE_NOT_CONFIGURED,
     SOURCE_STATE_OK,
     SOURCE_STATE_RETIRED,
     SOURCE_STATE_UNAVAILABLE,
-    DataSource,
     SourceState,
 )
 from hutong.type.v1.life_position_pb2 import LifePosition
@@ -21,11 +21,16 @@ from services.domain.instant import SECOND, to_timestamp
 from services.domain.region import NATION
 from services.results.exchange.downstream.lives import find_unmet
 from services.results.exchange.downstream.nodes import MAX_SILENCE, add_node, list_nodes
-from services.results.exchange.downstream.relayed import RelayedNode, list_relayed, record_relayed
+from services.results.exchange.downstream.relayed import RelayedNode, list_relayed, record_positions, record_relayed
+from services.results.exchange.downstream.store import Decoded, DownstreamStore
+from services.results.exchange.model import NodeLog
+from services.results.exchange.upstream.batching import pack
+from services.results.exchange.upstream.outbox import read_page
+from services.results.stores import Stores
 from services.runtime.consistency import CommitPosition, LogPosition
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN
-from tests.support.results.factories import NOW
+from tests.support.results.factories import NOW, PEPPER
 from tests.support.results.store import Laboratory, open_laboratory
 
 ZHENGZHOU, KAIFENG = "410100", "410200"
@@ -39,10 +44,17 @@ async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 async def test_a_node_states_only_what_is_below_it(nation: Laboratory) -> None:
     """Silent nodes below it that replicated here are handed over to it. Others are neither changed nor added."""
-    stated = (ZHENGZHOU, KAIFENG, JILIN, HENAN, NATION, "419999")
+    stated = (ZHENGZHOU, KAIFENG, "410202", JILIN, HENAN, NATION, "419999")
     checkpoint = ReplicateCheckpoint(
         nodes_below=[
-            DataSource(node=f"nodes/{region}", state=SOURCE_STATE_OK, as_of_time=to_timestamp(NOW)) for region in stated
+            NodeBelow(
+                node=f"nodes/{region}",
+                state=SOURCE_STATE_OK,
+                as_of_time=to_timestamp(NOW),
+                contact_time=to_timestamp(NOW - SECOND),
+                backlog=3,
+            )
+            for region in stated
         ],
         positions_below=[
             NodePosition(node=f"nodes/{region}", writer=1, position=LifePosition(life="a", sequence=7))
@@ -55,14 +67,36 @@ async def test_a_node_states_only_what_is_below_it(nation: Laboratory) -> None:
         add_node(connection, JILIN, NOW - MAX_SILENCE - SECOND)
         add_node(connection, ZHENGZHOU, NOW - MAX_SILENCE - SECOND)
         add_node(connection, KAIFENG, NOW)
-        record_relayed(connection, HENAN, checkpoint, NOW, NATION)
+        record_positions(connection, HENAN, checkpoint.positions_below)
+        record_relayed(connection, HENAN, checkpoint.nodes_below, NOW, NATION)
 
     await nation.database.write(work)
     assert [one.region for one in await nation.database.read(list_nodes)] == [JILIN, HENAN, KAIFENG]
-    assert await nation.database.read(list_relayed) == [RelayedNode(ZHENGZHOU, HENAN, SOURCE_STATE_OK, NOW)]
+    assert await nation.database.read(list_relayed) == [
+        RelayedNode(ZHENGZHOU, HENAN, SOURCE_STATE_OK, NOW, NOW - SECOND, 3)
+    ]
+    # What Henan sent of Zhengzhou before was set aside, so its tokens are met by the next statement.
     commits = {region: CommitPosition("results", region, LogPosition("a", 1, 7)) for region in stated}
+    assert set(await nation.database.read(find_unmet, list(commits.values()))) == set(commits.values())
+    await nation.database.write(record_positions, HENAN, checkpoint.positions_below)
     unmet = await nation.database.read(find_unmet, list(commits.values()))
     assert {region for region, commit in commits.items() if commit not in unmet} == {ZHENGZHOU}
+    # A life that is stated before a known one is the earlier one, so nothing of it is still to come.
+    earlier = [
+        NodePosition(node=f"nodes/{ZHENGZHOU}", writer=writer, position=LifePosition(life=life, sequence=7))
+        for life, writer in (("first", 1), ("second", 1), ("a", 1))
+    ]
+    await nation.database.write(record_positions, HENAN, earlier)
+    commits = {
+        life: CommitPosition("results", ZHENGZHOU, LogPosition(life, 1, 8)) for life in ("first", "second", "a", "new")
+    }
+    unmet = await nation.database.read(find_unmet, list(commits.values()))
+    assert {life: unmet[commit] for life, commit in commits.items()} == {
+        "first": False, "second": False, "a": True, "new": True,
+    }  # fmt: skip
+    # Once Henan states no nodes below, none are kept.
+    await nation.database.write(record_relayed, HENAN, (), NOW, NATION)
+    assert await nation.database.read(list_relayed) == []
 
 
 async def test_a_state_that_no_node_has_counts_as_unavailable(nation: Laboratory) -> None:
@@ -74,13 +108,13 @@ async def test_a_state_that_no_node_has_counts_as_unavailable(nation: Laboratory
     }
     checkpoint = ReplicateCheckpoint(
         nodes_below=[
-            DataSource(node=f"nodes/{region}", state=SourceState.ValueType(state)) for region, state in stated.items()
+            NodeBelow(node=f"nodes/{region}", state=SourceState.ValueType(state)) for region, state in stated.items()
         ]
     )
 
     def work(connection: Connection) -> None:
         add_node(connection, HENAN, NOW)
-        record_relayed(connection, HENAN, checkpoint, NOW, NATION)
+        record_relayed(connection, HENAN, checkpoint.nodes_below, NOW, NATION)
 
     await nation.database.write(work)
     states = {one.region: one.state for one in await nation.database.read(list_relayed)}
@@ -91,16 +125,35 @@ async def test_a_state_that_no_node_has_counts_as_unavailable(nation: Laboratory
     }
 
 
-async def test_marks_for_the_first_node_below_are_made_without_a_limit_of_time(postgres_url: MakeUrl) -> None:
-    """At a large node the statement takes longer than any other. It would fail each time the node below connects."""
-
-    def limit(connection: Connection) -> str:
-        return str(connection.exec_driver_sql("SHOW statement_timeout").scalar_one())
-
-    def limit_after_joining(connection: Connection) -> str:
-        add_node(connection, ZHENGZHOU, NOW, HENAN)
-        return limit(connection)
-
-    async with open_laboratory(postgres_url("results")) as opened:
-        assert await opened.database.write(limit_after_joining) == "0"
-        assert await opened.database.write(limit) != "0"
+async def test_positions_go_up_with_the_log_through_every_node(database_url: MakeUrl) -> None:
+    """A batch of a city changes nothing, and states a position of a county. The province logs both positions."""
+    county = "410102"
+    batch = ReplicateBatch(
+        writer=1,
+        next_offset=3,
+        lives=[LifePosition(life="a", sequence=3)],
+        positions_below=[
+            NodePosition(node=f"nodes/{county}", writer=2, position=LifePosition(life="c", sequence=5)),
+            NodePosition(node=f"nodes/{JILIN}", writer=2, position=LifePosition(life="c", sequence=5)),
+        ],
+    )
+    commits = [
+        CommitPosition("results", ZHENGZHOU, LogPosition("a", 1, 3)),
+        CommitPosition("results", county, LogPosition("c", 2, 5)),
+    ]
+    sender, above = ZHENGZHOU, HENAN
+    for _ in range(2):
+        async with open_laboratory(database_url("results")) as opened:
+            database, clock = opened.database, opened.clock
+            stores = Stores(database, clock, PEPPER.secrets, above, joined=above != NATION)
+            downstream = DownstreamStore(database, clock, stores.applier, stores.partitions, above)
+            log = NodeLog(sender, "log")
+            stream, _ = await downstream.open_log(log, [], 0)
+            await downstream.apply_batch(log, stream, batch, Decoded([], []))
+            assert await downstream.find_unmet(commits) == {}
+            page = await database.read(read_page, {}, above)
+        if above == HENAN:
+            (frame,) = pack(page, NOW, 1_000)
+            batch, sender, above = frame.request.batch, HENAN, NATION
+    # The nation has no node above, and logs no positions.
+    assert [entry for commit in page.commits for entry in commit.entry.positions_below] == []

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from services.domain.instant import DAY, HOUR, Instant, Span
-from services.results.changelog.log import pack_reports
+from services.results.changelog.packing import pack_reports
 from services.results.changelog.tables import changes
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import acknowledged_positions, nodes, notifications, replicated_positions

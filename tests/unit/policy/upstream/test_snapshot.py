@@ -91,6 +91,22 @@ def _at_no_instant(policy: policy_pb2.Policy) -> None:
     policy.effective_end_time.nanos = -5
 
 
+def _published_after_all_time(policy: policy_pb2.Policy) -> None:
+    policy.publish_time.seconds = 253_402_300_800
+
+
+def _withdrawn_before_all_time(policy: policy_pb2.Policy) -> None:
+    policy.withdraw_time.seconds, policy.withdraw_reason = -(2**62), "an error"
+
+
+def _published_by_no_node(policy: policy_pb2.Policy) -> None:
+    policy.node = "nodes/41"
+
+
+def _in_a_region_that_is_none(policy: policy_pb2.Policy) -> None:
+    policy.name = policy.name.replace("000000", "419999")
+
+
 def _without_a_name(policy: policy_pb2.Policy) -> None:
     policy.name = "jurisdictions/000000"
 
@@ -106,6 +122,10 @@ def _without_a_name(policy: policy_pb2.Policy) -> None:
         _with_a_reason_too_long_to_keep,
         _at_no_instant,
         _without_a_name,
+        _published_after_all_time,
+        _withdrawn_before_all_time,
+        _published_by_no_node,
+        _in_a_region_that_is_none,
     ],
 )
 def test_what_cannot_be_understood_is_left_out_and_named(spoil: Callable[[policy_pb2.Policy], None]) -> None:

@@ -141,6 +141,7 @@ class ReplicateBatch(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     LIVES_FIELD_NUMBER: _builtins.int
     TRACE_PARENT_FIELD_NUMBER: _builtins.int
+    POSITIONS_BELOW_FIELD_NUMBER: _builtins.int
     writer: _builtins.int
     """The writer."""
     offset: _builtins.int
@@ -176,6 +177,14 @@ class ReplicateBatch(_message.Message):
         3,000.
         """
 
+    @_builtins.property
+    def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
+        """The positions of nodes below the sender, at any depth, up to which everything was sent with the complete commits of
+        this batch. They are known with these commits, also while there is a backlog, so that consistency tokens of a node
+        below a node in the middle are met as soon as what they stand for has arrived. Positions of nodes outside the sender's
+        region are ignored.
+        """
+
     def __init__(
         self,
         *,
@@ -187,10 +196,11 @@ class ReplicateBatch(_message.Message):
         changes: _abc.Iterable[_replica_pb2.ReplicatedChange] | None = ...,
         lives: _abc.Iterable[_life_position_pb2.LifePosition] | None = ...,
         trace_parent: _builtins.str = ...,
+        positions_below: _abc.Iterable[Global___NodePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "lives", b"lives", "next_offset", b"next_offset", "offset", b"offset", "trace_parent", b"trace_parent", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "lives", b"lives", "next_offset", b"next_offset", "offset", b"offset", "positions_below", b"positions_below", "trace_parent", b"trace_parent", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -252,7 +262,7 @@ class ReplicateCheckpoint(_message.Message):
         """
 
     @_builtins.property
-    def nodes_below(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
+    def nodes_below(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.NodeBelow]:
         """Set with as_of_time: the nodes below the sender, at any depth, as the sender knows them: their state, and the instant
         by their own clocks up to which everything acknowledged there was sent before this frame. Nodes that are not inside
         the sender's region are ignored.
@@ -262,6 +272,8 @@ class ReplicateCheckpoint(_message.Message):
     def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
         """Set with as_of_time: the positions of nodes below the sender, at any depth, up to which everything was sent before
         this frame, those that moved since the stream's last checkpoint. The receiver compares consistency tokens with them.
+        They repeat those of batches, for a receiver that did not get the batches: retention has removed them, or the receiver
+        was restored. Lives of one node are stated in their order.
         """
 
     def __init__(
@@ -270,7 +282,7 @@ class ReplicateCheckpoint(_message.Message):
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         backlog: _builtins.int = ...,
         audit_heads: _abc.Iterable[_audit_head_pb2.AuditHead] | None = ...,
-        nodes_below: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
+        nodes_below: _abc.Iterable[_node_pb2.NodeBelow] | None = ...,
         positions_below: _abc.Iterable[Global___NodePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015

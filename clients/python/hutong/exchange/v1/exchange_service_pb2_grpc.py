@@ -172,7 +172,8 @@ class ExchangeServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListNodes(self, request, context):
-        """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
+        """Lists the nodes below this one, at any depth, in order of their names, paged (AIP-158), with how far behind each is, and
+        since when it is silent. Node.relaying_node names the node through which a node at a greater depth is known.
         The nation's operators call it; it needs no node's certificate. Policy of this node asks it for the retired nodes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

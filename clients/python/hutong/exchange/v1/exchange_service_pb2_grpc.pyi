@@ -94,7 +94,8 @@ class ExchangeServiceStub:
     A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
-    """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
+    """Lists the nodes below this one, at any depth, in order of their names, paged (AIP-158), with how far behind each is, and
+    since when it is silent. Node.relaying_node names the node through which a node at a greater depth is known.
     The nation's operators call it; it needs no node's certificate. Policy of this node asks it for the retired nodes.
     """
     ListAuditHeads: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]
@@ -185,7 +186,8 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
-    """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
+    """Lists the nodes below this one, at any depth, in order of their names, paged (AIP-158), with how far behind each is, and
+    since when it is silent. Node.relaying_node names the node through which a node at a greater depth is known.
     The nation's operators call it; it needs no node's certificate. Policy of this node asks it for the retired nodes.
     """
     ListAuditHeads: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]  # type: ignore[assignment]
@@ -309,7 +311,8 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exchange_service_pb2.ListNodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.ListNodesResponse, _abc.Awaitable[_exchange_service_pb2.ListNodesResponse]]:
-        """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
+        """Lists the nodes below this one, at any depth, in order of their names, paged (AIP-158), with how far behind each is, and
+        since when it is silent. Node.relaying_node names the node through which a node at a greater depth is known.
         The nation's operators call it; it needs no node's certificate. Policy of this node asks it for the retired nodes.
         """
 

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -114,6 +115,8 @@ class Node(_message.Message):
     RETIRE_TIME_FIELD_NUMBER: _builtins.int
     RETIRE_REASON_FIELD_NUMBER: _builtins.int
     RETIRE_ACTOR_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RELAYING_NODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{region}"."""
     backlog: _builtins.int
@@ -129,6 +132,17 @@ class Node(_message.Message):
     """Why it was retired."""
     retire_actor: _builtins.str
     """The caller that retired it, like "operators/li". Stated to operators and supervisors alone."""
+    state: _lookup_pb2.SourceState.ValueType
+    """Its state as a source of look-ups: OK; UNAVAILABLE, if nothing came from it for a minute, so that it is silent since
+    contact_time, or if as_of_time is more than five minutes ago; or RETIRED. A node at a greater depth is OK only if the
+    node that relays it is.
+    """
+    relaying_node: _builtins.str
+    """For a node at a greater depth: the node that replicates to the answering one and states this node, "nodes/{region}".
+    contact_time, backlog and RETIRED are then as the node above this one knows them, by that node's clock, and
+    clock_skew, conflict_count, set_aside and retire_* are not set: ask that node. Empty for a node that replicates to the
+    answering one.
+    """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The instant, by the node's clock, up to which everything acknowledged there is known here."""
@@ -162,14 +176,60 @@ class Node(_message.Message):
         retire_time: _timestamp_pb2.Timestamp | None = ...,
         retire_reason: _builtins.str = ...,
         retire_actor: _builtins.str = ...,
+        state: _lookup_pb2.SourceState.ValueType = ...,
+        relaying_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "clock_skew", b"clock_skew", "contact_time", b"contact_time", "retire_time", b"retire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "name", b"name", "retire_actor", b"retire_actor", "retire_reason", b"retire_reason", "retire_time", b"retire_time", "set_aside", b"set_aside"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "name", b"name", "relaying_node", b"relaying_node", "retire_actor", b"retire_actor", "retire_reason", b"retire_reason", "retire_time", b"retire_time", "set_aside", b"set_aside", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class NodeBelow(_message.Message):
+    """A node below the sender of a checkpoint, at any depth, as the sender knows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    CONTACT_TIME_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node, "nodes/{region}"."""
+    state: _lookup_pb2.SourceState.ValueType
+    """OK, UNAVAILABLE or RETIRED. Any other state counts as UNAVAILABLE."""
+    backlog: _builtins.int
+    """The number of commits that the node had not sent when the last frame came."""
+    @_builtins.property
+    def as_of_time(self) -> _timestamp_pb2.Timestamp:
+        """The instant, by the node's clock, up to which everything acknowledged there was sent before the checkpoint. Absent if
+        it is not known.
+        """
+
+    @_builtins.property
+    def contact_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last frame came from the node, by the clock of the node above it."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        state: _lookup_pb2.SourceState.ValueType = ...,
+        as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        contact_time: _timestamp_pb2.Timestamp | None = ...,
+        backlog: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "contact_time", b"contact_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "contact_time", b"contact_time", "node", b"node", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeBelow: _TypeAlias = NodeBelow  # noqa: Y015
 
 @_typing.final
 class SetAside(_message.Message):

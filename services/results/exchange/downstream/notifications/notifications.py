@@ -17,8 +17,8 @@ from sqlalchemy import Connection, delete, func, insert, literal, select, union,
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.domain.region import NATION
-from services.results.changelog.log import pack_reports, unpack_reports
 from services.results.changelog.model import ChangeKind, Entry, LoggedChange
+from services.results.changelog.packing import pack_reports, unpack_reports
 from services.results.documents.key_pairs import find_twins
 from services.results.documents.removals import find_ended
 from services.results.exchange import tables
@@ -42,7 +42,7 @@ from services.results.labs.tables import labs as lab_register
 from services.results.missing_reports.answers import list_answered
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.store import find_closed, list_passed_on
-from services.storage.advisory_locks import AdvisoryLock, share_until_commit
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
 
 PAGE = 50
 """Notifications that one read returns."""
@@ -116,6 +116,26 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
         by_node[node][ChangeKind.MISSING_REPORTS, report.lab].append((report.report_number, 0))
     for node in sorted(by_node):
         _append(connection, node, by_node[node], now)
+
+
+def name_stored(connection: Connection, subject_keys: Collection[bytes], now: Instant, own: str) -> None:
+    """Mark subjects with stored positives, and name each to the nodes below from which its results came.
+
+    This is what the commit of a positive does for a subject that is not marked yet. Subjects that are marked cost one
+    query.
+    """
+    known = find_subscribers(connection, subject_keys)
+    unmarked = {key for key in subject_keys if own not in known.get(key, ())}
+    if not unmarked:
+        return
+    # A commit that looked for marks before this lock has stored its results when the lock is granted. A later commit
+    # sees the marks.
+    lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
+    here = Here(own, _Children(connection).child_of)
+    subscribers = find_subscribers(connection, unmarked)
+    named_to = subscribe_adverse(connection, (), unmarked, subscribers, {}, set(), now, here)
+    for node, keys in sorted(named_to.items()):
+        _append(connection, node, {(ChangeKind.ADVERSE_SUBJECTS, ""): [(key.hex(), 0) for key in keys]}, now)
 
 
 def _find_closings(

@@ -13,12 +13,12 @@ from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
 from services.results.exchange.downstream.freshness import (
     LISTED_FOR,
-    MAX_LAG,
-    MAX_SILENCE,
     MOST_WAITING,
     NodeRegistry,
 )
+from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.downstream.relayed import RelayedNode
+from services.results.exchange.downstream.states import MAX_LAG
 from services.results.exchange.model import Node
 from services.results.timing import ResultsTiming
 from services.runtime.call import Call, current_call

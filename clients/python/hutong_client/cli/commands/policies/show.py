@@ -14,7 +14,7 @@ from hutong_texts import list_words, tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Command, Group, help_text
 from hutong_client.cli.options import INSTANT, PURPOSE, REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import labelled, print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import Enum, as_dict, moment, word
 from hutong_client.paging import all_pages
@@ -99,7 +99,7 @@ def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
     }
     for what, text in lines.items():
         if text:
-            click.echo(f"  {what}: {text}")
+            click.echo(labelled(what, text))
     for override in effective.overrides:
         click.echo(tr("  Replaced by {floor}: {override}", floor=override.floor, override=describe_override(override)))
 

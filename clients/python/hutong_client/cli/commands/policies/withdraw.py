@@ -12,7 +12,7 @@ from hutong_client.cli.commands.pending import describe_waiting
 from hutong_client.cli.commands.policies.apply import describe_impacts, describe_restored
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import Node, NodeCommand, json_option, read_instant, yes_option
-from hutong_client.cli.output import confirm, print_json, say
+from hutong_client.cli.output import confirm, labelled, print_json, say
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import moment
 from hutong_client.policies.rules import describe_purposes, describe_requirement, describe_source
@@ -86,4 +86,4 @@ def _show(policy: Policy) -> None:
     }
     for what, text in lines.items():
         if text:
-            click.echo(f"  {what}: {text}")
+            click.echo(labelled(what, text))

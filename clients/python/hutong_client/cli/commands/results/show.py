@@ -26,7 +26,7 @@ from hutong_client.cli.options import (
     document_options,
     json_option,
 )
-from hutong_client.cli.output import print_json, say
+from hutong_client.cli.output import labelled, print_json, say
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, item_name, moment, word
@@ -150,9 +150,9 @@ def show_result(result: result_pb2.TestResult, as_json: bool) -> ExitCode:
         tr("At the nation"): moment(result.national_receive_time),
         tr("Tube"): f"{result.tube_code}, {result.pool_size}:1",
         tr("Laboratory"): f"{result.lab}, {word(lab_pb2.LabStanding, result.lab_standing, 'LAB_STANDING_')}",
-        tr("From"): result.source_node,
+        tr("Node"): result.source_node,
     }
     for what, text in lines.items():
         if text:
-            click.echo(f"  {what}: {text}")
+            click.echo(labelled(what, text))
     return ExitCode.DONE

@@ -16,6 +16,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 )
 from hutong.exchange.v1.node_pb2 import Node as ExchangeNode
 from hutong.exchange.v1.node_pb2 import SetAsideReason
+from hutong.results.v1.lookup_pb2 import SourceState
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest
 from hutong_texts import list_words, tr
 
@@ -68,7 +69,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
 @json_option
 @click.pass_obj
 def nodes(node: Node, as_json: bool) -> ExitCode:
-    """List the nodes that replicate to this one, with how far behind each is. The nation has all provinces."""
+    """List the nodes below this one, at any depth: how far behind each is, and since when it is silent."""
     with node.connect() as connection:
         found = [it for page in all_pages(connection.exchange.ListNodes, ListNodesRequest()) for it in page.nodes]
     if as_json:
@@ -78,6 +79,8 @@ def nodes(node: Node, as_json: bool) -> ExitCode:
     else:
         columns = (
             tr("node"),
+            tr("through"),
+            tr("state"),
             tr("as of"),
             tr("last contact"),
             tr("backlog"),
@@ -95,6 +98,8 @@ def node_row(it: ExchangeNode) -> tuple[str, ...]:
     set_aside = (f"{aside.count:,} {word(SetAsideReason, aside.reason, 'SET_ASIDE_REASON_')}" for aside in it.set_aside)
     return (
         it.name,
+        it.relaying_node,
+        word(SourceState, it.state, "SOURCE_STATE_"),
         moment(it.as_of_time),
         moment(it.contact_time),
         f"{it.backlog:,}",

@@ -13,7 +13,7 @@ from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong_texts import tr
 
-from hutong_client.cli.commands.refusal_display import (
+from hutong_client.cli.commands.refusals.display import (
     assessment_of,
     list_grounds,
     shortened,

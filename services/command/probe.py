@@ -1,0 +1,60 @@
+"""`hutong-health`: asks a running process whether it is healthy, for containers and service managers.
+
+It imports only the texts of Hutong, so that a probe every few seconds does not take the second of processor time that
+`hutongd` needs for its imports.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+
+from hutong_texts import speaking, tr
+from hutong_texts.language import choose_language
+
+SECONDS = 4.0
+"""How long the process may take to answer, in seconds. Probes give up after five."""
+HEALTHY, UNHEALTHY, USAGE = 0, 1, 2
+
+
+def main() -> None:
+    """Run the command and exit."""
+    with speaking(choose_language([], os.environ)):
+        code = probe(sys.argv[1:], os.environ.get("HUTONG_METRICS_ADDRESS", ""))
+    sys.exit(code)
+
+
+def probe(arguments: list[str], address: str) -> int:
+    """Ask, print the answer, and return the exit code."""
+    if len(arguments) > 1 or any(one.startswith("-") for one in arguments):
+        print(
+            tr(
+                "usage: hutong-health [HOST:PORT]\n\nAsk the process that serves HUTONG_METRICS_ADDRESS, or HOST:PORT, "
+                "whether its services are healthy, and print\nits answer. The exit code is 0 if they are, 1 if not, "
+                "and 2 without an address."
+            )
+        )
+        return HEALTHY if arguments in (["-h"], ["--help"]) else USAGE
+    address = arguments[0] if arguments else address
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        text = tr("set HUTONG_METRICS_ADDRESS as for the service, such as {example}", example="127.0.0.1:9464")
+        print(f"hutong-health: {text}", file=sys.stderr)
+        return USAGE
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        print(answer.read(10_000).decode(errors="replace").strip())
+    except (OSError, http.client.HTTPException) as error:
+        text = tr("no answer at {address}: {cause}", address=address, cause=str(error))
+        print(f"hutong-health: {text}", file=sys.stderr)
+        return UNHEALTHY
+    finally:
+        connection.close()
+    return HEALTHY if answer.status == http.client.OK else UNHEALTHY
+
+
+if __name__ == "__main__":
+    main()
