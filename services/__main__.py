@@ -59,6 +59,8 @@ def run(arguments: list[str]) -> int:
             code = _run(make_parser().parse_args(arguments))
             sys.stdout.flush()
         except BrokenPipeError:
+            if not _is_output_closed():
+                raise
             # The reader of standard output has closed it. Without this, Python reports the broken pipe again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_FAILED
@@ -66,6 +68,15 @@ def run(arguments: list[str]) -> int:
             print(tr("hutongd: stopped"), file=sys.stderr)
             return EXIT_INTERRUPTED
         return code
+
+
+def _is_output_closed() -> bool:
+    """Return whether the reader of standard output has closed it. Other pipes, such as a worker's, may break too."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _run(options: argparse.Namespace) -> int:

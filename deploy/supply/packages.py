@@ -86,10 +86,18 @@ def find_run(packages: Mapping[str, Distribution], roots: Sequence[Requirement] 
         if (name, extra) in found or name not in packages:
             continue
         found.add((name, extra))
-        for needed in map(Requirement, packages[name].requires or ()):
+        for needed in map(Requirement, _own_requirements(name) if name in OWN else packages[name].requires or ()):
             if needed.marker is None or needed.marker.evaluate({"extra": extra}):
                 rest += [(needed, each) for each in ("", *needed.extras)]
     return sorted({name for name, _ in found} - OWN)
+
+
+def _own_requirements(name: str) -> list[str]:
+    """Return what one of Hutong's own packages needs, by its pyproject.toml. Its installed metadata may be older."""
+    folder = ROOT if name == "hutong" else ROOT / "clients/python"
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project.get("optional-dependencies", {})
+    return [*project["dependencies"], *(f'{one} ; extra == "{extra}"' for extra in extras for one in extras[extra])]
 
 
 def notice(package: Distribution, rules: Rules) -> str:

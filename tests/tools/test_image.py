@@ -27,7 +27,9 @@ if not os.environ.get("HUTONG_CHECK_TOOLS", ""):
 ROOT = Path(__file__).parents[2]
 CONTAINERFILE = (ROOT / "deploy/image/Containerfile").read_text(encoding="utf-8")
 INSTALL_SECONDS = 900.0
-"""How long the installation from the index may take, in seconds. It downloads 36 packages."""
+"""How long the installation from the index may take, in seconds. It downloads every package."""
+PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
+"""A Python that every user can run, unlike one in a home folder. It must be one of those that the lock is for."""
 AS_OTHER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
 
 
@@ -53,7 +55,7 @@ def root() -> Iterator[Path]:
                         shutil.copyfile(ROOT / one, to)
                 continue
             step = rest.replace("/opt/", f"{folder}/opt/").replace("${COMMIT}", "c0ffee")
-            step = re.sub(r"^python ", f"{sys.executable} ", step)
+            step = re.sub(r"^python ", f"{PYTHON} ", step)
             variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
             done = run(["sh", "-ec", step], cwd=source, env=variables, timeout=INSTALL_SECONDS)
             assert done.returncode == 0, f"{step}\n{done.stderr}"

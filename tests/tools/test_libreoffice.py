@@ -19,7 +19,7 @@ from hutong_client.tables.rejected.layouts import Rejected, layout_of
 from hutong_client.tables.rejected.rejects import RejectsFile
 from hutong_client.tables.rejected.workbook import write_workbook
 from hutong_client.tables.tubes import BadRow, Reading, ReadTube, read_tubes
-from openpyxl import load_workbook
+from openpyxl import Workbook, load_workbook
 
 from tests.support.client.laboratory_formats import TITLES, as_text, members, person
 from tests.support.processes import run
@@ -120,3 +120,26 @@ def test_a_workbook_survives(rejects: tuple[Path, list[Tube]], tmp_path: Path, k
     tubes, bad = read(saved)
     assert not bad
     assert_same(tubes, expected)
+
+
+@pytest.mark.parametrize("kind", ["ods", "xls"])
+def test_workbooks_of_libreoffice_hide_nothing(tmp_path: Path, kind: str) -> None:
+    """Hidden rows and sheets, merged cells, leading zeros and error values are read from its own formats."""
+    book = Workbook()
+    sheet, hidden = book.worksheets[0], book.create_sheet("旧")
+    for row in (TITLES, *members("S1", "", 3), person(4, 7), person(5, "=1/0")):
+        sheet.append([None if cell == "" else cell for cell in row])
+    hidden.append(list(TITLES))
+    hidden.sheet_state = "hidden"
+    sheet.merge_cells("F2:F4")
+    sheet["F5"].number_format = "00000000"
+    sheet.row_dimensions[3].hidden = True
+    book.save(tmp_path / "day.xlsx")
+    saved = convert(tmp_path / "day.xlsx", kind, tmp_path / "saved")
+    with open_table(saved) as table:
+        notices = "\n".join(table.notices)
+    assert "1 row is hidden (3)" in notices
+    assert "hidden sheet 旧" in notices
+    tubes, bad = read(saved)
+    assert {tube.tube_code: len(tube.persons) for tube in tubes} == {"S1": 3, "00000007": 1}
+    assert [(item.row.number, item.faults[0].column) for item in bad] == [(6, "tube_code")]

@@ -1,4 +1,4 @@
-"""Store the links to other nodes and what is to be sent to them of reported refusals.
+"""Store the links to other nodes, and the outbox of reported refusals.
 
 Revision: 0015, after 0014
 """

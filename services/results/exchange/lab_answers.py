@@ -20,6 +20,7 @@ from services.results.limits import ResultsLimits
 from services.results.missing_reports.answers import store_answers
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.queue import DROPPED
+from services.results.missing_reports.routing import select_uploadable
 
 _log = structlog.get_logger(__name__)
 
@@ -29,9 +30,11 @@ def receive_answers(
 ) -> list[LoggedChange]:
     """Store answers that are newer than the stored ones. Return the changes of which other nodes are notified.
 
-    Call it after the registrations of the same arrival are stored. Answers that a node below sends for a laboratory of
-    which it is not the firm home are set aside.
+    Call it after the registrations of the same arrival are stored. Reports that no laboratory could upload are left
+    out, such as the number of an identity card. Answers that a node below sends for a laboratory of which it is not the
+    firm home are set aside.
     """
+    reports = select_uploadable(reports)
     usccs = {report.lab for report in reports}
     if not usccs:
         return []

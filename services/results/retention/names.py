@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
+from hutong.results.v1.missing_report_service_pb2 import AnswerMissingReportRequest, AnswerMissingReportResponse
 from hutong.results.v1.result_pb2 import TestResult
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, CorrectResultResponse
 from sqlalchemy import Column, Connection, Table, delete, select, tuple_, update
 
-from services.domain.names import parse_lab
+from services.domain.names import parse_lab, parse_missing_report
 from services.results.changelog.model import ChangeKind
 from services.results.changelog.packing import pack_reports, unpack_reports
 from services.results.changelog.tables import changes
@@ -125,7 +126,11 @@ def _read_answers(connection: Connection, method: str) -> Sequence[Any]:
 def _forget(
     connection: Connection, counts: DeletionCounts, method: str, named: Mapping[str, Collection[ReportName]]
 ) -> None:
-    known = find_reports(connection, {name for names in named.values() for name in names})
+    every = {name for names in named.values() for name in names}
+    known = find_reports(connection, every)
+    for lab, number in every - known:
+        # An answer to a missing report names a report without a key.
+        known |= {(lab, one) for one in _find_numbers(connection, missing_reports, lab, {number})}
     gone = [request_id for request_id, names in named.items() if not known.issuperset(names)]
     of_answer = (requests.c.method == method, requests.c.request_id.in_(gone))
     counts.add(connection, requests.name, connection.execute(delete(requests).where(*of_answer)).rowcount)
@@ -162,6 +167,9 @@ def _names_in_progress(answer: bytes) -> list[ReportName]:
 _NAMES_IN_ANSWERS: Mapping[str, Callable[[bytes], Iterable[ReportName]]] = {
     CorrectResultRequest.__name__: lambda answer: [_name(CorrectResultResponse.FromString(answer).test_result)],
     ImportResultsRequest.__name__: lambda answer: map(_name, ImportResultsResponse.FromString(answer).test_results),
+    AnswerMissingReportRequest.__name__: lambda answer: [
+        parse_missing_report(AnswerMissingReportResponse.FromString(answer).missing_report.name)
+    ],
     PROGRESS: _names_in_progress,
 }
 """The function that returns the reports named in a remembered answer, by method."""

@@ -120,11 +120,10 @@ class Coalescer(Generic[Q, A]):
             if not batch:
                 continue
             self._free -= 1
-            if is_tracing():
-                work, call = self._run_traced(batch), _first_recorded(batch)
-            else:
-                work, call = self._run(batch), batch[0][2]
-            task = asyncio.get_running_loop().create_task(work, context=_context_of(call))
+            recorded = _first_recorded(batch) if is_tracing() else None
+            work = self._run(batch) if recorded is None else self._run_traced(batch)
+            first = recorded or batch[0]
+            task = asyncio.get_running_loop().create_task(work, context=_context_of(first[2]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -195,9 +194,9 @@ def _stop_timers(batch: Sequence[_Asked[Q, A]]) -> None:
             asked[3].cancel()
 
 
-def _first_recorded(batch: Sequence[_Asked[Q, A]]) -> Call | None:
-    """Return the call for which a batch is made: the first one that is recorded, or else the first one."""
-    return next((call for _, _, call, _, span in batch if span is not None), batch[0][2])
+def _first_recorded(batch: Sequence[_Asked[Q, A]]) -> _Asked[Q, A] | None:
+    """Return the first question whose call is recorded; None if none is."""
+    return next((asked for asked in batch if asked[4] is not None), None)
 
 
 def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:

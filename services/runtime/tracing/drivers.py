@@ -57,11 +57,8 @@ class TracedSqliteCursor(sqlite3.Cursor):
 
     def execute(self, sql: str, parameters: Any = (), /) -> TracedSqliteCursor:
         """Run a statement."""
-        if current_span.get() is None:
+        with statement_span("sqlite", sql):
             super().execute(sql, parameters)
-        else:
-            with statement_span("sqlite", sql):
-                super().execute(sql, parameters)
         return self
 
     def executemany(self, sql: str, parameters: Any, /) -> TracedSqliteCursor:
@@ -72,20 +69,22 @@ class TracedSqliteCursor(sqlite3.Cursor):
 
 
 class TracedSqliteConnection(sqlite3.Connection):
-    """A connection to SQLite."""
+    """A connection to SQLite. Work that is not recorded gets cursors of the driver itself, which cost less."""
 
-    def cursor(self, factory: Any = TracedSqliteCursor) -> Any:
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         """Make a cursor."""
-        return super().cursor(factory)
+        return super().cursor(factory if current_span.get() is None else TracedSqliteCursor)
 
-    def execute(self, sql: str, parameters: Any = (), /) -> TracedSqliteCursor:
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """Run a statement with a cursor of its own."""
-        cursor: TracedSqliteCursor = self.cursor()
+        if current_span.get() is None:
+            return super().execute(sql, parameters)
+        cursor: sqlite3.Cursor = self.cursor()
         return cursor.execute(sql, parameters)
 
-    def executemany(self, sql: str, parameters: Any, /) -> TracedSqliteCursor:
+    def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:
         """Run a statement for many rows with a cursor of its own."""
-        cursor: TracedSqliteCursor = self.cursor()
+        cursor: sqlite3.Cursor = self.cursor()
         return cursor.executemany(sql, parameters)
 
     def commit(self) -> None:
@@ -99,11 +98,8 @@ class TracedCursor(psycopg.Cursor[Any]):
 
     def execute(self, query: Any, *arguments: Any, **named: Any) -> TracedCursor:
         """Run a statement."""
-        if current_span.get() is None:
+        with statement_span("postgresql", query):
             super().execute(query, *arguments, **named)
-        else:
-            with statement_span("postgresql", query):
-                super().execute(query, *arguments, **named)
         return self
 
     def executemany(self, query: Any, *arguments: Any, **named: Any) -> None:
@@ -119,11 +115,12 @@ class TracedCursor(psycopg.Cursor[Any]):
 
 
 class TracedConnection(psycopg.Connection[Any]):
-    """A connection to PostgreSQL."""
+    """A connection to PostgreSQL. Work that is not recorded gets cursors of the driver itself, which cost less."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.cursor_factory = TracedCursor
+    def cursor(self, *arguments: Any, **named: Any) -> Any:
+        """Make a cursor."""
+        self.cursor_factory = psycopg.Cursor if current_span.get() is None else TracedCursor
+        return super().cursor(*arguments, **named)
 
     def commit(self) -> None:
         """Make the transaction durable."""

@@ -116,8 +116,8 @@ def weigh_evidence(
             return Weighed(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
     elif claim.state == OTHER_PERSON:
         return _contradiction(evidence, lab, ("person",))
-    answer = claim.answer if claim.state == NOT_FOUND else None
-    if record is None and answer is not None and answer.answer == NOT_OURS:
+    answer = claim.answer if record is None and claim.state == NOT_FOUND else None
+    if answer is not None and answer.answer == NOT_OURS:
         examine = NextStep(next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE, lab, evidence.report_number)
         return Weighed(evidence, pb.EVIDENCE_USE_DENIED_BY_LAB, next_step=examine, lab_answer=answer)
     one = _weigh_by_itself(evidence, claim, lab, inputs)

@@ -35,7 +35,7 @@ from services.verification.refusals.rules import Refusal
 
 
 def refusal_to_message(refusal: Refusal, own: str, *, to_above: bool) -> ReplicatedRefusal:
-    """Return the message about a report for another node. `own` is the region of this node."""
+    """Return the message that another node gets about a report. `own` is the region of this node."""
     message = ReplicatedRefusal(
         name=format_refusal(refusal.uuid),
         origin_node=format_node(refusal.origin_node),

@@ -1,4 +1,4 @@
-"""What a node does with reports of other nodes: it assesses those of its places, and takes over overdue ones."""
+"""Duties for reports of other nodes: this node assesses refusals at its places, and takes over overdue reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merges what another node says of a report into what is stored here. Pure.
+"""Merges the copy of a report from another node into the stored copy. Pure.
 
 What was reported never changes. Assessments and answers of the node above replace those that are stored. Assessments
 and answers of a node below only fill in what is absent. If two responsibilities differ, the responsibility with the
@@ -27,7 +27,7 @@ _NEEDED_ABOVE = ("statement", "evidence", "shown_decision")
 
 
 class Standing(Enum):
-    """What becomes of a received report."""
+    """The outcome of a received report."""
 
     TAKEN = "TAKEN"
     NOT_ITS_OWN = "NOT_ITS_OWN"

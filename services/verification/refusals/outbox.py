@@ -1,4 +1,4 @@
-"""The outbox of reported refusals, which holds each report that another node does not have as it stands here.
+"""Outbox of reported refusals: each report that another node does not have as the report stands here.
 
 A report is sent as a whole, as it stands when it is sent. The outbox therefore has one row for each node and report,
 however often the report changes.
@@ -51,7 +51,7 @@ def enqueue_for(connection: Connection, uuid: str, nodes: Iterable[str], now: In
         row = (_outbox.node == node) & (_outbox.uuid == uuid)
         changed = update(refusal_outbox).where(row).values(version=_outbox.version + 1, send_time=now)
         new = insert_if_absent(connection, refusal_outbox).values(node=node, uuid=uuid, version=now, send_time=now)
-        # The update misses a row that another transaction inserts meanwhile. The report may have been sent as that
-        # transaction left it when this transaction commits, so the version must change again.
+        # The update misses a row that another transaction inserts meanwhile. By the time this transaction commits, the
+        # report may have been sent as the other transaction left it, so the version must change again.
         while connection.execute(changed).rowcount == 0 and connection.execute(new).rowcount == 0:
             pass

@@ -1,4 +1,4 @@
-"""Where a report goes in the tree of nodes, who answers it, and by when. Pure."""
+"""Route of a report in the tree of nodes, the node that answers it, and the time when the answer is due. Pure."""
 
 from __future__ import annotations
 

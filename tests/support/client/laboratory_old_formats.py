@@ -14,6 +14,10 @@ Place = tuple[int, int]
 """Row and column of a cell, from 0."""
 ERROR, NO_VALUE, EMPTY_TEXT = object(), object(), object()
 """Cells that hold an error value (#REF!), a formula that was never computed, and a formula that is the empty text."""
+ZEROS = 7
+"""The number of the cell `WITH_ZEROS`, which is shown as 00000007."""
+WITH_ZEROS = object()
+"""A cell with a number that is shown with leading zeros."""
 _NAMES = ("office", "table", "text", "style")
 _SPACES = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in _NAMES)
 _CALCEXT = 'xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
@@ -84,6 +88,9 @@ def _ods_cell(value: Any, rows: int | None) -> str:
         return f'<table:table-cell table:formula="of:=[.A1]"{span}/>'
     if value is EMPTY_TEXT:
         return f'<table:table-cell table:formula="of:=&quot;&quot;"{span}><text:p/></table:table-cell>'
+    if value is WITH_ZEROS:
+        number = f'office:value-type="float" office:value="{ZEROS}" calcext:value-type="float"'
+        return f"<table:table-cell {number}{span}><text:p>{ZEROS:08}</text:p></table:table-cell>"
     if value in {"", None}:
         return "<table:table-cell/>"
     text = escape(str(value))
@@ -105,6 +112,7 @@ def xlsb(*sheets: tuple[str, Rows], looks: Mapping[str, Look] | None = None) -> 
                 relations += f'<Relationship Id="rId{number}" Target="{part}" Type="{_RELATIONS}/worksheet"/>'
             book = _record(131) + _record(143) + bundle + _record(144) + _record(132)
             archive.writestr("xl/workbook.bin", book)
+            archive.writestr("xl/styles.bin", _STYLES_OF_XLSB)
             space = "http://schemas.openxmlformats.org/package/2006/relationships"
             archive.writestr(
                 "xl/_rels/workbook.bin.rels", f'<Relationships xmlns="{space}">{relations}</Relationships>'
@@ -134,6 +142,8 @@ def _xlsb_cell(at: int, value: Any) -> bytes:
     formula = bytes(2) + _number(0) + _number(0)
     if value is ERROR:
         return _record(3, place + b"\x17")
+    if value is WITH_ZEROS:
+        return _record(2, _number(at) + _number(1) + (ZEROS << 2 | 2).to_bytes(4, "little"))
     if value in {NO_VALUE, EMPTY_TEXT}:
         return _record(8, place + _text("") + formula)
     return _record(6, place + _text(str(value)))
@@ -155,3 +165,23 @@ def _number(value: int) -> bytes:
 
 def _text(text: str) -> bytes:
     return _number(len(text)) + text.encode("utf-16-le")
+
+
+_STYLES_OF_XLSB = b"".join(
+    (
+        *(
+            _record(278),
+            _record(615, _number(1)),
+            _record(44, (164).to_bytes(2, "little") + _text("00000000")),
+            _record(616),
+        ),
+        *(_record(626, _number(1)), _record(47, bytes(16)), _record(627)),
+        *(
+            _record(617, _number(2)),
+            _record(47, bytes(16)),
+            _record(47, bytes(2) + (164).to_bytes(2, "little") + bytes(12)),
+        ),
+        *(_record(618), _record(279)),
+    )
+)
+"""Two styles of cells: without a format, and with leading zeros up to eight digits."""

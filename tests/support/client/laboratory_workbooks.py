@@ -8,7 +8,7 @@ import xlwt
 
 from tests.support.client.laboratory_formats import NOON, SIX, TITLES, members, person, plus, xls
 from tests.support.client.laboratory_kind import Kind
-from tests.support.client.laboratory_old_formats import EMPTY_TEXT, ERROR, NO_VALUE, Look, ods, xlsb
+from tests.support.client.laboratory_old_formats import EMPTY_TEXT, ERROR, NO_VALUE, WITH_ZEROS, ZEROS, Look, ods, xlsb
 from tests.support.client.laboratory_words import ONE
 
 TWO = {**ONE, "T0002": 1}
@@ -32,6 +32,19 @@ def with_formula(folder: Path) -> Path:
     for number, row in enumerate(PEOPLE):
         for at, cell in enumerate(row):
             sheet.write(number, at, cell if at != 5 or number == 0 else xlwt.Formula("H2"))
+    book.save(str(folder / "day.xls"))
+    return folder / "day.xls"
+
+
+def with_zeros(folder: Path) -> Path:
+    """Write an .xls with numbers that are shown with leading zeros."""
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("结果")
+    style = xlwt.easyxf(num_format_str="00000000")
+    rows = [TITLES, person(1, ZEROS, 1, report_no=8.0), person(2, 123456789012, 1)]
+    for number, row in enumerate(rows):
+        for at, cell in enumerate(row):
+            sheet.write(number, at, cell, *([style] if at in {5, 7} and number else []))
     book.save(str(folder / "day.xls"))
     return folder / "day.xls"
 
@@ -104,4 +117,7 @@ OLD_WORKBOOKS = [
     Kind("formulas of .ods that are empty text", ods(("结果", plus("备注", EMPTY_TEXT, EMPTY_TEXT))), TWO),
     Kind("formulas of .xlsb that are empty text", xlsb(("结果", plus("备注", EMPTY_TEXT, EMPTY_TEXT))), TWO),
     Kind("a stray cell far away in .ods", ods(("结果", PEOPLE), below=FAR_CELL), refused="1048576 rows and 16384"),
+    Kind("leading zeros of .xls", with_zeros, {"00000007": 1, "123456789012": 1}),
+    Kind("leading zeros of .xlsb", xlsb(("结果", [TITLES, person(1, WITH_ZEROS)])), {"00000007": 1}),
+    Kind("leading zeros of .ods", ods(("结果", [TITLES, person(1, WITH_ZEROS)])), {"00000007": 1}),
 ]

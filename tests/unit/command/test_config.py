@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services import __main__ as command
 from services.command.config import check_settings, example, show_settings
 from services.runtime.configuration.settings import DECLARED, Settings
 from services.runtime.configuration.variables import BadSetting
@@ -65,3 +66,14 @@ def test_check_refuses_what_a_start_would_refuse(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="HUTONG_TLS_SERVER_CA_FILE holds no PEM certificate"):
         check_settings(Settings.from_environment(LOCAL | {"HUTONG_TLS_SERVER_CA_FILE": str(garbage)}))
     check_settings(Settings.from_environment(LOCAL))
+
+
+def test_a_pipe_that_breaks_elsewhere_is_not_taken_for_a_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipe of a worker that cannot start breaks too. Its fault must not end the command without a word."""
+
+    def breaks(*_: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "_run", breaks)
+    with pytest.raises(BrokenPipeError):
+        command.run(["config", "check"])

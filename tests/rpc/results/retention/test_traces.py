@@ -325,7 +325,7 @@ async def test_no_number_of_a_removed_report_is_left(filled: Filled) -> None:
     counts = counted(filled.country.nation.url, deletion_counts)
     assert counts["changes.reports"] >= 5
     assert counts["notifications.reports"] >= 2
-    assert counted(verification, verification_counts) == {"decisions": 5, "evidence_flags": 1}
+    assert counted(verification, verification_counts) == {"decisions": 5, "evidence_flags": 1, "evidence_cases": 3}
     assert counted(filled.country.provinces[JILIN].url, deletion_counts)["results_request_memory"] == 1
 
     # A province learns with each nationwide look-up what the nation has removed.

@@ -30,6 +30,7 @@ from services.results.missing_reports.answers import answer_missing, find_answer
 from services.results.missing_reports.model import NOT_OURS, TO_FOLLOW, LabAnswer, MissingReport
 from services.results.missing_reports.store import list_missing_reports, store_missing
 from tests.support.databases import MakeUrl
+from tests.support.people import resident_number
 from tests.support.results.factories import NOW, OTHER_USCC, USCC, make_tube
 from tests.support.results.store import Laboratory, open_laboratory
 
@@ -156,7 +157,8 @@ async def test_an_answer_goes_from_the_home_up_and_to_all_nodes_below_but_the_se
     assert (await store.database.read(sent_up), await sent_to(OTHER_CITY)) == ([answered], [answered])
     assert await sent_to(CITY) == []
     from_above = _missing("R6", TO_COME)
-    await apply(NATION, from_above)
+    await apply(NATION, from_above, _missing(resident_number(7), DENIED))
+    assert await _answers(store, resident_number(7)) == {}
     assert await _answers(store, "R6") == {"R6": TO_COME}
     assert await store.database.read(sent_up) == [answered]
     assert (await sent_to(OTHER_CITY), await sent_to(CITY)) == ([answered, from_above], [from_above])

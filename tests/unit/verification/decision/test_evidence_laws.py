@@ -375,7 +375,10 @@ def test_a_record_outweighs_every_answer(inputs: Inputs) -> None:
 
 
 def _as_shown(record: Record) -> Evidence:
+    """Return the report of a record in hand. Of a sampling record it is the report that follows it."""
     times = record.sample_time, record.report_time
+    if record.outcome == PENDING:
+        return Evidence(7, record.lab, record.report_number, NEGATIVE, record.sample_time, None, record.item)
     return Evidence(7, record.lab, record.report_number, record.outcome, *times, record.item)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,6 +15,8 @@ from hutong_client.tables.words import ERROR_VALUES
 _ERROR_TEXTS = {
     0x00: "#NULL!", 0x07: "#DIV/0!", 0x17: "#REF!", 0x1D: "#NAME?", 0x24: "#NUM!", 0x2A: "#N/A", 0x2B: "#GETTING_DATA",
 }  # fmt: skip
+_ZEROS = re.compile(r"0{2,}")
+"""A format that fills a number up with zeros."""
 _OTHER_ERROR = "#VALUE!"
 _MOST_CELLS = 1 << 25
 """Cells of a used range that calamine can hold in 1 GiB of memory."""
@@ -25,13 +29,14 @@ class Marks:
     Attributes:
         merged: position of a column, from 0 → first and last row of each merged range of this column alone.
         hidden_rows: numbers of hidden rows.
-        errors: row number and position of a column → the error value that the reader returns as an empty cell.
+        texts: row number and position of a column → the text that the workbook shows, where the reader returns another
+            cell: an error value, or a number with leading zeros.
         uncomputed: whether it contains formulas without values, which the reader returns as empty cells.
     """
 
     merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     hidden_rows: list[int] = field(default_factory=list)
-    errors: dict[tuple[int, int], str] = field(default_factory=dict)
+    texts: dict[tuple[int, int], str] = field(default_factory=dict)
     uncomputed: bool = False
     _rows: int = 0
     _columns: int = 0
@@ -53,6 +58,11 @@ class Marks:
                 )
             )
 
+    def note_number(self, row: int, column: int, number: float, width: int) -> None:
+        """Note a number that is shown with leading zeros, as `width` digits. Row and column are counted from 0."""
+        if number >= 0 and number == int(number):
+            self.texts[row + 1, column] = f"{int(number):0{width}}"
+
     def note_formula(self, column: int, *, is_empty: bool) -> None:
         """Note a formula of a format that stores the empty text for a formula that was never computed."""
         (self._empty_formulas if is_empty else self._computed).add(column)
@@ -64,6 +74,18 @@ class Marks:
     def note_merged(self, column: int, first: int, last: int) -> None:
         """Note a merged range of one column by the numbers of its rows."""
         self.merged.setdefault(column, []).append((first, last))
+
+
+def count_zeros(code: str) -> int:
+    """Return the digits of a format that fills numbers up with zeros; 0 for another format."""
+    return len(code) if _ZEROS.fullmatch(code) else 0
+
+
+def read_rk(body: bytes) -> float:
+    """Return the number of four bytes in which .xls and .xlsb store most numbers: 30 bits of it and two flags."""
+    (packed,) = struct.unpack("<i", body)
+    number = packed >> 2 if packed & 2 else struct.unpack("<d", bytes(4) + struct.pack("<i", packed & ~3))[0]
+    return float(number / 100 if packed & 1 else number)
 
 
 def name_error(value: int | str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from xml.parsers import expat
 from zipfile import ZipFile
@@ -12,6 +13,8 @@ _TABLE, _ROW, _CELL, _COVERED, _TEXT = (
     "table:table", "table:table-row", "table:table-cell", "table:covered-table-cell", "text:p",
 )  # fmt: skip
 """Names of elements with their usual prefixes. calamine knows no others."""
+_WITH_ZEROS = re.compile(r"0\d+")
+"""A number as it is shown with leading zeros."""
 _MOST_ROWS = 1 << 20
 _CHUNK = 1 << 16
 
@@ -38,7 +41,9 @@ class _Reader:
         self._marks = Marks()
         self._row = self._rows = self._at = self._column = 0
         self._is_hidden = self._is_filled = self._awaits_text = False
-        self._error: list[str] | None = None
+        self._is_error = False
+        self._value: str | None = None
+        self._shown: list[str] | None = None
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if name in {_CELL, _COVERED}:
@@ -57,8 +62,8 @@ class _Reader:
             self.found.append(self._marks)
 
     def take_text(self, text: str) -> None:
-        if self._error is not None:
-            self._error.append(text)
+        if self._shown is not None:
+            self._shown.append(text)
 
     def end_row(self) -> None:
         self._end_cell()
@@ -78,8 +83,10 @@ class _Reader:
             self._marks.note_cell(self._row + self._rows - 1, self._column - 1)
         if is_formula and not kind:
             self._awaits_text = True
-        if attributes.get("calcext:value-type") == "error":
-            self._error = []
+        self._is_error = attributes.get("calcext:value-type") == "error"
+        self._value = attributes.get("office:value")
+        if self._is_error or kind == "float":
+            self._shown = []
         spanned = int(attributes.get("table:number-rows-spanned", 1))
         if spanned > 1 and attributes.get("table:number-columns-spanned", "1") == "1":
             self._marks.note_merged(self._at, self._row + 1, self._row + spanned)
@@ -88,8 +95,11 @@ class _Reader:
         if self._awaits_text:
             self._marks.uncomputed = True
             self._awaits_text = False
-        if self._error is not None:
-            text = name_error("".join(self._error).strip())
-            rows = range(self._row + 1, self._row + self._rows + 1)
-            self._marks.errors |= {(row, at): text for row in rows for at in range(self._at, self._column)}
-            self._error = None
+        if self._shown is not None:
+            text = "".join(self._shown).strip()
+            has_zeros = _WITH_ZEROS.fullmatch(text) and int(text) == float(self._value or "nan")
+            shown = name_error(text) if self._is_error else text if has_zeros else ""
+            if shown:
+                rows = range(self._row + 1, self._row + self._rows + 1)
+                self._marks.texts |= {(row, at): shown for row in rows for at in range(self._at, self._column)}
+            self._shown = None

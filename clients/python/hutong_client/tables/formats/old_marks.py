@@ -1,6 +1,7 @@
-"""Read what calamine does not report of .xls, .xlsb and .ods: hidden rows, error values, formulas without values.
+"""Read what calamine does not report of .xls, .xlsb and .ods.
 
-The places of merged cells are read too, which calamine reports for .xls alone.
+That is hidden rows, error values, leading zeros of numbers, formulas without values, and merged cells, which calamine
+reports for .xls alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Read workbooks of Excel 97-2003 (.xls), binary ones (.xlsb) and those of LibreOffice (.ods) with calamine.
 
 calamine holds a whole sheet in memory. A sheet of .xls has at most 65,536 rows, one of the other formats 1,048,576.
-calamine returns error values as empty cells, so they are put back from the marks of the sheet.
+calamine returns error values as empty cells and numbers without leading zeros, so what the workbook shows is put back
+from the marks of the sheet.
 """
 
 from __future__ import annotations
@@ -71,17 +72,17 @@ class OldSheet:
         """Yield the rows with their numbers."""
         # calamine yields empty rows from row 1 on, but leaves out the empty columns before the first filled one.
         margin = [""] * self._margin
-        errors = self._errors_by_row()
+        shown = self._texts_by_row()
         number = 0
         for number, values in enumerate(self.sheet.iter_rows(), start=1):
             cells = margin + values
-            yield number, _put_in(cells, errors[number]) if number in errors else cells
-        for below in sorted(row for row in errors if row > number):
-            yield below, _put_in([], errors[below])
+            yield number, _put_in(cells, shown[number]) if number in shown else cells
+        for below in sorted(row for row in shown if row > number):
+            yield below, _put_in([], shown[below])
 
-    def _errors_by_row(self) -> Mapping[int, Mapping[int, str]]:
+    def _texts_by_row(self) -> Mapping[int, Mapping[int, str]]:
         found: dict[int, dict[int, str]] = {}
-        for (row, at), text in self.own_marks.errors.items():
+        for (row, at), text in self.own_marks.texts.items():
             found.setdefault(row, {})[at] = text
         return found
 
@@ -98,9 +99,9 @@ class OldSheet:
         return self.own_marks
 
 
-def _put_in(cells: list[Any], errors: Mapping[int, str]) -> list[Any]:
-    """Return the cells of a row with its error values."""
-    filled = cells + [""] * (max(errors) + 1 - len(cells))
-    for at, text in errors.items():
+def _put_in(cells: list[Any], shown: Mapping[int, str]) -> list[Any]:
+    """Return the cells of a row with the texts that the workbook shows."""
+    filled = cells + [""] * (max(shown) + 1 - len(cells))
+    for at, text in shown.items():
         filled[at] = text
     return filled

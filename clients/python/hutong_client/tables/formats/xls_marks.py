@@ -8,11 +8,12 @@ from pathlib import Path
 
 import olefile
 
-from hutong_client.tables.formats.marks import Marks, name_error
+from hutong_client.tables.formats.marks import Marks, count_zeros, name_error, read_rk
 
 _FORMULA, _ERROR_OR_BOOLEAN, _ROW, _BOUND_SHEET, _BEGIN = 0x0006, 0x0205, 0x0208, 0x0085, 0x0809
+_FORMAT, _STYLE, _NUMBER, _PACKED_NUMBER = 0x041E, 0x00E0, 0x0203, 0x027E
 _WITH_PASSWORD = 0x002F
-_FILLED = frozenset({_FORMULA, _ERROR_OR_BOOLEAN, 0x00D6, 0x00FD, 0x0203, 0x0204, 0x027E})
+_FILLED = frozenset({_FORMULA, _ERROR_OR_BOOLEAN, _NUMBER, _PACKED_NUMBER, 0x00D6, 0x00FD, 0x0204})
 """Records of a cell with a value. They begin with its row and its column."""
 _SEVERAL_NUMBERS = 0x00BD
 """A record of numbers side by side. It ends with the last column."""
@@ -31,7 +32,7 @@ def read_xls(path: Path) -> Sequence[Marks] | None:
             return None
         content = container.openstream(stream).read()
     at_position: dict[int, Marks] = {}
-    current = Marks()
+    current, widths = Marks(), _Widths()
     for at, kind, body in _read_records(content):
         if kind == _WITH_PASSWORD:
             return None
@@ -42,21 +43,56 @@ def read_xls(path: Path) -> Sequence[Marks] | None:
         elif kind == _ROW and body[12] & _HIDDEN and body[2:4] != body[4:6]:
             current.hidden_rows.append(int.from_bytes(body[:2], "little") + 1)
         elif kind in _FILLED:
-            _read_cell(kind, body, current)
+            _read_cell(kind, body, current, widths)
         elif kind == _SEVERAL_NUMBERS:
-            current.note_cell(int.from_bytes(body[:2], "little"), int.from_bytes(body[-2:], "little"))
+            _read_numbers(body, current, widths)
+        elif kind == _FORMAT:
+            widths.add_format(body)
+        elif kind == _STYLE:
+            widths.add_style(body)
     return [*at_position.values()]
 
 
-def _read_cell(kind: int, body: bytes, marks: Marks) -> None:
-    row, column = struct.unpack_from("<HH", body)
+class _Widths:
+    """The digits to which each style fills numbers up with zeros; 0 if it does not."""
+
+    def __init__(self) -> None:
+        self._formats: dict[int, int] = {}
+        self._by_style: list[int] = []
+
+    def add_format(self, body: bytes) -> None:
+        # A damaged format is no format with zeros, and programs read such a workbook all the same.
+        number, length, flags = struct.unpack_from("<HHB", body.ljust(5, b"\0"))
+        code = body[5 : 5 + 2 * length] if flags & 1 else body[5 : 5 + length]
+        self._formats[number] = count_zeros(code.decode("utf-16-le" if flags & 1 else "latin-1", "replace"))
+
+    def add_style(self, body: bytes) -> None:
+        self._by_style.append(self._formats.get(int.from_bytes(body[2:4], "little"), 0))
+
+    def of(self, style: int) -> int:
+        return self._by_style[style] if style < len(self._by_style) else 0
+
+
+def _read_numbers(body: bytes, marks: Marks, widths: _Widths) -> None:
+    row, first = struct.unpack_from("<HH", body)
+    marks.note_cell(row, int.from_bytes(body[-2:], "little"))
+    for column, at in enumerate(range(4, len(body) - 2, 6), start=first):
+        if width := widths.of(int.from_bytes(body[at : at + 2], "little")):
+            marks.note_number(row, column, read_rk(body[at + 2 : at + 6]), width)
+
+
+def _read_cell(kind: int, body: bytes, marks: Marks, widths: _Widths) -> None:
+    row, column, style = struct.unpack_from("<HHH", body)
     marks.note_cell(row, column)
+    if kind in {_NUMBER, _PACKED_NUMBER} and (width := widths.of(style)):
+        number = read_rk(body[6:10]) if kind == _PACKED_NUMBER else struct.unpack_from("<d", body, 6)[0]
+        marks.note_number(row, column, number, width)
     if kind == _ERROR_OR_BOOLEAN and body[7] == 1:
-        marks.errors[row + 1, column] = name_error(body[6])
+        marks.texts[row + 1, column] = name_error(body[6])
     elif kind == _FORMULA:
         is_number = body[12:14] != _NO_NUMBER
         if not is_number and body[6] == _ERROR:
-            marks.errors[row + 1, column] = name_error(body[8])
+            marks.texts[row + 1, column] = name_error(body[8])
         marks.note_formula(column, is_empty=not is_number and body[6] == _EMPTY)
 
 

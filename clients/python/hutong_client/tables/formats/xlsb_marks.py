@@ -10,10 +10,13 @@ from zipfile import ZipFile
 
 from openpyxl.packaging.relationship import get_dependents
 
-from hutong_client.tables.formats.marks import Marks, name_error
+from hutong_client.tables.formats.marks import Marks, count_zeros, name_error, read_rk
 
 _ROW, _BLANK, _ERROR, _FORMULA_TEXT, _FORMULA_ERROR, _MERGED, _BUNDLED_SHEET = 0, 1, 3, 8, 11, 176, 156
-_FORMULAS = frozenset({_FORMULA_TEXT, 9, 10, _FORMULA_ERROR})
+_PACKED_NUMBER, _NUMBER, _FORMULA_NUMBER = 2, 5, 9
+_FORMAT, _STYLE, _BEGIN_STYLES, _END_STYLES = 44, 47, 617, 618
+_FORMULAS = frozenset({_FORMULA_TEXT, _FORMULA_NUMBER, 10, _FORMULA_ERROR})
+_NUMBERS = frozenset({_PACKED_NUMBER, _NUMBER, _FORMULA_NUMBER})
 _LAST_CELL = _FORMULA_ERROR
 """The records from 1 to this one are cells."""
 _HIDDEN = 0x10
@@ -23,7 +26,7 @@ _LONGEST_HEAD = 6
 """Bytes of the kind and the size of a record."""
 _MOST_NEEDED = 16
 """Bytes of a record that are looked at. Only the list of sheets has longer ones."""
-_MANIFEST = "xl/workbook.bin"
+_MANIFEST, _STYLES = "xl/workbook.bin", "xl/styles.bin"
 
 
 def read_xlsb(archive: ZipFile) -> Sequence[Marks]:
@@ -35,13 +38,32 @@ def read_xlsb(archive: ZipFile) -> Sequence[Marks]:
         identifiers = [
             _read_text(body, 8) for kind, body in _read_records(manifest, most=1 << 16) if kind == _BUNDLED_SHEET
         ]
+    widths = _read_widths(archive)
     for identifier in identifiers:
         with archive.open(posixpath.normpath(targets[identifier]).lstrip("/")) as part:
-            found.append(_read_sheet(part))
+            found.append(_read_sheet(part, widths))
     return found
 
 
-def _read_sheet(part: IO[bytes]) -> Marks:
+def _read_widths(archive: ZipFile) -> Sequence[int]:
+    """Return the digits to which each style fills numbers up with zeros; 0 if it does not."""
+    formats: dict[int, int] = {}
+    widths: list[int] = []
+    is_of_cells = False
+    if _STYLES not in archive.namelist():
+        return widths
+    with archive.open(_STYLES) as part:
+        for kind, body in _read_records(part, most=1 << 10):
+            if kind == _FORMAT:
+                formats[int.from_bytes(body[:2], "little")] = count_zeros(_read_text(body, 2))
+            elif kind in {_BEGIN_STYLES, _END_STYLES}:
+                is_of_cells = kind == _BEGIN_STYLES
+            elif kind == _STYLE and is_of_cells:
+                widths.append(formats.get(int.from_bytes(body[2:4], "little"), 0))
+    return widths
+
+
+def _read_sheet(part: IO[bytes], widths: Sequence[int]) -> Marks:
     marks = Marks()
     row, is_hidden = 0, False
     for kind, body in _read_records(part, most=_MOST_NEEDED):
@@ -53,8 +75,12 @@ def _read_sheet(part: IO[bytes]) -> Marks:
             if is_hidden:
                 marks.hidden_rows.append(row + 1)
                 is_hidden = False
+            style = int.from_bytes(body[4:7], "little")
+            if kind in _NUMBERS and style < len(widths) and widths[style]:
+                number = read_rk(body[8:12]) if kind == _PACKED_NUMBER else struct.unpack_from("<d", body, 8)[0]
+                marks.note_number(row, column, number, widths[style])
             if kind in {_ERROR, _FORMULA_ERROR}:
-                marks.errors[row + 1, column] = name_error(body[8])
+                marks.texts[row + 1, column] = name_error(body[8])
             if kind in _FORMULAS:
                 marks.note_formula(column, is_empty=kind == _FORMULA_TEXT and body[8:12] == bytes(4))
         elif kind == _MERGED:
@@ -66,7 +92,7 @@ def _read_sheet(part: IO[bytes]) -> Marks:
 
 def _read_text(body: bytes, at: int) -> str:
     length = int.from_bytes(body[at : at + 4], "little")
-    return body[at + 4 : at + 4 + 2 * length].decode("utf-16-le")
+    return body[at + 4 : at + 4 + 2 * length].decode("utf-16-le", "replace")
 
 
 def _read_records(part: IO[bytes], most: int) -> Iterator[tuple[int, bytes]]:

@@ -19,6 +19,8 @@ from openpyxl.styles.numbers import BUILTIN_FORMATS, BUILTIN_FORMATS_MAX_SIZE, i
 from openpyxl.utils import column_index_from_string
 from openpyxl.utils import datetime as openpyxl_times
 
+from hutong_client.tables.formats.marks import count_zeros
+
 _CHUNK = 1 << 16
 _SPACES = (
     "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
@@ -27,8 +29,6 @@ _SPACES = (
 """Namespaces of the transitional and of the strict form of the format."""
 _ELEMENTS = {f"{space} {name}": name for space in _SPACES for name in ("row", "c", "v", "t", "rPh", "si")}
 _LAST_COLUMN = 16_384
-_ZEROS = re.compile(r"0{2,}")
-"""A format that fills a number up with zeros."""
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 """A character that XML cannot hold, such as a carriage return."""
 _OUT_OF_RANGE = "#VALUE!"
@@ -53,7 +53,7 @@ class Shown:
                 is_duration = number in internal._timedelta_formats  # noqa: SLF001
                 self.by_style.append(_show_time(internal.epoch, is_duration, is_datetime(code) == "date"))
             else:
-                self.by_style.append(_fill_up(len(code)) if _ZEROS.fullmatch(code) else None)
+                self.by_style.append(_fill_up(width) if (width := count_zeros(code)) else None)
 
 
 def _show_time(epoch: dt.datetime, is_duration: bool, is_date: bool) -> Show:
