@@ -44,12 +44,12 @@ class LinkEffect(Enum):
 
 
 class ReceivedLab(NamedTuple):
-    """What receiving a laboratory has done.
+    """What the storing of a received laboratory has changed.
 
     Attributes:
-        is_second: the registration is a new conflict: another node has registered the laboratory, and no home is known.
-            The entries of neither node count then.
-        is_changed: other nodes may have to know of it: the registration or an entry is new.
+        is_second: whether the registration is a new conflict, because another node has registered the laboratory and no
+            home is known. The entries of neither node count then.
+        is_changed: whether the registration or an entry is new, so that other nodes may have to know of it.
     """
 
     is_second: bool
