@@ -28,7 +28,7 @@ class ChangeFilter:
 
 
 def insert_change(connection: Connection, table: Table, change: PendingChange) -> None:
-    """Store a change, and remove those that are older than KEPT."""
+    """Store a change, and remove changes that are older than KEPT."""
     connection.execute(delete(table).where(table.c.create_time < change.create_time - KEPT))
     connection.execute(insert(table).values(asdict(change)))
 

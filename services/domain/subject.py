@@ -142,8 +142,8 @@ def _hashed(document: Document) -> bytes:
 def is_comparable(name_hash: bytes) -> bool:
     """Whether a stored hash of a name can be compared with those that `Pepper.name_hash` makes now.
 
-    An empty hash cannot, nor one of another version of the normal form. A hash of KEY_LENGTH bytes has no version,
-    because it is older than versions.
+    An empty hash cannot be compared, and neither can a hash of another version of the normal form. A hash of KEY_LENGTH
+    bytes has no version, because it is older than versions.
     """
     return len(name_hash) == NAME_HASH_LENGTH and name_hash.startswith(_NAME_VERSION)
 

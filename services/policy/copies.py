@@ -17,7 +17,7 @@ from services.storage.upsert import insert_if_absent
 _nodes = tables.nodes_below
 
 Merge: TypeAlias = Callable[[Revision | None, Revision, str], Revision | None]
-"""A rule of `rules.merging`: the stored revision, the one that was sent, a region; what stands, or None."""
+"""A rule of `rules.merging`. From the stored revision, the sent revision and a region it makes what stands, or None."""
 NodeLife: TypeAlias = tuple[str, str]
 """The region of a node, and a life of its database."""
 

@@ -137,7 +137,7 @@ def _remove_refusals(counts: DeletionCounts, oldest: Instant, connection: Connec
 def _remove_cases(
     counts: DeletionCounts, purge: Purge, oldest: Instant, connection: Connection, uuids: list[str]
 ) -> int:
-    """Remove cases beyond their age, and those of reports that the purge removes from Results."""
+    """Remove cases beyond their age, and cases of reports that the purge removes from Results."""
     table = evidence_cases
     query = select(table.c.uuid, table.c.lab, table.c.report_number).where(table.c.uuid.in_(uuids))
     names = {row.uuid: (row.lab, row.report_number) for row in connection.execute(query)}

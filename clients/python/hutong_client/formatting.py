@@ -64,7 +64,7 @@ def enum_name(enum: Enum, number: int) -> str:
 def mask(text: str, first: int = 1, last: int = 0) -> str:
     """Mask all but the first and last characters of a text, as the services do: "张**" for a name.
 
-    Of a short text at most the first character stays, and nothing of a text of one character.
+    At most the first character of a short text stays. A text of one character is masked as a whole.
     """
     bare = text.strip()
     if len(bare) <= 2 * (first + last):

@@ -126,7 +126,7 @@ class SessionBase(Generic[Stub]):
         self._totals = Totals()
 
     def totals(self) -> Totals:
-        """Return the counts of all batches that `send` has yielded. `get` returns those of the whole upload."""
+        """Return the counts of all batches that `send` has yielded. `get` returns the counts of the whole upload."""
         return self._totals
 
     def _count(self, acknowledged: Acknowledged[Any]) -> None:

@@ -31,7 +31,7 @@ K = TypeVar("K")
 _CURSOR = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 """A change's sequence and commit time. The time differs if a restored database has used the sequence again."""
 _NO_TIME = -1
-"""Commit time of a cursor that has none. No change has it."""
+"""Stands for the commit time in a cursor that has no commit time. No change has this commit time."""
 
 
 class _Stated:
@@ -54,7 +54,7 @@ class _Stated:
         for life, at in _changed(self._lives, cache.lives).items():
             checkpoint.lives.add(life=life, sequence=at)
         for (region, life), at in _changed(self._other_lives, cache.other_lives).items():
-            # A watcher below tracks the nodes above it. The node above tracks those of the region.
+            # A watcher below tracks the nodes above it. The node above tracks the nodes of the region.
             if within(self._own, region) if self._region is None else within(region, self._region):
                 checkpoint.other_lives.add(node=format_node(region), position=LifePosition(life=life, sequence=at))
         if self._region is not None:

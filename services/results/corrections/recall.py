@@ -216,7 +216,7 @@ def decode_progress(stored: bytes) -> Progress:
     if not stored:
         return Progress()
     count, after, *position = ListValue.FromString(stored)
-    # A progress that is older than stored positions has none.
+    # A progress that was stored before positions were stored has no position.
     life, writer, sequence = position or BEFORE_ANY
     reached = LogPosition(str(life), int(cast(float, writer)), int(cast(float, sequence)))
     return Progress(int(cast(float, count)), cast("str | None", after), reached)

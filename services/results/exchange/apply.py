@@ -71,7 +71,8 @@ class ChangeApplier:
         """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
 
         Changes of a node below that are not the sender's to make are first set aside. Every call takes its locks in the
-        same order. The caller commits. `positions` are those of nodes below with these changes, for the node above.
+        same order. The caller commits. `positions` are the positions that nodes below have reached with these changes.
+        They go to the node above.
         """
         applied = Applied()
         if arrival.from_below:

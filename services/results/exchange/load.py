@@ -50,7 +50,7 @@ OF_COMMIT = itemgetter(5, 6, 7)
 """Source node, key version and upload time of a row: equal for all first revisions of a commit under one pepper."""
 
 OWN = len(_COLUMNS) - len(SharedColumns._fields)
-"""Number of columns before those that the persons of a tube share."""
+"""Number of columns before the columns that the persons of a tube share."""
 
 _ROWS_AT_ONCE = 5_000
 """Results that one statement reads."""

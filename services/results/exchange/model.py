@@ -185,8 +185,8 @@ class NodeState(NamedTuple):
     Attributes:
         state: OK, UNAVAILABLE or RETIRED.
         as_of_time: the instant up to which everything acknowledged at the node is known here, at most now.
-        contact_time: when the node last sent something to the node above it, by that node's clock. None if that is not
-            known.
+        contact_time: when the node last sent something to the node above it, by the clock of that node above. None if
+            that is not known.
         backlog: the commits that the node had not sent then.
     """
 

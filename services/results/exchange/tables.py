@@ -52,7 +52,8 @@ relayed_nodes = Table(
     Column("state", SmallInteger, nullable=False),
     # Everything that the node acknowledged before this instant of its clock is here; NULL if it is not known.
     Column("as_of_time", BigInteger),
-    # When the node last sent something to the node above it, by that node's clock; NULL if that is not known.
+    # When the node last sent something to the node above it, by the clock of that node above; NULL if that is not
+    # known.
     Column("contact_time", BigInteger),
     # The commits that the node had not sent then.
     Column("backlog", BigInteger, nullable=False, server_default="0"),

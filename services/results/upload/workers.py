@@ -62,7 +62,7 @@ class WorkerContext:
         return cls(pepper.secret, pepper.version, dialect, *other)
 
     def pepper(self) -> Pepper:
-        """Return the pepper, with the one of the other key version while the key rotates."""
+        """Return the pepper, with the pepper of the other key version while the key rotates."""
         other = Pepper(self.other_secret, self.other_version) if self.other_secret else None
         return Pepper(self.secret, self.key_version, other)
 

@@ -28,7 +28,7 @@ class ChangeSlice:
 
     Attributes:
         entry: the commit's entry.
-        start: the index of the first report among those of the entry.
+        start: the index of the first report among the entry's reports.
         results: for each report its revision in its present state, with its laboratory's standing at its reference
             time. None for a report that retention has removed, and for the names in entries of other kinds.
     """

@@ -43,7 +43,7 @@ OPTIONS: list[tuple[str, int]] = [
 class Connector:
     """Opens channels of their own to one target, with the newest keys and authorities of the settings that are usable.
 
-    Files that cannot be used, or that other users can use, leave those that were read before.
+    If a file cannot be used, or if other users can use it, the keys and authorities that were read before stay in use.
     """
 
     def __init__(self, target: str, settings: Settings, file_check_seconds: float = FILE_CHECK_SECONDS) -> None:

@@ -71,7 +71,10 @@ class Weighed:
 
 
 def weigh_record(record: Record, items: Collection[str], inputs: Inputs) -> Weighed:
-    """Return a record as USABLE, or with the reason why it cannot count. `items` are those that the policy weighs."""
+    """Return a record as USABLE, or with the reason why it cannot count.
+
+    `items` are the items that the policy weighs.
+    """
     if record.item not in items:
         return Weighed(record, pb.EVIDENCE_USE_OTHER_ITEM)
     if record.state != ACTIVE:

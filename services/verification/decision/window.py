@@ -10,7 +10,10 @@ from services.verification.decision.model import REPORT_TIME, ShortestWindow, Wi
 
 
 class Expiry(NamedTuple):
-    """When a negative stops counting. Of two expiries at one instant, the one that includes the instant is later."""
+    """When a negative stops counting.
+
+    If two expiries have the same instant, the expiry that includes the instant is later.
+    """
 
     instant: Instant
     is_included: bool

@@ -57,7 +57,7 @@ class RefusalLink:
         self._last_failure = why
 
     async def _connect(self) -> None:
-        """Run one stream if this process is the one that calls; otherwise wait before the next try."""
+        """Run one stream if this process may call the node above; otherwise wait before the next try."""
         async with self._store.calling() as is_caller:
             if is_caller:
                 try:

@@ -270,7 +270,8 @@ def _take(connection: Connection, received: Refusal, sender: str, links: Links, 
 def _insert(connection: Connection, refusal: Refusal, links: Links, now: Instant) -> Refusal | None:
     """Insert a new report. Return None if it is stored already.
 
-    Of several reports of one refusal the earliest one counts, and the others become its duplicates.
+    If there are several reports of one refusal, the earliest report counts, and the other reports become its
+    duplicates.
     """
     keys = [] if refusal.same_report_key is None else [refusal.same_report_key]
     same = find_same(connection, keys, refusal.request_hash)

@@ -1,4 +1,6 @@
-"""Counts recognitions by what they rest on, by laboratory and by gate: the shares of those that rest on evidence alone.
+"""Counts recognitions by what they rest on, to show the share that rests on evidence alone.
+
+Recognitions are counted by laboratory and by gate.
 
 A metric has at most MAX_NAMES names. A laboratory has a name of its own only if it is registered, and a gate only by
 the name in its certificate, so that no holder of a paper can add one. Names beyond the limit are counted together as

@@ -69,8 +69,8 @@ def _store_at_top(
 class MiddleRouter:
     """Routing at a node with a node above. It may have nodes below.
 
-    Reports of laboratories that a node below has registered go to that node, those of this node's own laboratories are
-    listed here, and all others go to the node above.
+    Reports of laboratories that a node below has registered go to that node. Reports of this node's own laboratories
+    are listed here. All other reports go to the node above.
     """
 
     def __init__(self, change_log: ChangeLog, limits: ResultsLimits) -> None:

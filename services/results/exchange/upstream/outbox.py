@@ -145,7 +145,7 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
 
 
 def _to_send(change: Change, entry: Entry, node: str) -> Change | None:
-    """Return a change as a node sends it; None if it does not.
+    """Return a change as this node sends it; None if this node does not send it.
 
     Of links that nodes elsewhere made, it sends those that were removed here or that a node below asks to end.
     """

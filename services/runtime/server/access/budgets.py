@@ -76,7 +76,7 @@ DEFAULTS = {
     "operator": _USUAL,
 }
 """The budget of a caller by its role, unless HUTONG_ACCESS_FILE states another. Nodes and this node's Verification have
-none, because they pass on the questions of other callers."""
+no budget, because they pass on the questions of other callers."""
 
 
 KINDS = ("calls", "heavy_calls", "streams")

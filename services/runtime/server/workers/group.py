@@ -311,7 +311,8 @@ class WorkerGroup:
         self._stopping.set()
         _log.info("draining", seconds=self._drain_seconds)
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers.values())))
-        # A task may begin others: the start of a worker begins those that attend to that worker and end it.
+        # A task may begin other tasks: the task that starts a worker begins the tasks that attend to the worker and end
+        # it.
         while self._tasks:
             await asyncio.wait(self._tasks)
 

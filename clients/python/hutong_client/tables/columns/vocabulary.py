@@ -37,7 +37,7 @@ class Vocabulary:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def rename(self, titles: Sequence[str]) -> Sequence[str]:
-        """Return the titles of a header with those of `renamed` replaced by their columns, which are titles too."""
+        """Return the titles of a header. A title in `renamed` is replaced by its column, which is a title too."""
         if not self.renamed:
             return titles
         columns = [self._renamed.get(plain_title(title)) for title in titles]

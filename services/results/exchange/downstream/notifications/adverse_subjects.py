@@ -91,7 +91,7 @@ def find_joined(
 
 
 def with_joined(subscribers: Mapping[bytes, Collection[str]], joined: Subscriptions) -> dict[bytes, Collection[str]]:
-    """Return the subscribers of each key, with those that are not stored yet."""
+    """Return the subscribers of each key, including subscribers that are not stored yet."""
     found: dict[bytes, Collection[str]] = dict(subscribers)
     for key, node in joined:
         found[key] = {*found.get(key, ()), node}
