@@ -143,7 +143,7 @@ class _Measured(Collector):
 
 @contextlib.contextmanager
 def _reserved(service: str, address: str) -> Iterator[str]:
-    """Bind an address for the block without listening. Yield it, with the port that was chosen if it says 0.
+    """Bind an address for the block without listening. Yield the address, with the chosen port in place of port 0.
 
     Raises:
         BadSetting: another program has it.

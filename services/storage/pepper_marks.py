@@ -5,8 +5,8 @@ by other rules. The store keeps a mark: a keyed hash over constants and the numb
 identifies the pepper and reveals nothing about it.
 
 Two nodes name their key versions to each other, with marks, when they connect. Each node names the version that it
-writes and, while the pepper rotates, the other one that it reads. Two nodes exchange if each of them reads what the
-other one writes.
+writes. While the pepper rotates, the node also names the other version, which it reads too. Two nodes exchange if each
+node reads the version that the other node writes.
 """
 
 from __future__ import annotations
@@ -153,10 +153,11 @@ def name_versions(message: Named, pepper: Pepper) -> None:
 
 
 def require_common_versions(message: Named, pepper: Pepper) -> None:
-    """Check that this node and the sender of a message each read the key version that the other one writes.
+    """Check that this node reads the key version that the sender of a message writes, and the sender reads this node's.
 
     Raises:
-        FailedPrecondition: PEPPER_MISMATCH, one of them does not, or one version is of different peppers at the two.
+        FailedPrecondition: PEPPER_MISMATCH, a node does not read the version of the other node, or the two nodes have
+            different peppers under one version.
     """
     theirs = {message.key_version: message.pepper_mark}
     if message.other_key_version:

@@ -327,7 +327,7 @@ VARIABLES: Mapping[str, Text] = {
 
 
 def given_texts(environment: Mapping[str, str], config: Path | None = None) -> dict[str, tuple[str, str]]:
-    """Return the text of every setting that is given, and where it is given, by its environment variable.
+    """Return each given setting by its environment variable: the setting's text, and the origin of the text.
 
     Raises:
         BadSetting: a name is unknown, or the file cannot be read.

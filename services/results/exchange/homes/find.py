@@ -1,7 +1,8 @@
 """The home of a laboratory: the node that may speak for it (docs/architecture.md, "Authority over content").
 
 These functions are pure. `register` reads and stores what they need. A node knows as homes only itself and the nodes
-that replicate to it. For it, such a node is also the home of laboratories whose home is a node below that one.
+that replicate to it. If the home of a laboratory is a node below such a node, this node takes the node that replicates
+to it for the home.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ MAX_BATCH = 250
 CALLS_AT_ONCE = 4
 """The most concurrent calls for questions without tokens. A question that waits too long for a call is not asked."""
 NATION_SHARE = 0.5
-"""The share of the time of a source that a look-up waits for the nation. A decision gives Results all of it, so that it
-can still use local results when the nation does not answer."""
+"""The share of a source's time for which a look-up waits for the nation. A decision gives Results the whole time of a
+source. The rest lets the decision still use local results when the nation does not answer."""
 OPEN_SECONDS = 0.1
 """The longest wait while the circuit breaker is open. A distant nation that works again answers within this time."""
 

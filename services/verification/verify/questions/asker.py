@@ -25,7 +25,7 @@ class Asker(NamedTuple):
         audit: the audit of the call; None outside a call.
         role: the caller's role.
         most: the most that the caller may see.
-        compares_name: whether the name in a question is compared. It is not if the user has signed in.
+        compares_name: whether the name in a question is compared. The name is not compared if the user has signed in.
         needs_name: whether a question must state a name.
         question: identifies the question by its caller and its own id. The same question may show a holder's token
             again. Empty if the question has no id, so that its token is good once.

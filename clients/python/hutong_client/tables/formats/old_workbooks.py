@@ -1,4 +1,4 @@
-"""Read workbooks of Excel 97-2003 (.xls), binary ones (.xlsb) and those of LibreOffice (.ods) with calamine.
+"""Read workbooks of Excel 97-2003 (.xls), binary workbooks (.xlsb) and LibreOffice workbooks (.ods) with calamine.
 
 calamine holds a whole sheet in memory. A sheet of .xls has at most 65,536 rows, and a sheet of the other formats has at
 most 1,048,576. calamine returns error values as empty cells and numbers without leading zeros, so what the workbook
