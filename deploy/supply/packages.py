@@ -97,7 +97,7 @@ def _own_requirements(name: str) -> list[str]:
     folder = ROOT if name == "hutong" else ROOT / "clients/python"
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project.get("optional-dependencies", {})
-    return project["dependencies"] + [f'{one} ; extra == "{extra}"' for extra in extras for one in extras[extra]]
+    return [*project["dependencies"], *(f'{one} ; extra == "{extra}"' for extra in extras for one in extras[extra])]
 
 
 def notice(package: Distribution, rules: Rules) -> str:
