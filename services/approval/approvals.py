@@ -324,5 +324,5 @@ def _act_for(proposer: str, *, is_emergency: bool) -> None:
 
 
 def _key(request: Message) -> str:
-    """Return the method name under which the table of request ids keeps what a request has proposed."""
+    """Return the text that the table of request ids stores as the method of a request that became a proposal."""
     return f"{request.DESCRIPTOR.name} proposed"

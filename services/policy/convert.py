@@ -281,7 +281,7 @@ def by_origin_to_proto(answer: AnswerByOrigin) -> policy_pb2.PoliciesByOrigin:
 
 
 def effective_to_proto(effective: Effective) -> policy_pb2.EffectivePolicy:
-    """Return the message of what applies."""
+    """Return the message of an effective policy."""
     message = policy_pb2.EffectivePolicy(
         channels=effective.channels,  # type: ignore[arg-type]
         forbidden_grounds=effective.forbidden_grounds,  # type: ignore[arg-type]

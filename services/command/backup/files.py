@@ -60,7 +60,7 @@ def copy_database(source: Path, path: Path) -> None:
 
 def find_damage(path: Path) -> str:
     """Return the first fault of a SQLite file, in SQLite's words; empty if it has none. It reads the whole file."""
-    # The file is in no other process's use. Immutable, SQLite makes no file beside it.
+    # No other process uses the file. SQLite makes no file beside a database that is opened as immutable.
     try:
         with contextlib.closing(sqlite3.connect(_unchanged(path), uri=True)) as copy:
             (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()

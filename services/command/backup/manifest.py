@@ -16,7 +16,7 @@ from services.runtime.configuration.variables import BadSetting
 from services.storage.migrate import SERVICES
 
 FORMAT = 1
-"""The number of the form of backups. A version of Hutong reads backups of its own form alone."""
+"""The number of the format of backups. A version of Hutong reads only backups of its own format."""
 MANIFEST = "manifest.json"
 PEPPER = "pepper"
 """The name of the file with the pepper, in a backup that has it."""
@@ -33,7 +33,7 @@ class CopiedDatabase:
         schema: the revision of its schema.
         size: its length in bytes.
         sha256: the hash of the file, as hexadecimal.
-        copy_time: when it was copied, in RFC 3339. It has every commit from before.
+        copy_time: when the database was copied, in RFC 3339. The copy has every commit from before that time.
     """
 
     service: str
@@ -96,7 +96,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _manifest(stored: Mapping[str, object]) -> Manifest:
-    """Return the manifest of a parsed file; KeyError, TypeError or ValueError if the file is none."""
+    """Return the manifest of a parsed file; KeyError, TypeError or ValueError if it is no manifest."""
     if stored["format"] != FORMAT:
         raise ValueError(stored["format"])
     databases = stored["databases"]

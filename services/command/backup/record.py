@@ -1,4 +1,4 @@
-"""The row by which the audit names a restore, so that the gap after the copy is known and stands in the chain.
+"""The row by which the audit names a restore. The row puts the gap after the copy on record in the chain.
 
 The rows that were recorded after the copy are lost. The row of the restore stands between the last row of the copy and
 the first one after the restore, and is sealed with them.

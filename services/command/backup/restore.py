@@ -1,4 +1,4 @@
-"""`hutongd restore`: puts the databases of a backup into an empty place, after checks.
+"""`hutongd restore`: puts the databases of a backup where there are none yet, after checks.
 
 A database that was restored begins a new life when a service opens it, so that tokens of lost commits are recognised
 (docs/exchange.md, section 2). The exchange notices the restore at its next connection.
@@ -40,9 +40,9 @@ _BESIDE = ("", "-wal", "-journal")
 def restore(settings: Settings, folder: Path, names: Sequence[str], now: Instant) -> str:
     """Restore the databases of services from a backup. Return lines for the operator.
 
-    Of several services, those that the backup does not have are left out. Everything is checked before the first
-    database gets its name, and nothing that exists is replaced. Each database is migrated to this version's schema.
-    Its audit gets a row that names the restore.
+    If several services are named, services that the backup does not have are left out. Everything is checked before the
+    first database gets its name, and nothing that exists is replaced. Each database is migrated to this version's
+    schema. Its audit gets a row that names the restore.
 
     Raises:
         BadSetting: the backup cannot be read, is another node's, or was made under another pepper.
@@ -112,7 +112,7 @@ def _check_copy(folder: Path, copied: CopiedDatabase) -> None:
 def _hold_serving(settings: Settings, services: Sequence[str], held: contextlib.ExitStack) -> None:
     """Keep Results from being served until the restore ends; UnusableDatabase if a process serves it.
 
-    Its process may still have the file open that was moved away.
+    A process that serves Results may still have opened the file that was moved away.
     """
     if "results" in services:
         is_held = held.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving"))

@@ -39,7 +39,7 @@ INVALID = PolicySetAsideReason.POLICY_SET_ASIDE_REASON_INVALID
 _MOST_NAMED = 100
 """How many revisions a response names, so that it stays small whatever a node sends."""
 _NAME_LENGTH = 120
-"""The longest name of a revision in the contract. What is set aside may have any name."""
+"""The longest name of a revision in the contract. A revision that is set aside may have any name."""
 
 
 _log = structlog.get_logger(__name__)
@@ -151,7 +151,7 @@ class _Intake:
         self._cursor = stream.cursor
         self._stored_at = 0.0
         self._received: list[ReceivedRevision] = []
-        # Checkpoints state only what changed, so what is not stored yet is kept.
+        # Checkpoints state only what changed, so what earlier checkpoints stated is kept until it is stored.
         self._extents: dict[str, Instant] = {}
         self._set_aside: list[SetAsidePolicy] = []
 
@@ -192,7 +192,7 @@ class _Intake:
             self._set_aside.append(SetAsidePolicy(name=name[:_NAME_LENGTH], reason=reason))
 
     def _is_store_due(self) -> bool:
-        """Return whether a checkpoint without news is stored, which is done now and then."""
+        """Return whether a checkpoint without news is to be stored now. Such checkpoints are stored at intervals."""
         known = self._cache.nodes_below
         is_first = any(at and not known.get(region) for region, at in self._extents.items())
         waited = asyncio.get_running_loop().time() - self._stored_at

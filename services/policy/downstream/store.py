@@ -30,7 +30,7 @@ class Stream(NamedTuple):
     Attributes:
         region: the region of the sender.
         number: the number of the stream among those of the sender.
-        cursor: the sender's cursor from which it goes on.
+        cursor: the sender's cursor from which the stream goes on.
         sequence: the sequence of the last change here.
         nodes: the regions of the known nodes in the sender's region, without the sender's own.
     """
@@ -75,7 +75,7 @@ class DownstreamStore:
     ) -> list[str]:
         """Store revisions, and the checkpoint after them if there is one, in one transaction.
 
-        Return the names of revisions that are not the sender's to state. They are not stored.
+        Return the names of revisions that are not the sender's to state. Such revisions are not stored.
 
         Raises:
             Unavailable: STREAM_REPLACED, the node has begun another stream.

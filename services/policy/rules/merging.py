@@ -22,9 +22,10 @@ def merge_from_above(known: Revision | None, sent: Revision, own: str) -> Revisi
     """Return what stands after the node above has sent a revision. None means that the known revision stands unchanged.
 
     `own` is the region of this node. A revision of a jurisdiction above is never replaced, and its first withdrawal
-    stands. The same holds for a floor that a node above has published for this node's region; it also replaces anything
-    else of its name. Everything else of its region is this node's own. Of that the node keeps what it has, and takes
-    what it lacks, for example because it was just founded or restored from an older copy.
+    stands. The same holds for a floor that a node above has published for this node's region. Such a floor also
+    replaces any other revision of the same name. All other revisions of this node's region are this node's own. This
+    node keeps the own revisions that it has, and takes those that it lacks, for example because it was just founded or
+    was restored from an older copy.
     """
     if known is None:
         return sent
@@ -43,8 +44,8 @@ def merge_from_above(known: Revision | None, sent: Revision, own: str) -> Revisi
 def merge_from_below(known: Revision | None, sent: Revision, sender: str) -> Revision | None:
     """Return what stands after a node below has sent a revision. None means that the revision is not the sender's.
 
-    `sender` is the region of that node. The sender states everything of its region, except floors that a node outside
-    its region has published. These it can only repeat.
+    `sender` is the region of that node. The sender may state every revision of its region, except floors that a node
+    outside the region has published. The sender can only repeat such a floor.
     """
     if not within(sent.region, sender):
         return None

@@ -49,8 +49,9 @@ class Segment:
 def series_segments(revisions: Iterable[Revision], known: Instant | None = None) -> list[Segment]:
     """Return when each revision of one series is in force.
 
-    At an instant the revision with the greatest start at or before it is in force; of two with the same start, the
-    later revision. Once that revision has ended, no revision of the series is in force, not even an older one.
+    Of the revisions that have started by an instant, the revision with the latest start is in force. If two revisions
+    have the same start, the later revision is in force. Once that revision has ended, no revision of the series is in
+    force, not even an older one.
     """
     by_start: dict[Instant, Revision] = {}
     for revision in sorted(revisions, key=lambda revision: revision.revision):

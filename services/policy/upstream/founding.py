@@ -1,6 +1,7 @@
-"""The founding of a node: it publishes and answers once it has what stood for its region at the node above.
+"""Founding gives a node the policies that stood for its region at the node above.
 
-A node is founded once. What it has then outlives restarts, and a restore brings an older state of it back.
+A node publishes and answers once it is founded. A node is founded once. The policies that it has then outlive restarts,
+and a restore brings back an older state of them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Founding:
         self._is_current = False
 
     async def complete(self, sequence: int, nodes: Sequence[str]) -> None:
-        """Wait until the watch has brought all changes of the node above up to a sequence, and record it.
+        """Wait until the watch has brought all changes of the node above up to a sequence, and record the founding.
 
         `nodes` are the regions of nodes in this node's region that the node above knows.
         """
@@ -82,7 +83,7 @@ class Founding:
             self._is_current = True
 
     async def _check(self) -> bool:
-        """Return whether this or another process has completed the founding, with the book up to date."""
+        """Return whether this or another process has completed the founding. If so, the book is up to date."""
         if not self._is_founded and await self._store.is_founded():
             await self._cache.refresh()
             self._is_founded = True

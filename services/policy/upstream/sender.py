@@ -1,4 +1,4 @@
-"""Sends the policies of this node's region to the node above: a watch that this node offers.
+"""Sends the policies of this node's region to the node above, as a watch that this node offers.
 
 The node above returns the cursor from which to go on, so this side remembers nothing. Only one process of a node sends.
 """
@@ -115,7 +115,8 @@ class PolicySender:
             return await self._read(call)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                # A node above of an older release takes nothing from here. What it has is all that it hands over.
+                # A node above with an older release takes no policies from here. It hands over only what the watch
+                # brings.
                 await self._founding.complete(0, ())
             raise
 

@@ -38,9 +38,9 @@ class SnapshotUpdate:
             self.left_out.append(policy.name)
 
     def missing(self, book: PolicyBook) -> list[str]:
-        """Return the names of revisions of jurisdictions above in a book that this whole update does not name.
+        """Return the names of those revisions of jurisdictions above that a book has and this whole update lacks.
 
-        The node above has lost them, for example by a restore. They stay in force here.
+        The node above has lost these revisions, for example by a restore. They stay in force here.
         """
         named = {one.revision.name for one in self.received} | set(self.left_out)
         known = (

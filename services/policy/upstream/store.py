@@ -54,9 +54,9 @@ class UpstreamStore:
     ) -> list[str]:
         """Store revisions as the node above has them, and the position after them, in one transaction.
 
-        Return the names of the stored revisions that differ from those of the node above and stand
-        (`merge_from_above`). If there are any, the position is stored without its cursor, so that the next process
-        compares everything again.
+        Return the names of the revisions that stay as they are stored although the node above has them with other
+        content (`merge_from_above`). If there are such revisions, the position is stored without its cursor, so that
+        the next process compares everything again.
         """
         return await self._database.write(_receive, revisions, position, self._own, now)
 
@@ -70,7 +70,7 @@ class UpstreamStore:
 
     @contextlib.asynccontextmanager
     async def sending(self) -> AsyncIterator[bool]:
-        """Yield whether this process is the one of its node that sends policies up, during the block."""
+        """Yield whether this process sends policies up during the block. Only one process of a node does."""
         async with aio_try_process_lock(self._database, "policy-sender", AdvisoryLock.POLICY_SENDER) as is_held:
             yield is_held
 
@@ -89,7 +89,7 @@ def _is_founded(connection: Connection) -> bool:
 
 
 def _record_founded(connection: Connection, nodes: Sequence[str], now: Instant) -> None:
-    # A publication that runs now ends first, so the next one sees the nodes.
+    # A publication that runs now ends first, so the next publication sees the nodes.
     lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
     for region in nodes:
         row = {"region": region, "stream": 0, "cursor": "", "as_of_time": 0}

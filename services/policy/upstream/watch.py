@@ -31,7 +31,7 @@ from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
 WATCHED = Gauge("hutong_policy_upstream_watched", "Whether the nation's policies are being watched: 1 or 0")
-# Until a watch runs, because a node without a node above it has no policies from there.
+# The value until a watch runs. A node without a node above never watches.
 WATCHED.set(math.nan)
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"

@@ -207,10 +207,10 @@ def find_linked_documents(
 def _find_groups(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair]
 ) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
-    """Return all documents of a subject, for each document that has links, and the known pairs of keys.
+    """Return all documents of the subject of each key, and the known pairs of keys.
 
-    The document itself comes first. Each document is given by the key that `_document` returns. The pairs are returned
-    in both directions.
+    A key is left out if its document has no links. The document of the key comes first among the documents. Each
+    document is given by the key that `_document` returns. The pairs are returned in both directions.
     """
     twins = {key: other for one, another in pairs for key, other in ((one, another), (another, one))}
     links: set[tuple[bytes, bytes, str]] = set()

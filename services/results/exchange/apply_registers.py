@@ -44,12 +44,12 @@ class LinkEffect(Enum):
 
 
 class ReceivedLab(NamedTuple):
-    """What receiving a laboratory has done.
+    """What the storing of a received laboratory has changed.
 
     Attributes:
-        is_second: the registration is a new conflict: another node has registered the laboratory, and no home is known.
-            The entries of neither node count then.
-        is_changed: other nodes may have to know of it: the registration or an entry is new.
+        is_second: whether the registration is a new conflict, because another node has registered the laboratory and no
+            home is known. The entries of neither node count then.
+        is_changed: whether the registration or an entry is new, so that other nodes may have to know of it.
     """
 
     is_second: bool
@@ -150,10 +150,11 @@ def _insert(connection: Connection, link: DocumentLink) -> bool:
 
 
 def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:
-    """Store the keys that a node states to be of one document under two key versions.
+    """Store the pairs of keys of a link. The keys of a pair are of one document, under two key versions.
 
-    The node above cannot check them. As a link does, they count only beside results of the node that states them, so
-    that a node cannot join documents of which it has no results.
+    This node cannot check the pairs that a node below states. A pair therefore counts only if the node that states it
+    has results under one of its keys. Links follow the same rule. Otherwise a node could join documents of which it has
+    no results.
     """
     pairs = pairs_of(link.document, link.linked_document)
     if pairs and arrival.from_below:

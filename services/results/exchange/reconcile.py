@@ -47,7 +47,7 @@ def reconcile(received: StoredResult, history: Sequence[StoredResult]) -> Reconc
 
 
 def _is_same_revision(received: StoredResult, kept: StoredResult) -> bool:
-    """Return whether both are the same revision, whatever their numbers and whether or not one was superseded since."""
+    """Return whether both are the same revision. Their numbers may differ, and one may have been superseded since."""
     if received.upload_time != kept.upload_time or _content(received) != _content(kept):
         return False
     return SUPERSEDED in (received.state, kept.state) or received.state == kept.state

@@ -14,8 +14,9 @@ class LegalHold:
     """A legal hold. A result is held if it meets every condition that is stated.
 
     Attributes:
-        subject_key: the key of the document in the version that was written then; None without a document.
-        other_key: the key of the other version, while the pepper changed; None otherwise.
+        subject_key: the key of the document, in the key version that was in use when the hold was put; None without a
+            document.
+        other_key: the key of the document in the other version, if the pepper was changing then; None otherwise.
         lab: the code of the laboratory; empty without one.
         report_start: the first report time; None without a bound.
         report_end: the instant before which reports are held; None without a bound.

@@ -1,6 +1,6 @@
 """Legal holds in the database, and the results that they keep beyond a purge.
 
-A purge moves held results to a table of their own before it removes anything. All else stays as without holds: whole
+A purge moves held results to a table of their own before it removes anything. Nothing else changes with holds: whole
 months are dropped on PostgreSQL, and no look-up needs to know of holds.
 """
 
@@ -88,7 +88,7 @@ class HoldStore:
         return await self._database.read(lambda connection: [LegalHold(*row) for row in connection.execute(query)])
 
     async def list_held(self, hold_id: str, after: HeldPosition | None, limit: int) -> list[HeldResult]:
-        """Return a page of what purges have moved and a hold covers. Raises NotFound if there is no such hold."""
+        """Return a page of the moved results that a hold covers. Raises NotFound if there is no such hold."""
         return await self._database.read(_list_held, hold_id, after, limit)
 
 
@@ -131,7 +131,7 @@ def read_active_holds(connection: Connection) -> list[LegalHold]:
 def move_held(
     connection: Connection, counts: DeletionCounts, hold: LegalHold, horizon: Instant, now: Instant, limit: int
 ) -> bool:
-    """Move the next results before the horizon that a hold covers. Return whether there may be more."""
+    """Move the next held results that are older than the horizon. Return whether there may be more."""
     columns = list(results.columns)
     found = connection.execute(
         select(*columns).where(results.c.reference_time < horizon, covers(hold, results)).limit(limit)
@@ -158,7 +158,7 @@ def _revision_of(row: Any) -> tuple[str, str, int]:
 
 
 def _read_reasons(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str, str, int], str]:
-    """Return the reasons for those of the revisions that have one."""
+    """Return the reason for each revision that has a reason."""
     reasons = revision_reasons
     revised = [row for row in rows if row["revision"] > 1]
     found: dict[tuple[str, str, int], str] = {}
@@ -172,7 +172,7 @@ def _read_reasons(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str
 
 
 def destroy_released(connection: Connection, counts: DeletionCounts) -> None:
-    """Destroy what was moved and no active hold covers any more."""
+    """Destroy the moved results that no active hold covers any more."""
     held = [covers(hold, _held) for hold in read_active_holds(connection)]
     released = delete(_held).where(not_(or_(*held))) if held else delete(_held)
     counts.add(connection, _held.name, connection.execute(released).rowcount)

@@ -12,7 +12,8 @@ legal_holds = Table(
     "legal_holds",
     metadata,
     Column("hold_id", String(36), primary_key=True),
-    # The keys of the document; NULL without one. The other key is that of the other version while the pepper changed.
+    # The keys of the document; NULL without a document. The other key is in the other version, and is stored only if
+    # the pepper was changing.
     Column("subject_key", LargeBinary(KEY_LENGTH)),
     Column("other_key", LargeBinary(KEY_LENGTH)),
     Column("masked_number", String(32), nullable=False),
@@ -29,7 +30,8 @@ legal_holds = Table(
     Column("lift_actor", String(100)),
 )
 
-# The columns of `results`, and the reason for the revision, because a purge removes that with the key of the report.
+# The columns of `results`, and the reason for the revision. A purge removes the reason from its own table together with
+# the key of the report.
 held_results = Table(
     "held_results",
     metadata,

@@ -51,7 +51,8 @@ def answer_missing(
     if before is not None:
         if (before.answer, before.expected_time) == (answer.answer, answer.expected_time):
             return report, False
-        # Other nodes keep the later answer, so an answer is later than the one before it even if the clock is not.
+        # Other nodes keep the later answer, so an answer gets a later time than the answer before it, even if the clock
+        # has gone back.
         answer = answer._replace(answer_time=max(answer.answer_time, before.answer_time + 1))
     connection.execute(update(_table).where(*of_report).values(_values(answer)))
     return report._replace(answer=answer), True
@@ -88,7 +89,7 @@ def store_answers(
 
 
 def find_answers(connection: Connection, names: Sequence[ReportName]) -> dict[ReportName, LabAnswer]:
-    """Return the answers to those of these reports that have one."""
+    """Return the answer to each report that has an answer."""
     query = select(_table.c.lab, _table.c.report_number, *ANSWER).where(_table.c.answer.is_not(None))
     return {
         (row.lab, row.report_number): answer for row in _read(connection, query, names) if (answer := answer_of(row))

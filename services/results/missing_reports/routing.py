@@ -36,7 +36,7 @@ class MissingReportRouter(Protocol):
 
 
 def select_uploadable(reports: Sequence[MissingReport]) -> list[MissingReport]:
-    """Return the reports whose laboratory could upload them under their numbers."""
+    """Return the reports that their laboratories could upload (`can_be_missing`)."""
     return [report for report in reports if can_be_missing(report.lab, report.report_number)]
 
 

@@ -180,7 +180,10 @@ class Coalescer(Generic[Q, A]):
             release()
 
     def _release(self, size: int, begun: float) -> None:
-        """Let the next batch leave, after a wait that depends on this one."""
+        """Let the next batch leave after a wait.
+
+        The wait is longer if the batch that has returned was larger or took longer.
+        """
         self._free += 1
         self._returned = asyncio.get_running_loop().time()
         share = min(LONGEST_LINGER_SHARE, ((size - 1) / LINGER_SHARED) ** 2)

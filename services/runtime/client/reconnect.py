@@ -36,10 +36,10 @@ async def reconnect_forever(
 ) -> None:
     """Open one connection after another until cancelled.
 
-    `connect` opens a connection and keeps it. It returns if a new connection is to be opened, and raises if the
-    connection failed. After a failure `on_disconnect` is called with the cause, which is gRPC's code or the error's
-    reason, and with the error's text. The waits begin again at the first if the connection lasted longer than the
-    longest wait.
+    `connect` opens a connection and uses it. If `connect` returns, a new connection is opened at once. If `connect`
+    raises an error, the connection has failed. `on_disconnect` is then called with the cause, which is gRPC's code or
+    the error's reason, and with the error's text. The waits begin again at the first if the connection lasted longer
+    than the longest wait.
     """
     failures = 0
     loop = asyncio.get_running_loop()

@@ -31,11 +31,11 @@ _WORDS = {
 
 
 def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, str]:
-    """Return the texts of the settings in a TOML file by their environment variables.
+    """Return the text of each setting in a TOML file, by the setting's environment variable.
 
     Raises:
-        BadSetting: the file cannot be read, is no TOML, has an unknown key, or a value has the wrong type; or other
-            users can change it, or read a password in it.
+        BadSetting: the file cannot be read, is no TOML or has an unknown key; a value has the wrong type; or other
+            users can change the file or read a password in it.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

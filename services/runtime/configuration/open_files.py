@@ -11,7 +11,7 @@ from services.runtime.configuration.variables import BadSetting
 
 
 def is_open(path: Path, used: int, entered: int) -> bool:
-    """Whether a path has one of the mode bits `used`, and each folder above the path one of the bits `entered`."""
+    """Whether a path has a mode bit of `used`, and each folder above the path has a mode bit of `entered`."""
     resolved = path.absolute().resolve()
     return bool(_mode(resolved) & used) and all(_mode(folder) & entered for folder in resolved.parents)
 

@@ -20,8 +20,8 @@ from services.runtime.server.interceptors.metrics import HANDLED, LABELS, STARTE
 from services.runtime.server.status import DETAILS_KEY, grpc_code, to_status
 
 LAG_SECONDS = 0.2
-"""The lag beyond which new calls are refused. People at a gate do not notice a fifth of a second, and a process with so
-much work before it is never idle."""
+"""The lag beyond which new calls are refused. People at a gate do not notice a fifth of a second, and a process that is
+so far behind with its work is never idle."""
 LIGHT_CALLS = 256
 """Light and normal calls under way that are always admitted: as many as one caller may have. Fewer are no backlog,
 however slow the machine."""

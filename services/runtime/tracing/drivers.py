@@ -20,12 +20,15 @@ from services.runtime.tracing.spans import current_span, recorded
 
 _KIND = re.compile(r"\s*([A-Za-z]{2,20})")
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|COPY)\s+\"?([a-z][a-z_]{1,40})\b", re.IGNORECASE)
-"""The first table of a statement. A name of a table has no digits, so that no number can be taken for one."""
+"""The first table of a statement. The pattern matches no digits, so no number can be recorded as a table's name."""
 
 
 @lru_cache(maxsize=1_024)
 def describe_statement(statement: str) -> tuple[str, str]:
-    """Return the kind of a statement and its first table, which may be empty. Nothing else of it is recorded."""
+    """Return the kind of a statement and its first table, which may be empty.
+
+    Nothing else of the statement is recorded.
+    """
     kind, table = _KIND.match(statement), _TABLE.search(statement)
     return kind[1].upper() if kind else "STATEMENT", table[1].lower() if table else ""
 

@@ -54,7 +54,7 @@ class ActiveSpan:
         return f"{self._span.get_span_context().span_id:016x}"
 
     def to_header(self) -> str:
-        """Return the `traceparent` to send with what this span causes elsewhere."""
+        """Return the `traceparent` that is sent with calls and messages of this span to other processes."""
         return f"00-{self.trace_id}-{self.span_id}-01"
 
     def child(
@@ -101,7 +101,7 @@ class ActiveSpan:
 
 
 class Beginning(NamedTuple):
-    """The beginning of a call's span: the ids of its trace and of itself, and the span; None if it is not sampled."""
+    """A call's span that has begun: the trace's id, the span's id, and the span, which is None if it is not sampled."""
 
     trace_id: str
     span_id: str
@@ -109,7 +109,7 @@ class Beginning(NamedTuple):
 
 
 class ServiceTracer:
-    """Begins the spans of one service. `ratio` is the share of calls and messages sampled that have no parent."""
+    """Begins the spans of one service. `ratio` is the share that is sampled of calls and messages without a parent."""
 
     def __init__(self, tracer: Tracer, ratio: float) -> None:
         self._tracer = tracer
@@ -147,7 +147,7 @@ class ServiceTracer:
 
 
 def _context_of(parent: tuple[str, str] | None) -> Context:
-    """Return the context of a span whose parent was sampled by another process; that of a new trace without one."""
+    """Return the context of a span whose parent another process has sampled; without a parent, that of a new trace."""
     if parent is None:
         return Context()
     trace_id, span_id = parent

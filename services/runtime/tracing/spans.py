@@ -1,6 +1,7 @@
-"""The span under way, and what code does with it. All of it does nothing while no span is recorded.
+"""The span under way, and the operations on it.
 
-OpenTelemetry is imported only if tracing is on, so that a process without it pays neither its memory nor its start.
+The operations do nothing while no span is recorded. OpenTelemetry is imported only if tracing is on, so that a process
+without tracing pays neither for OpenTelemetry's memory nor for its start.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ current_span: ContextVar[ActiveSpan | None] = ContextVar("current_span", default
 
 
 class _State:
-    """Whether this process traces. There is one for the process, as there is one for its logs and its metrics."""
+    """Whether this process traces. The state is the process's, as its logs and its metrics are."""
 
     tracing: Tracing | None = None
 
@@ -58,8 +59,8 @@ def message_span(
 ) -> Iterator[ActiveSpan | None]:
     """Record the block, which serves one message of a stream, if it is sampled. A stream may last for days.
 
-    `parent` is the trace and the span in which the other side records the message. Without it the block is a new trace.
-    It has a link to the span under way, which is that of the stream.
+    `parent` is the trace and the span in which the other side records the message. Without a parent the block begins a
+    new trace. The block's span has a link to the span under way, which is the span of the stream.
     """
     tracer = tracer_of(service)
     if tracer is None:
@@ -87,10 +88,10 @@ def end_message(active: ActiveSpan | None, error: str = "") -> None:
 
 @contextlib.contextmanager
 def batch_span(name: str, askers: Sequence[ActiveSpan | None]) -> Iterator[ActiveSpan | None]:
-    """Record the block as one span for a batch of questions, if the call of one of them is recorded.
+    """Record the block as one span for a batch of questions, if the call of any question is recorded.
 
-    The span is a child of the first recorded call and has a link to each of them. Each of the other calls gets a link
-    to the span.
+    The span is a child of the first recorded call and has a link to each recorded call. Each of the other calls gets a
+    link to the span.
     """
     recorded_askers = [one for one in askers if one is not None]
     if not recorded_askers:
@@ -120,7 +121,7 @@ def recorded(active: ActiveSpan) -> Iterator[ActiveSpan]:
 
 
 def carried(name: str, work: Callable[[], R]) -> Callable[[], R]:
-    """Return work for a thread that has a span of its own, as a child of the span under way.
+    """Return work for a thread, recorded in a span that is a child of the span under way.
 
     The span begins now, so that it shows the wait for a thread.
     """

@@ -31,11 +31,11 @@ KIND_OF_FLAG: dict[int, CaseKind] = {
     evidence_flag_pb2.EVIDENCE_FLAG_KIND_OTHER_PERSON: evidence_case_pb2.EVIDENCE_CASE_KIND_OTHER_PERSON,
     evidence_flag_pb2.EVIDENCE_FLAG_KIND_OTHER_TIMES: evidence_case_pb2.EVIDENCE_CASE_KIND_OTHER_TIMES,
 }
-"""The kind of case that a showing opens by its flag. The other flags open none."""
+"""The kind of case that a showing with each flag opens. Other flags open no case."""
 
 
 class CaseOpening(NamedTuple):
-    """Evidence that opens a case, unless there is one of its kind for the report.
+    """Evidence that opens a case, unless there is a case of the same kind for the report.
 
     Attributes:
         lab: the code of the laboratory.

@@ -22,13 +22,13 @@ _NAMES = {
 
 
 def open_cases(connection: Connection, openings: Sequence[CaseOpening]) -> Counter[str]:
-    """Open a case for each opening whose report has none of the kind. Return how many were opened, by kind.
+    """Open a case for each opening, unless its report has a case of the kind. Return how many were opened, by kind.
 
-    Count them in OPENED after the commit. The caller holds AdvisoryLock.SHOWN_REPORTS, so that two transactions that
-    open the same cases in different orders do not wait for each other.
+    The caller counts the opened cases in OPENED after the commit. The caller holds AdvisoryLock.SHOWN_REPORTS, so that
+    two transactions that open the same cases in different orders do not wait for each other.
     """
     opened: Counter[str] = Counter()
-    # Nearly every decision opens none, and one that does opens one, so single statements are enough.
+    # Nearly every decision opens no case, and few decisions open more than one, so single statements are enough.
     for opening in openings:
         row = {
             **opening._asdict(),

@@ -90,7 +90,7 @@ class CaseStore:
         request: IdempotentRequest[EvidenceCase, M],
         *conditions: ColumnElement[bool],
     ) -> M:
-        """Change a case that is not concluded. If it stands as requested already, it stays as it is."""
+        """Change a case that is not concluded. If the case is as requested already, nothing changes."""
         is_open = (_C.uuid == uuid, _C.finding == NOT_CONCLUDED, *conditions)
 
         def run(connection: Connection) -> EvidenceCase:

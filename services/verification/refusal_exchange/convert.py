@@ -95,10 +95,10 @@ def _needs_words_above(refusal: Refusal, own: str) -> bool:
 
 
 def refusal_from_message(message: ReplicatedRefusal, pepper: Pepper, now: Instant) -> Refusal:
-    """Return the report of a message, with everything that the sender says of it.
+    """Return the report of a message, with everything that the sender states about the report.
 
-    Texts are masked again, because the sender may have another version of the masking. An answer that is due later than
-    any node may grant is due at the latest possible instant.
+    Texts are masked again, because the sender may have another version of the masking. If the stated due time is later
+    than any node may grant, it becomes the latest possible due time.
 
     Raises:
         InvalidArgument: no node can have sent the message.

@@ -1,9 +1,9 @@
 """Merges the copy of a report from another node into the stored copy. Pure.
 
-What was reported never changes. An assessment or an answer of the node above replaces the stored one. An assessment or
-an answer of a node below only fills in an absent one. Of two responsibilities the responsibility of the greater rank
-holds. Of several reports of one refusal the earliest report counts. Two nodes that have exchanged a report therefore
-have the same of it, in whatever order they have learned it.
+What was reported never changes. Assessments and answers of the node above replace those that are stored. Assessments
+and answers of a node below only fill in what is absent. If two responsibilities differ, the responsibility with the
+greater rank holds. If there are several reports of one refusal, the earliest report counts. Two nodes that have
+exchanged a report therefore store the same about it, in whatever order the messages came.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from services.verification.refusals.rules import Refusal
 _ASSESSMENT = ("assessment", "forbidden_grounds", "decision", "assess_node", "assess_time")
 _ANSWER = ("answer", "answer_node", "answer_time")
 _PARTS = {_ASSESSMENT: "assess_node", _ANSWER: "answer_node"}
-"""The columns of each part that another node may state, and the column that names this node. The last column of a part
-is empty if the part is absent."""
+"""The parts that another node may state, each by its columns, with the column that names the node that made the part.
+The last column of a part is empty if the part is absent."""
 _NEEDED_ABOVE = ("statement", "evidence", "shown_decision")
-"""Columns that a node sends up only if a node above needs them. They are filled in when they come later."""
+"""The columns that a node sends up only if a node above needs them. They are filled in if they come later."""
 
 
 class Standing(Enum):
@@ -40,8 +40,8 @@ class Merged(NamedTuple):
     Attributes:
         standing: whether the report is taken.
         refusal: the report as it is to be stored; None if it is not taken.
-        is_changed: whether it differs from what is stored.
-        answers_sender: whether the sender lacks something of it.
+        is_changed: whether the report differs from the stored one.
+        answers_sender: whether the sender lacks something that is known here about the report.
     """
 
     standing: Standing
@@ -65,7 +65,7 @@ def merge(stored: Refusal | None, received: Refusal, sender: str, links: Links, 
     may_state = not is_below or within(received.region, sender)
     if stored is None:
         if not may_introduce:
-            # A node that answers for the place had the report from here, before this node was restored.
+            # A sender that may speak for the place got the report from this node. A restore of this node has lost it.
             return Merged(Standing.DEFERRED if may_state else Standing.NOT_ITS_OWN)
         known = _as_reported(received)
     else:
@@ -105,9 +105,9 @@ def _as_reported(received: Refusal) -> Refusal:
 
 
 def _permitted(known: Refusal, received: Refusal, sender: str, *, is_below: bool) -> Refusal:
-    """Take what a sender that may speak for the place states of a report.
+    """Take over what a sender states about a report. The sender may speak for the place of the report.
 
-    A node below states only what it or a node below it has done.
+    A node below may state only what that node, or a node below it, has done.
     """
     for part, by in _PARTS.items():
         node = getattr(received, by)
@@ -138,6 +138,6 @@ def _lacks_something(received: Refusal, known: Refusal, links: Links, *, is_belo
         return True
     if known.responsible_node and known.responsibility.rank > received.responsibility.rank:
         return True
-    # The node above takes the report over without the words, which this node sends only then.
+    # This node sends the person's words up only once the node above has taken the report over.
     taken = bool(known.responsible_node) and not within(known.responsible_node, links.own)
     return not is_below and taken and bool(known.statement) and not received.statement

@@ -1,4 +1,4 @@
-"""One stream between this node and another one, after both have started: the same at both ends.
+"""One stream between two nodes after the first frame of each. Both ends run this code.
 
 Each side sends one frame with reports at a time and waits for its acknowledgement. Meanwhile it receives frames of the
 other side. A stream that is silent for too long is closed, and the node below opens another one.

@@ -106,7 +106,7 @@ class RefusalExchangeStore:
                     metadata={"node": format_node(between)},
                 )
         if is_above:
-            # A node has one node above. What was to be sent to a former one goes to this one.
+            # A node has one node above. What was to be sent to a former node above goes to the present one.
             others = select(_links.node).where(_links.is_above, _links.node != node)
             connection.execute(delete(refusal_outbox).where(_outbox.node.in_(others)))
             connection.execute(delete(refusal_links).where(_links.is_above, _links.node != node))
@@ -115,7 +115,7 @@ class RefusalExchangeStore:
         acknowledged, received = (0, 0) if row is None else (row.acknowledged_number, row.received_number)
         if row is None:
             if not is_above:
-                # Nodes that have called this one and lie below the caller are now to call the caller.
+                # Nodes below the caller that have called this node until now are to call the caller from now on.
                 within_caller = in_region(_links.node, node) & ~_links.is_above
                 below = select(_links.node).where(within_caller)
                 connection.execute(delete(refusal_outbox).where(_outbox.node.in_(below)))
@@ -175,7 +175,7 @@ class RefusalExchangeStore:
     async def acknowledge(
         self, node: str, number: int, sent: Sequence[Outgoing], deferred: Collection[str], retry_seconds: float
     ) -> None:
-        """Remove reports that a node has from its outbox. Those that it defers are sent again later."""
+        """Remove the reports that a node has stored from the outbox. Deferred reports are sent again later."""
         await self._database.write(self._acknowledge, node, number, sent, frozenset(deferred), retry_seconds)
 
     def _acknowledge(
@@ -236,7 +236,7 @@ class RefusalExchangeStore:
 
     @contextlib.asynccontextmanager
     async def calling(self) -> AsyncIterator[bool]:
-        """Yield whether this process is the one of its node that calls the node above during the block."""
+        """Yield whether this process calls the node above during the block. Only one process of a node does."""
         async with aio_try_process_lock(self._database, "refusals", AdvisoryLock.REFUSAL_LINK) as is_held:
             yield is_held
 

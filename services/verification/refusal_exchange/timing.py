@@ -16,10 +16,10 @@ class RefusalTiming:
             later.
         heartbeat: the longest silence of one side. The contract promises five seconds.
         silence: a stream is closed after this silence of the other side. Three heartbeats are then missing.
-        standby: the time between two tries of this process to become the one that calls the node above.
-        deferred: the time before a report is sent again that the other node could not take yet.
+        standby: the time between two tries of a process to become the process that calls the node above.
+        deferred: the time until a report is sent again that the other node has deferred.
         assess: the time between two reads for reports that this node is to assess.
-        assess_retry: the time before a report is assessed again whose sources did not answer.
+        assess_retry: the time until a report is assessed again after a source did not answer.
         escalation: the time between two reads for overdue reports of the nodes below.
         backoff: the pauses after a stream failed.
     """

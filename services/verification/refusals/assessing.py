@@ -60,7 +60,7 @@ class Assessor:
         """
         shown = await self.read_shown(refusal)
         made_decision = None if made is None else _statement_of(made)
-        # A decision that was made for the report and found a positive replaces what was shown.
+        # A decision that was made for the report and found a positive replaces the decision that was shown.
         counting = shown if made_decision is None or not outweighs_what_was_shown(made_decision.reason) else None
         if counting is not None and not counting.HasField("use_time"):
             counting = None
@@ -88,7 +88,7 @@ class Assessor:
             decision="" if named is None else parse_decision(named.name),
             assess_node=self._own,
             assess_time=now,
-            # Only the assessment needs them.
+            # Only the assessment needs the evidence and the shown decision.
             evidence=b"",
             shown_decision=b"",
         )
@@ -97,7 +97,7 @@ class Assessor:
     async def read_shown(self, refusal: Refusal) -> ShownDecision | None:
         """Return what is known of the decision that was shown to the person; None if the report names none.
 
-        Of a decision that is about something else, or that is not known, only the name is returned.
+        If the decision is about something else, or is not known, only its name is returned.
         """
         if not refusal.shown_decision:
             return None
@@ -109,7 +109,7 @@ class Assessor:
         return _statement_of(stored) if self._is_about(stored, refusal) else ShownDecision(name=stated.name)
 
     def _is_about(self, shown: StoredDecision, refusal: Refusal) -> bool:
-        """Return whether the shown decision has the region of the refusal, and its purpose and person if known."""
+        """Return whether a shown decision has the region, and where known the purpose and the person, of a refusal."""
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != refusal.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, refusal.purpose):
             return False
@@ -142,7 +142,7 @@ def _statement_of(stored: StoredDecision) -> ShownDecision:
 
 
 class _Said(NamedTuple):
-    """Statements of a decision about the person at the time of the refusal; None where it states nothing."""
+    """What a decision states about the person at the time of the refusal. A field is None if it states nothing."""
 
     entitled: bool | None
     refusable: bool | None

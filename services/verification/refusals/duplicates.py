@@ -19,7 +19,10 @@ _ANSWER = ("answer", "answer_actor", "answer_node", "answer_time")
 
 
 def with_what_is_known(refusal: Refusal, other: Refusal) -> Refusal:
-    """Return a report with the assessment and the answer of another report of the same refusal, where it has none."""
+    """Return a report, filled in from another report of the same refusal.
+
+    The report gets the assessment of the other report if it has no assessment, and the answer if it has no answer.
+    """
     for part in (_ASSESSMENT, _ANSWER):
         if getattr(refusal, part[-1]) is None:
             refusal = _with(refusal, other, part)
@@ -40,7 +43,10 @@ def copy_to_duplicates(connection: Connection, refusal: Refusal, links: Links, n
 
 
 def demote(connection: Connection, refusal: Refusal, earlier: str, links: Links, now: Instant) -> None:
-    """Make a report and its duplicates duplicates of an earlier report of the same refusal, which comes only now."""
+    """Make a report a duplicate of an earlier report of the same refusal, which comes only now.
+
+    The duplicates of the report become duplicates of the earlier report too.
+    """
     query = select(refusals).where((_C.uuid == refusal.uuid) | (_C.duplicate_of == refusal.uuid)).order_by(_C.uuid)
     for one in [from_row(row) for row in connection.execute(query)]:
         demoted = one.as_duplicate_of(earlier)

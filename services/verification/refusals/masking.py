@@ -25,7 +25,7 @@ def mask_identity(text: str, number: str = "", name: str = "") -> str:
         if pattern is not None:
             text = pattern.sub(lambda match: _starred(match.group()), text)
     text = mask_resident_numbers(text)
-    # Every start is tried, because digits before a number, such as a year, may look like its beginning.
+    # Every start is tried, because digits before a number, such as a year, may look like the beginning of the number.
     spans = [match.span(1) for match in _GROUPED_NUMBER.finditer(text) if _is_resident_number(match[1])]
     for start, end in spans:
         text = text[:start] + _starred(text[start:end]) + text[end:]

@@ -28,26 +28,30 @@ def read_links(connection: Connection, own: str, has_upstream: bool) -> Links:
 
 
 def links_for_change(connection: Connection, own: str, has_upstream: bool) -> Links:
-    """Return the same for a transaction that changes reports. A link that begins now waits for it.
+    """Return what `read_links` returns, for a transaction that changes reports.
 
-    The link would otherwise miss the reports of this transaction, and this transaction the link.
+    A link that begins now waits until the transaction ends. Otherwise the link would miss the reports of the
+    transaction, and the transaction would miss the link.
     """
     share_until_commit(connection, AdvisoryLock.REFUSAL_LINKS)
     return read_links(connection, own, has_upstream)
 
 
 def enqueue(connection: Connection, refusal: Refusal, links: Links, now: Instant, *, leave_out: str = "") -> None:
-    """Note that every concerned node is to get a report as this transaction leaves it, except the node `leave_out`."""
+    """Note that a report is to be sent to each node that it concerns, except the node `leave_out`.
+
+    It is sent as this transaction leaves it.
+    """
     enqueue_for(connection, refusal.uuid, links.concerned(refusal.region, refusal.origin_node) - {leave_out}, now)
 
 
 def enqueue_for(connection: Connection, uuid: str, nodes: Iterable[str], now: Instant) -> None:
-    """Note that some nodes are to get a report as this transaction leaves it."""
+    """Note that a report is to be sent to some nodes, as this transaction leaves it."""
     for node in sorted(nodes):
         row = (_outbox.node == node) & (_outbox.uuid == uuid)
         changed = update(refusal_outbox).where(row).values(version=_outbox.version + 1, send_time=now)
         new = insert_if_absent(connection, refusal_outbox).values(node=node, uuid=uuid, version=now, send_time=now)
-        # Another transaction may insert the row after the update has missed it. That transaction may have been sent
-        # already when this one commits, so the version must change again.
+        # The update misses a row that another transaction inserts meanwhile. By the time this transaction commits, the
+        # report may have been sent as the other transaction left it, so the version must change again.
         while connection.execute(changed).rowcount == 0 and connection.execute(new).rowcount == 0:
             pass

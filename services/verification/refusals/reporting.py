@@ -1,4 +1,7 @@
-"""Receives reported refusals. Those at places of this node are assessed at once; others go to their place's node."""
+"""Receives reported refusals.
+
+Refusals at places of this node are assessed at once. Other reports go to the node of their place.
+"""
 
 from __future__ import annotations
 
@@ -126,13 +129,13 @@ class RefusalReporter:
         ]
 
     async def _prepare(self, refusal: Refusal, question: VerifyRequest | None) -> Refusal:
-        """Return a report that another node assesses, with what that node needs: evidence, and the shown decision.
+        """Return a report with what another node needs to assess it, which is the evidence and the shown decision.
 
         `question` is about the person; None if the report names none.
         """
         evidence = b""
         if question is not None:
-            # Faulty evidence is refused here, and signed reports are read, because their text is not stored.
+            # Faulty evidence is refused here. Signed reports are read here, because their text is not stored.
             read = self._verifier.read(question, Asker(compares_name=False))
             evidence = VerifyRequest(evidence=read.evidence_messages).SerializeToString()
         shown = await self._assessor.read_shown(refusal)

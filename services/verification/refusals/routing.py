@@ -30,7 +30,10 @@ class Links(NamedTuple):
     has_upstream: bool = False
 
     def covers(self, region: str) -> bool:
-        """Return whether this node answers for a place: it lies in its region, or this node has no node above."""
+        """Return whether this node answers for a place.
+
+        It does if the place lies in this node's region, or if there is no node above.
+        """
         return within(region, self.own) or not self.has_upstream
 
     def child_towards(self, region: str) -> str:
@@ -41,11 +44,11 @@ class Links(NamedTuple):
         return next((code for code in reversed(ancestry(region)) if code in self.below and code != self.own), "")
 
     def is_place_of(self, region: str) -> bool:
-        """Return whether this is the node of a place, or the nearest one above it."""
+        """Return whether this node is the node of a place, or the nearest node above the place."""
         return self.covers(region) and not self.child_towards(region)
 
     def concerned(self, region: str, origin: str) -> set[str]:
-        """Return the nodes beside this one that get a report: the one above, and those towards place and origin."""
+        """Return the other nodes that get a report: the node above, and those towards its place and its origin."""
         return {self.above, self.child_towards(region), self.child_towards(origin)} - {""}
 
 
@@ -64,24 +67,28 @@ class Responsibility(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, int]:
-        """The order of statements: the greatest holds.
+        """The rank of this responsibility. Of several responsibilities the one with the greatest rank holds.
 
-        A later escalation holds. Before the first escalation the deeper node holds, afterwards the higher one.
+        A later escalation has the greater rank. Before the first escalation the deeper node has the greater rank, and
+        afterwards the higher node.
         """
         depth = len(ancestry(self.node)) if self.node else 0
         return self.escalation_count, -depth if self.escalation_count else depth
 
 
 def may_answer(links: Links, region: str, responsible: str) -> bool:
-    """Return whether a node may answer a report: if it is responsible, or lies between that node and the place."""
+    """Return whether a node may answer a report.
+
+    The responsible node may, and so may a node between the responsible node and the place.
+    """
     return links.covers(region) and (not responsible or within(links.own, responsible))
 
 
 def take_over(links: Links, region: str, current: Responsibility, now: Instant) -> Responsibility | None:
     """Return the new responsibility if this node takes an unanswered report over now; else None.
 
-    The node above the responsible one takes it over when the answer is overdue. A node further above does so as much
-    later as the time for an answer, because the nodes between may be unavailable.
+    The node above the responsible node takes the report over when the answer is overdue. A node further above waits as
+    long again as the time for an answer, and then takes the report over, because the nodes between may be unavailable.
     """
     if current.node == links.own or not current.node or not within(region, links.own):
         return None

@@ -121,7 +121,7 @@ def may_read_words(caller: Caller, refusal: Refusal) -> bool:
 def was_entitled(
     outcome: DecisionOutcome, use_time: Instant, expire_time: Instant | None, refuse_time: Instant
 ) -> bool | None:
-    """Return whether the person was entitled to enter when refused, by a decision; None if the decision does not say.
+    """Return whether a decision entitled the person to enter at the time of the refusal; None if it does not say.
 
     A decision counts from its use time for SPEAKS_FOR. A recognition counts until it expires.
     """
@@ -164,7 +164,7 @@ def forbidden_among(
     """Return the grounds of a refusal that the policy at the place forbids.
 
     The demand of a repeat test is forbidden only if a decision says that the person was entitled to enter. Otherwise
-    the demanded test does not repeat one that counts.
+    the demanded test does not repeat a test that counts.
     """
     return tuple(
         ground for ground in grounds if ground in forbidden_here and (ground != _REPEAT_TEST or entitled is True)

@@ -104,7 +104,8 @@ class RefusalStore:
     ) -> ReportRefusalResponse:
         """Store a report, and the decision that was made for it if there is one, in one transaction.
 
-        If an earlier report of the same refusal is stored, the answer is about that one, and nothing is stored.
+        If an earlier report of the same refusal is stored, the answer is about the earlier report, and nothing is
+        stored.
         """
         refusal = report.refusal
 

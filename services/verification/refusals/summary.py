@@ -37,7 +37,7 @@ class Reported:
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of some reports. The pending and the overdue ones are not answered."""
+    """Counts of some reports. Pending reports and overdue reports are reports that are not answered."""
 
     refusal_count: int = 0
     unlawful_count: int = 0

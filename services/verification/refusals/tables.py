@@ -75,7 +75,7 @@ refusals = Table(
 refusal_links = Table(
     "refusal_links",
     metadata,
-    # The region of the other node: the one above, or one below that has called.
+    # The region of the other node, which is the node above or a node below that has called.
     Column("node", String(6), primary_key=True),
     Column("is_above", Boolean, nullable=False),
     # The number of the last frame with reports that the other node has acknowledged.
@@ -87,7 +87,7 @@ refusal_links = Table(
 refusal_outbox = Table(
     "refusal_outbox",
     metadata,
-    # A node of refusal_links, and a report that it does not have as it stands here.
+    # A node of refusal_links, and a report that the node does not have in the state that the report has here.
     Column("node", String(6), primary_key=True),
     Column("uuid", String(36), primary_key=True),
     # Larger after each change of the report. The row is removed when this version is acknowledged.

@@ -68,7 +68,7 @@ class NodeRegistry:
         ]
 
     def is_here(self, region: str) -> bool:
-        """Return whether this node holds what the node of a region commits: it is this node, or a node below."""
+        """Return whether this node gets what the node of a region commits. That node is this node, or a node below."""
         return within(region, self._jurisdiction)
 
     def select_above(self, sources: Iterable[DataSource]) -> list[DataSource]:
@@ -82,7 +82,7 @@ class NodeRegistry:
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
         """Wait until the commits are here, but no longer than the present call allows.
 
-        There is no wait for a commit that a restore has lost, at this node or at the node that made it.
+        The call does not wait for a commit that a restore has lost, at this node or at the node that made the commit.
 
         Raises:
             Unavailable: NOT_FRESH_ENOUGH, a commit is lost or did not arrive in time; the metadata names the node.
@@ -119,7 +119,10 @@ class NodeRegistry:
             await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
 
     async def _find_unmet(self, wanted: set[CommitPosition]) -> dict[CommitPosition, bool]:
-        """Return which of the commits are not here, read after this call began. Concurrent calls share one read."""
+        """Return which of the commits are not here.
+
+        The positions are read after this call began. Concurrent calls share one read.
+        """
         unmet = await self._positions.ask(frozenset(wanted))
         return {commit: may_come for commit, may_come in unmet.items() if commit in wanted}
 

@@ -45,7 +45,7 @@ class RelayedNode(NamedTuple):
 
     Attributes:
         as_of_time: the instant up to which everything acknowledged at the node is known here.
-        contact_time: when the node last sent something to the node above it, by that node's clock.
+        contact_time: when the node last sent something to the node above it, by the clock of that node above.
         backlog: the commits that the node had not sent then.
     """
 
@@ -75,8 +75,8 @@ def record_relayed(
 ) -> None:
     """Record the states of all nodes below the sender, as the sender states them.
 
-    Statements are ignored about nodes that are not below the sender, and about nodes that replicate to this node
-    themselves with all below them. `own` is the region of this node.
+    A statement is ignored if it is about a node that is not below the sender. It is also ignored if it is about a node
+    that replicates to this node itself, or about a node below such a node. `own` is the region of this node.
     """
     stated = dict(_below(sender, nodes_below))
     _hand_over(connection, sender, list(stated), now, own)
@@ -104,7 +104,7 @@ def record_relayed(
 
 
 def list_positions(connection: Connection, sender: str, batch: ReplicateBatch) -> list[PositionBelow]:
-    """Return the positions of the sender and of nodes below it that are reached with a batch, for the node above."""
+    """Return the positions that a batch reaches, of the sender and of nodes below it. They go to the node above."""
     own = [PositionBelow(sender, batch.writer, one.life, one.sequence) for one in batch.lives]
     return own + _select_positions(connection, sender, batch.positions_below)
 
@@ -112,9 +112,10 @@ def list_positions(connection: Connection, sender: str, batch: ReplicateBatch) -
 def record_positions(connection: Connection, sender: str, positions_below: Sequence[NodePosition]) -> None:
     """Record how far the lives of nodes below the sender are here. Ignore what `record_relayed` ignores.
 
-    Call it before `record_relayed`. What the sender sent of a node that is handed over to it was set aside so far, and
-    comes again. Lives of one node are stated in their order. Of a life whose entries retention has removed there, this
-    node may hear after a later life.
+    Call it before `record_relayed`, which hands nodes over to the sender. What the sender has sent of such a node
+    before was set aside and comes again, so its positions must not count yet. The sender states the lives of one node
+    in their order. If retention at the sender has removed the entries of a life, this node may hear of that life after
+    a later one.
     """
     stated = _select_positions(connection, sender, positions_below)
     known = find_lives(connection, {one.node for one in stated})
@@ -151,9 +152,10 @@ def _list_direct(connection: Connection) -> set[str]:
 def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: Instant, own: str) -> None:
     """Hand silent nodes over to the sender, which was founded between them and this node.
 
-    Their laboratories are at home in the sender from now on. What it sent of them so far was set aside. This node
-    therefore deletes its record of how far the sender has sent its log and ends its stream, and the sender sends
-    everything again. The nodes that were handed over subscribe again, because the sender does not know their cursors.
+    Their laboratories are at home in the sender from now on. What the sender has sent of these nodes so far was set
+    aside. This node therefore deletes its record of how far the sender has sent its log, and ends the sender's stream.
+    The sender then sends everything again. The nodes that were handed over subscribe again, because the sender does not
+    know their cursors.
     """
     if not below:
         return

@@ -36,8 +36,8 @@ UNITS = {access_pb2.COST_LIGHT: 1, access_pb2.COST_NORMAL: 2, access_pb2.COST_HE
 BURST: Span = 5 * SECOND
 """A caller may do the work of this span all at once, because an application asks for much when it starts."""
 CALLERS = 10_000
-"""The number of callers whose accounts are kept. It is more than a node has. With 3,000 persons each they take 320
-MiB."""
+"""The most callers whose accounts are kept, which is more callers than a node has. With 3,000 persons in each account,
+the accounts take 320 MiB."""
 BUSY_RETRY: Span = SECOND
 """When to try again if the caller has too many calls under way."""
 

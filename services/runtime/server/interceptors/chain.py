@@ -113,7 +113,7 @@ class Routes(grpc.GenericRpcHandler):
             )
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Do nothing: generated code passes the same methods again here, for old servers."""
+        """Do nothing, because `add_registered_method_handlers` gets the same methods. Older servers need this."""
 
     def handlers_of(self, services: Sequence[str]) -> list[tuple[Method, Any]]:
         """Return the methods of some services and their handlers."""

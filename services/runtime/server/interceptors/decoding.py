@@ -16,7 +16,8 @@ from services.domain.errors import InvalidArgument, Violation
 from services.runtime.limits import MAX_MESSAGE_BYTES
 
 MAX_RECEIVED_BYTES = 4 * MAX_MESSAGE_BYTES
-"""gRPC's own limit. A message between MAX_MESSAGE_BYTES and this is refused with the reason BATCH_TOO_LARGE."""
+"""gRPC's own limit. A message with a size between MAX_MESSAGE_BYTES and this limit is refused with the reason
+BATCH_TOO_LARGE."""
 
 
 class _Mark:

@@ -24,7 +24,7 @@ class ErrorStatus:
     """Ends failed calls with `google.rpc.Status`. The text of an unexpected exception never reaches a caller."""
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """End the call with the status of what it raised."""
+        """End the call with the status of the error that it raised."""
 
         async def handle(request: Any, context: Context) -> Any:
             try:
@@ -37,7 +37,7 @@ class ErrorStatus:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """End the call with the status of what it raised. Responses already sent remain valid."""
+        """End the call with the status of the error that it raised. Responses already sent remain valid."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             try:

@@ -63,7 +63,7 @@ class OpenStreams:
             raise _not_accepted(fault)
 
     async def wait_for(self, answer: Callable[[], Awaitable[T]]) -> T:
-        """Return what a call that may last for long answers, but end it when its caller is no longer accepted.
+        """Await the answer of a long call and return it. End the call if its caller is no longer accepted.
 
         Raises:
             Unauthenticated: the caller's certificate has expired, or it is on the deny-list.

@@ -96,7 +96,10 @@ class _TracedCalls:
         self._attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
     def begin(self, call: Call) -> ActiveSpan | None:
-        """Begin the span of a call, and set the trace that the call passes on. Return None if it is not sampled."""
+        """Begin the span of a call, and set the trace that the call passes on.
+
+        Return None if the call is not sampled.
+        """
         trace = call.trace
         if trace is not None and not trace.is_sampled:
             return None

@@ -1371,10 +1371,10 @@ type EffectivePolicy struct {
 	LiftingFloor string `protobuf:"bytes,17,opt,name=lifting_floor,json=liftingFloor,proto3" json:"lifting_floor,omitempty"`
 	// The document behind lifting_floor; absent when there is none or it names no document.
 	LiftingSource *PolicySource `protobuf:"bytes,18,opt,name=lifting_source,json=liftingSource,proto3" json:"lifting_source,omitempty"`
-	// Everything that was published up to this instant at the nodes below this one whose regions contain the region, by
-	// their clocks, is known here. Absent if no node below covers the region. An old instant means that such a node is
-	// unavailable; its last known policies continue to apply. 1970-01-01T00:00:00Z means that nothing says whether
-	// publications of such a node are missing.
+	// The instant up to which publications of the nodes below are known here, by the clocks of those nodes. Only nodes
+	// below whose regions contain the region of the question count. Absent if no node below covers the region. An old
+	// instant means that such a node is unavailable; its last known policies continue to apply. 1970-01-01T00:00:00Z
+	// means that nothing says whether publications of such a node are missing.
 	BelowAsOfTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=below_as_of_time,json=belowAsOfTime,proto3" json:"below_as_of_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

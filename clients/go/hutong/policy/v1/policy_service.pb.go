@@ -954,7 +954,8 @@ type NodeExtent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node, "nodes/{region}".
 	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// Everything that the node published up to this instant, by its clock, was sent. Absent if none of it has come yet.
+	// Everything that the node published up to this instant, by its clock, was sent. Absent if no publication of the node
+	// has come yet.
 	AsOfTime      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -29,7 +29,8 @@ const (
 type CreateLegalHoldRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only results of this document. Linked documents need holds of their own. The number is stored as a keyed hash and a
-	// mask. While the pepper changes both versions are stored; after a change put the hold again.
+	// mask. While the pepper changes, the hashes under both versions are stored. After a change of the pepper put the
+	// hold again.
 	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
 	// Only results of this laboratory, "labs/{uscc}"; empty for all.
 	Lab string `protobuf:"bytes,2,opt,name=lab,proto3" json:"lab,omitempty"`

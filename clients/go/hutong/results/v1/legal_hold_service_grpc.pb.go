@@ -40,8 +40,8 @@ type LegalHoldServiceClient interface {
 	// Lists the holds, newest first, paged (AIP-158).
 	ListLegalHolds(ctx context.Context, in *ListLegalHoldsRequest, opts ...grpc.CallOption) (*ListLegalHoldsResponse, error)
 	// Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
-	// Held results that are still in use are not in it: other RPCs return them. A lifted hold covers what the next purge
-	// destroys. NOT_FOUND if there is no such hold.
+	// Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
+	// what the next purge destroys unless another hold covers it. NOT_FOUND if there is no such hold.
 	ListHeldResults(ctx context.Context, in *ListHeldResultsRequest, opts ...grpc.CallOption) (*ListHeldResultsResponse, error)
 }
 
@@ -108,8 +108,8 @@ type LegalHoldServiceServer interface {
 	// Lists the holds, newest first, paged (AIP-158).
 	ListLegalHolds(context.Context, *ListLegalHoldsRequest) (*ListLegalHoldsResponse, error)
 	// Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
-	// Held results that are still in use are not in it: other RPCs return them. A lifted hold covers what the next purge
-	// destroys. NOT_FOUND if there is no such hold.
+	// Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
+	// what the next purge destroys unless another hold covers it. NOT_FOUND if there is no such hold.
 	ListHeldResults(context.Context, *ListHeldResultsRequest) (*ListHeldResultsResponse, error)
 	mustEmbedUnimplementedLegalHoldServiceServer()
 }

@@ -377,7 +377,7 @@ const (
 	// A negative that is shown, has no record, and would clear every positive that governs if it were recorded.
 	EvidenceUse_EVIDENCE_USE_WOULD_CLEAR EvidenceUse = 21
 	// It has no record, and its laboratory states that it has issued no report under this number
-	// (MISSING_REPORT_ANSWER_NOT_OURS). It counts for nothing, as evidence that contradicts a record.
+	// (MISSING_REPORT_ANSWER_NOT_OURS). Like evidence that contradicts a record, it counts for nothing.
 	EvidenceUse_EVIDENCE_USE_DENIED_BY_LAB EvidenceUse = 22
 )
 

@@ -218,7 +218,7 @@ type EvidenceCase struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "cases/{uuid7}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The laboratory that was shown, "labs/{uscc}".
+	// The laboratory of the report that was shown, "labs/{uscc}".
 	Lab string `protobuf:"bytes,2,opt,name=lab,proto3" json:"lab,omitempty"`
 	// The report number that was shown.
 	ReportNumber string `protobuf:"bytes,3,opt,name=report_number,json=reportNumber,proto3" json:"report_number,omitempty"`
@@ -231,7 +231,7 @@ type EvidenceCase struct {
 	// The prefecture of the place where it was shown, a GB/T 2260 code that ends in "00", such as "410100" for "410105".
 	Region string `protobuf:"bytes,7,opt,name=region,proto3" json:"region,omitempty"`
 	// The decision that opened it, "decisions/{uuid7}". It may have been removed since. VerificationService.GetDecision
-	// shows what was weighed, to an officer who names a case.
+	// shows an officer what the decision weighed, if the officer names a case.
 	Decision string `protobuf:"bytes,8,opt,name=decision,proto3" json:"decision,omitempty"`
 	// For OTHER_PERSON and OTHER_TIMES: the decision that it was compared with, as in EvidenceFlag.
 	OtherDecision string `protobuf:"bytes,9,opt,name=other_decision,json=otherDecision,proto3" json:"other_decision,omitempty"`

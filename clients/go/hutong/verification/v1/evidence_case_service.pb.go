@@ -31,8 +31,8 @@ type ListCasesRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only cases of this region or below it; empty for all. A case has the prefecture of the place alone, so a county has
-	// none.
+	// Only cases of this region or below it; empty for all. A case states only the prefecture of the place, so a county
+	// has no cases.
 	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	// Only cases in one of these states; empty for all.
 	States []EvidenceCaseState `protobuf:"varint,4,rep,packed,name=states,proto3,enum=hutong.verification.v1.EvidenceCaseState" json:"states,omitempty"`

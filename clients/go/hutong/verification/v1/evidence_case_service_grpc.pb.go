@@ -36,10 +36,10 @@ type EvidenceCaseServiceClient interface {
 	// Reads one case. NOT_FOUND if there is none.
 	GetCase(ctx context.Context, in *GetCaseRequest, opts ...grpc.CallOption) (*GetCaseResponse, error)
 	// Assigns a case to an officer, in place of an earlier one. Atomic. FAILED_PRECONDITION (CONFLICT) if it is concluded.
-	// The same officer again changes nothing.
+	// To assign the same officer again changes nothing.
 	AssignCase(ctx context.Context, in *AssignCaseRequest, opts ...grpc.CallOption) (*AssignCaseResponse, error)
-	// Concludes a case with a finding, for good. Atomic. It need not be assigned. FAILED_PRECONDITION (CONFLICT) if it has
-	// another finding or note already. The same conclusion again changes nothing.
+	// Concludes a case with a finding, for good. Atomic. The case need not be assigned. FAILED_PRECONDITION (CONFLICT) if
+	// it has another finding or note already. The same conclusion again changes nothing.
 	ConcludeCase(ctx context.Context, in *ConcludeCaseRequest, opts ...grpc.CallOption) (*ConcludeCaseResponse, error)
 }
 
@@ -102,10 +102,10 @@ type EvidenceCaseServiceServer interface {
 	// Reads one case. NOT_FOUND if there is none.
 	GetCase(context.Context, *GetCaseRequest) (*GetCaseResponse, error)
 	// Assigns a case to an officer, in place of an earlier one. Atomic. FAILED_PRECONDITION (CONFLICT) if it is concluded.
-	// The same officer again changes nothing.
+	// To assign the same officer again changes nothing.
 	AssignCase(context.Context, *AssignCaseRequest) (*AssignCaseResponse, error)
-	// Concludes a case with a finding, for good. Atomic. It need not be assigned. FAILED_PRECONDITION (CONFLICT) if it has
-	// another finding or note already. The same conclusion again changes nothing.
+	// Concludes a case with a finding, for good. Atomic. The case need not be assigned. FAILED_PRECONDITION (CONFLICT) if
+	// it has another finding or note already. The same conclusion again changes nothing.
 	ConcludeCase(context.Context, *ConcludeCaseRequest) (*ConcludeCaseResponse, error)
 	mustEmbedUnimplementedEvidenceCaseServiceServer()
 }

@@ -274,8 +274,8 @@ type Refusal struct {
 	AssessTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=assess_time,json=assessTime,proto3" json:"assess_time,omitempty"`
 	// The node that answered it; absent while there is no answer.
 	AnswerNode string `protobuf:"bytes,20,opt,name=answer_node,json=answerNode,proto3" json:"answer_node,omitempty"`
-	// The node that answers it: the deepest one on the way to the place that has received it, or a node above that has taken
-	// it over. Empty if no node of the place's region has confirmed it yet.
+	// The node that answers the report: the deepest node on the way to the place that has received the report, or a node
+	// above that has taken the report over. Empty if no node of the place's region has confirmed the report yet.
 	ResponsibleNode string `protobuf:"bytes,21,opt,name=responsible_node,json=responsibleNode,proto3" json:"responsible_node,omitempty"`
 	// When the answer is due: five days after the responsible node received the report or took it over. A report without a
 	// responsible node is due five days after it was made.

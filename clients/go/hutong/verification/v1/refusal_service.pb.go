@@ -98,8 +98,9 @@ type ReportRefusalRequest struct {
 	// The grounds, 1 to 10.
 	Grounds []v1.RefusalGround `protobuf:"varint,5,rep,packed,name=grounds,proto3,enum=hutong.type.v1.RefusalGround" json:"grounds,omitempty"`
 	// The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
-	// purpose, or about another person than document. A positive result at the instant of refusal outweighs it. If another
-	// node assesses the report, it uses its own copy of the decision, or else what this node knows of it.
+	// purpose than the report, or about another person than the field document. A positive result at the instant of
+	// refusal outweighs it. If another node assesses the report, that node uses its own copy of the decision. If it has
+	// no copy, it uses what this node knows of the decision.
 	Decision string `protobuf:"bytes,6,opt,name=decision,proto3" json:"decision,omitempty"`
 	// The person, for the question whether they were recognised. Optional; never stored in clear.
 	Document *v1.IdentityDocument `protobuf:"bytes,7,opt,name=document,proto3" json:"document,omitempty"`
@@ -829,11 +830,11 @@ type RefusalCounts struct {
 	UnlawfulCount int64 `protobuf:"varint,2,opt,name=unlawful_count,json=unlawfulCount,proto3" json:"unlawful_count,omitempty"`
 	// How many of them are not answered yet.
 	OpenCount int64 `protobuf:"varint,3,opt,name=open_count,json=openCount,proto3" json:"open_count,omitempty"`
-	// The median time from report to answer, over answered ones; absent when none is.
+	// The median time from report to answer, over answered reports; absent when no report is answered.
 	MedianTimeToAnswer *durationpb.Duration `protobuf:"bytes,4,opt,name=median_time_to_answer,json=medianTimeToAnswer,proto3" json:"median_time_to_answer,omitempty"`
-	// How many of the unanswered ones are not assessed yet.
+	// How many of the unanswered reports are not assessed yet.
 	PendingCount int64 `protobuf:"varint,5,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
-	// How many of the unanswered ones are overdue now.
+	// How many of the unanswered reports are overdue now.
 	OverdueCount  int64 `protobuf:"varint,6,opt,name=overdue_count,json=overdueCount,proto3" json:"overdue_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -34,13 +34,14 @@ const (
 // Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
 // counts.
 type RefusalServiceClient interface {
-	// Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
-	// nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
-	// recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
-	// and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
-	// INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
-	// repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
-	// (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
+	// Stores a report, which is durable before the response is sent. A report is assessed at the node of the place, or at
+	// the nearest node above the place, because the policies are there. The assessment says whether the ground was
+	// forbidden at the place, and whether the person was recognised at that instant. If this node assesses the report,
+	// the response has the assessment. Otherwise the report is PENDING, and GetRefusal and TrackRefusal return the
+	// assessment and the answer here once they have come back. INVALID_ARGUMENT for faulty fields; NOT_FOUND for a
+	// decision that is unknown here, if the report is assessed here. A repeat with the same request_id returns the first
+	// answer. A report about the same document, region, purpose and day (Asia/Shanghai) as an earlier one is the same
+	// report: the response has the earlier one, unchanged.
 	ReportRefusal(ctx context.Context, in *ReportRefusalRequest, opts ...grpc.CallOption) (*ReportRefusalResponse, error)
 	// Reads one report. NOT_FOUND if there is none.
 	GetRefusal(ctx context.Context, in *GetRefusalRequest, opts ...grpc.CallOption) (*GetRefusalResponse, error)
@@ -49,9 +50,9 @@ type RefusalServiceClient interface {
 	// Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
 	// below. The nation lists every report of the country.
 	ListRefusals(ctx context.Context, in *ListRefusalsRequest, opts ...grpc.CallOption) (*ListRefusalsResponse, error)
-	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
-	// another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
-	// given again changes nothing.
+	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE)
+	// when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
+	// The same answer given again changes nothing.
 	AnswerRefusal(ctx context.Context, in *AnswerRefusalRequest, opts ...grpc.CallOption) (*AnswerRefusalResponse, error)
 	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
 	// that comes in meanwhile is counted in later pages only.
@@ -133,13 +134,14 @@ func (c *refusalServiceClient) SummarizeRefusals(ctx context.Context, in *Summar
 // Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
 // counts.
 type RefusalServiceServer interface {
-	// Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
-	// nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
-	// recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
-	// and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
-	// INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
-	// repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
-	// (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
+	// Stores a report, which is durable before the response is sent. A report is assessed at the node of the place, or at
+	// the nearest node above the place, because the policies are there. The assessment says whether the ground was
+	// forbidden at the place, and whether the person was recognised at that instant. If this node assesses the report,
+	// the response has the assessment. Otherwise the report is PENDING, and GetRefusal and TrackRefusal return the
+	// assessment and the answer here once they have come back. INVALID_ARGUMENT for faulty fields; NOT_FOUND for a
+	// decision that is unknown here, if the report is assessed here. A repeat with the same request_id returns the first
+	// answer. A report about the same document, region, purpose and day (Asia/Shanghai) as an earlier one is the same
+	// report: the response has the earlier one, unchanged.
 	ReportRefusal(context.Context, *ReportRefusalRequest) (*ReportRefusalResponse, error)
 	// Reads one report. NOT_FOUND if there is none.
 	GetRefusal(context.Context, *GetRefusalRequest) (*GetRefusalResponse, error)
@@ -148,9 +150,9 @@ type RefusalServiceServer interface {
 	// Lists reports, newest first, paged (AIP-158): those of places in this node's region, and those that were made here or
 	// below. The nation lists every report of the country.
 	ListRefusals(context.Context, *ListRefusalsRequest) (*ListRefusalsResponse, error)
-	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
-	// another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
-	// given again changes nothing.
+	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE)
+	// when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
+	// The same answer given again changes nothing.
 	AnswerRefusal(context.Context, *AnswerRefusalRequest) (*AnswerRefusalResponse, error)
 	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
 	// that comes in meanwhile is counted in later pages only.

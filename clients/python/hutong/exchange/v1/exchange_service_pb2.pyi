@@ -179,10 +179,10 @@ class ReplicateBatch(_message.Message):
 
     @_builtins.property
     def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
-        """The positions of nodes below the sender, at any depth, up to which everything was sent with the complete commits of
-        this batch. They are known with these commits, also while there is a backlog, so that consistency tokens of a node
-        below a node in the middle are met as soon as what they stand for has arrived. Positions of nodes outside the sender's
-        region are ignored.
+        """The positions of nodes below the sender, at any depth, up to which everything was sent once the complete commits of
+        this batch have arrived. They are stated with these commits even while there is a backlog. A consistency token of a
+        node below the sender is therefore met as soon as the commit that it stands for has arrived. Positions of nodes
+        outside the sender's region are ignored.
         """
 
     def __init__(
@@ -271,9 +271,10 @@ class ReplicateCheckpoint(_message.Message):
     @_builtins.property
     def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
         """Set with as_of_time: the positions of nodes below the sender, at any depth, up to which everything was sent before
-        this frame, those that moved since the stream's last checkpoint. The receiver compares consistency tokens with them.
-        They repeat those of batches, for a receiver that did not get the batches: retention has removed them, or the receiver
-        was restored. Lives of one node are stated in their order.
+        this frame. Positions that have not moved since the stream's last checkpoint are left out. The receiver compares
+        consistency tokens with the positions. Batches have stated the same positions already. They are repeated for a
+        receiver that did not get the batches, because retention has removed the batches or because the receiver was
+        restored. Lives of one node are stated in their order.
         """
 
     def __init__(

@@ -133,15 +133,15 @@ class Node(_message.Message):
     retire_actor: _builtins.str
     """The caller that retired it, like "operators/li". Stated to operators and supervisors alone."""
     state: _lookup_pb2.SourceState.ValueType
-    """Its state as a source of look-ups: OK; UNAVAILABLE, if nothing came from it for a minute, so that it is silent since
-    contact_time, or if as_of_time is more than five minutes ago; or RETIRED. A node at a greater depth is OK only if the
-    node that relays it is.
+    """The node's state as a source of look-ups: OK, UNAVAILABLE or RETIRED. The node is UNAVAILABLE if nothing came from
+    it for a minute; it is then silent since contact_time. It is also UNAVAILABLE if as_of_time is more than five
+    minutes ago. A node at a greater depth is OK only if the node that relays it is OK.
     """
     relaying_node: _builtins.str
-    """For a node at a greater depth: the node that replicates to the answering one and states this node, "nodes/{region}".
-    contact_time, backlog and RETIRED are then as the node above this one knows them, by that node's clock, and
-    clock_skew, conflict_count, set_aside and retire_* are not set: ask that node. Empty for a node that replicates to the
-    answering one.
+    """For a node at a greater depth: the node that replicates to the answering node and states this node,
+    "nodes/{region}". contact_time, backlog and RETIRED are then stated as the node directly above this node knows
+    them, by the clock of that node above. clock_skew, conflict_count, set_aside and retire_* are then not set; ask
+    that node above for them. Empty for a node that replicates to the answering node.
     """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:

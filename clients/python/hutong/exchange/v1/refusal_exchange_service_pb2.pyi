@@ -21,8 +21,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RefusalExchangeStart(_message.Message):
-    """The first frame of one side. Each side compares the numbers with its own. If they differ, one of the two was restored
-    from an older copy, and both sides send everything again that concerns the other one.
+    """The first frame of one side. Each side compares the numbers with its own numbers. If they differ, one of the two
+    nodes was restored from an older copy. Both sides then send everything again that concerns the other side.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -89,8 +89,9 @@ class RefusalExchangeFrame(_message.Message):
 
     @_builtins.property
     def deferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Those reports of the acknowledged frame that this node cannot take yet, because it does not know them and the sender
-        may not introduce them. After a restore of this node another node introduces them. The sender sends them again later.
+        """The reports of the acknowledged frame that this node cannot take yet. This node does not know them, and the sender
+        may not introduce them. After a restore of this node another node introduces such reports. The sender sends them
+        again later.
         """
 
     def __init__(

@@ -58,10 +58,10 @@ class RefusalExchangeServiceServicer(object):
         A node accepts from a node below only
         - new reports whose origin_node is that node or below it, of refusals at any place;
         - assessments, answers, duplicates and responsibilities of reports whose region lies in that node's.
-        Everything else is set aside. From the node above it accepts everything. If both have an assessment or an answer, that
-        of the node above holds.
-        The stream ends with FAILED_PRECONDITION if the nodes have other peppers (PEPPER_MISMATCH), or if this node does not
-        serve the caller (NOT_AN_UPSTREAM, as for ExchangeService.AdmitNode).
+        Everything else is set aside. From the node above it accepts everything. If both nodes have an assessment or an
+        answer, that of the node above holds.
+        The stream ends with FAILED_PRECONDITION if the two nodes have different peppers (PEPPER_MISMATCH), or if this node
+        does not serve the caller (NOT_AN_UPSTREAM, as for ExchangeService.AdmitNode).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -213,7 +213,9 @@ class ReplicatedAssessment(_message.Message):
     assessment: _refusal_pb2.RefusalAssessment.ValueType
     """As in Refusal."""
     decision: _builtins.str
-    """As in Refusal. Only the node that assessed it, and perhaps the one where it was shown, have the decision."""
+    """As in Refusal. Only the node that assessed the refusal has the decision, and perhaps the node where the decision
+    was shown.
+    """
     @_builtins.property
     def assess_time(self) -> _timestamp_pb2.Timestamp:
         """When it was assessed."""
@@ -273,8 +275,8 @@ Global___ReplicatedAnswer: _TypeAlias = ReplicatedAnswer  # noqa: Y015
 
 @_typing.final
 class RefusalResponsibility(_message.Message):
-    """Which node answers a report. Of two statements the one with the larger escalation_count holds. With the same count the
-    deeper node is responsible before the first escalation, and the higher node afterwards.
+    """Which node answers a report. If two statements differ, the statement with the larger escalation_count holds. If their
+    counts are equal, the deeper node is responsible before the first escalation, and the higher node afterwards.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

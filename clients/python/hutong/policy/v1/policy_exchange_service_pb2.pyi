@@ -29,9 +29,10 @@ class _PolicySetAsideReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     POLICY_SET_ASIDE_REASON_UNSPECIFIED: _PolicySetAsideReason.ValueType  # 0
     """Not a value that any node returns."""
     POLICY_SET_ASIDE_REASON_NOT_ITS_OWN: _PolicySetAsideReason.ValueType  # 1
-    """The revision is not the sender's to state. Its region does not lie in the sender's region, or it is a floor that a
-    node outside the sender's region has published, and the sender states it with other content, withdraws it, or states
-    it although it is not known here.
+    """The revision is not the sender's to state. Either its region does not lie in the sender's region, or it is a floor
+    that a node outside the sender's region has published. The sender can only repeat such a floor. In the
+    second case it has stated the floor with other content, has withdrawn it, or has stated it although it is not known
+    here.
     """
     POLICY_SET_ASIDE_REASON_INVALID: _PolicySetAsideReason.ValueType  # 2
     """The revision could not have been published, or its content_hash is not that of its content."""
@@ -42,9 +43,10 @@ class PolicySetAsideReason(_PolicySetAsideReason, metaclass=_PolicySetAsideReaso
 POLICY_SET_ASIDE_REASON_UNSPECIFIED: PolicySetAsideReason.ValueType  # 0
 """Not a value that any node returns."""
 POLICY_SET_ASIDE_REASON_NOT_ITS_OWN: PolicySetAsideReason.ValueType  # 1
-"""The revision is not the sender's to state. Its region does not lie in the sender's region, or it is a floor that a
-node outside the sender's region has published, and the sender states it with other content, withdraws it, or states
-it although it is not known here.
+"""The revision is not the sender's to state. Either its region does not lie in the sender's region, or it is a floor
+that a node outside the sender's region has published. The sender can only repeat such a floor. In the
+second case it has stated the floor with other content, has withdrawn it, or has stated it although it is not known
+here.
 """
 POLICY_SET_ASIDE_REASON_INVALID: PolicySetAsideReason.ValueType  # 2
 """The revision could not have been published, or its content_hash is not that of its content."""

@@ -759,10 +759,10 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def below_as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Everything that was published up to this instant at the nodes below this one whose regions contain the region, by
-        their clocks, is known here. Absent if no node below covers the region. An old instant means that such a node is
-        unavailable; its last known policies continue to apply. 1970-01-01T00:00:00Z means that nothing says whether
-        publications of such a node are missing.
+        """The instant up to which publications of the nodes below are known here, by the clocks of those nodes. Only nodes
+        below whose regions contain the region of the question count. Absent if no node below covers the region. An old
+        instant means that such a node is unavailable; its last known policies continue to apply. 1970-01-01T00:00:00Z
+        means that nothing says whether publications of such a node are missing.
         """
 
     def __init__(

@@ -473,7 +473,9 @@ class NodeExtent(_message.Message):
     """The node, "nodes/{region}"."""
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Everything that the node published up to this instant, by its clock, was sent. Absent if none of it has come yet."""
+        """Everything that the node published up to this instant, by its clock, was sent. Absent if no publication of the node
+        has come yet.
+        """
 
     def __init__(
         self,

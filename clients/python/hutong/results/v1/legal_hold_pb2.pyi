@@ -26,7 +26,7 @@ class LegalHold(_message.Message):
 
     A hold does not keep results in use. At their age they leave all look-ups, decisions and listings, as without a hold.
     The purge copies the held revisions with their reasons to a place of their own, from which only ListHeldResults returns
-    them. Once the hold is lifted, and no other one covers them, the next purge destroys them.
+    them. Once the hold is lifted, and no other hold covers the revisions, the next purge destroys them.
 
     A hold covers this node alone. Hold results at the node above too if it keeps them longer than needed there. Stored
     decisions, the audit and other data are not held.

@@ -41,7 +41,8 @@ class CreateLegalHoldRequest(_message.Message):
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """Only results of this document. Linked documents need holds of their own. The number is stored as a keyed hash and a
-        mask. While the pepper changes both versions are stored; after a change put the hold again.
+        mask. While the pepper changes, the hashes under both versions are stored. After a change of the pepper put the
+        hold again.
         """
 
     @_builtins.property

@@ -86,8 +86,8 @@ class LegalHoldServiceServicer(object):
 
     def ListHeldResults(self, request, context):
         """Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
-        Held results that are still in use are not in it: other RPCs return them. A lifted hold covers what the next purge
-        destroys. NOT_FOUND if there is no such hold.
+        Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
+        what the next purge destroys unless another hold covers it. NOT_FOUND if there is no such hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,8 +45,8 @@ class LegalHoldServiceStub:
     """Lists the holds, newest first, paged (AIP-158)."""
     ListHeldResults: _grpc.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListHeldResultsRequest, _legal_hold_service_pb2.ListHeldResultsResponse]
     """Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
-    Held results that are still in use are not in it: other RPCs return them. A lifted hold covers what the next purge
-    destroys. NOT_FOUND if there is no such hold.
+    Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
+    what the next purge destroys unless another hold covers it. NOT_FOUND if there is no such hold.
     """
 
 @_typing.type_check_only
@@ -66,8 +66,8 @@ class LegalHoldServiceAsyncStub(LegalHoldServiceStub):
     """Lists the holds, newest first, paged (AIP-158)."""
     ListHeldResults: _aio.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListHeldResultsRequest, _legal_hold_service_pb2.ListHeldResultsResponse]  # type: ignore[assignment]
     """Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
-    Held results that are still in use are not in it: other RPCs return them. A lifted hold covers what the next purge
-    destroys. NOT_FOUND if there is no such hold.
+    Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
+    what the next purge destroys unless another hold covers it. NOT_FOUND if there is no such hold.
     """
 
 class LegalHoldServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -108,8 +108,8 @@ class LegalHoldServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_legal_hold_service_pb2.ListHeldResultsResponse, _abc.Awaitable[_legal_hold_service_pb2.ListHeldResultsResponse]]:
         """Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
-        Held results that are still in use are not in it: other RPCs return them. A lifted hold covers what the next purge
-        destroys. NOT_FOUND if there is no such hold.
+        Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
+        what the next purge destroys unless another hold covers it. NOT_FOUND if there is no such hold.
         """
 
 def add_LegalHoldServiceServicer_to_server(servicer: LegalHoldServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

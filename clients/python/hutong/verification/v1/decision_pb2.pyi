@@ -295,7 +295,7 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     """A negative that is shown, has no record, and would clear every positive that governs if it were recorded."""
     EVIDENCE_USE_DENIED_BY_LAB: _EvidenceUse.ValueType  # 22
     """It has no record, and its laboratory states that it has issued no report under this number
-    (MISSING_REPORT_ANSWER_NOT_OURS). It counts for nothing, as evidence that contradicts a record.
+    (MISSING_REPORT_ANSWER_NOT_OURS). Like evidence that contradicts a record, it counts for nothing.
     """
 
 class EvidenceUse(_EvidenceUse, metaclass=_EvidenceUseEnumTypeWrapper):
@@ -357,7 +357,7 @@ EVIDENCE_USE_WOULD_CLEAR: EvidenceUse.ValueType  # 21
 """A negative that is shown, has no record, and would clear every positive that governs if it were recorded."""
 EVIDENCE_USE_DENIED_BY_LAB: EvidenceUse.ValueType  # 22
 """It has no record, and its laboratory states that it has issued no report under this number
-(MISSING_REPORT_ANSWER_NOT_OURS). It counts for nothing, as evidence that contradicts a record.
+(MISSING_REPORT_ANSWER_NOT_OURS). Like evidence that contradicts a record, it counts for nothing.
 """
 Global___EvidenceUse: _TypeAlias = EvidenceUse  # noqa: Y015
 

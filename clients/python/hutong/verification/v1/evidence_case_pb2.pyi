@@ -155,7 +155,7 @@ class EvidenceCase(_message.Message):
     name: _builtins.str
     """"cases/{uuid7}"."""
     lab: _builtins.str
-    """The laboratory that was shown, "labs/{uscc}"."""
+    """The laboratory of the report that was shown, "labs/{uscc}"."""
     report_number: _builtins.str
     """The report number that was shown."""
     kind: Global___EvidenceCaseKind.ValueType
@@ -166,7 +166,7 @@ class EvidenceCase(_message.Message):
     """The prefecture of the place where it was shown, a GB/T 2260 code that ends in "00", such as "410100" for "410105"."""
     decision: _builtins.str
     """The decision that opened it, "decisions/{uuid7}". It may have been removed since. VerificationService.GetDecision
-    shows what was weighed, to an officer who names a case.
+    shows an officer what the decision weighed, if the officer names a case.
     """
     other_decision: _builtins.str
     """For OTHER_PERSON and OTHER_TIMES: the decision that it was compared with, as in EvidenceFlag."""

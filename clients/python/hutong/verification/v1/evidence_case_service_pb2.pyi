@@ -36,8 +36,8 @@ class ListCasesRequest(_message.Message):
     page_token: _builtins.str
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
-    """Only cases of this region or below it; empty for all. A case has the prefecture of the place alone, so a county has
-    none.
+    """Only cases of this region or below it; empty for all. A case states only the prefecture of the place, so a county
+    has no cases.
     """
     lab: _builtins.str
     """Only cases of this laboratory, "labs/{uscc}"; empty for all."""

@@ -77,15 +77,15 @@ class EvidenceCaseServiceServicer(object):
 
     def AssignCase(self, request, context):
         """Assigns a case to an officer, in place of an earlier one. Atomic. FAILED_PRECONDITION (CONFLICT) if it is concluded.
-        The same officer again changes nothing.
+        To assign the same officer again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConcludeCase(self, request, context):
-        """Concludes a case with a finding, for good. Atomic. It need not be assigned. FAILED_PRECONDITION (CONFLICT) if it has
-        another finding or note already. The same conclusion again changes nothing.
+        """Concludes a case with a finding, for good. Atomic. The case need not be assigned. FAILED_PRECONDITION (CONFLICT) if
+        it has another finding or note already. The same conclusion again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

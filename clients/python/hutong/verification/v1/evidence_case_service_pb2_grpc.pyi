@@ -39,11 +39,11 @@ class EvidenceCaseServiceStub:
     """Reads one case. NOT_FOUND if there is none."""
     AssignCase: _grpc.UnaryUnaryMultiCallable[_evidence_case_service_pb2.AssignCaseRequest, _evidence_case_service_pb2.AssignCaseResponse]
     """Assigns a case to an officer, in place of an earlier one. Atomic. FAILED_PRECONDITION (CONFLICT) if it is concluded.
-    The same officer again changes nothing.
+    To assign the same officer again changes nothing.
     """
     ConcludeCase: _grpc.UnaryUnaryMultiCallable[_evidence_case_service_pb2.ConcludeCaseRequest, _evidence_case_service_pb2.ConcludeCaseResponse]
-    """Concludes a case with a finding, for good. Atomic. It need not be assigned. FAILED_PRECONDITION (CONFLICT) if it has
-    another finding or note already. The same conclusion again changes nothing.
+    """Concludes a case with a finding, for good. Atomic. The case need not be assigned. FAILED_PRECONDITION (CONFLICT) if
+    it has another finding or note already. The same conclusion again changes nothing.
     """
 
 @_typing.type_check_only
@@ -57,11 +57,11 @@ class EvidenceCaseServiceAsyncStub(EvidenceCaseServiceStub):
     """Reads one case. NOT_FOUND if there is none."""
     AssignCase: _aio.UnaryUnaryMultiCallable[_evidence_case_service_pb2.AssignCaseRequest, _evidence_case_service_pb2.AssignCaseResponse]  # type: ignore[assignment]
     """Assigns a case to an officer, in place of an earlier one. Atomic. FAILED_PRECONDITION (CONFLICT) if it is concluded.
-    The same officer again changes nothing.
+    To assign the same officer again changes nothing.
     """
     ConcludeCase: _aio.UnaryUnaryMultiCallable[_evidence_case_service_pb2.ConcludeCaseRequest, _evidence_case_service_pb2.ConcludeCaseResponse]  # type: ignore[assignment]
-    """Concludes a case with a finding, for good. Atomic. It need not be assigned. FAILED_PRECONDITION (CONFLICT) if it has
-    another finding or note already. The same conclusion again changes nothing.
+    """Concludes a case with a finding, for good. Atomic. The case need not be assigned. FAILED_PRECONDITION (CONFLICT) if
+    it has another finding or note already. The same conclusion again changes nothing.
     """
 
 class EvidenceCaseServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -90,7 +90,7 @@ class EvidenceCaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evidence_case_service_pb2.AssignCaseResponse, _abc.Awaitable[_evidence_case_service_pb2.AssignCaseResponse]]:
         """Assigns a case to an officer, in place of an earlier one. Atomic. FAILED_PRECONDITION (CONFLICT) if it is concluded.
-        The same officer again changes nothing.
+        To assign the same officer again changes nothing.
         """
 
     @_abc_1.abstractmethod
@@ -99,8 +99,8 @@ class EvidenceCaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evidence_case_service_pb2.ConcludeCaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_evidence_case_service_pb2.ConcludeCaseResponse, _abc.Awaitable[_evidence_case_service_pb2.ConcludeCaseResponse]]:
-        """Concludes a case with a finding, for good. Atomic. It need not be assigned. FAILED_PRECONDITION (CONFLICT) if it has
-        another finding or note already. The same conclusion again changes nothing.
+        """Concludes a case with a finding, for good. Atomic. The case need not be assigned. FAILED_PRECONDITION (CONFLICT) if
+        it has another finding or note already. The same conclusion again changes nothing.
         """
 
 def add_EvidenceCaseServiceServicer_to_server(servicer: EvidenceCaseServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

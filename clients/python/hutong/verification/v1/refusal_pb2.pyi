@@ -205,8 +205,8 @@ class Refusal(_message.Message):
     answer_node: _builtins.str
     """The node that answered it; absent while there is no answer."""
     responsible_node: _builtins.str
-    """The node that answers it: the deepest one on the way to the place that has received it, or a node above that has taken
-    it over. Empty if no node of the place's region has confirmed it yet.
+    """The node that answers the report: the deepest node on the way to the place that has received the report, or a node
+    above that has taken the report over. Empty if no node of the place's region has confirmed the report yet.
     """
     escalation_count: _builtins.int
     """How often a node above has taken it over because the answer was overdue."""

@@ -79,8 +79,9 @@ class ReportRefusalRequest(_message.Message):
     """What the person wanted to do."""
     decision: _builtins.str
     """The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
-    purpose, or about another person than document. A positive result at the instant of refusal outweighs it. If another
-    node assesses the report, it uses its own copy of the decision, or else what this node knows of it.
+    purpose than the report, or about another person than the field document. A positive result at the instant of
+    refusal outweighs it. If another node assesses the report, that node uses its own copy of the decision. If it has
+    no copy, it uses what this node knows of the decision.
     """
     statement: _builtins.str
     """The person's own words, at most 2,000 characters. Optional."""
@@ -436,12 +437,12 @@ class RefusalCounts(_message.Message):
     open_count: _builtins.int
     """How many of them are not answered yet."""
     pending_count: _builtins.int
-    """How many of the unanswered ones are not assessed yet."""
+    """How many of the unanswered reports are not assessed yet."""
     overdue_count: _builtins.int
-    """How many of the unanswered ones are overdue now."""
+    """How many of the unanswered reports are overdue now."""
     @_builtins.property
     def median_time_to_answer(self) -> _duration_pb2.Duration:
-        """The median time from report to answer, over answered ones; absent when none is."""
+        """The median time from report to answer, over answered reports; absent when no report is answered."""
 
     def __init__(
         self,

@@ -74,13 +74,14 @@ class RefusalServiceServicer(object):
     """
 
     def ReportRefusal(self, request, context):
-        """Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
-        nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
-        recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
-        and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
-        INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
-        repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
-        (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
+        """Stores a report, which is durable before the response is sent. A report is assessed at the node of the place, or at
+        the nearest node above the place, because the policies are there. The assessment says whether the ground was
+        forbidden at the place, and whether the person was recognised at that instant. If this node assesses the report,
+        the response has the assessment. Otherwise the report is PENDING, and GetRefusal and TrackRefusal return the
+        assessment and the answer here once they have come back. INVALID_ARGUMENT for faulty fields; NOT_FOUND for a
+        decision that is unknown here, if the report is assessed here. A repeat with the same request_id returns the first
+        answer. A report about the same document, region, purpose and day (Asia/Shanghai) as an earlier one is the same
+        report: the response has the earlier one, unchanged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,9 +110,9 @@ class RefusalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AnswerRefusal(self, request, context):
-        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
-        another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
-        given again changes nothing.
+        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE)
+        when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
+        The same answer given again changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

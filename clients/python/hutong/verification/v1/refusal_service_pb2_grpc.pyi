@@ -36,13 +36,14 @@ class RefusalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RefusalServiceAsyncStub: ...
     ReportRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]
-    """Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
-    nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
-    recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
-    and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
-    INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
-    repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
-    (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
+    """Stores a report, which is durable before the response is sent. A report is assessed at the node of the place, or at
+    the nearest node above the place, because the policies are there. The assessment says whether the ground was
+    forbidden at the place, and whether the person was recognised at that instant. If this node assesses the report,
+    the response has the assessment. Otherwise the report is PENDING, and GetRefusal and TrackRefusal return the
+    assessment and the answer here once they have come back. INVALID_ARGUMENT for faulty fields; NOT_FOUND for a
+    decision that is unknown here, if the report is assessed here. A repeat with the same request_id returns the first
+    answer. A report about the same document, region, purpose and day (Asia/Shanghai) as an earlier one is the same
+    report: the response has the earlier one, unchanged.
     """
     GetRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]
     """Reads one report. NOT_FOUND if there is none."""
@@ -53,9 +54,9 @@ class RefusalServiceStub:
     below. The nation lists every report of the country.
     """
     AnswerRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]
-    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
-    another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
-    given again changes nothing.
+    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE)
+    when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
+    The same answer given again changes nothing.
     """
     SummarizeRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]
     """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
@@ -70,13 +71,14 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]  # type: ignore[assignment]
-    """Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
-    nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
-    recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
-    and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
-    INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
-    repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
-    (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
+    """Stores a report, which is durable before the response is sent. A report is assessed at the node of the place, or at
+    the nearest node above the place, because the policies are there. The assessment says whether the ground was
+    forbidden at the place, and whether the person was recognised at that instant. If this node assesses the report,
+    the response has the assessment. Otherwise the report is PENDING, and GetRefusal and TrackRefusal return the
+    assessment and the answer here once they have come back. INVALID_ARGUMENT for faulty fields; NOT_FOUND for a
+    decision that is unknown here, if the report is assessed here. A repeat with the same request_id returns the first
+    answer. A report about the same document, region, purpose and day (Asia/Shanghai) as an earlier one is the same
+    report: the response has the earlier one, unchanged.
     """
     GetRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]  # type: ignore[assignment]
     """Reads one report. NOT_FOUND if there is none."""
@@ -87,9 +89,9 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
     below. The nation lists every report of the country.
     """
     AnswerRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]  # type: ignore[assignment]
-    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
-    another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
-    given again changes nothing.
+    """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE)
+    when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
+    The same answer given again changes nothing.
     """
     SummarizeRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]  # type: ignore[assignment]
     """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
@@ -107,13 +109,14 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.ReportRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.ReportRefusalResponse, _abc.Awaitable[_refusal_service_pb2.ReportRefusalResponse]]:
-        """Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
-        nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
-        recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
-        and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
-        INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
-        repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
-        (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
+        """Stores a report, which is durable before the response is sent. A report is assessed at the node of the place, or at
+        the nearest node above the place, because the policies are there. The assessment says whether the ground was
+        forbidden at the place, and whether the person was recognised at that instant. If this node assesses the report,
+        the response has the assessment. Otherwise the report is PENDING, and GetRefusal and TrackRefusal return the
+        assessment and the answer here once they have come back. INVALID_ARGUMENT for faulty fields; NOT_FOUND for a
+        decision that is unknown here, if the report is assessed here. A repeat with the same request_id returns the first
+        answer. A report about the same document, region, purpose and day (Asia/Shanghai) as an earlier one is the same
+        report: the response has the earlier one, unchanged.
         """
 
     @_abc_1.abstractmethod
@@ -148,9 +151,9 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.AnswerRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.AnswerRefusalResponse, _abc.Awaitable[_refusal_service_pb2.AnswerRefusalResponse]]:
-        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
-        another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
-        given again changes nothing.
+        """Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE)
+        when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
+        The same answer given again changes nothing.
         """
 
     @_abc_1.abstractmethod

@@ -2,8 +2,9 @@
 
 The transaction in which the node joins begins the marking (`subscribers.begin_marking`). From then on each commit marks
 its own adverse subjects. A step marks those of the next stored reports, and names them to the nodes below as the commit
-of a positive does. Whether a node's first result of a subject comes before the step or after it, the subject is thus
-named to the node. A step commits its marks together with its position, so a kill repeats or skips none.
+of a positive does. The subject is therefore named to a node whether the node's first result of the subject comes before
+the step or after it. A step commits its marks together with its position, so a process that is killed neither repeats
+nor skips a mark.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def read_step(connection: Connection, reports_at_once: int) -> Step | None:
     if last is not None:
         conditions.append(name <= tuple_(*last))
     adverse = sorted(set(connection.execute(select(_keys.c.subject_key).where(*conditions)).scalars()))
-    # A report's key does not name the item. Positives of some items are named to no node.
+    # The key of a report does not state the item, and positives of some items are named to no node. The results are
+    # therefore read.
     announced = or_(_results.c.item == "", _results.c.item.startswith(ANNOUNCED_PREFIX, autoescape=True))
     subject_keys: set[bytes] = set()
     for start in range(0, len(adverse), KEYS_AT_ONCE):

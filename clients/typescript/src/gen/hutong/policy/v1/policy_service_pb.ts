@@ -472,7 +472,8 @@ export type NodeExtent = Message<"hutong.policy.v1.NodeExtent"> & {
   node: string;
 
   /**
-   * Everything that the node published up to this instant, by its clock, was sent. Absent if none of it has come yet.
+   * Everything that the node published up to this instant, by its clock, was sent. Absent if no publication of the node
+   * has come yet.
    *
    * @generated from field: google.protobuf.Timestamp as_of_time = 2;
    */

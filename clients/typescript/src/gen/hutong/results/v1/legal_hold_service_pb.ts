@@ -29,7 +29,8 @@ export const file_hutong_results_v1_legal_hold_service: GenFile = /*@__PURE__*/
 export type CreateLegalHoldRequest = Message<"hutong.results.v1.CreateLegalHoldRequest"> & {
   /**
    * Only results of this document. Linked documents need holds of their own. The number is stored as a keyed hash and a
-   * mask. While the pepper changes both versions are stored; after a change put the hold again.
+   * mask. While the pepper changes, the hashes under both versions are stored. After a change of the pepper put the
+   * hold again.
    *
    * @generated from field: hutong.type.v1.IdentityDocument document = 1;
    */
@@ -302,8 +303,8 @@ export const LegalHoldService: GenService<{
   },
   /**
    * Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
-   * Held results that are still in use are not in it: other RPCs return them. A lifted hold covers what the next purge
-   * destroys. NOT_FOUND if there is no such hold.
+   * Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
+   * what the next purge destroys unless another hold covers it. NOT_FOUND if there is no such hold.
    *
    * @generated from rpc hutong.results.v1.LegalHoldService.ListHeldResults
    */

@@ -931,7 +931,7 @@ export enum EvidenceUse {
 
   /**
    * It has no record, and its laboratory states that it has issued no report under this number
-   * (MISSING_REPORT_ANSWER_NOT_OURS). It counts for nothing, as evidence that contradicts a record.
+   * (MISSING_REPORT_ANSWER_NOT_OURS). Like evidence that contradicts a record, it counts for nothing.
    *
    * @generated from enum value: EVIDENCE_USE_DENIED_BY_LAB = 22;
    */

@@ -32,7 +32,7 @@ export type EvidenceCase = Message<"hutong.verification.v1.EvidenceCase"> & {
   name: string;
 
   /**
-   * The laboratory that was shown, "labs/{uscc}".
+   * The laboratory of the report that was shown, "labs/{uscc}".
    *
    * @generated from field: string lab = 2;
    */
@@ -75,7 +75,7 @@ export type EvidenceCase = Message<"hutong.verification.v1.EvidenceCase"> & {
 
   /**
    * The decision that opened it, "decisions/{uuid7}". It may have been removed since. VerificationService.GetDecision
-   * shows what was weighed, to an officer who names a case.
+   * shows an officer what the decision weighed, if the officer names a case.
    *
    * @generated from field: string decision = 8;
    */

@@ -38,8 +38,8 @@ export type ListCasesRequest = Message<"hutong.verification.v1.ListCasesRequest"
   pageToken: string;
 
   /**
-   * Only cases of this region or below it; empty for all. A case has the prefecture of the place alone, so a county has
-   * none.
+   * Only cases of this region or below it; empty for all. A case states only the prefecture of the place, so a county
+   * has no cases.
    *
    * @generated from field: string region = 3;
    */
@@ -293,7 +293,7 @@ export const EvidenceCaseService: GenService<{
   },
   /**
    * Assigns a case to an officer, in place of an earlier one. Atomic. FAILED_PRECONDITION (CONFLICT) if it is concluded.
-   * The same officer again changes nothing.
+   * To assign the same officer again changes nothing.
    *
    * @generated from rpc hutong.verification.v1.EvidenceCaseService.AssignCase
    */
@@ -303,8 +303,8 @@ export const EvidenceCaseService: GenService<{
     output: typeof AssignCaseResponseSchema;
   },
   /**
-   * Concludes a case with a finding, for good. Atomic. It need not be assigned. FAILED_PRECONDITION (CONFLICT) if it has
-   * another finding or note already. The same conclusion again changes nothing.
+   * Concludes a case with a finding, for good. Atomic. The case need not be assigned. FAILED_PRECONDITION (CONFLICT) if
+   * it has another finding or note already. The same conclusion again changes nothing.
    *
    * @generated from rpc hutong.verification.v1.EvidenceCaseService.ConcludeCase
    */

@@ -172,8 +172,8 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
   answerNode: string;
 
   /**
-   * The node that answers it: the deepest one on the way to the place that has received it, or a node above that has taken
-   * it over. Empty if no node of the place's region has confirmed it yet.
+   * The node that answers the report: the deepest node on the way to the place that has received the report, or a node
+   * above that has taken the report over. Empty if no node of the place's region has confirmed the report yet.
    *
    * @generated from field: string responsible_node = 21;
    */

@@ -72,8 +72,9 @@ export type ReportRefusalRequest = Message<"hutong.verification.v1.ReportRefusal
 
   /**
    * The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
-   * purpose, or about another person than document. A positive result at the instant of refusal outweighs it. If another
-   * node assesses the report, it uses its own copy of the decision, or else what this node knows of it.
+   * purpose than the report, or about another person than the field document. A positive result at the instant of
+   * refusal outweighs it. If another node assesses the report, that node uses its own copy of the decision. If it has
+   * no copy, it uses what this node knows of the decision.
    *
    * @generated from field: string decision = 6;
    */
@@ -456,21 +457,21 @@ export type RefusalCounts = Message<"hutong.verification.v1.RefusalCounts"> & {
   openCount: bigint;
 
   /**
-   * The median time from report to answer, over answered ones; absent when none is.
+   * The median time from report to answer, over answered reports; absent when no report is answered.
    *
    * @generated from field: google.protobuf.Duration median_time_to_answer = 4;
    */
   medianTimeToAnswer?: Duration | undefined;
 
   /**
-   * How many of the unanswered ones are not assessed yet.
+   * How many of the unanswered reports are not assessed yet.
    *
    * @generated from field: int64 pending_count = 5;
    */
   pendingCount: bigint;
 
   /**
-   * How many of the unanswered ones are overdue now.
+   * How many of the unanswered reports are overdue now.
    *
    * @generated from field: int64 overdue_count = 6;
    */
@@ -629,13 +630,14 @@ export const SummaryPeriodSchema: GenEnum<SummaryPeriod> = /*@__PURE__*/
  */
 export const RefusalService: GenService<{
   /**
-   * Stores a report, which is durable before the response is sent. Reports are assessed at the node of the place, or at the
-   * nearest node above it, where the policies are: whether the ground was forbidden there, and whether the person was
-   * recognised at that instant. If this node is the one, the response has the assessment. Otherwise the report is PENDING,
-   * and GetRefusal and TrackRefusal return its assessment and its answer here once they have come back.
-   * INVALID_ARGUMENT for faulty fields; NOT_FOUND for a decision that is unknown here, if the report is assessed here. A
-   * repeat with the same request_id returns the first answer. A report about the same document, region, purpose and day
-   * (Asia/Shanghai) as an earlier one is the same report: the response has the earlier one, unchanged.
+   * Stores a report, which is durable before the response is sent. A report is assessed at the node of the place, or at
+   * the nearest node above the place, because the policies are there. The assessment says whether the ground was
+   * forbidden at the place, and whether the person was recognised at that instant. If this node assesses the report,
+   * the response has the assessment. Otherwise the report is PENDING, and GetRefusal and TrackRefusal return the
+   * assessment and the answer here once they have come back. INVALID_ARGUMENT for faulty fields; NOT_FOUND for a
+   * decision that is unknown here, if the report is assessed here. A repeat with the same request_id returns the first
+   * answer. A report about the same document, region, purpose and day (Asia/Shanghai) as an earlier one is the same
+   * report: the response has the earlier one, unchanged.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.ReportRefusal
    */
@@ -676,9 +678,9 @@ export const RefusalService: GenService<{
     output: typeof ListRefusalsResponseSchema;
   },
   /**
-   * Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE) when
-   * another node answers it: only the responsible node answers, and the nodes between it and the place. The same answer
-   * given again changes nothing.
+   * Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already, or (NOT_RESPONSIBLE)
+   * when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
+   * The same answer given again changes nothing.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.AnswerRefusal
    */
