@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services import __main__ as command
+from services.__main__ import run
 from services.command.config import check_settings, example, show_settings
 from services.runtime.configuration.settings import DECLARED, Settings
 from services.runtime.configuration.variables import BadSetting
@@ -71,9 +71,9 @@ def test_check_refuses_what_a_start_would_refuse(tmp_path: Path) -> None:
 def test_a_pipe_that_breaks_elsewhere_is_not_taken_for_a_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipe of a worker that cannot start breaks too. Its fault must not end the command without a word."""
 
-    def breaks(*_: object) -> int:
+    def breaks(_settings: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(command, "_run", breaks)
+    monkeypatch.setattr("services.__main__.check_settings", breaks)
     with pytest.raises(BrokenPipeError):
-        command.run(["config", "check"])
+        run(["config", "check"])
