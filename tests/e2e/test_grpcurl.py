@@ -25,6 +25,8 @@ GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".t
 NOT_FOR_PEOPLE = {
     "hutong.results.internal.v1.InternalAuditService/ReportAuditHeads",
     "hutong.results.internal.v1.InternalLookupService/BatchLookupColumns",
+    "hutong.policy.v1.PolicyExchangeService/SendPolicies",
+    "hutong.exchange.v1.RefusalExchangeService/ExchangeRefusals",
 } | {
     f"hutong.exchange.v1.ExchangeService/{method}"
     for method in ("AdmitNode", "Replicate", "LookupSubjects", "SubscribeSubjects", "WatchNotifications")

@@ -175,6 +175,7 @@ def test_schema_knows_every_field_an_authority_states() -> None:
         "content_hash",
         "actor",
         "withdraw_actor",
+        "node",
     }
     assert set(SCHEMA["properties"]) == stated
     assert all(it["description"] for it in SCHEMA["properties"].values())
