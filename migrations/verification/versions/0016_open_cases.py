@@ -34,7 +34,7 @@ def upgrade() -> None:
         sa.Column("conclude_time", sa.BigInteger(), nullable=True),
         sa.Column("conclude_actor", sa.String(length=100), nullable=True),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_evidence_cases")),
-        sa.UniqueConstraint("lab", "report_number", "kind", name=op.f("uq_evidence_cases_lab")),
+        sa.UniqueConstraint("lab", "report_number", "kind", name=op.f("uq_evidence_cases_lab_report_number_kind")),
     )
 
 
