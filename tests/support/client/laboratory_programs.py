@@ -92,6 +92,7 @@ def old_with_password(folder: Path) -> Path:
 
 NUMBERS = [
     Kind("zeros by the format", formatted([TITLES, person(1, 7, 1)], {5: "00000000"}), {"00000007": 1}),
+    Kind("letters by the format", formatted([TITLES, person(1, 7, 1)], {5: '"R"0000'}), {"R0007": 1}),
     Kind(
         "zeros by the format, of a pool",
         formatted([TITLES, person(1, 7, 2), person(2, 7, 2)], {5: "000000"}),

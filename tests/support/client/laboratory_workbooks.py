@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import xlwt
@@ -36,11 +37,11 @@ def with_formula(folder: Path) -> Path:
     return folder / "day.xls"
 
 
-def with_zeros(folder: Path) -> Path:
-    """Write an .xls with numbers that are shown with leading zeros."""
+def with_format(folder: Path, code: str = "00000000") -> Path:
+    """Write an .xls with numbers that are shown by a format, by default with leading zeros."""
     book = xlwt.Workbook()
     sheet = book.add_sheet("结果")
-    style = xlwt.easyxf(num_format_str="00000000")
+    style = xlwt.easyxf(num_format_str=code)
     rows = [TITLES, person(1, ZEROS, 1, report_no=8.0), person(2, 123456789012, 1)]
     for number, row in enumerate(rows):
         for at, cell in enumerate(row):
@@ -117,7 +118,8 @@ OLD_WORKBOOKS = [
     Kind("formulas of .ods that are empty text", ods(("结果", plus("备注", EMPTY_TEXT, EMPTY_TEXT))), TWO),
     Kind("formulas of .xlsb that are empty text", xlsb(("结果", plus("备注", EMPTY_TEXT, EMPTY_TEXT))), TWO),
     Kind("a stray cell far away in .ods", ods(("结果", PEOPLE), below=FAR_CELL), refused="1048576 rows and 16384"),
-    Kind("leading zeros of .xls", with_zeros, {"00000007": 1, "123456789012": 1}),
+    Kind("leading zeros of .xls", with_format, {"00000007": 1, "123456789012": 1}),
+    Kind("letters by the format of .xls", partial(with_format, code='"R"0000'), {"R0007": 1, "R123456789012": 1}),
     Kind("leading zeros of .xlsb", xlsb(("结果", [TITLES, person(1, WITH_ZEROS)])), {"00000007": 1}),
     Kind("leading zeros of .ods", ods(("结果", [TITLES, person(1, WITH_ZEROS)])), {"00000007": 1}),
 ]

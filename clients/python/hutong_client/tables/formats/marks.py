@@ -15,8 +15,8 @@ from hutong_client.tables.words import ERROR_VALUES
 _ERROR_TEXTS = {
     0x00: "#NULL!", 0x07: "#DIV/0!", 0x17: "#REF!", 0x1D: "#NAME?", 0x24: "#NUM!", 0x2A: "#N/A", 0x2B: "#GETTING_DATA",
 }  # fmt: skip
-_ZEROS = re.compile(r"0{2,}")
-"""A format that fills a number up with zeros."""
+_FORMAT = re.compile(r"""((?:"[^"]*"|\\.|[ /-])*)(0+)""")
+"""A format of quoted and escaped characters before digits, which fills a number up with zeros."""
 _OTHER_ERROR = "#VALUE!"
 _MOST_CELLS = 1 << 25
 """Cells of a used range that calamine can hold in 1 GiB of memory."""
@@ -30,7 +30,7 @@ class Marks:
         merged: position of a column, from 0 → first and last row of each merged range of this column alone.
         hidden_rows: numbers of hidden rows.
         texts: row number and position of a column → the text that the workbook shows, where the reader returns another
-            cell: an error value, or a number with leading zeros.
+            cell: an error value, or a number with leading zeros or letters.
         uncomputed: whether it contains formulas without values, which the reader returns as empty cells.
     """
 
@@ -58,10 +58,10 @@ class Marks:
                 )
             )
 
-    def note_number(self, row: int, column: int, number: float, width: int) -> None:
-        """Note a number that is shown with leading zeros, as `width` digits. Row and column are counted from 0."""
+    def note_number(self, row: int, column: int, number: float, template: str) -> None:
+        """Note a number that is shown by a template (`read_template`). Row and column are counted from 0."""
         if number >= 0 and number == int(number):
-            self.texts[row + 1, column] = f"{int(number):0{width}}"
+            self.texts[row + 1, column] = template.format(int(number))
 
     def note_formula(self, column: int, *, is_empty: bool) -> None:
         """Note a formula of a format that stores the empty text for a formula that was never computed."""
@@ -76,9 +76,18 @@ class Marks:
         self.merged.setdefault(column, []).append((first, last))
 
 
-def count_zeros(code: str) -> int:
-    """Return the digits of a format that fills numbers up with zeros; 0 for another format."""
-    return len(code) if _ZEROS.fullmatch(code) else 0
+def read_template(code: str) -> str:
+    """Return the template for `str.format` of a format that shows numbers with leading zeros or after letters.
+
+    Return an empty text for another format. Signs alone, as of a currency, make no other number.
+    """
+    found = _FORMAT.fullmatch(code)
+    if found is None:
+        return ""
+    before = found[1].replace('"', "").replace("\\", "")
+    if not any(character.isalnum() for character in before):
+        return f"{{:0{len(found[2])}}}" if len(found[2]) > 1 and not before else ""
+    return f"{before.replace('{', '{{').replace('}', '}}')}{{:0{len(found[2])}}}"
 
 
 def read_rk(body: bytes) -> float:

@@ -13,8 +13,8 @@ _TABLE, _ROW, _CELL, _COVERED, _TEXT = (
     "table:table", "table:table-row", "table:table-cell", "table:covered-table-cell", "text:p",
 )  # fmt: skip
 """Names of elements with their usual prefixes. calamine knows no others."""
-_WITH_ZEROS = re.compile(r"0\d+")
-"""A number as it is shown with leading zeros."""
+_WITH_MORE = re.compile(r"(?:0|[^\W\d_][^\d,.%]*)(\d+)")
+"""A number as it is shown with leading zeros or after letters."""
 _MOST_ROWS = 1 << 20
 _CHUNK = 1 << 16
 
@@ -97,8 +97,9 @@ class _Reader:
             self._awaits_text = False
         if self._shown is not None:
             text = "".join(self._shown).strip()
-            has_zeros = _WITH_ZEROS.fullmatch(text) and int(text) == float(self._value or "nan")
-            shown = name_error(text) if self._is_error else text if has_zeros else ""
+            found = _WITH_MORE.fullmatch(text)
+            has_more = found is not None and int(found[1]) == float(self._value or "nan")
+            shown = name_error(text) if self._is_error else text if has_more else ""
             if shown:
                 rows = range(self._row + 1, self._row + self._rows + 1)
                 self._marks.texts |= {(row, at): shown for row in rows for at in range(self._at, self._column)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import olefile
 
-from hutong_client.tables.formats.marks import Marks, count_zeros, name_error, read_rk
+from hutong_client.tables.formats.marks import Marks, name_error, read_rk, read_template
 
 _FORMULA, _ERROR_OR_BOOLEAN, _ROW, _BOUND_SHEET, _BEGIN = 0x0006, 0x0205, 0x0208, 0x0085, 0x0809
 _FORMAT, _STYLE, _NUMBER, _PACKED_NUMBER = 0x041E, 0x00E0, 0x0203, 0x027E
@@ -32,7 +32,7 @@ def read_xls(path: Path) -> Sequence[Marks] | None:
             return None
         content = container.openstream(stream).read()
     at_position: dict[int, Marks] = {}
-    current, widths = Marks(), _Widths()
+    current, templates = Marks(), _Templates()
     for at, kind, body in _read_records(content):
         if kind == _WITH_PASSWORD:
             return None
@@ -43,50 +43,50 @@ def read_xls(path: Path) -> Sequence[Marks] | None:
         elif kind == _ROW and body[12] & _HIDDEN and body[2:4] != body[4:6]:
             current.hidden_rows.append(int.from_bytes(body[:2], "little") + 1)
         elif kind in _FILLED:
-            _read_cell(kind, body, current, widths)
+            _read_cell(kind, body, current, templates)
         elif kind == _SEVERAL_NUMBERS:
-            _read_numbers(body, current, widths)
+            _read_numbers(body, current, templates)
         elif kind == _FORMAT:
-            widths.add_format(body)
+            templates.add_format(body)
         elif kind == _STYLE:
-            widths.add_style(body)
+            templates.add_style(body)
     return [*at_position.values()]
 
 
-class _Widths:
-    """The digits to which each style fills numbers up with zeros; 0 if it does not."""
+class _Templates:
+    """The template by which each style shows numbers; empty if it shows them as they are."""
 
     def __init__(self) -> None:
-        self._formats: dict[int, int] = {}
-        self._by_style: list[int] = []
+        self._formats: dict[int, str] = {}
+        self._by_style: list[str] = []
 
     def add_format(self, body: bytes) -> None:
-        # A damaged format is no format with zeros, and programs read such a workbook all the same.
+        # A damaged format has no template, and programs read such a workbook all the same.
         number, length, flags = struct.unpack_from("<HHB", body.ljust(5, b"\0"))
         code = body[5 : 5 + 2 * length] if flags & 1 else body[5 : 5 + length]
-        self._formats[number] = count_zeros(code.decode("utf-16-le" if flags & 1 else "latin-1", "replace"))
+        self._formats[number] = read_template(code.decode("utf-16-le" if flags & 1 else "latin-1", "replace"))
 
     def add_style(self, body: bytes) -> None:
-        self._by_style.append(self._formats.get(int.from_bytes(body[2:4], "little"), 0))
+        self._by_style.append(self._formats.get(int.from_bytes(body[2:4], "little"), ""))
 
-    def of(self, style: int) -> int:
-        return self._by_style[style] if style < len(self._by_style) else 0
+    def of(self, style: int) -> str:
+        return self._by_style[style] if style < len(self._by_style) else ""
 
 
-def _read_numbers(body: bytes, marks: Marks, widths: _Widths) -> None:
+def _read_numbers(body: bytes, marks: Marks, templates: _Templates) -> None:
     row, first = struct.unpack_from("<HH", body)
     marks.note_cell(row, int.from_bytes(body[-2:], "little"))
     for column, at in enumerate(range(4, len(body) - 2, 6), start=first):
-        if width := widths.of(int.from_bytes(body[at : at + 2], "little")):
-            marks.note_number(row, column, read_rk(body[at + 2 : at + 6]), width)
+        if template := templates.of(int.from_bytes(body[at : at + 2], "little")):
+            marks.note_number(row, column, read_rk(body[at + 2 : at + 6]), template)
 
 
-def _read_cell(kind: int, body: bytes, marks: Marks, widths: _Widths) -> None:
+def _read_cell(kind: int, body: bytes, marks: Marks, templates: _Templates) -> None:
     row, column, style = struct.unpack_from("<HHH", body)
     marks.note_cell(row, column)
-    if kind in {_NUMBER, _PACKED_NUMBER} and (width := widths.of(style)):
+    if kind in {_NUMBER, _PACKED_NUMBER} and (template := templates.of(style)):
         number = read_rk(body[6:10]) if kind == _PACKED_NUMBER else struct.unpack_from("<d", body, 6)[0]
-        marks.note_number(row, column, number, width)
+        marks.note_number(row, column, number, template)
     if kind == _ERROR_OR_BOOLEAN and body[7] == 1:
         marks.texts[row + 1, column] = name_error(body[6])
     elif kind == _FORMULA:

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 from openpyxl.packaging.relationship import get_dependents
 
-from hutong_client.tables.formats.marks import Marks, count_zeros, name_error, read_rk
+from hutong_client.tables.formats.marks import Marks, name_error, read_rk, read_template
 
 _ROW, _BLANK, _ERROR, _FORMULA_TEXT, _FORMULA_ERROR, _MERGED, _BUNDLED_SHEET = 0, 1, 3, 8, 11, 176, 156
 _PACKED_NUMBER, _NUMBER, _FORMULA_NUMBER = 2, 5, 9
@@ -38,32 +38,32 @@ def read_xlsb(archive: ZipFile) -> Sequence[Marks]:
         identifiers = [
             _read_text(body, 8) for kind, body in _read_records(manifest, most=1 << 16) if kind == _BUNDLED_SHEET
         ]
-    widths = _read_widths(archive)
+    templates = _read_templates(archive)
     for identifier in identifiers:
         with archive.open(posixpath.normpath(targets[identifier]).lstrip("/")) as part:
-            found.append(_read_sheet(part, widths))
+            found.append(_read_sheet(part, templates))
     return found
 
 
-def _read_widths(archive: ZipFile) -> Sequence[int]:
-    """Return the digits to which each style fills numbers up with zeros; 0 if it does not."""
-    formats: dict[int, int] = {}
-    widths: list[int] = []
+def _read_templates(archive: ZipFile) -> Sequence[str]:
+    """Return the template by which each style shows numbers; empty if it shows them as they are."""
+    formats: dict[int, str] = {}
+    templates: list[str] = []
     is_of_cells = False
     if _STYLES not in archive.namelist():
-        return widths
+        return templates
     with archive.open(_STYLES) as part:
         for kind, body in _read_records(part, most=1 << 10):
             if kind == _FORMAT:
-                formats[int.from_bytes(body[:2], "little")] = count_zeros(_read_text(body, 2))
+                formats[int.from_bytes(body[:2], "little")] = read_template(_read_text(body, 2))
             elif kind in {_BEGIN_STYLES, _END_STYLES}:
                 is_of_cells = kind == _BEGIN_STYLES
             elif kind == _STYLE and is_of_cells:
-                widths.append(formats.get(int.from_bytes(body[2:4], "little"), 0))
-    return widths
+                templates.append(formats.get(int.from_bytes(body[2:4], "little"), ""))
+    return templates
 
 
-def _read_sheet(part: IO[bytes], widths: Sequence[int]) -> Marks:
+def _read_sheet(part: IO[bytes], templates: Sequence[str]) -> Marks:
     marks = Marks()
     row, is_hidden = 0, False
     for kind, body in _read_records(part, most=_MOST_NEEDED):
@@ -76,9 +76,9 @@ def _read_sheet(part: IO[bytes], widths: Sequence[int]) -> Marks:
                 marks.hidden_rows.append(row + 1)
                 is_hidden = False
             style = int.from_bytes(body[4:7], "little")
-            if kind in _NUMBERS and style < len(widths) and widths[style]:
+            if kind in _NUMBERS and style < len(templates) and templates[style]:
                 number = read_rk(body[8:12]) if kind == _PACKED_NUMBER else struct.unpack_from("<d", body, 8)[0]
-                marks.note_number(row, column, number, widths[style])
+                marks.note_number(row, column, number, templates[style])
             if kind in {_ERROR, _FORMULA_ERROR}:
                 marks.texts[row + 1, column] = name_error(body[8])
             if kind in _FORMULAS:

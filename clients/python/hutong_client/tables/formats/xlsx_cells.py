@@ -19,7 +19,7 @@ from openpyxl.styles.numbers import BUILTIN_FORMATS, BUILTIN_FORMATS_MAX_SIZE, i
 from openpyxl.utils import column_index_from_string
 from openpyxl.utils import datetime as openpyxl_times
 
-from hutong_client.tables.formats.marks import count_zeros
+from hutong_client.tables.formats.marks import read_template
 
 _CHUNK = 1 << 16
 _SPACES = (
@@ -38,8 +38,8 @@ Show = Callable[[Any], Any]
 class Shown:
     """How the workbook shows numbers: for each style the function that converts a number; None if it stays as it is.
 
-    A date without a time of day is stored as midnight, and a number with leading zeros without them. Only the format of
-    the cell tells. Both are returned as text.
+    A date without a time of day is stored as midnight, and a number with leading zeros or letters without them. Only
+    the format of the cell tells. Both are returned as text.
     """
 
     def __init__(self, book: Workbook) -> None:
@@ -53,7 +53,7 @@ class Shown:
                 is_duration = number in internal._timedelta_formats  # noqa: SLF001
                 self.by_style.append(_show_time(internal.epoch, is_duration, is_datetime(code) == "date"))
             else:
-                self.by_style.append(_fill_up(width) if (width := count_zeros(code)) else None)
+                self.by_style.append(_fill_in(template) if (template := read_template(code)) else None)
 
 
 def _show_time(epoch: dt.datetime, is_duration: bool, is_date: bool) -> Show:
@@ -70,8 +70,8 @@ def _show_time(epoch: dt.datetime, is_duration: bool, is_date: bool) -> Show:
     return show
 
 
-def _fill_up(width: int) -> Show:
-    return lambda number: f"{number:0{width}}" if type(number) is int and number >= 0 else number
+def _fill_in(template: str) -> Show:
+    return lambda number: template.format(number) if type(number) is int and number >= 0 else number
 
 
 class _Reader:
