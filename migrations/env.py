@@ -1,7 +1,7 @@
 """Runs the migrations of one service, under a lock and with timeouts.
 
 The section of alembic.ini names the service. The database is the one that `services.storage.migrate` passes in, or else
-that of the service's HUTONG_*_DATABASE_URL.
+the one that the service's HUTONG_*_DATABASE_URL names.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from services.storage.connections import create_service_engine
 from services.storage.migrate import version_table
 
 LOCK_TIMEOUT = "5s"
-"""How long a migration waits for a table lock. After that it fails, because the services' queries queue behind it. Run
-it again."""
+"""How long a migration waits for a table lock. After this time the migration fails, because the services' queries queue
+behind it. Run the migration again."""
 STATEMENT_TIMEOUT = "15min"
-"""The longest one statement of a migration may run."""
+"""The longest that one statement of a migration may run."""
 
 service = context.config.config_ini_section
 metadata: MetaData = importlib.import_module(f"services.{service}.tables").metadata
@@ -41,7 +41,7 @@ def migrate_under_lock(connection: Connection) -> None:
     with connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL statement_timeout = 0"))
-            # The wait for another migrator has no limit; the waits for tables below have one.
+            # The wait for another migrator has no limit. The later waits for table locks have a limit.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migration_lock(service)})
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
             connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))

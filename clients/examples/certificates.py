@@ -1,8 +1,8 @@
-"""Make certificate authorities and certificates for development: a server's, and one for each role of the contract.
+"""Make authorities and certificates for development: one for a server, and one for each role of the contract.
 
     python -m clients.examples.certificates .hutong/certs
 
-Keys are not encrypted and certificates are valid for a year, so they are for one machine and not for production.
+The keys are not encrypted, and the certificates are valid for a year. Both are for one machine and not for production.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Certificate:
 
 
 class Authority:
-    """A certificate authority. Its files and those of its certificates are in one directory.
+    """A certificate authority. The files of the authority and of its certificates are in one directory.
 
-    Its own certificate is valid from an hour ago until `end` from now.
+    The authority's own certificate is valid from an hour ago until `end` from now.
     """
 
     def __init__(self, directory: Path, name: str, end: dt.timedelta = _A_YEAR) -> None:
@@ -94,7 +94,7 @@ class Authority:
 
 
 def make_all(directory: Path, trust_domain: str = TRUST_DOMAIN) -> list[Path]:
-    """Make two authorities, a certificate of each role, and one of a node. Return the files."""
+    """Make two authorities, a certificate for each role, and a certificate for a node. Return the files."""
     directory.mkdir(parents=True, exist_ok=True)
     clients, nodes = Authority(directory, "client-ca"), Authority(directory, "node-ca")
     made = [clients.root, nodes.root]
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--trust-domain", default=TRUST_DOMAIN)
     options = parser.parse_args()
-    # The folder above is often the data folder of a node, which must be private.
+    # The parent folder may be created too. It is often the data folder of a node, which must be private.
     os.umask(0o077)
     directory: Path = options.directory
     for path in make_all(directory, options.trust_domain):

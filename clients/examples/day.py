@@ -1,4 +1,4 @@
-"""Generate one day of an invented laboratory in Tonghua, Jilin: tubes and the valid rows of its CSV."""
+"""Generate one day of an invented laboratory in Tonghua, Jilin: tubes, and valid rows for its CSV file."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ _SITES = {
 }
 _CHINA = timezone(timedelta(hours=8))
 _FIRST_SAMPLE = time(5, 30)
-_SAMPLING_MINUTES = 600  # sampling ends at 15:30, so that every report is issued before midnight
+_SAMPLING_MINUTES = 600  # Sampling ends at 15:30, so that every report is issued before midnight.
 _POOL_SIZES = (1, 1, 1, 5, 5, 10, 10, 10, 20)
-# Positive tubes of every 10,000. They are as few as on a normal day, and enough for every scene of the story.
+# How many of 10,000 tubes are positive. They are as few as on a normal day, and enough for every scene of the story.
 _POSITIVE_PER_10000 = 20
 _INCONCLUSIVE_PER_10000 = 10
 

@@ -151,7 +151,7 @@ def _publish_policies(node: Node, where: Path) -> None:
 
 
 def _apply(node: Node, policies: Path) -> None:
-    """Publish policies, and print each with what floors replace in it."""
+    """Publish policies. Print each policy with what floors replace in it."""
     for item in run_hutong(node, "policy", "apply", "-f", str(policies), "--yes")["policies"]:
         policy = item["policy"]
         start = datetime.fromisoformat(policy["effective_start_time"]).astimezone(_CHINA)
@@ -217,7 +217,7 @@ def _upload_day(node: Node, where: Path) -> None:
 
 
 def show_reason(reason: str) -> str:
-    """Format a reason for people: its name, and in Chinese its words."""
+    """Format a reason for people: its name in the contract, and in Chinese also its words."""
     return reason if current_language() == ENGLISH else f"{name_reason(reason)}（{reason}）"
 
 
@@ -241,8 +241,8 @@ def _first_rejected(rejects: Path) -> dict[str, str]:
 def _ask_for_decisions(connection: Connection) -> None:
     """Print the first decision in full, and the outcome, reason, policy and next steps of the others.
 
-    If the origin was not known, this is said. The use of records and evidence is printed where the story expects a
-    certain use.
+    An unknown origin is mentioned. Whether records and evidence were used is printed where the story expects a certain
+    use.
     """
 
     @cache

@@ -75,7 +75,7 @@ retroactive_reason: a demonstration
 _NAMES = (english("Nation"), english("Jilin"), english("Henan"), english("Shandong"), english("Zhengzhou"))
 """The nodes, in the order of their start."""
 _WAIT_SECONDS = 60.0
-"""The longest wait for a change to reach another node, with a wide margin for a slow machine."""
+"""The longest wait until a change reaches another node, with a wide margin for a slow machine."""
 _PARTLY = 3
 
 
@@ -100,7 +100,7 @@ class Country:
                 "HUTONG_UPSTREAM_POLICY": upstream["policy"],
                 "HUTONG_UPSTREAM_VERIFICATION": upstream["verification"],
             }
-        # The nation's services run in processes of their own, because Results and Policy are killed by themselves.
+        # The nation's services run in a process each, because the demonstration kills Results alone and Policy alone.
         services = [ALL] if self.nodes else SERVICES
         node = self._stack.enter_context(running_node(self._where / name, free_addresses(), services, variables))
         self.nodes[name] = node
@@ -108,7 +108,7 @@ class Country:
         return node
 
     def replicated(self) -> Mapping[str, int]:
-        """Return the backlog of each province in commits, as last reported to the nation."""
+        """Return the backlog of each province in commits, as the province last reported it to the nation."""
         exchange = self.calls["Nation"].exchange
         nodes = exchange.ListNodes(exchange_service_pb2.ListNodesRequest(), timeout=CALL_SECONDS).nodes
         return {node.name: node.backlog for node in nodes}
@@ -136,7 +136,7 @@ def main() -> int:
 
 
 def play(country: Country, where: Path) -> None:
-    """Start, publish, upload and verify; then a refusal, a nation that is away, a denied report and a recall.
+    """Start, publish, upload and verify. Then play a refusal, an unreachable nation, a denied report and a recall.
 
     Raises:
         StoryDiffers: an answer differs.
@@ -452,7 +452,7 @@ def _await(what: str, condition: Callable[[], Any]) -> None:
 
 
 if __name__ == "__main__":
-    # Settings of another node in the environment must not affect the demonstration.
+    # The environment may have settings of another node. They must not affect the demonstration.
     for variable in [name for name in os.environ if name.startswith("HUTONG_")]:
         del os.environ[variable]
     sys.exit(main())

@@ -1,4 +1,6 @@
-"""Add wrong rows with the faults of real files to a day. Each has the reason that an upload must return for it.
+"""Add wrong rows, with the faults of real files, to a day.
+
+Each wrong row names the reason that an upload must return for it.
 
 The expected reason is a name of `hutong.error.v1.ErrorReason`, or DUPLICATE for a row that is stored already. A
 duplicate is counted and not rejected.
@@ -52,7 +54,7 @@ def _with_wrong_check_character(row: Row) -> str:
 
 
 def _second_outcome(day: Day, tube: Tube) -> Tube:
-    """Return a tube of two persons with two outcomes, so that the outcome of the tube is unknown."""
+    """Return a tube of two persons with two outcomes, so that it is unknown which outcome the tube has."""
     (row,) = tube
     second = replace(row.of(day.person()), report_no=day.report_no(), nat_result=POSITIVE)
     return tuple(replace(member, pool_size="5") for member in (row, second))
@@ -94,7 +96,7 @@ FAULTS: Mapping[str, Fault] = {
     "report number used twice": Fault("CONFLICT", _other_content, late=True),
 }
 
-# Occurrences of each fault in a round of 40 rows.
+# How often each fault occurs in a round of 40 wrong rows.
 _ROUND = (
     ("wrong check character", 6),
     ("permit with a digit too few", 1),
@@ -125,7 +127,7 @@ class Written:
 
 
 def spoil_day(random: Random, day: Day, tubes: list[Tube], wrong: int) -> list[Written]:
-    """Return the day's rows in order with this number of wrong rows among them.
+    """Return the day's rows in order, with the given number of wrong rows among them.
 
     A wrong row is a tube of its own, so that it does not affect a valid row. The exception is half of the rows with a
     wrong check character: each is added to a pool with one free slot, and the other members must be accepted.
@@ -149,7 +151,8 @@ def spoil_day(random: Random, day: Day, tubes: list[Tube], wrong: int) -> list[W
         tube = fault.spoil(day, tubes[origin] if fault.late else day.tube(1, 1, card_type=RESIDENT_ID_CARD))
         if len(tube) > wrong:
             continue
-        # A copy comes at least one tube after its original, because consecutive rows with one code are one tube.
+        # At least one tube lies between a copy and its original, because consecutive rows with the same code are one
+        # tube.
         position = random.uniform(origin + 1.1, len(tubes))
         placed.append((position, tuple(Written(row, kind, fault.expected) for row in tube)))
         wrong -= len(tube)

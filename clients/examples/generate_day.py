@@ -27,7 +27,7 @@ OUT = Path(__file__).with_name("lab-day.csv")
 def generate_day(
     people: int = PEOPLE, wrong: int = WRONG, seed: int = SEED, on: date = DATE, lab: str = LAB
 ) -> list[Written]:
-    """Return valid rows of this number of people, with this number of wrong rows among them."""
+    """Return valid rows for the given number of people, with the given number of wrong rows among them."""
     random = Random(seed)  # noqa: S311 - invented data, no secret
     day = Day(random, on, lab)
     return spoil_day(random, day, day.tubes(people), wrong)

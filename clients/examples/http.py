@@ -48,7 +48,7 @@ Ask as the gate {gate}; its token holds for ten minutes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node and Envoy and return the exit code."""
+    """Run the node and Envoy. Return the exit code."""
     parser = argparse.ArgumentParser(prog="http", description=__doc__)
     parser.add_argument("--once", action="store_true", help="ask once on free ports, print the answer and end")
     once = parser.parse_args(arguments).once
@@ -125,7 +125,7 @@ def _running_envoy(envoy: str, node: Node, where: Path, listen: str, admin: str)
         "--token-keys": where / "keys.json",
         "--token-issuer": ISSUER,
         "--token-audience": AUDIENCE,
-        # The page of the TypeScript client: npm run page.
+        # The page of the TypeScript client, which `npm run page` serves.
         "--origin": "http://127.0.0.1:8081",
     }
     words = [str(word) for pair in options.items() for word in pair]
@@ -153,7 +153,7 @@ def _await_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def _token(issuer: ECKey) -> str:
-    """Return a token of the gate, as an identity provider makes it."""
+    """Return a token for the gate, such as an identity provider makes."""
     now = int(time.time())
     claims = {
         "iss": ISSUER,

@@ -18,7 +18,7 @@ from hutong_client import Tls
 
 SERVICES = ("results", "policy", "verification")
 ALL = "all"
-"""Stands for all three services in one process, which starts in half the processor time of three."""
+"""Stands for all three services in one process. Its start takes half the processor time that three processes take."""
 _START_SECONDS = 180.0
 _STOP_SECONDS = 30.0
 
@@ -30,7 +30,7 @@ class NotServing(RuntimeError):
 class Node:
     """The processes of one node. Each writes its log to `{service}.log` beside its database.
 
-    A service is "results", "policy", "verification", or ALL.
+    A service is "results", "policy", "verification", or ALL for the three in one process.
 
     Args:
         data_dir: the directory of the databases and logs.
@@ -60,7 +60,7 @@ class Node:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of this process with the addresses of this node and no other HUTONG_ variable."""
+        """The environment of this process, but of the HUTONG_ variables only the addresses of this node."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
         addresses = {f"HUTONG_{service.upper()}_ADDRESS": address for service, address in self.addresses.items()}
         return inherited | addresses
@@ -145,7 +145,7 @@ def running_node(
 
 
 def free_addresses() -> dict[str, str]:
-    """Choose a free loopback port for each service. All are bound at the same time, so that no two are equal."""
+    """Choose a free loopback port for each service. All ports are bound at the same time, so that no two are equal."""
     with contextlib.ExitStack() as held:
         sockets = {service: held.enter_context(socket.socket()) for service in SERVICES}
         for each in sockets.values():

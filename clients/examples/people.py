@@ -1,6 +1,6 @@
 """Invent people with documents that cannot belong to a living person.
 
-Cards have births from 1820 to 1899, and permits begin with zeros.
+The cards' dates of birth lie between 1820 and 1899, and the permits' numbers begin with zeros.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BIRTH_DAYS = (date(1900, 1, 1) - _FIRST_BIRTH).days
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A name and a document, as in a laboratory's form. The number is left out of the repr."""
+    """A name and a document, as in a laboratory's form. The repr does not show the document's number."""
 
     name: str
     card_type: str

@@ -21,7 +21,7 @@ RECORDING = Path(__file__).parents[1] / "python/hutong_client/testing/demo.json"
 
 
 def main() -> None:
-    """Play the demo, ask its questions again and write what the node answers."""
+    """Play the demo, ask the demo's questions again, and write the node's answers to a file."""
     scenes = build_scenes(DAY)
     with (
         tempfile.TemporaryDirectory(prefix="hutong-") as directory,

@@ -12,10 +12,10 @@ from hutong_texts import tr
 from clients.examples.node import Node
 
 CALL_SECONDS = 30.0
-"""Timeout of a demonstration's call: longer than any call to services on the same machine takes."""
+"""Timeout of a demonstration's call. No call to services on the same machine takes as long."""
 PATIENT = {"HUTONG_SOURCE_SECONDS": "15"}
-"""Lets the services of a demonstration wait for each other. The first calls on a slow machine may take longer than the
-two seconds of the default."""
+"""Lets the services of a demonstration wait longer for each other. On a slow machine the first calls may take longer
+than the default of two seconds."""
 
 
 class StoryDiffers(Exception):

@@ -43,7 +43,7 @@ class Report:
     reported: datetime
 
     def by_name(self, lab_name: str, *, numbered: bool = True) -> evidence_pb2.PresentedEvidence:
-        """Return the paper as evidence that shows its laboratory's name in place of the code."""
+        """Return the paper as evidence that shows the laboratory's name in place of its code."""
         shown = self.shown()
         shown.lab = ""
         shown.lab_name = lab_name
@@ -142,7 +142,10 @@ def find_travellers(day: Path) -> tuple[Report, Report]:
 
 
 def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
-    """Scenes of a report at several places. Only the place of the check sets the hours, not the place of testing."""
+    """Scenes of one report at several places.
+
+    The length of the window depends on the place of the check, not of the test.
+    """
     issued = traveller.reported
     henan_ends = issued + 48 * _HOUR
     midnight = (issued + timedelta(days=4)).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -191,7 +194,10 @@ def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
 
 
 def _paper_and_record(editor: Report) -> list[Scene]:
-    """Scenes with paper reports. Paper has equal force, and is compared with the record if there is one."""
+    """Scenes with paper reports.
+
+    Paper has the same force as other channels, and is compared with the record if there is a record.
+    """
     unknown = Report(
         name="韦示例",
         number="450403188009090041",
@@ -333,7 +339,7 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
 
 
 def _antigen() -> list[Scene]:
-    """Scenes of an antigen test, where it is accepted beside nucleic acid and where nucleic acid alone is asked for."""
+    """Scenes of an antigen test, where antigen is accepted beside nucleic acid and where it is not accepted."""
     sampled = datetime.fromisoformat("2022-12-08T08:00:00+08:00")
     digits = "41010518620202002"
     tested = Report("钱示例", digits + check_character(digits), OTHER_LAB, "BX-0002", sampled, sampled + 20 * _MINUTE)

@@ -1,4 +1,4 @@
-"""Bring the catalogue up to date with the source, compile it, and list what has no Chinese (`make texts`)."""
+"""Bring the catalogue up to date with the source, compile it, and list texts without Chinese (`make texts`)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from clients.texts.extract import build_template
 SOURCE = LOCALE / CHINESE / "LC_MESSAGES" / f"{DOMAIN}.po"
 """The catalogue as people edit it."""
 COMPILED = SOURCE.with_suffix(".mo")
-"""The catalogue as programs read it. It is committed, so that a clone and a wheel need no tool for it."""
+"""The catalogue as programs read it. This file is committed, so that a clone or a wheel needs no tool to compile it."""
 _HEADER = "# Chinese of every text for people. `make texts` adds texts and removes those that are gone."
 
 
 _DATE = datetime(2022, 7, 29, tzinfo=UTC)
-"""The date in the header of the compiled form, always the same, so that equal texts give equal files."""
+"""The date in the header of the compiled catalogue. It is always the same, so that equal texts give equal files."""
 _CHANGING = tuple(
     f'"{entry}'
     for entry in (
@@ -34,7 +34,7 @@ _CHANGING = tuple(
         "Language-Team",
     )
 )
-"""Entries that change with the day or the tool and that nothing reads."""
+"""Header entries that change with the day or the tool. Nothing reads them."""
 
 
 def read_catalogue(path: Path = SOURCE) -> Catalog:
@@ -44,7 +44,10 @@ def read_catalogue(path: Path = SOURCE) -> Catalog:
 
 
 def update(catalogue: Catalog) -> Catalog:
-    """Return the catalogue with the texts of the source: new ones without Chinese, without those that are gone."""
+    """Return the catalogue with the texts of the source.
+
+    New texts have no Chinese, and texts that are gone are left out.
+    """
     fresh = build_template()
     fresh.locale = CHINESE
     fresh.header_comment = _HEADER

@@ -1,4 +1,4 @@
-"""Find every text for people in the source: what the catalogue must have in Chinese.
+"""Find every text for people in the source. The catalogue must have each of them in Chinese.
 
 Texts are the arguments of `english`, `tr` and `help_text`, helps and docstrings of commands, enum values whose words
 are shown, the messages of the contract's rules, the titles of the sample policies, and the texts of click.
@@ -22,9 +22,9 @@ FOLDERS = ("clients/python/hutong_client", "clients/python/hutong_texts", "clien
 MARKS = frozenset({"english", "tr", "help_text"})
 """Functions whose first argument is a text."""
 _SOURCES = frozenset({"hutong_texts", "hutong_texts.text", "hutong_client.cli.help"})
-"""Modules that marks are imported from."""
+"""The modules from which the marking functions are imported."""
 _ENUMS = frozenset({"word", "Word", "label", "_words"})
-"""Functions whose first argument is an enum of the contract, the words of which are shown."""
+"""Functions whose first argument is an enum of the contract. The words of this enum are shown to people."""
 _CLICK = ("core", "exceptions", "types", "formatting", "termui", "parser", "decorators", "_termui_impl")
 _TITLE = re.compile(r"^title: (.+)$", re.MULTILINE)
 _RULE = re.compile(r'message:\s*"((?:[^"\\]|\\.)*)"')
@@ -36,7 +36,7 @@ class Found(NamedTuple):
     Attributes:
         key: the English, the name of an enum value, or a singular with its plural.
         place: the file that has it, with its line.
-        context: "word" for the name of an enum value.
+        context: "word" if the key is the name of an enum value.
     """
 
     key: str | tuple[str, str]
@@ -132,7 +132,10 @@ def _makes_a_command(decorator: ast.expr) -> bool:
 
 
 def _imported_marks(tree: ast.Module) -> frozenset[str]:
-    """Return the marks that a module imports or defines. Other packages have functions of the same names."""
+    """Return the marking functions that a module imports or defines.
+
+    Functions of other packages may have the same names.
+    """
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     return MARKS & defined | frozenset(
         alias.name
@@ -144,7 +147,7 @@ def _imported_marks(tree: ast.Module) -> frozenset[str]:
 
 
 def _imported_enums(tree: ast.Module) -> dict[str, str]:
-    """Return the full module names of imported stubs by the names under which a module knows them."""
+    """Return the full names of the stub modules that a module imports, by the names that they have in it."""
     return {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
         for node in ast.walk(tree)

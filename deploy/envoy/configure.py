@@ -4,7 +4,7 @@
 
 Envoy calls the services over mutual TLS as an edge (docs/tls.md), so a call has the role of its token and nothing
 else. The methods come from the contract: every read, and every method that a gate or an app may call. Uploads, the
-exchange, client streams, administration and the audit are left out. docs/http.md is for callers.
+exchange, client streams, administration and the audit are left out. docs/http.md is the documentation for callers.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ DESCRIPTORS = ROOT / "clients/hutong.binpb"
 SERVICES = ("results", "policy", "verification")
 
 MAX_REQUEST_BYTES = 1024 * 1024
-"""The largest request, a batch of 500 questions, has a few hundred kilobytes."""
+"""The limit for a request. The largest request, a batch of 500 questions, has a few hundred kilobytes."""
 CALL_SECONDS = 30
-"""The longest a call may take, in seconds, as in the clients. A watch ends only after this many seconds of silence."""
+"""The most seconds that a call may take, the same as in the clients. A watch ends only after this many seconds of
+silence."""
 CALLS_PER_SECOND = 2_000
-"""The limit for all callers of this Envoy together. The services limit each caller."""
+"""The limit for all callers of this Envoy together. The services limit each caller separately."""
 _LEFT_OUT = re.compile(r"AdminService|ApprovalService|AuditService|UploadService|ExchangeService|\.internal\.")
 _CALLERS = frozenset({access_pb2.ROLE_GATE, access_pb2.ROLE_APP})
 
@@ -39,7 +40,7 @@ GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 408: 4, 413: 8, 429: 8, 503: 14, 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A served method. `name` is "package.Service/Method", and `cluster` the service of the node that has it."""
+    """A served method. `name` is "package.Service/Method", and `cluster` is the node's service that has the method."""
 
     name: str
     cluster: str
@@ -48,17 +49,17 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Envoy's own addresses, the addresses of the services, and the files that it reads.
+    """Envoy's own addresses, the addresses of the services, and the files that Envoy reads.
 
     Attributes:
         addresses: host and port of each service.
         ca_file: the authority of the services' certificates.
         edge_certificate: the edge's certificate and key.
-        listen_certificate: certificate and key that callers see; None to serve plain HTTP, for loopback only.
+        listen_certificate: the certificate that callers see, and its key; None to serve plain HTTP, for loopback only.
         token_keys: the JSON Web Key Set by which Envoy checks tokens; None if only the services check them.
         origins: the web origins whose pages may call.
         otlp: the receiver of traces; None to trace nothing.
-        trace_ratio: the share of calls without a trace of their own that are traced.
+        trace_ratio: of the calls that bring no trace of their own, the share that is traced.
     """
 
     addresses: dict[str, str]
@@ -126,7 +127,7 @@ def _listener(options: Options, methods: list[Method]) -> dict[str, Any]:
     }
     if options.otlp:
         manager["tracing"] = _tracing(options)
-        # A caller may write anything into tracestate, and Envoy would record it.
+        # A caller may write anything into the header tracestate, and Envoy would record its content.
         mutation = {"mutations": [{"remove": "tracestate"}]}
         manager["early_header_mutation_extensions"] = [
             _typed("envoy.http.early_header_mutation.header_mutation", _EARLY, mutation)
@@ -147,7 +148,7 @@ def _listener(options: Options, methods: list[Method]) -> dict[str, Any]:
 
 
 def _tracing(options: Options) -> dict[str, Any]:
-    """Return how Envoy records calls. It records no path, because a caller may write anything into one."""
+    """Return how Envoy records calls. No path is recorded, because a caller may write anything into a path."""
     config = {
         "grpc_service": {"envoy_grpc": {"cluster_name": _RECEIVER}, "timeout": "1s"},
         "service_name": "hutong-edge",
@@ -194,7 +195,7 @@ def _filters(options: Options, methods: list[Method]) -> list[dict[str, Any]]:
             "forward": True,
             "local_jwks": {"filename": options.token_keys},
         }
-        # A call without a token goes on, because the service refuses it with a reason.
+        # A call without a token goes on to the service, because the service refuses the call with a reason.
         rule = {"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": _REQUIREMENTS}}}
         authentication = {"providers": {"hutong": provider}, "rules": [rule], "bypass_cors_preflight": True}
         filters.append(_filter("jwt_authn", "jwt_authn", "JwtAuthentication", authentication))
@@ -274,7 +275,7 @@ def _cluster(options: Options, service: str) -> dict[str, Any]:
 
 
 def _plain_cluster(name: str, address: str) -> dict[str, Any]:
-    """Return a server that Envoy calls in plain text, so it should be on the same machine."""
+    """Return a server that Envoy calls in plain text. The server should therefore be on the same machine."""
     http2: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
     return {
         "name": name,

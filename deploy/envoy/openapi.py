@@ -2,7 +2,7 @@
 
     python -m deploy.envoy.openapi build/api/openapi.swagger.json > deploy/envoy/openapi.yaml
 
-The input is made from the contract by protoc-gen-openapiv2 and has every method (`make api`). The output has the
+The input is made from the contract by protoc-gen-openapiv2 (`make api`), and has every method. The output has the
 methods that `configure.py` serves and the types that they use. A watch is an array, as Envoy answers it.
 """
 
@@ -59,13 +59,13 @@ def _path(made: dict[str, Any], method: Method) -> dict[str, Any]:
 
 
 def _any(made: dict[str, Any]) -> dict[str, Any]:
-    """Return the type of a detail without protobuf's own long description."""
+    """Return the type of an error's detail, with a short description in place of protobuf's long one."""
     made["properties"]["@type"]["description"] = "The type, such as type.googleapis.com/google.rpc.ErrorInfo."
     return made | {"description": "A detail of an error: its type and the fields of that type."}
 
 
 def _flowing(made: Any) -> Any:
-    """Return a part of the document whose texts have no line breaks inside a paragraph."""
+    """Return a part of the document with the line breaks inside the paragraphs of its texts removed."""
     if isinstance(made, dict):
         return {name: _flowing(value) for name, value in made.items()}
     if isinstance(made, list):

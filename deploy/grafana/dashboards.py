@@ -2,8 +2,8 @@
 
     python -m deploy.grafana.dashboards
 
-It writes each dashboard into this folder. Their panels read the metrics and the recorded rules of Prometheus
-(deploy/prometheus). No panel shows a name of a person or a caller.
+Each dashboard is written into this folder. The panels of the dashboards read the metrics and the recorded rules of
+Prometheus (deploy/prometheus). No panel shows a name of a person or a caller.
 """
 
 from __future__ import annotations

@@ -17,15 +17,15 @@ AVAILABILITY = 0.9995
 PROMPT_SHARE = 0.99
 """The share of decisions, look-ups and resolutions that are answered within PROMPT_SECONDS."""
 PROMPT_SECONDS = "0.25"
-"""A bucket of grpc_server_handling_seconds. A gate lets a person wait for as long as this at most."""
+"""A gate lets a person wait no longer than this. The value must be a bucket of grpc_server_handling_seconds."""
 LATE_SECONDS = 60
-"""The age that what is known of another node may have."""
+"""How old this node's knowledge of another node may be."""
 WINDOWS = ("5m", "30m", "1h", "6h")
 FAST, SLOW = 14.4, 6.0
-"""How many times faster than the objective allows the faults of a month come: at the first rate they are used up in two
-days, at the second in five."""
+"""How many times faster faults come than the objective allows. At the first rate the faults allowed for a month are
+used up in two days, at the second rate in five days."""
 LEAST_RATE = 0.1
-"""Calls a second below which no share is looked at, because one call is then a large share."""
+"""With fewer calls a second than this no share is looked at, because a single call is then a large share."""
 
 FAULTS = "Unknown|Internal|Unavailable|DataLoss|DeadlineExceeded"
 PROMPT = "Verify|LookupLatest|BatchLookupColumns|ResolvePolicy|BatchResolvePolicies"
@@ -37,7 +37,7 @@ _BY_METHOD_OF_BUCKET = "sum without (instance, worker, grpc_type, le)"
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert. Its runbook is the section of its name in docs/runbooks.md.
+    """An alert. Its runbook is the section of docs/runbooks.md that has the alert's name.
 
     Attributes:
         severity: "page" if a person must act at once, "ticket" if on a working day.
@@ -51,7 +51,7 @@ class Alert:
 
 
 def _grew(metric: str, window: str) -> str:
-    """Return the expression for a counter that grew. A series that was born in the window has grown too."""
+    """Return the expression for a counter that grew. A series that began within the window counts as grown too."""
     return f"increase({metric}[{window}]) > 0 or ({metric} unless {metric} offset {window}) > 0"
 
 

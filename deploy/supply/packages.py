@@ -3,10 +3,10 @@
     python deploy/supply/packages.py licences          # fails for a licence that licences.toml does not allow
     python deploy/supply/packages.py notices           # the licence texts, for `make notices`
     python deploy/supply/packages.py requirements      # the pins with their hashes, for `make sbom` and the image
-    python deploy/supply/packages.py build             # the same of what builds the wheels of the image
+    python deploy/supply/packages.py build             # the pins and hashes of what builds the wheels of the image
 
 Licences come from the metadata of the installed packages, so the environment must be that of requirements.lock. A node
-runs hutong and hutong-client with its command; what only tests and tools need is left out of notices and requirements.
+runs hutong, and hutong-client with the command. The notices and requirements leave out what only tests and tools need.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
 RULES = ROOT / "deploy/supply/licences.toml"
 RUN = (Requirement("hutong"), Requirement("hutong-client[cli]"))
-"""The packages of a node and its command line."""
+"""The packages of a node and of the command `hutong`."""
 BUILD = (Requirement("hatchling"),)
 """What builds the wheels."""
 OWN = {canonicalize_name(requirement.name) for requirement in RUN}
@@ -37,7 +37,7 @@ _LICENCE_FILE = re.compile(r"(?i)(?:licen[cs]e|copying|notice|authors)")
 
 
 class Rules(NamedTuple):
-    """The licences that are allowed, and those of packages whose metadata states none."""
+    """The licences that are allowed, and the licences of packages whose metadata states no licence."""
 
     allowed: frozenset[str]
     read: Mapping[str, str]
@@ -55,7 +55,10 @@ def pins(lock: str) -> dict[str, str]:
 
 
 def licence_of(package: Distribution, rules: Rules) -> str:
-    """Return the SPDX expression of a package; what its metadata says if that is not one."""
+    """Return the SPDX expression of a package's licence.
+
+    If the metadata has no SPDX expression, return what it says instead.
+    """
     expressions = package.metadata.get_all("License-Expression")
     if expressions:
         return str(expressions[0])
@@ -93,7 +96,10 @@ def find_run(packages: Mapping[str, Distribution], roots: Sequence[Requirement] 
 
 
 def _own_requirements(name: str) -> list[str]:
-    """Return what one of Hutong's own packages needs, by its pyproject.toml. Its installed metadata may be older."""
+    """Return what one of Hutong's own packages needs, according to its pyproject.toml.
+
+    The installed metadata may be older.
+    """
     folder = ROOT if name == "hutong" else ROOT / "clients/python"
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project.get("optional-dependencies", {})
@@ -109,7 +115,7 @@ def notice(package: Distribution, rules: Rules) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the one argument says. Returns 1 if a licence is not allowed."""
+    """Do what the single argument says. Return 1 if a licence is not allowed."""
     rules, locked = load_rules(), pins(LOCK.read_text(encoding="utf-8"))
     packages: dict[str, Distribution] = {canonicalize_name(package.name): package for package in distributions()}
     match arguments:

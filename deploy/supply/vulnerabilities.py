@@ -1,4 +1,4 @@
-"""Ask for known vulnerabilities of the locked packages, where their data can be reached.
+"""Ask for known vulnerabilities of the locked packages, if the data on vulnerabilities can be reached.
 
     python deploy/supply/vulnerabilities.py
 
@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120
-"""How long pip-audit may take. It asks about each package by itself."""
+"""How many seconds pip-audit may take. It asks about each package separately."""
 UNREACHABLE = "The data on vulnerabilities cannot be reached from here: no package was checked."
 
 

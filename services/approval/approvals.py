@@ -50,17 +50,17 @@ MOST_OPEN = 100
 """The most changes of one proposer that may wait. People propose few changes. More changes would hide those of other
 proposers from the approvers."""
 COUNT_SECONDS = 60.0
-"""How often waiting changes are counted for the metric. They wait for hours."""
+"""The time between two counts of the waiting changes for the metric, in seconds. Changes wait for hours."""
 _DECIDERS = {"supervisor", "authority"}
 """Roles that decide. Callers of these roles are shown only the changes that their role may decide."""
 _log = structlog.get_logger(__name__)
 
 Decide = Callable[[Connection], None]
-"""Approves the change within a transaction. Call it after all other statements."""
+"""Approves the change within a transaction. It must be called after all other statements of the transaction."""
 
 
 class Made(NamedTuple):
-    """What an approved change did: how many results were recalled, 1 for other changes, and the consistency token."""
+    """What an approved change did: the number of recalled results (1 for other changes), and the consistency token."""
 
     changed_count: int
     consistency_token: str = ""
@@ -102,7 +102,7 @@ class Approvals:
     def register(self, method: str, make: Make, find_subjects: FindSubjects | None = None) -> None:
         """Register the function that makes the changes which an RPC proposes.
 
-        `find_subjects` is needed if they are about persons.
+        `find_subjects` is needed if the changes are about persons.
         """
         self._makers[method] = make
         if find_subjects is not None:
@@ -193,7 +193,7 @@ class Approvals:
         return await self._database.read(find_change, self._table, parse_pending_change(name))
 
     async def show(self, name: str) -> PendingChange:
-        """Return a change that is shown to the caller. The audit records whom it is about. Raises NotFound."""
+        """Return a change that is shown to the caller. The audit records whom the change is about. Raises NotFound."""
         change = await self.find(name)
         if (find_subjects := self._finders.get(change.method)) is not None:
             note_subjects(await find_subjects(change))
@@ -227,7 +227,7 @@ class Approvals:
             return change
         grant: EmergencyGrant | None = None
         if change.is_by(caller):
-            # What the caller has approved under a grant is completed after the grant too.
+            # A change that the caller has approved under a grant is completed even after the grant has ended.
             is_continued = change.grant_id is not None and change.decider == caller.name
             grant = None if is_continued else await self._grants.find_for_caller(change.region)
             if grant is None and not is_continued:
@@ -312,8 +312,8 @@ def _is_denied(name: str) -> bool:
 def _act_for(proposer: str, *, is_emergency: bool) -> None:
     """Make the proposer the actor of the current call's change. The audit names the proposer and the caller.
 
-    `is_emergency` says that the proposer approves the change under an emergency grant. Each row of the audit says so
-    then.
+    `is_emergency` says that the proposer approves the change under an emergency grant. In this case each row of the
+    audit says so.
     """
     call, audit = current_call.get(), current_audit.get()
     if call is not None:

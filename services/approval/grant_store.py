@@ -16,7 +16,8 @@ from services.storage.columns import in_region
 from services.storage.upsert import insert_if_absent
 
 KEPT = 3 * 365 * DAY
-"""How long a reviewed grant is kept. The audit keeps changes as long, and only the grant says why they were made."""
+"""How long a reviewed grant is kept. The audit keeps changes for the same time, and only the grant says why the changes
+were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,10 @@ def review_grant(connection: Connection, table: Table, grant_id: str, reviewer: 
 def list_grants(
     connection: Connection, table: Table, wanted: GrantFilter, before: str, limit: int
 ) -> list[EmergencyGrant]:
-    """Return at most `limit` grants, newest first, after the grant `before`; from the newest on if it is empty."""
+    """Return at most `limit` grants, newest first, after the grant `before`.
+
+    If `before` is empty, begin with the newest.
+    """
     columns = table.c
     conditions = [in_region(columns.region, wanted.region)]
     if before:

@@ -115,7 +115,7 @@ class EmergencyGrant:
 
 
 def is_same(caller: Caller, name: str, person: str) -> bool:
-    """Whether a caller has this name or is this person. A caller that is not identified never is."""
+    """Whether a caller has this name or is this person. The answer is no for a caller that is not identified."""
     if caller.role in {"", LOCAL}:
         return False
     return caller.name == name or bool(person and caller.person == person)

@@ -14,7 +14,7 @@ from services.domain.names import format_pending_change
 from services.storage.columns import in_region
 
 KEPT = 180 * DAY
-"""How long a change is kept after it was proposed. The reads of the audit are kept as long."""
+"""How long a change is kept after it was proposed. The audit keeps reads for the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,10 @@ def find_change(connection: Connection, table: Table, change_id: str) -> Pending
 def list_changes(
     connection: Connection, table: Table, wanted: ChangeFilter, before: str, limit: int
 ) -> list[PendingChange]:
-    """Return at most `limit` changes, newest first, after the change `before`; from the newest on if it is empty."""
+    """Return at most `limit` changes, newest first, after the change `before`.
+
+    If `before` is empty, begin with the newest.
+    """
     columns = table.c
     conditions = [in_region(columns.region, wanted.region)]
     if before:
@@ -77,13 +80,13 @@ def decide(
     reason: str = "",
     grant_id: str | None = None,
 ) -> bool:
-    """Approve or reject a change that is pending. Return False if it is in that state already.
+    """Approve or reject a change that is pending. Return False if the change is in the requested state already.
 
-    `grant_id` names the emergency grant under which the proposer approves it.
+    `grant_id` names the emergency grant under which the proposer approves the change.
 
     Raises:
         NotFound: there is no such change.
-        FailedPrecondition: NOT_PENDING, it was decided otherwise or has lapsed.
+        FailedPrecondition: NOT_PENDING, the change was decided otherwise or has lapsed.
     """
     pending = (table.c.change_id == change_id, table.c.state == int(State.PENDING), table.c.expire_time > now)
     decided = {

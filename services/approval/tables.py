@@ -34,10 +34,10 @@ def _pending_changes(metadata: MetaData, service: str) -> Table:
         Column("decider", String(100), nullable=False),
         Column("decide_time", BigInteger),
         Column("reject_reason", String(256), nullable=False),
-        # When the last transaction of the change was committed. A recall takes several.
+        # When the last transaction of the change was committed. A recall takes several transactions.
         Column("complete_time", BigInteger),
         Column("changed_count", BigInteger, nullable=False),
-        # The consistency token of the approved change; empty before it is complete.
+        # The consistency token of the approved change; empty before the change is complete.
         Column("consistency_token", String(200), nullable=False),
         # The emergency grant under which the proposer approved the change alone; NULL if another caller approved it.
         Column("grant_id", String(36)),
@@ -67,7 +67,7 @@ def _emergency_grants(metadata: MetaData, service: str) -> Table:
         Column("review_time", BigInteger),
         Column("review_note", String(256), nullable=False),
     )
-    # A holder has one grant that is not reviewed, also if two processes open one at the same moment.
+    # A holder has at most one grant that is not reviewed, even if two processes open a grant at the same moment.
     is_unreviewed = table.c.review_time.is_(None)
     Index(
         f"ix_{service}_emergency_grants_holder",

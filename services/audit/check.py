@@ -22,7 +22,8 @@ PURGED = "hutongd purge"
 RESTORED = "hutongd restore"
 """The method of the row that names a restore."""
 BACKUPS = "backups/"
-"""What the object of that row begins with, before the name of the backup or the instant of the restored state."""
+"""The beginning of the object of a restore's row. The name of the backup, or the instant of the restored state,
+follows."""
 _STEP = 500
 """Seals that are read at once."""
 
@@ -36,7 +37,8 @@ class Report:
         seals: how many seals there are.
         faults: what was changed or is missing, one sentence each.
         late: rows that a killed process had left without a seal, which were sealed at the next start.
-        restores: restores that the rows name. Rows after the copy, and heads of their seals, are missing rightly.
+        restores: restores that the rows name. Rows that were written after the restored copy was made, and the heads of
+            their seals, are rightly missing.
         unsealed: rows without a seal. In a running service they are the rows of the last second.
     """
 
@@ -61,7 +63,7 @@ def check_audit(
     """
     report = Report()
     keys = add_kept_keys(connection, tables, keys)
-    # Read before the seals, so that rows which come in meanwhile are not looked for.
+    # The writers are read before the seals, so that rows which are stored meanwhile are not looked for.
     writers = {row.writer_id: row for row in connection.execute(select(tables.writers))}
     sealed: dict[int, tuple[int, bytes]] = {}
     for chain in Chain:
@@ -158,7 +160,10 @@ def _seals(connection: Connection, tables: AuditTables, chain: Chain) -> Iterato
 
 
 def _check_logged(connection: Connection, tables: AuditTables, logged: LoggedHead) -> list[Text]:
-    """Return a fault if a chain does not have a head that is kept elsewhere. A purge may have removed its seal."""
+    """Return a fault if a chain does not have a head that is kept elsewhere.
+
+    It is no fault if a purge may have removed the head's seal.
+    """
     seals, name = tables.seals.c, _seal_text(logged.number, Chain(logged.chain))
     found = connection.execute(select(seals.head).where(seals.chain == logged.chain, seals.number == logged.number))
     head = found.scalar()

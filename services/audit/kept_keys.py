@@ -16,7 +16,8 @@ from services.storage.upsert import insert_if_absent
 def keep_older_key(connection: Connection, tables: AuditTables, keys: AuditKeys) -> None:
     """Store the older key, encrypted under the newer key, if two versions are known.
 
-    It replaces a key that was encrypted under another pepper of the newer version, in a change that was given up.
+    If an earlier change to the newer version was given up, the store may have this key encrypted under another pepper.
+    The encrypted key is then replaced.
     """
     for older in keys.versions[:-1]:
         kept = {"wrapping_version": keys.newest.version, "wrapped_key": keys.newest.wrap(older)}

@@ -45,7 +45,7 @@ class AuditKeys:
         self.key = key
         self.version = version
         self.versions: tuple[AuditKeys, ...] = tuple(sorted((self, *others), key=attrgetter("version")))
-        # The day that was asked for last, and its function.
+        # The day for which `tagger` was called last, and the function that it returned.
         self._of_day: tuple[int, Callable[[bytes], bytes]] | None = None
         # Prepared once, because each Verify hashes its request id.
         self._text = blake2b(b"text", key=key, digest_size=TAG_LENGTH)

@@ -94,8 +94,8 @@ def chain_pack(digest: bytes, pack: Pack) -> bytes:
 def _pack_column(values: Sequence[Any]) -> Any:
     """Return a column in its shortest form.
 
-    If all events share one value, the form is that value. Otherwise the form is each different value once, with an
-    index for each event, or it is the values of all events.
+    If all events share one value, the form is that value. Otherwise the form is one of two: each different value once,
+    with an index for each event, or the values of all events.
     """
     # Comparing costs less than hashing, and the events of a pack share nearly all values.
     if values.count(values[0]) == len(values):

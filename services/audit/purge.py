@@ -23,15 +23,16 @@ from services.storage.engine import Database
 SEALS = 1_000
 """The most seals that one transaction removes."""
 ROWS = 5_000
-"""Rows after which a transaction removes no further seal. On SQLite other writes wait for it."""
+"""Rows after which a transaction removes no further seal. On SQLite other writes wait for the transaction."""
 
 
 def purge_audit(
     database: Database, tables: AuditTables, keys: AuditKeys, region: str, now: Instant, counts: DeletionCounts
 ) -> int:
-    """Remove the rows that have been kept as long as their chain requires, with their seals. Return how many events.
+    """Remove the rows that have been kept as long as their chain requires, with their seals.
 
-    It may be stopped at any time; the next purge removes the rest. The newest seal of a chain always stays.
+    Return how many events were removed. A purge may be stopped at any time; the next purge removes the rest. The newest
+    seal of a chain always stays.
     """
     trail = Trail(database, tables, keys, region, FixedClock(now))
     count = 0

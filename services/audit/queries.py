@@ -49,7 +49,7 @@ class Position(NamedTuple):
 
 
 BEGINNING = Position(-(2**62), 0, 0)
-"""Before every row."""
+"""The position before every row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _read(
                 (table.c.sequence if last_sequence is None else last_sequence) > after.sequence,
             ),
         )
-        # The condition above implies this one, but the index is used only for this form.
+        # The condition above implies this condition, but the index is used only for this form.
         from_time = table.c.time >= after.time
         query = select(*columns, *order).where(from_time, later, *conditions).order_by(*order).limit(step)
         found = connection.execute(query).all()

@@ -1,8 +1,8 @@
 """Seals the writers of the audit in one hash chain, a moment after their commits.
 
 A chain over all rows inside each transaction would let only one transaction at a time commit. So each writer chains its
-own rows, and the sealer joins the digests of all writers. Rows that no seal covers yet can be changed without a trace,
-if a person can write to the database. The sealer therefore follows the commits within a second.
+own rows, and the sealer joins the digests of all writers. A person who can write to the database can change rows
+without a trace as long as no seal covers them. The sealer therefore follows the commits within a second.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Sealer:
     async def seal(self, left: Mapping[int, _Newest] | None = None) -> int:
         """Seal all rows that are committed. Return how many seals were made.
 
-        `left` are the newest rows by writer that another process has left. Their seals are marked as late.
+        `left` has, for each writer, its newest row when this process started. Rows up to this one that have no seal yet
+        were left by a killed process, and get a seal that is marked as late.
         """
         seals = await self._database.read(self._next_seals, left or {})
         if seals and not await self._database.write(self._store, seals):

@@ -116,14 +116,14 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("writer_id", Integer, nullable=False),
         Column("first_sequence", BigInteger, nullable=False),
         Column("last_sequence", BigInteger, nullable=False),
-        # Whether a process before this one had left the rows without a seal.
+        # Whether a process that was killed had left the rows without a seal.
         Column("late", Boolean, nullable=False),
         # The digests of the writer before the first and after the last row.
         Column("previous_digest", LargeBinary(HEAD_LENGTH), nullable=False),
         Column("digest", LargeBinary(HEAD_LENGTH), nullable=False),
         # The head of the seal before, empty before the first.
         Column("previous_head", LargeBinary(HEAD_LENGTH), nullable=False),
-        # The keyed hash of this row and of all before it.
+        # The keyed hash of this row, which by `previous_head` also covers all rows before it.
         Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
         Index(f"ix_{service}_audit_seals_writer", "writer_id", "last_sequence"),
     )

@@ -59,12 +59,12 @@ class Trail:
         self._keys = keys
         self._clock = clock
         self._statements = _Statements(tables)
-        # The keys' own functions, because each Verify calls them.
+        # The keys' functions themselves, without a method around them, because each Verify calls them.
         self.hide = keys.hide
         self.name_object = keys.name_object
         self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch, name="audit batch")
-        # The writer of this process's reads. None before the first read. None also after a failed write, because it may
-        # have been committed although it seemed to fail.
+        # The writer of this process's reads. None before the first read. None also after a failed write, because that
+        # write may have been committed although it seemed to fail.
         self._own: _Writer | None = None
 
     def now(self) -> Instant:
@@ -199,7 +199,7 @@ class _Statements:
         texts = [row_text(writer_id, sequence, event) for sequence, event in enumerate(events, newest + 1)]
         after = _Writer(writer_id, newest + len(events), chain_rows(digest, texts))
         advanced = (after.sequence, after.digest, writer_id, newest)
-        # First, because on PostgreSQL this waits for another transaction that uses the writer.
+        # This comes first, because on PostgreSQL it waits for another transaction that uses the writer.
         is_sqlite = connection.dialect.name == "sqlite"
         advance = self._advance_sqlite if is_sqlite else self._advance
         if connection.exec_driver_sql(advance, advanced).rowcount != 1:

@@ -62,7 +62,10 @@ def read_logged_head(text: str) -> tuple[str, LoggedHead]:
 def verify_audit(
     settings: Settings, names: Sequence[str], logged: Sequence[tuple[str, LoggedHead]] = ()
 ) -> tuple[list[str], bool]:
-    """Check the audit of services, against heads of the log too. Return lines for people, and whether all is well."""
+    """Check the audit of services, and compare it with the given heads of the log.
+
+    Return lines for people, and whether all is well.
+    """
     lines: list[str] = []
     is_well = True
     for name, connection, tables, keys in _audits(settings, names):
@@ -93,8 +96,8 @@ def who_read(
 
     If Results is among the services, the rows about linked documents are printed too. A read of many persons at once
     has no tag of a person. The sums of such reads are printed for each service, because any of them may have been about
-    the person. The search counts as a read of the person. Its row is durable in each service before anything of that
-    service is printed.
+    the person. The search counts as a read of the person. In each service the row of the search is durable before
+    anything of that service is printed.
 
     Raises:
         BadSetting: the document number is invalid.
@@ -143,7 +146,10 @@ def audit_of(settings: Settings, name: str) -> tuple[AuditTables, AuditKeys]:
 
 
 def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Sequence[bytes]) -> list[str]:
-    """Return the names of the stored decisions about a person, which only the decisions' own tags reveal."""
+    """Return the names of the stored decisions about a person.
+
+    Only the tag of a decision tells whom the decision is about.
+    """
     columns = decisions.c
     query = select(columns.uuid, columns.subject_tag, columns.key_version).where(columns.subject_tag.is_not(None))
     return [

@@ -53,7 +53,7 @@ def show_settings(environment: Mapping[str, str], config: Path | None, *, as_jso
 
 
 def _words_of_source(source: str) -> str:
-    """Return the words for the source of a setting. A file is named as it is."""
+    """Return the words for the source of a setting. The source is returned unchanged if it is a file."""
     return {"default": tr("default"), "environment": tr("environment")}.get(source, source)
 
 

@@ -42,7 +42,7 @@ _STORES = (
     _Store("results", document_links, document_links.c.create_time),
     _Store("verification", decisions, decisions.c.evaluate_time, decisions.c.subject_tag),
     _Store("verification", refusals, refusals.c.create_time, refusals.c.subject_key),
-    # Its rows have the day alone, and count as made at its beginning.
+    # A row of this table has only the day of the showing. The row counts as made at the beginning of that day.
     _Store("verification", shown_reports, cast(shown_reports.c.show_day, BigInteger) * DAY + shanghai_day_start(0)),
 )
 _MARKS = {"results": results_marks, "verification": verification_marks}
@@ -63,7 +63,7 @@ def key_status(settings: Settings) -> str:
     """Return what the stores have of each version of the pepper, and the next steps, as lines for the operator.
 
     Raises:
-        BadSetting: a pepper cannot be read, or is not the one that a store was filled under.
+        BadSetting: a pepper cannot be read, or is not the pepper under which a store was filled.
         UnusableDatabase: a database is not at this version's schema.
     """
     pepper = settings.pepper()
@@ -136,7 +136,7 @@ def end_rotation(settings: Settings) -> str:
 def _remove(connection: Connection, marks: Table, version: int) -> None:
     connection.execute(delete(marks).where(marks.c.key_version == version))
     if marks is results_marks:
-        # The pairs of this change of the pepper. The pairs of the next change would not replace them.
+        # These are the key pairs of this change of the pepper. The pairs of the next change would not replace them.
         connection.execute(delete(key_pairs))
 
 
@@ -170,7 +170,7 @@ def _next_steps(settings: Settings, pepper: Pepper, found: Sequence[StoredRows])
 def _exchanged(settings: Settings) -> Iterator[Text]:
     """Yield the settings that exchange the two versions.
 
-    The version that is written is then only read, and the other version is written.
+    Under these settings the version that is written now is only read, and the other version is written.
     """
     for written, source in (
         ("HUTONG_PEPPER", settings.other_pepper_source),
@@ -185,7 +185,7 @@ def _exchanged(settings: Settings) -> Iterator[Text]:
 
 
 def _count_rows(settings: Settings, pepper: Pepper) -> list[StoredRows]:
-    """Count the rows of each version in the databases within reach. It reads whole tables."""
+    """Count the rows of each version in the databases within reach. The count reads whole tables."""
     found: list[StoredRows] = []
     for service, marks in _MARKS.items():
         if not is_within_reach(settings, service):

@@ -38,7 +38,7 @@ _TEXTS_OF_ARGPARSE = (
     english("ambiguous option: %(option)s could match %(matches)s"),
     english("ignored explicit argument %r"),
 )
-"""The texts that argparse itself shows. It looks them up in the catalogue by gettext."""
+"""The texts that argparse itself shows. argparse looks them up in the catalogue by gettext."""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -49,7 +49,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose command, and every command in it, takes `--lang`."""
+    """A parser that takes `--lang`, in its own command and in every command inside this command."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Help, **options)
@@ -218,7 +218,7 @@ def _worker_count(text: str) -> int:
 
 
 def _language(text: str) -> str:
-    """Parse the name of a language. The entry point has read it before the parser was made."""
+    """Parse the name of a language. The entry point has read the language before the parser was made."""
     found = match_language(text)
     if found is None:
         raise argparse.ArgumentTypeError(tr("expected one of {languages}", languages=", ".join(LANGUAGES)))

@@ -19,7 +19,8 @@ def check_private_files(settings: Settings, services: Sequence[str]) -> None:
     """Check the files and folders that these services use. Files that do not exist yet will be created private.
 
     Raises:
-        BadSetting: other users may use one of them; the text has the command that makes it private.
+        BadSetting: other users may use such a file or folder; the text has the command that makes the file or folder
+            private.
     """
     for fault in find_open_files(settings, services):
         raise BadSetting(fault)

@@ -40,13 +40,13 @@ _COUNTS: Mapping[str, Table] = {
 def purge_node(settings: Settings, older_than: Span, now: Instant | None = None) -> str:
     """Purge the databases of a node. Return the deletion record for the operator.
 
-    The horizon of results is set first. Verification is purged before results are removed, because that purge asks
-    Results which reports of its decisions are older than the horizon. SQLite databases of Verification and Policy that
-    are on another machine are skipped.
+    The horizon of results is set first. Verification is purged before results are removed, because the purge of
+    Verification asks Results which reports of Verification's decisions are older than the horizon. SQLite databases of
+    Verification and Policy that are on another machine are skipped.
 
     Raises:
         Unavailable: another purge is under way, or a database has reads without pause, so that its log cannot be
-        emptied.
+            emptied.
         UnusableDatabase: a database is not at this version's schema.
     """
     now = SystemClock().now() if now is None else now

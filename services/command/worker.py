@@ -35,7 +35,7 @@ operator has changed something."""
 
 def main() -> None:
     """Serve as one worker of a group until SIGTERM, and exit."""
-    # The parent answers these. It sends SIGHUP only once this worker can handle it.
+    # The parent handles both signals. It sends SIGHUP to this worker only once the worker can handle it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_with_parent()
@@ -90,7 +90,7 @@ def prepare_process(services: list[str]) -> None:
 
 
 def opener(name: str) -> Callable[[Settings], Awaitable[Service]]:
-    """Return the function that opens a service, from its main module."""
+    """Return the function that opens a service, from the service's main module."""
     found: Callable[[Settings], Awaitable[Service]] = getattr(
         importlib.import_module(f"services.{name}.main"), f"open_{name}"
     )

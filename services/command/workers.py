@@ -1,7 +1,7 @@
 """`hutongd serve SERVICE --workers N`: one service in several processes behind one port.
 
 The parent binds the port without listening, so that it stays taken while workers come and go. Each worker listens at
-it too, and the kernel distributes the connections.
+the same port, and the kernel distributes the connections.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _MODULE = "services.command.worker"
 _ROOT = Path(__file__).parents[2]
 """The folder of the package `services`."""
 _MEASURE_SECONDS = 5.0
-"""The longest wait for the metrics of all workers. The group waits less itself."""
+"""The longest wait for the metrics of all workers, in seconds. The wait of the group itself is shorter."""
 
 
 def check_workers(settings: Settings, services: list[str], workers: int) -> None:
     """Check that these services can be served by so many worker processes.
 
     Raises:
-        BadSetting: they cannot. The text says why.
+        BadSetting: the services cannot be served so. The text says why.
     """
     if workers == 1:
         return
@@ -126,7 +126,7 @@ async def _run(settings: Settings, service: str, workers: int, address: str, con
 
 
 class _Measured(Collector):
-    """Lets the workers send their metrics when Prometheus asks. Threads of the operators' port call it."""
+    """Lets the workers send their metrics when Prometheus asks. Threads of the operators' port call `collect`."""
 
     def __init__(self, group: WorkerGroup, loop: asyncio.AbstractEventLoop) -> None:
         self._group = group
@@ -146,7 +146,7 @@ def _reserved(service: str, address: str) -> Iterator[str]:
     """Bind an address for the block without listening. Yield the address, with the chosen port in place of port 0.
 
     Raises:
-        BadSetting: another program has it.
+        BadSetting: another program has the address.
     """
     if cause := find_bind_error(address):
         raise cannot_listen(address, cause, service)
@@ -163,7 +163,7 @@ def _reserved(service: str, address: str) -> Iterator[str]:
 
 
 def _hand_over(secret: bytes) -> int:
-    """Return the read end of a pipe that holds a secret. A secret is far shorter than a pipe is wide."""
+    """Return the read end of a pipe that holds a secret. A secret is far shorter than the buffer of a pipe."""
     reader, writer = os.pipe()
     os.write(writer, secret)
     os.close(writer)

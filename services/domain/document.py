@@ -41,7 +41,7 @@ def has_check_character(number: str) -> bool:
 class DocumentClass(NamedTuple):
     """A class of documents whose numbers share one number space. A subject key is made from the class and the number.
 
-    A class is written as the number of a document type. Its issuing country is empty except for passports.
+    A class is written as the number of a document type. The issuing country of a class is empty except for passports.
     """
 
     type: int
@@ -72,7 +72,7 @@ class Document(NamedTuple):
         """
         type_, number, country = self
         if type_ == RESIDENT_ID_CARD:
-            # Most documents are these, and one class of theirs is made once for all.
+            # Most documents are resident identity cards, so the object of their class is made only once.
             return DocumentClass(type_, country) if country else _RESIDENT_NUMBERS
         return _RESIDENT_NUMBERS if is_resident_number(number) else DocumentClass(type_, country)
 

@@ -37,7 +37,7 @@ class HutongError(Exception):
     Attributes:
         reason: a name from `hutong.error.v1.ErrorReason` without its prefix.
         message: the text for people.
-        violations: the faults that caused it, at least one for InvalidArgument.
+        violations: the faults that caused the failure, at least one for InvalidArgument.
         metadata: the pairs that the reason's documentation lists.
         retry_after: how long to wait before a retry can help, in microseconds; None if no retry can help.
     """

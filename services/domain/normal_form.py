@@ -22,5 +22,6 @@ def normal_form(name: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).translate(_SAME)
     visible = "".join(it for it in folded if unicodedata.category(it) not in _INVISIBLE)
-    # A space may have stood between a letter and an accent. Without it, NFC makes them one character.
+    # A space may have stood between a letter and an accent. Without the space, NFC makes the letter and the accent one
+    # character.
     return unicodedata.normalize("NFC", visible)[:MAX_LENGTH]

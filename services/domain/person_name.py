@@ -15,7 +15,7 @@ VERSION = 1
 _PLAIN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]+")
 """Names of Chinese characters alone. They are their own normal form unless a variant is in them."""
 _ASCII_LEFT_OUT = re.compile("[^0-9a-z$]")
-"""The same as `_LEFT_OUT` for lower-case ASCII."""
+"""Finds the characters of lower-case ASCII text that `_LEFT_OUT` leaves out."""
 _LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Sk", "Sm", "Zl", "Zp", "Zs"})
 """Unicode categories of spaces, punctuation and characters without a shape of their own."""
 _MASK = re.compile("[*\uff0a]")
@@ -88,7 +88,7 @@ _VARIANTS = str.maketrans({glyph: one for one, glyphs in _GLYPHS.items() for gly
 
 
 def person_name_form(name: str) -> str:
-    """Return the normal form of a person's name; empty if there is no letter in it, or if it is a mask."""
+    """Return the normal form of a person's name; empty if the name has no letter, or if the name is a mask."""
     if _PLAIN.fullmatch(name):
         return name.translate(_VARIANTS)
     if _MASK.search(name):
@@ -98,10 +98,11 @@ def person_name_form(name: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     bare = _SELECTORS.sub("", folded).translate(_VARIANTS)
     kept = "".join(it for it in bare if unicodedata.category(it) not in _LEFT_OUT)
-    # A space may have stood between a letter and an accent. Without it, NFC makes them one character.
+    # A space may have stood between a letter and an accent. Without the space, NFC makes the letter and the accent one
+    # character.
     return unicodedata.normalize("NFC", kept)
 
 
 def has_person_name_form(name: str) -> bool:
-    """Whether the normal form of a name is not empty, without making the form of most names."""
+    """Whether a name has a normal form that is not empty. For most names this is known without making the form."""
     return _PLAIN.fullmatch(name) is not None or person_name_form(name) != ""

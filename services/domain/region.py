@@ -14,8 +14,8 @@ from functools import lru_cache
 from stdnum import numdb
 
 NATION = "000000"
-# Codes of provincial level whose prefectures and counties the table lacks. They are valid as places of birth and as
-# places of stay.
+# Codes of provincial level whose prefectures and counties the table lacks. These codes are valid as places of birth and
+# as places of stay.
 _SPECIAL = frozenset({"710000", "810000", "820000", "830000"})
 # Hangzhou's districts 临平区 and 钱塘区, founded in April 2021. python-stdnum 2.x lacks them.
 _LATER = frozenset({"330113", "330114"})

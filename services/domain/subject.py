@@ -84,7 +84,7 @@ class Pepper:
         return self._key_of(_hashed(document))
 
     def subject_keys(self, document: Document) -> list[bytes]:
-        """Return the document's subject key under each key version, this version's first."""
+        """Return the document's subject key under each key version, beginning with this version."""
         hashed = _hashed(document)
         return [pepper._key_of(hashed) for pepper in self.versions]  # noqa: SLF001 - of the same class
 
@@ -101,7 +101,10 @@ class Pepper:
         return outer.digest()[:KEY_LENGTH]
 
     def name_hash(self, name: str) -> bytes:
-        """Return the version of the normal form and a keyed hash of it; empty for a name without a normal form."""
+        """Return the hash of a name: the version of the normal form, and a keyed hash of the name's normal form.
+
+        The hash is empty if the name has no normal form.
+        """
         form = person_name_form(name)
         return _NAME_VERSION + self._hash_name(form) if form else b""
 
@@ -113,7 +116,7 @@ class Pepper:
     def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
         """Return two hashes of a name as a laboratory states it: one for the content hash, and `name_hash`.
 
-        The first hash is made from the name in lower case without spaces, and empty for an empty name. It must never
+        The first hash is made from the name in lower case without spaces. It is empty for an empty name. It must never
         change, because a report that is sent again is recognised by its content hash.
         """
         bare = name.replace(" ", "").lower()
@@ -130,17 +133,17 @@ class Pepper:
 
 
 def _hashed(document: Document) -> bytes:
-    """Return what is hashed to a document's subject key."""
+    """Return the bytes whose keyed hash is a document's subject key."""
     stated, number, country = document
     if stated == RESIDENT_ID_CARD and not country:
-        # Most documents are these. Their class is as stated.
+        # Most documents are resident identity cards. Their class is the stated type.
         return b"%d::%b" % (RESIDENT_ID_CARD, number.encode())
     class_type, country = document.document_class
     return f"{class_type}:{country}:{number}".encode()
 
 
 def is_comparable(name_hash: bytes) -> bool:
-    """Whether a stored hash of a name can be compared with those that `Pepper.name_hash` makes now.
+    """Whether a stored hash of a name can be compared with the hashes that `Pepper.name_hash` makes now.
 
     An empty hash cannot be compared, and neither can a hash of another version of the normal form. A hash of KEY_LENGTH
     bytes has no version, because it is older than versions.

@@ -29,7 +29,7 @@ class Purpose(Enum):
 
 
 def subkey(secret: bytes, purpose: Purpose, version: int = 1, part: str = "") -> bytes:
-    """Return the sub-key of a secret for a purpose. It does not reveal the secret or any other sub-key.
+    """Return the sub-key of a secret for a purpose. The sub-key does not reveal the secret or any other sub-key.
 
     Args:
         secret: the nation's secret; empty where hashes need no key, as in Policy, which stores nothing about persons.

@@ -28,8 +28,8 @@ class Changes:
     Attributes:
         sequence: the sequence of the last change.
         revisions: each revision once, with the sequence of its last change, in the order of these sequences.
-        commit_times: the commit time of every change, by sequence. Another commit time under a sequence means another
-            history of this log, for example the log before a restore.
+        commit_times: the commit time of every change, by sequence. A cursor with another commit time for the same
+            sequence is from another history of this log, for example from before a restore.
         lives: the life of the database in which each change was made, by sequence.
     """
 
@@ -58,7 +58,7 @@ def insert_revision(connection: Connection, revision: Revision, statement: State
 
 
 def replace_revision(connection: Connection, revision: Revision, statement: Statement, now: Instant) -> None:
-    """Store a revision in place of the one with its name, and append it to the log."""
+    """Store a revision in place of the stored revision of the same name, and append the change to the log."""
     connection.execute(update(_policies).where(*_is_named(revision)).values(policy_row(revision, statement)))
     _append_change(connection, revision, now)
 
@@ -78,7 +78,7 @@ def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -
 
 
 def read_revision(connection: Connection, like: Revision) -> Revision | None:
-    """Return the stored revision with the name of another one; None if there is none."""
+    """Return the stored revision that has the same name as the given revision; None if none is stored."""
     row = connection.execute(select(_policies).where(*_is_named(like))).first()
     return None if row is None else revision_from_row(row)
 
@@ -98,7 +98,8 @@ def _append_change(connection: Connection, revision: Revision, now: Instant) -> 
 
 def read_changes(connection: Connection, after: int) -> Changes:
     """Read everything that changed after a sequence."""
-    # The times are read first and bound the second query. A change committed between both belongs to the next call.
+    # The commit times are read first. The newest sequence among them limits the second query, so a change that is
+    # committed between the two queries belongs to the next call.
     times = select(_changes.c.sequence, _changes.c.commit_time, _changes.c.life).where(_changes.c.sequence > after)
     rows = connection.execute(times).all()
     commit_times = {int(row.sequence): int(row.commit_time) for row in rows}
@@ -131,7 +132,10 @@ def read_changes(connection: Connection, after: int) -> Changes:
 
 
 def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]
-    """Return a revision from its row. A row from before hashes by number has no hash, so the hash is computed here."""
+    """Return a revision from its row.
+
+    A row that is older than hashes by field number has no hash, so the hash is computed here.
+    """
     statement = Statement(row.region, row.policy_id, policy_pb2.Policy.FromString(row.statement))
     revision = revision_from_proto(statement, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
     return replace(

@@ -43,7 +43,7 @@ class Statement(NamedTuple):
 
     Attributes:
         region: the jurisdiction in the policy's name.
-        policy_id: the last part of that name.
+        policy_id: the last part of the policy's name.
         policy: the policy without output-only fields, and without a revision in its name.
     """
 
@@ -118,10 +118,10 @@ def _unhashed_revision(statement: Statement, revision: int, publish_time: Instan
 
 
 def received_revision_from_proto(policy: policy_pb2.Policy, statement: Statement) -> Revision:
-    """Return a revision that another node sent. `statement` is the statement of `policy`.
+    """Return a revision that another node sent. `statement` is what the authority stated in `policy`.
 
     Raises:
-        InvalidArgument: the name of the node that published it is malformed.
+        InvalidArgument: the name of the node that published the revision is malformed.
     """
     revision = revision_from_proto(
         statement, policy.revision, from_timestamp(policy.publish_time), policy.retroactive_reason, policy.content_hash
@@ -208,7 +208,7 @@ def revision_to_proto(revision: Revision, *, with_actors: bool = False) -> polic
 
 
 def _put_source(target: policy_pb2.PolicySource, source: Source) -> None:
-    """Write the document of a policy. If it is empty, the field stays absent."""
+    """Write the document of a policy. If the document is empty, the field stays absent."""
     if source == Source():
         return
     target.document_number = source.document_number

@@ -17,7 +17,8 @@ from services.storage.upsert import insert_if_absent
 _nodes = tables.nodes_below
 
 Merge: TypeAlias = Callable[[Revision | None, Revision, str], Revision | None]
-"""A rule of `rules.merging`. From the stored revision, the sent revision and a region it makes what stands, or None."""
+"""A rule of `rules.merging`. It takes the stored revision, the sent revision and a region, and returns the revision
+that stands, or None."""
 NodeLife: TypeAlias = tuple[str, str]
 """The region of a node, and a life of its database."""
 
@@ -25,7 +26,9 @@ NodeLife: TypeAlias = tuple[str, str]
 def receive_revision(
     connection: Connection, received: ReceivedRevision, merge: Merge, region: str, now: Instant
 ) -> bool:
-    """Store what stands after another node has sent a revision. Return False if the merge refuses what was sent.
+    """Store the revision that stands after another node has sent one.
+
+    Return False if the merge refuses the sent revision.
 
     The transaction must hold AdvisoryLock.POLICY_CHANGE.
     """
@@ -41,13 +44,13 @@ def receive_revision(
 
 
 def read_lives(connection: Connection, lives: Table) -> dict[NodeLife, int]:
-    """Return the newest known sequence of each life of each node above or below, from the table of either."""
+    """Return the newest known sequence of each life, from the table of the nodes above or that of the nodes below."""
     rows = connection.execute(select(lives.c.region, lives.c.life, lives.c.sequence))
     return {(region, life): sequence for region, life, sequence in rows}
 
 
 def write_lives(connection: Connection, lives: Table, reached: Mapping[NodeLife, int]) -> None:
-    """Store newer sequences of lives in the table of the nodes above or of those below."""
+    """Store newer sequences of lives in the table of the nodes above or that of the nodes below."""
     for (region, life), sequence in sorted(reached.items()):
         # Another process may have stored a later position.
         named = update(lives).where(lives.c.region == region, lives.c.life == life)
@@ -56,6 +59,9 @@ def write_lives(connection: Connection, lives: Table, reached: Mapping[NodeLife,
 
 
 def read_nodes_below(connection: Connection) -> dict[str, Instant]:
-    """Return the regions of the nodes below, each with the instant up to which it is known; 0 if nothing says so."""
+    """Return the regions of the nodes below, each with the instant up to which its policies are known.
+
+    The instant is 0 if nothing says so.
+    """
     rows = connection.execute(select(_nodes.c.region, _nodes.c.as_of_time))
     return {region: as_of_time for region, as_of_time in rows}  # noqa: C416 - a Row is no tuple for the type checker

@@ -62,7 +62,7 @@ class Window:
 
 
 NO_WINDOW = Window()
-"""States neither a length nor a basis."""
+"""A window that states neither a length nor a basis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Requirement:
 
 
 NOT_REQUIRED = Requirement(is_test=False)
-"""No result is asked for."""
+"""The requirement of a policy that asks for no result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,8 @@ class FloorOverride:
         floor: the name of the floor's revision.
         policy: the name of the policy's revision.
         item: the name of the accepted item that has the window; empty for the policy's window, LIFT and CHANNELS.
-        start: when the floor begins or ceases to replace it; set only in answers to publications and withdrawals.
+        start: the instant from which the floor replaces the field, or no longer replaces it; set only in answers to
+            publications and withdrawals.
     """
 
     field: str
@@ -237,7 +238,7 @@ class Answer:
 class AnswerByOrigin:
     """Both answers for a person of unknown origin, if the answers for the two origins differ.
 
-    `forbidden_grounds` are the grounds that one or both of the answers forbid. The whole holds in [start, end), the
+    `forbidden_grounds` are the grounds that one or both of the answers forbid. Both answers hold in [start, end), the
     intersection of their intervals.
     """
 

@@ -22,7 +22,7 @@ _END_SECONDS = 253_402_300_800
 
 
 class ReceivedRevision(NamedTuple):
-    """A revision as another node sent it, and the statement that it was made from."""
+    """A revision as another node sent it, and the statement from which the revision was made."""
 
     revision: Revision
     statement: Statement
@@ -53,7 +53,7 @@ def read_received(policy: policy_pb2.Policy) -> ReceivedRevision:
 
 
 def read_instant(timestamp: Timestamp, field: str) -> Instant:
-    """Return the instant of a timestamp that another node sent. `field` names it in the error.
+    """Return the instant of a timestamp that another node sent. `field` names the timestamp in the error.
 
     Raises:
         InvalidArgument: the timestamp is before 1970 or after 9999, or its nanos are impossible.

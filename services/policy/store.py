@@ -40,9 +40,9 @@ class PolicyStore:
         return await self._database.read(newest_sequence)
 
     async def read_heads(self) -> tuple[dict[str, Instant], int]:
-        """Return up to when each node below is known, and the sequence of the last change.
+        """Return the instant up to which each node below is known, and the sequence of the last change.
 
-        All changes that the first stands for are among those up to the second.
+        All changes that these instants stand for are among the changes up to this sequence.
         """
         return await self._database.read(_read_heads)
 
@@ -68,7 +68,7 @@ class PolicyStore:
 
 
 def _read_heads(connection: Connection) -> tuple[dict[str, Instant], int]:
-    # The order matters on PostgreSQL, where a later statement sees more.
+    # The order matters on PostgreSQL, where a later statement sees more commits.
     nodes = read_nodes_below(connection)
     return nodes, newest_sequence(connection)
 

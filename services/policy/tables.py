@@ -34,7 +34,8 @@ policies = Table(
     Column("publish_time", BigInteger, nullable=False),
     Column("withdraw_time", BigInteger),
     Column("withdraw_reason", String(500), nullable=False),
-    # The names of the callers; NULL if another node published or withdrew the revision, or before callers had names.
+    # The names of the callers; NULL if another node published or withdrew the revision, or if that was before callers
+    # had names.
     Column("actor", String(100)),
     Column("withdraw_actor", String(100)),
     # The region of the node that published the revision; NULL if the revision is older than this column.
@@ -56,14 +57,16 @@ policy_changes = Table(
     Index("ix_policy_changes_region_policy_id_revision", "region", "policy_id", "revision"),
 )
 
-# The position in the watch of the policies of the node above: its cursor, and an instant by its clock.
+# The position in the watch of the policies of the node above: the cursor of that node, and an instant by that node's
+# clock.
 upstream_positions = Table(
     "upstream_positions",
     metadata,
     Column("region", String(6), primary_key=True),
     Column("cursor", String(256), nullable=False),
     Column("as_of_time", BigInteger, nullable=False),
-    # When this node had everything that stood above for its region; NULL until then. It publishes nothing before.
+    # When this node had received every policy that stood at the node above for its region; NULL until then. This node
+    # publishes nothing before.
     Column("founded_time", BigInteger),
 )
 
@@ -80,17 +83,18 @@ nodes_below = Table(
     Column("as_of_time", BigInteger, nullable=False),
 )
 
-# The newest sequence of each life of the Policy of each node above that is known here.
+# The newest sequence that is known here, for each life of the Policy of each node above.
 upstream_lives = Table(
     "upstream_lives",
     metadata,
     Column("life", String(LIFE_LENGTH), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
-    # The node.
+    # The region of the node above.
     Column("region", String(6), nullable=False, server_default=NATION),
 )
 
-# The same for the nodes below. The node is part of the key, so that no node states the lives of another one.
+# The newest sequence that is known here, for each life of the Policy of each node below. The node is part of the key,
+# so that no node states the lives of another one.
 lives_below = Table(
     "lives_below",
     metadata,

@@ -18,10 +18,11 @@ class PolicyTiming:
         silence_seconds: how long a watch of the upstream node may be silent. After that the connection counts as
             broken, because the contract promises a heartbeat at least every five seconds.
         position_store_seconds: how often the instant of a heartbeat is stored if nothing else was received.
-        revisions_per_write: revisions of the upstream node that one transaction stores. Local publications wait for
+        revisions_per_write: how many revisions of the upstream node one transaction stores. Local publications wait for
             such a transaction, so it has to be short.
-        standby_seconds: the wait of a process whose node is sent by another process, before it tries again.
-        founding_seconds: how long a call waits for a node that is being founded. With the node above at hand a founding
+        standby_seconds: how long a process waits before it tries again, if another process sends the policies of the
+            node.
+        founding_seconds: how long a call waits for a node that is being founded. If the node above answers, a founding
             takes a fraction of a second.
         catch_up_seconds: how long the first publication after a start waits for the watch of the upstream node.
         backoff: the waits before the watch of the upstream node, or the stream to it, is opened again.

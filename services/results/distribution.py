@@ -1,12 +1,12 @@
 """The distribution plan: where each table of Results is kept if PostgreSQL has the Citus extension (docs/scale.md).
 
-A distributed table is cut into shards by one column, and tables cut by the same group are cut alike. A reference table
-is whole on every machine. A local table is on the coordinator alone.
+A distributed table is cut into shards by one column, and the tables of one group are cut alike. A reference table is
+whole on every machine. A local table is on the coordinator alone.
 
-The law of the plan: a statement that touches a distributed table gives the value of its column, or joins it to one that
-is given. No statement mixes groups, or distributed tables with local ones. Every unique key of a distributed table
-holds its column. Work over whole tables is named in SWEEPS. `tests/support/results/distribution_law.py` checks every
-statement that the tests run.
+The law of the plan: a statement that touches a distributed table gives the value of the column that cuts the table, or
+joins this column to a column whose value is given. No statement mixes groups, or distributed tables with local ones.
+Every unique key of a distributed table contains the column that cuts the table. Work over whole tables is named in
+SWEEPS. `tests/support/results/distribution_law.py` checks every statement that the tests run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from services.storage.connections import is_distributed
 
 
 class Group(Enum):
-    """What the tables of a group are cut by. Tables of one group may be joined by it."""
+    """What the tables of a group are cut by. Tables of one group may be joined by this value."""
 
     SUBJECT = "subject_key"
     REPORT = "report_number"
@@ -49,7 +49,8 @@ PLAN: dict[str, Shards | Whole] = {
     # Look-ups ask by person. Each person's results, keys and subscriptions are together.
     "results": _BY_SUBJECT,
     "subscriptions": _BY_SUBJECT,
-    # Uploads claim by report. A laboratory's reports are spread, so that a large laboratory burdens no single machine.
+    # Uploads claim report numbers. A laboratory's reports are spread, so that a large laboratory burdens no single
+    # machine.
     "report_keys": _BY_REPORT,
     "revision_reasons": _BY_REPORT,
     "missing_reports": _BY_REPORT,
@@ -66,10 +67,10 @@ PLAN: dict[str, Shards | Whole] = {
     "lab_copies": Whole.REFERENCE,
     "lab_signing_keys": Whole.REFERENCE,
     "lab_homes": Whole.REFERENCE,
-    # A link is found by its id and by either of its two subjects. No column serves all three.
+    # A link is found by its id and by either of its two subjects. No single column serves all three searches.
     "document_links": Whole.REFERENCE,
     "key_pairs": Whole.REFERENCE,
-    # The order of commits, and what was sent and received. One machine orders them.
+    # The order of commits, and what was sent and received. One machine orders all commits.
     "change_writers": Whole.LOCAL,
     "changes": Whole.LOCAL,
     "removed_lives": Whole.LOCAL,
@@ -96,7 +97,7 @@ PLAN: dict[str, Shards | Whole] = {
     "results_emergency_grants": Whole.LOCAL,
     "results_deletion_counts": Whole.LOCAL,
     "deletions": Whole.LOCAL,
-    # Legal holds, and what they keep beyond purges. A hold by time goes over all of it.
+    # Legal holds, and what they keep beyond purges. A hold by report time alone can cover any row of the held results.
     "legal_holds": Whole.LOCAL,
     "held_results": Whole.LOCAL,
     "pepper_marks": Whole.LOCAL,
@@ -122,7 +123,7 @@ SWEEPS: dict[str, str] = {
     "services.results.missing_reports.answers.list_answered": "a node that begins to listen, or sends its log again",
     f"{_MISSING}.remove_old": "the age of missing reports",
     f"{_EXCHANGE}.downstream.missing_report_routing.receive_labs": "a laboratory that is registered",
-    # What a node subscribes to. Any one row of any machine answers the first.
+    # What a node subscribes to. For `has_subscriptions`, any one row of any machine is enough.
     f"{_NOTIFICATIONS}.notifications.has_subscriptions": "whether there is any subscription, once for a commit",
     f"{_NOTIFICATIONS}.adverse_subjects.find_marked": "a node that begins to listen",
     f"{_EXCHANGE}.subscribers.list_subscribed": "a node that compares its subscriptions",
@@ -153,7 +154,7 @@ def distribute(connection: Connection) -> None:
         if isinstance(kept, Shards):
             beside = first.setdefault(kept.group, name)
             if name not in done:
-                # Groups are not cut alike, even where their columns have one type.
+                # Tables of different groups are not cut alike, even where their columns have the same type.
                 connection.exec_driver_sql(
                     "SELECT create_distributed_table(%s, %s, colocate_with => %s)",
                     (name, kept.column, "none" if beside == name else beside),

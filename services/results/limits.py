@@ -18,13 +18,13 @@ class ResultsLimits:
         missing_reports: all stored missing reports, about ten megabytes.
         unregistered_missing_reports: missing reports of laboratories that are not registered here. Invented codes can
             fill only half of the table.
-        lab_answers: missing reports with an answer, up to which answers of other nodes' laboratories are stored here.
-            Beyond it a decision learns the answer from the nation.
-        replication_batch_bytes: content of a replicated batch. It is half of the 4 MiB of a gRPC message, so that the
-            frame's own bytes fit too. A single change above the limit is sent alone. The largest change, a laboratory
-            with a long history, is far below 4 MiB.
-        dry_run_reports: reports that all dry runs of a process keep in memory, to find reports that come twice. They
-            take about 350 MB.
+        lab_answers: the number of missing reports with an answer up to which this node stores answers of other nodes'
+            laboratories. Beyond this number a decision learns such an answer from the nation.
+        replication_batch_bytes: content of a replicated batch. This limit is half of the 4 MiB of a gRPC message, so
+            that the frame's own bytes fit too. A single change above the limit is sent alone. The largest change, a
+            laboratory with a long history, is far below 4 MiB.
+        dry_run_reports: reports that all dry runs of a process keep in memory, to find reports that come twice. These
+            reports take about 350 MB.
     """
 
     recall_step: int = 2_000

@@ -95,9 +95,9 @@ async def open_results(
 ) -> Service:
     """Open the Results service on the database of its settings.
 
-    Several processes may serve one PostgreSQL database. Only one process may serve a SQLite database. It alone sends to
-    the nation, wakes its watchers at once and enforces the quotas. The commits of a second process would compete for
-    SQLite's lock.
+    Several processes may serve one PostgreSQL database. Only one process may serve a SQLite database. That process
+    alone sends to the nation, wakes its watchers at once and enforces the quotas. The commits of a second process would
+    compete for SQLite's lock.
 
     Raises:
         UnusableDatabase: another process serves this SQLite database, or its subject keys were made by an older rule.
@@ -177,7 +177,7 @@ async def _open_results(
         DryRunBudget(limits.dry_run_reports),
         settings.start_seconds,
     )
-    # What a node below asks, a node in the middle also asks the node above.
+    # If a node below asks a node in the middle, the node in the middle also asks the node above.
     relayed = NationwideLookup(stores.lookup, node, clock, freshness, RelayedRecords(link.nation)) if link else None
     exchange = ExchangeServicer(
         NodeAdmission(node, downstream),
@@ -282,7 +282,8 @@ async def _open_results(
         ),
         check=check,
         close=close,
-        # The workers start first, because work on a backlog would take the processor time that they need to start.
+        # The workers start first, because work on a backlog would take the processor time that the workers need to
+        # start.
         start=start,
         background=(
             stores.partitions.run,

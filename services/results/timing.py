@@ -22,10 +22,10 @@ class ResultsTiming:
         partition_retry: the pause after a failed check. At start the database may be unavailable, or its schema old.
         partition_tries: attempts to create the partition of a batch. After the last one, at most 12 seconds later, the
             upload fails with UNAVAILABLE.
-        partition_try_pause: the time between two attempts. Transactions that queued behind the last attempt go on
-            meanwhile.
-        missing_report_pause: the time between two transactions, so that a flood of claims costs at most five small
-            transactions a second.
+        partition_try_pause: the time between two such attempts. Transactions that queued behind the first of the two go
+            on meanwhile.
+        missing_report_pause: the time between two transactions that store missing reports, so that a flood of claims
+            costs at most five small transactions a second.
         missing_report_retry: the pause after a failed transaction.
         sender_idle: the time between two reads of the change log while nothing is new. A change is sent at most this
             much later.
@@ -37,20 +37,20 @@ class ResultsTiming:
         sender_backoff: the pauses after a replication failed.
         backlog_count: the time between two counts of the backlog. A count reads one row for each writer of the change
             log.
-        listener_silence: a watch of notifications is closed after this silence. Three heartbeats are then missing,
-            because one is promised every five seconds.
+        listener_silence: a watch of notifications is closed after this silence. A heartbeat is promised every five
+            seconds, so three heartbeats are then missing.
         listener_renewal: how long one watch of notifications is kept. The next watch starts with a position, and the
-            node above may then delete the notifications before it.
+            node above may then delete the notifications before that position.
         listener_backoff: the pauses after a watch failed.
         upstream_check: how long a start waits for the node above to say that it serves this node.
-        subscribe: the longest a call to subscribe may take.
+        subscribe: the longest time that a call to subscribe may take.
         token_wait: the longest that a look-up waits for nodes to catch up with its consistency tokens, if its caller
             allows as much time.
-        marking_poll: the time between two reads whether the first node below has joined.
+        marking_poll: the time between two checks whether the first node below has joined.
         marking_pause: the time between two steps of marking stored adverse subjects, so that other commits of SQLite
             go on meanwhile.
-        notification_poll: the time between two reads for new notifications, which all watches share. A notification is
-            sent at most this much later.
+        notification_poll: the time between two reads for new notifications. All watches share these reads. A
+            notification is sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract promises five seconds.
     """
 

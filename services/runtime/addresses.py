@@ -44,7 +44,7 @@ def _is_host(text: str) -> bool:
 
 
 def port_after(address: str) -> str:
-    """Return an address with its next port, because Policy's default port is the next after that of Results."""
+    """Return an address with the next port: Policy's default port is the next one after the default port of Results."""
     host, colon, port = address.rpartition(":")
     return f"{host}:{int(port) + 1}" if colon and port.isascii() and port.isdigit() else ""
 

@@ -80,7 +80,7 @@ class Subject(NamedTuple):
 
 
 class AuditTrail(Protocol):
-    """The audit of one service. `region` is its node's region."""
+    """The audit of one service. `region` is the region of the service's node."""
 
     region: str
 
@@ -91,7 +91,7 @@ class AuditTrail(Protocol):
     def tag_at(self, time: Instant) -> Callable[[bytes], bytes]:
         """Return the function that makes the keyed hash of a person, given by a subject key, and the day of an instant.
 
-        It holds for that day only.
+        The function holds for the day of that instant only.
         """
         ...
 
@@ -196,7 +196,7 @@ class CallAudit:
             if self.is_emergency and outcome in {"", "APPROVED"}:
                 outcome = EMERGENCY
         else:
-            # A read reveals where a person is, so its row has the minute only.
+            # A read reveals where a person is, so the row of a read states the time only to the minute.
             time -= time % MINUTE
             stated = self.state_read()
         return AuditEvent(
@@ -214,7 +214,7 @@ class CallAudit:
         )
 
     async def record_refusal(self, question: Any, code: int) -> None:
-        """Store the rows of a refused question of the call's stream. Raises Unavailable."""
+        """Store the rows of a question that was refused in the call's stream. Raises Unavailable."""
         about = self._subjects_of_question(question)
         await self.trail.record([self.event(AuditKind.DENIAL, one, code=code, count=0) for one in about])
 

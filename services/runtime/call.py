@@ -63,33 +63,34 @@ class Call:
 
     def __init__(self, request_id: str, trace: Trace | None = None, case: str = "", accept_language: str = "") -> None:
         self.request_id = request_id
-        # As the caller sent it. It is read only if the call fails.
+        # The languages as the caller sent them. The text is read only if the call fails.
         self.accept_language = accept_language
-        # Unknown until the layer Identity has set it.
+        # The caller is unknown until the layer Identity has set it.
         self.caller = UNKNOWN
         # Whether the caller of a name is on the deny-list.
         self.is_denied: Callable[[str], bool] = _denies_nobody
         self.case = case
         # The name of the caller that proposed the change which this call approves; empty for other calls.
         self.acting_for = ""
-        # None when the caller sent no trace context and this process does not trace.
+        # The trace; None when the caller sent no trace context and this process does not trace.
         self.trace = trace
         # The most that the caller may see of the answer (hutong.access.v1.View); 0 until Authorization has set it.
         self.view = access_pb2.VIEW_UNSPECIFIED
-        # Whether the contract asks the caller for names, and whether the access file lets it ask without them.
+        # Whether the contract makes the caller state a name with each document, and whether the access file lets the
+        # caller leave the names out.
         self.needs_name = False
         self.bare_number = False
-        # Answers about persons without any record that the caller's budget has not counted yet.
+        # How many answers about persons without any record the caller's budget has not counted yet.
         self.misses = 0
-        # Called once with this call when it has ended in any way; set by Budgets.
+        # A function that is called once, with this call, when the call has ended in any way; set by Budgets.
         self.at_end: Callable[[Call], None] | None = None
         # How many parts of the call only wait.
         self.waits = 0
-        # Adds to the number of calls that only wait; set by Admission.
+        # A function that adds to the number of calls that only wait; set by Admission.
         self.note_waiting: Callable[[int], None] = _count_nothing
         self.code = "OK"
         self.reason = ""
-        # In seconds of the event loop's clock; None for a stream without a deadline.
+        # The deadline in seconds of the event loop's clock; None for a stream without a deadline.
         self.deadline: float | None = None
 
 

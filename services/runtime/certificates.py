@@ -20,7 +20,7 @@ def check_tls_files(tls: TlsSettings) -> None:
     """Check that the certificate, its key and the authorities can be used.
 
     Raises:
-        BadSetting: a file cannot be read or does not hold what it must, or the key is another certificate's.
+        BadSetting: a file cannot be read or does not hold what it must, or the key belongs to another certificate.
     """
     for name, authorities in (
         ("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
@@ -53,14 +53,15 @@ def require_private_tls_files(tls: TlsSettings) -> None:
     """Check that not every user of the machine can read the key or change the other files.
 
     Raises:
-        BadSetting: every user can; the text has the command that makes the file private.
+        BadSetting: every user can read the key or change another file; the error's text has the command that prevents
+            it.
     """
     for fault in find_open_tls_files(tls):
         raise BadSetting(fault)
 
 
 def find_open_tls_files(tls: TlsSettings) -> Iterator[Text]:
-    """Yield a text for each file that every user of the machine can use as only its owner may."""
+    """Yield a text for the key if every user can use it, and for each other file that every user can change."""
     if tls.key_file is not None and (fault := find_open_secret("HUTONG_TLS_KEY_FILE", tls.key_file)):
         yield fault
     for setting, file in (

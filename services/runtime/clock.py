@@ -1,4 +1,4 @@
-"""The only clock. It is passed in wherever time matters, so that a test can set the time."""
+"""The only clock. The clock is passed in wherever time matters, so that a test can set the time."""
 
 from __future__ import annotations
 

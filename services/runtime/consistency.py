@@ -24,8 +24,8 @@ class LogPosition(NamedTuple):
     Attributes:
         life: the life of the database in which the commit was made; empty for a commit from before lives had ids.
         writer: the writer that made the commit.
-        sequence: the number of the commit among the writer's commits; 0 is the position before the first commit, which
-        is always met.
+        sequence: the number of the commit among the writer's commits; 0 is the position before the first commit, a
+            position that every log has reached.
     """
 
     life: str

@@ -1,4 +1,4 @@
-"""Keeps what a process holds and writes from other users of the machine."""
+"""Protects what a process holds and writes from other users of the machine."""
 
 from __future__ import annotations
 

@@ -28,7 +28,10 @@ def page_size(asked: int) -> int:
 
 
 def rows_to_read(asked: int) -> int:
-    """Return how many rows to read for a page. A row more than the page can have shows that there is a next page."""
+    """Return how many rows to read for a page: one more than the page can have.
+
+    If that row exists, there is a next page.
+    """
     return page_size(asked) + 1
 
 

@@ -52,7 +52,7 @@ class ReloadedFiles(Generic[T]):
         self._paths = paths
         self._load = load
         self._use = use
-        # The signature is taken before the first reading, so that a change between the two is not missed.
+        # The signature is taken before the files are first read, so that a change between the two steps is not missed.
         self._signature = signature_of(paths)
         use(load())
 

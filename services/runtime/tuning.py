@@ -10,11 +10,11 @@ import sys
 
 GC_THRESHOLDS = (5_000, 20, 100)
 """Thresholds of `gc.set_threshold`: net new objects before the youngest generation is collected, then collections of
-each generation before the next older one is.
+each generation before the next older generation is collected.
 
-Python's default for the first is 700. A batch of calls makes thousands of objects that are freed without the collector,
-so collections in between find nothing. The first threshold cannot be much higher either: gRPC leaves five objects of
-each call in a reference cycle, and collecting 25,000 of them stops Verification for 8 to 13 ms."""
+Python's default for the first threshold is 700. A batch of calls makes thousands of objects that are freed without the
+collector, so collections in between find nothing. The first threshold cannot be much higher either: gRPC leaves five
+objects of each call in a reference cycle, and collecting 25,000 of them stops Verification for 8 to 13 ms."""
 
 
 def freeze_heap() -> None:
@@ -29,7 +29,7 @@ def freeze_heap() -> None:
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may run Python while another one waits. Python's default is 5 ms. A look-up waits several times for
-the interpreter, so beside reads of many rows it would take a tenth of a second and more."""
+the interpreter, so with that default a look-up beside reads of many rows would take a tenth of a second and more."""
 
 
 def switch_threads_early() -> None:
@@ -47,7 +47,7 @@ def use_batch_scheduling() -> None:
     Call it before gRPC starts its threads, because they inherit the policy. A policy that the operator has set stays.
     """
     if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        # A container may forbid it; the default scheduling then stays.
+        # A container may forbid this change; the default scheduling then stays.
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

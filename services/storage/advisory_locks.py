@@ -23,7 +23,7 @@ class AdvisoryLock(IntEnum):
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
         LINKING: held while documents are linked or unlinked.
         HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
-        REPORTS: held by laboratory on Citus, while its reports are revised or removed.
+        REPORTS: held on Citus for one laboratory, while the laboratory's reports are revised or removed.
         SHOWN_REPORTS: held by a commit of decisions with evidence while it remembers what was shown.
     """
 
@@ -67,7 +67,10 @@ def share_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
 
 
 def lock_names_until_commit(connection: Connection, lock: AdvisoryLock, names: Iterable[str]) -> None:
-    """Wait for the lock of each name and hold it until the transaction ends. They are taken in one order."""
+    """Wait for the lock of each name and hold it until the transaction ends.
+
+    All transactions take the locks in the same order.
+    """
     connection.exec_driver_sql(
         "SELECT pg_advisory_xact_lock(%s, hashtext(name)) FROM unnest(%s::text[]) AS named (name)",
         (int(lock), sorted(set(names))),

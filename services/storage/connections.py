@@ -1,11 +1,12 @@
 """Connections to the databases of the services, with the settings of each engine.
 
-SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE, so that none fails half
-way because another holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
+SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE, so that no transaction
+fails half way because another one holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are
+write threads.
 
 Behind a pooler that gives each transaction another session of the server, nothing is set for a session: no options at
 connect and no prepared statements. Writes and reads of many rows set what they need in their transactions. Short reads
-have what the server gives the role.
+have only the settings that the server has for the role.
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ def create_reading_engine(url: str) -> Engine:
 
 
 def begin_transaction(connection: Connection) -> None:
-    """Let the next statements on a connection of a reading engine be one transaction, until it returns to the pool."""
+    """Let the next statements on a connection of a reading engine be one transaction.
+
+    The transaction lasts until the connection returns to the pool.
+    """
     connection.execution_options(isolation_level="READ COMMITTED")
 
 
@@ -177,7 +181,7 @@ def _begin_pooled(connection: Connection) -> None:
 
 
 def _note_server(connection: Any, entry: ConnectionPoolEntry) -> int:
-    """Note whether the server has Citus. Return the id of its process."""
+    """Note whether the server has Citus. Return the process id of this session."""
     query = "SELECT pg_backend_pid(), to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
     process, entry.info[_CITUS] = connection.execute(query).fetchone()
     connection.rollback()
@@ -185,9 +189,12 @@ def _note_server(connection: Any, entry: ConnectionPoolEntry) -> int:
 
 
 def _refuse_pooler(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    """Refuse a pooler that the URL does not name. It would lose prepared statements and settings between transactions.
+    """Refuse a pooler that the URL does not name.
 
-    A pooler announces a process of its own invention, because it has no process of the server for the connection.
+    Through it, prepared statements and settings would be lost between transactions.
+
+    A pooler is known by the process id that it announces for a connection. The pooler invents this id, because no one
+    process of the server belongs to the connection.
     """
     driver: Any = connection
     if _note_server(connection, entry) != driver.info.backend_pid:

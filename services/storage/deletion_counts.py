@@ -1,4 +1,4 @@
-"""Counts of what a purge removed from each store of a service. They belong to its deletion record.
+"""Counts of what a purge removed from each store of a service. The counts belong to the deletion record of the purge.
 
 The counts are kept for ever. Each service has a table of its own, because it may have a database of its own. All tables
 use the id of the same deletion.

@@ -52,7 +52,8 @@ _UNREACHABLE = (
 _UNFIT = (exc.DataError, psycopg.DataError)
 _INTERNAL = (exc.InternalError, psycopg.InternalError)
 _WORKER_IS_LOST = ("failure on connection", "connection to the remote node", "connection not open")
-"""How Citus says that it has lost a worker in the middle of a transaction. It gives no class of its own."""
+"""Texts by which Citus says that it has lost a worker in the middle of a transaction. The error has no class of its
+own."""
 
 
 class Database:
@@ -91,7 +92,8 @@ class Database:
     async def read_in_bulk(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, for work that may read very many rows. Such reads run one after the other.
 
-        Work whose caller is gone before a thread is free is dropped. A statement runs no longer than its caller waits.
+        If the caller is gone before a thread is free, the work is dropped. A statement runs no longer than its caller
+        waits.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
@@ -258,7 +260,7 @@ def _unavailable(error: Exception) -> HutongError:
 
 @contextlib.contextmanager
 def _faults_named() -> Iterator[None]:
-    """Raise the errors of the contract for the errors of the block that its caller can do something about.
+    """Replace errors of the block by errors of the contract, if the caller can do something about them.
 
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, the database is not reached, or a worker of Citus was lost.
@@ -279,7 +281,7 @@ def _faults_named() -> Iterator[None]:
 
 
 def _holds_nul(error: Exception) -> bool:
-    """Whether PostgreSQL was given a text with a NUL character, which only a request can hold."""
+    """Whether PostgreSQL was given a text with a NUL character. Only a request can contain such a text."""
     return "NUL (0x00)" in str(error)
 
 

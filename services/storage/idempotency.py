@@ -63,8 +63,8 @@ class IdempotentWriter:
 
         def change(connection: Connection) -> M:
             response = once.encode(run(connection))
-            # This comes last, because the transaction holds a writer of the audit from here on. A repeated request
-            # needs no row, because it changes nothing.
+            # The audit row is written last, because the transaction holds a writer of the audit from here on. A
+            # repeated request needs no audit row, because it changes nothing.
             record_request(connection)
             return response
 
@@ -109,12 +109,12 @@ def answer_once(
     response_type: type[M],
     secrets: Sequence[bytes] = (),
 ) -> M:
-    """Run a request unless its id is known; then return the first response again.
+    """Run a request and return its response. If the id is known, only return the first response again.
 
-    `secrets` are the keys of the content's hash. They are needed where the request contains an identity, which could
-    otherwise be found by hashing guesses. The hash under the first key is stored, and a stored hash under any of the
-    keys is recognised. The id is inserted first, so that the second of two concurrent calls waits and gets the response
-    of the first.
+    `secrets` are the keys of the content's hash. They are needed where the request contains an identity: without a key,
+    hashing guesses could reveal the identity. The hash under the first key is stored, and a stored hash under any of
+    the keys is recognised. The id is inserted first, so that the second of two concurrent calls waits and gets the
+    response of the first.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.

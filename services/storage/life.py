@@ -8,7 +8,8 @@ restore happens without a start:
   A server that takes over from another one, and a table that was loaded from a dump, begin a new life.
 - On SQLite a life is one opening of the file by a process.
 
-Most starts follow no restore. A new life costs nothing then, because the log says in which life each commit was made.
+Most starts follow no restore. The new life that they begin costs nothing, because the log says in which life each
+commit was made.
 """
 
 from __future__ import annotations

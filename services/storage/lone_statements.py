@@ -16,7 +16,7 @@ from services.runtime.tracing.drivers import statement_span
 
 
 class LoneStatements:
-    """Runs statements one after the other on a connection of their own. It connects when it is first used.
+    """Runs statements one after the other on a connection of their own. The connection is made when it is first used.
 
     `connect_args` are the driver's own.
     """
@@ -39,7 +39,7 @@ class LoneStatements:
             connection = self._connection
             if connection is None or connection.closed:
                 connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._connect_args)
-                # To make a cursor costs half as much as a statement. All statements therefore share a cursor.
+                # Making a cursor costs half as much as running a statement. All statements therefore share a cursor.
                 self._connection, self._cursor = connection, connection.cursor()
             assert self._cursor is not None
             with statement_span("postgresql", statement):

@@ -163,7 +163,7 @@ def _read_revisions(service: str) -> Select[Any]:
 
 
 def is_current(service: str, connection: Connection) -> bool:
-    """Whether this version can use the database's schema: it is this version's own, or that of a newer version.
+    """Whether this version can use the database's schema: it is the schema of this version or of a newer one.
 
     A migration changes nothing that the release before it needs (CONTRIBUTING.md, "Deployability"). Processes of that
     release therefore go on serving while an upgrade replaces them one by one.

@@ -79,9 +79,9 @@ def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callabl
 def _known_marks(connection: Connection, marks: Table, pepper: Pepper) -> dict[int, bytes]:
     """Return the store's mark of each key version.
 
-    If the store lacks the mark of the version that is written, or of an older version, store that mark, unless the
-    store has a version that is not known here. A newer version is marked only by processes that write it, so that a
-    change of the pepper can be given up before a process writes that version.
+    Missing marks are stored first: of the version that this process writes, and of older versions. Nothing is stored if
+    the store has a version that this process does not know. Only processes that write a newer version store its mark,
+    so that a change of the pepper can be given up before a process writes the newer version.
     """
     known = read_marks(connection, marks)
     missing = [one for one in pepper.versions if one.version <= pepper.version and one.version not in known]
@@ -153,7 +153,7 @@ def name_versions(message: Named, pepper: Pepper) -> None:
 
 
 def require_common_versions(message: Named, pepper: Pepper) -> None:
-    """Check that this node reads the key version that the sender of a message writes, and the sender reads this node's.
+    """Check that this node and the sender of a message each read the key version that the other one writes.
 
     Raises:
         FailedPrecondition: PEPPER_MISMATCH, a node does not read the version of the other node, or the two nodes have

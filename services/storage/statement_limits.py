@@ -36,17 +36,18 @@ class TimeLimit:
         return self.gone.is_set() or time.monotonic() >= self.end
 
     def check(self) -> None:
-        """Return if a caller waits for the work; DeadlineExceeded otherwise."""
+        """Check that a caller still waits for the work. Raises DeadlineExceeded if none does."""
         if self.is_over:
             raise DeadlineExceeded("DEADLINE", english("the call's time was over before the work was"))
 
 
 @contextlib.contextmanager
 def limited(connection: Connection, limit: TimeLimit) -> Iterator[None]:
-    """End each statement on the connection when the time is over. On SQLite it also ends when the caller is gone.
+    """End each statement on the connection when the time is over.
 
-    On PostgreSQL the statements are one transaction, and the limit ends with it: a pooler would give a session with a
-    limit to other reads. This takes three more round trips, so it is for reads of many rows.
+    On SQLite a statement also ends when the caller is gone. On PostgreSQL the statements are one transaction, and the
+    limit ends with that transaction, because a pooler gives the session to other reads afterwards. The limit takes
+    three more round trips, so it is for reads of many rows.
 
     Raises:
         DeadlineExceeded: the time was over.

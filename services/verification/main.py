@@ -73,7 +73,7 @@ async def open_verification(
 
     Raises:
         BadSetting: the pepper is not the one that the database was filled under.
-        UnusableDatabase: its subject keys were made by an older rule of document classes.
+        UnusableDatabase: the subject keys in the database were made by an older rule of document classes.
     """
     clock = clock or SystemClock()
     refusal_timing = refusal_timing or RefusalTiming()
@@ -82,7 +82,7 @@ async def open_verification(
     check = checking_pepper(database, pepper_marks, pepper)
     node, joined = settings.jurisdiction, bool(settings.upstream)
     exchange_store = RefusalExchangeStore(database, pepper, clock, node, joined=joined)
-    # An unavailable database or an old schema does not prevent the start, because the health check repeats both checks.
+    # An unavailable database or an old schema does not prevent the start, because the health check checks both again.
     try:
         await check()
         await exchange_store.adopt_older_reports()

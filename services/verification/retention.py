@@ -69,7 +69,7 @@ class Purge(NamedTuple):
         now: the time from which ages count.
         deletion_id: the id of the deletion record, under which the removed rows are counted.
         find_removed: returns those of the given reports that the purge removes from Results. The times in evidence may
-            be wrong or absent, so they cannot show this.
+            be wrong or absent, so they do not show which reports are removed.
     """
 
     horizon: Instant
@@ -154,7 +154,7 @@ def _remove_requests(connection: Connection, counts: DeletionCounts, oldest: Ins
 
 
 def _remove_shown_reports(connection: Connection, counts: DeletionCounts, oldest: Instant) -> int:
-    """Remove the memory of reports that were first shown on a day that ended before an instant."""
+    """Forget the reports whose first showing was on a day that ended before an instant."""
     gone = delete(shown_reports).where(shown_reports.c.show_day < shanghai_day(oldest))
     return counts.add(connection, shown_reports.name, connection.execute(gone).rowcount)
 
@@ -168,7 +168,10 @@ def _remove_flags(connection: Connection, counts: DeletionCounts) -> int:
 
 
 def _oldest_copy(inputs: DecisionInputs) -> Instant:
-    """Return the earliest reference time of the reports that a decision copies or names, or else its own time."""
+    """Return the earliest reference time of the reports that a decision copies or names.
+
+    If there is no such time, return the decision's own time.
+    """
     return min([from_timestamp(time) for time in _times(inputs)], default=from_timestamp(inputs.evaluate_time))
 
 

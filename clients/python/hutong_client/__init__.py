@@ -1,4 +1,4 @@
-"""Client library of Hutong: connect to a node, upload with resume, and map failed calls to exceptions.
+"""Client library of Hutong: connect to a node, resume interrupted uploads, and map failed calls to exceptions.
 
     from hutong_client import connect
 

@@ -1,4 +1,4 @@
-"""What the connection adds to every call, and the interceptor that does it for the synchronous API.
+"""What the connection adds to every call, and the interceptor that adds this in the synchronous API.
 
 A call gets the connection's metadata, the language of the process and an `x-request-id`. A unary call without a timeout
 gets the timeout of the connection. Failures become `hutong_client.errors`.
@@ -34,16 +34,19 @@ class ConnectOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """The options of all calls of a connection, and of its channels.
+    """The options of a connection: of all its calls and of its channels.
 
     Attributes:
-        timeout: the deadline in seconds of unary calls that are made without one; None for none.
-        attempts: the most attempts of a call that may be repeated, from 1 to 5; None for those of the shared table.
+        timeout: the deadline, in seconds, of unary calls that are made without a timeout; None for no deadline.
+        attempts: how often a repeatable call is tried at most, from 1 to 5; None for the number in the table shared by
+            all clients.
         proxy: the HTTP proxy, as "http://proxy:3128". None means that gRPC takes the environment's `https_proxy` or
-            `http_proxy`, and "" that it takes none.
-        metadata: entries for every call, or a function that returns them anew for each, as for tokens that expire.
-        compression: how requests are compressed; None for not at all.
-        interceptors: gRPC's client interceptors, of the API of the connection. They see gRPC's own errors.
+            `http_proxy`, and "" that gRPC uses no proxy.
+        metadata: entries for every call, or a function that returns the entries anew for each call, as for tokens that
+            expire.
+        compression: how requests are compressed; None for no compression.
+        interceptors: gRPC's client interceptors, for the same API as the connection (synchronous or asyncio). The
+            interceptors see gRPC's own errors.
     """
 
     timeout: float | None = None
@@ -58,7 +61,7 @@ class CallOptions:
             raise ValueError("attempts must be from 1 to 5")
 
     def prepare(self, metadata: Any) -> tuple[tuple[tuple[str, str | bytes], ...], str]:
-        """Return the metadata of a call with what the connection adds, and the call's request id.
+        """Return the call's metadata together with what the connection adds, and the call's request id.
 
         An entry of the call replaces an entry of the connection with the same key.
         """

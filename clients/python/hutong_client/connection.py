@@ -41,9 +41,10 @@ DEFAULT_ADDRESSES: Mapping[str, str] = {
     "verification": "127.0.0.1:50053",
 }
 CALL_SECONDS = 30.0
-"""Timeout of the library's and the command's own calls: longer than any call of a working service takes."""
+"""Timeout of the calls that the library and the command make themselves. No call to a working service takes as long."""
 _TABLE = json.loads((files("hutong") / "service-config.json").read_text(encoding="utf-8"))
-"""The channel options and retries of clients in every language. The table is generated from the contract."""
+"""The channel options and the retries, the same for the clients in every language. The table is generated from the
+contract."""
 MAX_MESSAGE_BYTES: int = _TABLE["channel"]["maxMessageBytes"]
 """The services' limit for one message."""
 
@@ -52,7 +53,7 @@ def channel_options(options: CallOptions | None = None) -> list[tuple[str, int |
     """Return gRPC's options of a channel to a service.
 
     Repeatable calls are tried up to four times while the service is UNAVAILABLE, after the delay that the service asks
-    for. Changes are repeatable by their request_id, which is added to every request that has none.
+    for. A change is repeatable because of its request_id. A request without a request_id gets one.
     """
     options = options or CallOptions()
     channel = _TABLE["channel"]
@@ -86,7 +87,7 @@ class Tls:
     """The paths of TLS files in PEM.
 
     Attributes:
-        ca_file: the trusted authorities; None for the system's.
+        ca_file: the trusted authorities; None for the authorities that the system trusts.
         certificate_file: the client's certificate chain, for mutual TLS.
         key_file: the private key of the certificate.
     """
@@ -153,7 +154,7 @@ class Connection:
 
     @cached_property
     def links(self) -> DocumentLinkServiceStub:
-        """Linked documents of one person."""
+        """The linked documents of a person."""
         return DocumentLinkServiceStub(self._results)
 
     @cached_property
@@ -163,7 +164,7 @@ class Connection:
 
     @cached_property
     def missing_reports(self) -> MissingReportServiceStub:
-        """Missing reports, which holders have shown and no laboratory has uploaded."""
+        """Missing reports: holders have shown them, and no laboratory has uploaded them."""
         return MissingReportServiceStub(self._results)
 
     @cached_property
@@ -183,7 +184,7 @@ class Connection:
 
     @cached_property
     def exchange(self) -> ExchangeServiceStub:
-        """The exchange between nodes. Operators call ListNodes for the backlog of each province."""
+        """The exchange between nodes. Operators call ListNodes to see the backlog of each province."""
         return ExchangeServiceStub(self._results)
 
     @cached_property
@@ -203,7 +204,7 @@ class Connection:
 
     @cached_property
     def holder_tokens(self) -> HolderTokenServiceStub:
-        """Tokens that a holder shows in place of number and name."""
+        """Tokens that a holder shows in place of the document number and the name."""
         return HolderTokenServiceStub(self._verification)
 
     @cached_property
@@ -223,12 +224,12 @@ class Connection:
 
     @cached_property
     def result_approvals(self) -> ApprovalServiceStub:
-        """Changes of Results that wait for a second approver: recalls and unlinkings."""
+        """Pending changes of Results, which wait for another caller's approval: recalls and unlinkings."""
         return ApprovalServiceStub(self._results)
 
     @cached_property
     def policy_approvals(self) -> ApprovalServiceStub:
-        """Changes of Policy that wait for a second approver: floors and their withdrawals."""
+        """Pending changes of Policy, which wait for another caller's approval: floors and withdrawals of floors."""
         return ApprovalServiceStub(self._policy)
 
     @cached_property
@@ -261,7 +262,9 @@ def connect(
     environment: Mapping[str, str] = os.environ,
     **options: Unpack[ConnectOptions],
 ) -> Connection:
-    """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults.
+    """Connect to a node.
+
+    Missing arguments are taken from the variables HUTONG_*_ADDRESS and HUTONG_TLS_*, else from the local defaults.
 
     `CallOptions` documents the other arguments.
     """
@@ -272,7 +275,7 @@ def connect(
 def find_addresses(
     results: str | None, policy: str | None, verification: str | None, environment: Mapping[str, str]
 ) -> tuple[str, str, str]:
-    """Return the addresses of Results, Policy and Verification: those given, else the environment's or the defaults."""
+    """Return the addresses of the three services: those given, else the environment's, else the defaults."""
     given = {"results": results, "policy": policy, "verification": verification}
     found = [
         address or environment.get(f"HUTONG_{service.upper()}_ADDRESS") or DEFAULT_ADDRESSES[service]

@@ -29,7 +29,7 @@ class Enum(Protocol):
 
 
 def as_dict(message: Message) -> dict[str, Any]:
-    """Return a message by the proto JSON mapping, with the contract's snake_case field names."""
+    """Convert a message by the proto JSON mapping, with the contract's snake_case field names."""
     return MessageToDict(message, preserving_proto_field_name=True)
 
 
@@ -54,7 +54,7 @@ def span(duration: Duration) -> str:
 
 
 def enum_name(enum: Enum, number: int) -> str:
-    """Return the contract's name of an enum value; the number of a value that this version does not know."""
+    """Return the contract's name of an enum value. If this version does not know the value, return its number."""
     try:
         return enum.Name(number)
     except ValueError:
@@ -64,7 +64,7 @@ def enum_name(enum: Enum, number: int) -> str:
 def mask(text: str, first: int = 1, last: int = 0) -> str:
     """Mask all but the first and last characters of a text, as the services do: "张**" for a name.
 
-    At most the first character of a short text stays. A text of one character is masked as a whole.
+    A short text keeps at most its first character. A text of one character is masked as a whole.
     """
     bare = text.strip()
     if len(bare) <= 2 * (first + last):
@@ -79,7 +79,10 @@ def word(enum: Enum, number: int, prefix: str) -> str:
 
 
 def label(enum: Enum, number: int, prefix: str) -> str:
-    """Format an enum value by its name in the contract, "NOT_RECOGNIZED", or in Chinese; if unknown, by its number."""
+    """Format an enum value as its name in the contract, "NOT_RECOGNIZED", or in Chinese.
+
+    An unknown value is its number.
+    """
     name = enum_name(enum, number)
     return translate_word(name, current_language()) or name.removeprefix(prefix)
 
@@ -90,7 +93,7 @@ def item_name(item: str) -> str:
 
 
 def source_name(source: DataSource) -> str:
-    """Return the name of a source: its node, and its service if that is known, as in "nodes/410000/policy"."""
+    """Return the name of a source: its node, then its service if the service is known, as in "nodes/410000/policy"."""
     if source.results_service:
         return f"{source.results_service}/results"
     if source.policy_service:

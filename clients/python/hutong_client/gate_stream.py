@@ -25,9 +25,10 @@ from hutong_client.retry import RetryPolicy, Tries
 
 Method = Callable[[Iterator[StreamVerifyRequest]], Iterable[StreamVerifyResponse]]
 MOST_UNANSWERED = 200
-"""The number of questions that are read ahead of the answers. After a break at most so many are asked again."""
+"""The number of questions that are read ahead of the answers. After a break at most this number of questions is asked
+again."""
 RETRIES = RetryPolicy(timedelta(seconds=60), most_seconds=2.0)
-"""How long people wait at the gate while the service is unavailable; a restart takes some seconds."""
+"""How long people wait at the gate while the service is unavailable. A restart of the service takes some seconds."""
 _END_SECONDS = 2.0
 """How long the service may take to end a stream whose questions are all answered."""
 
@@ -51,8 +52,8 @@ class _Attempt:
     """One stream of the service.
 
     Attributes:
-        over: whether its answers and failures no longer count.
-        call: the call, once it was made.
+        over: whether answers and failures of this stream no longer count.
+        call: the call, once the call was made.
     """
 
     def __init__(self) -> None:
@@ -64,14 +65,14 @@ class GateStream(Generic[Asked]):
     """Answers of StreamVerify to questions as they arrive.
 
     Three threads work together: one reads the questions, one reads the answers of the present stream, and the caller's
-    takes the answers in order. gRPC takes the questions in a thread of its own.
+    thread takes the answers in order. Besides, gRPC takes the questions in a thread of its own.
 
     Args:
         method: StreamVerify of a connection.
         questions: the questions as they arrive.
-        on_break: is called with the failure and the number of waiting questions when the service becomes unavailable.
+        on_break: called when the service becomes unavailable, with the failure and the number of waiting questions.
         retry_policy: how long to ask again. Afterwards the waiting questions are answered with the failure, and so are
-            later ones until the service answers again.
+            later questions until the service answers again.
     """
 
     def __init__(
@@ -86,8 +87,9 @@ class GateStream(Generic[Asked]):
         self._questions = questions
         self._on_break = on_break
         self._tries = Tries(retry_policy)
-        # The beginning of the correlation ids on the wire. The gate's own ids need not be unique. Ids of other runs
-        # differ, because a holder's token is accepted again under the id with which it was shown.
+        # The first part of each correlation id on the wire. The gate's own ids need not be unique, so they are not
+        # used. The part differs from run to run, because a holder's token is accepted again under the correlation id
+        # with which it was first shown.
         self._run = uuid.uuid4().hex
         self._changed = threading.Condition()
         self._waiting: dict[int, Asked] = {}
@@ -228,7 +230,10 @@ class GateStream(Generic[Asked]):
             self._changed.notify_all()
 
     def _recover(self, failure: BaseException) -> None:
-        """Wait before the next stream, or answer the waiting questions with the failure; raise what cannot be cured."""
+        """Wait before the next stream, or answer the waiting questions with the failure.
+
+        A failure that a retry cannot cure is raised.
+        """
         if not isinstance(failure, HutongError) or not failure.can_be_retried or not self._has_answered:
             raise failure
         if not self._is_interrupted:
@@ -280,13 +285,13 @@ def stream_answers(
 ) -> Iterator[tuple[VerifyRequest, VerifyItem]]:
     """Yield each question with its answer, in the order of the questions.
 
-    Questions are read from a thread of their own as they arrive. After a break the unanswered ones are asked again.
+    A thread of its own reads the questions as they arrive. After a break the unanswered questions are asked again.
 
     Args:
         method: StreamVerify, as `connection.verification.StreamVerify`.
         requests: the questions.
         retry_policy: how long to ask again. Afterwards the waiting questions are answered with the failure, and so are
-            later ones until the service answers again.
+            later questions until the service answers again.
 
     Raises:
         HutongError: a failure that a retry cannot cure, or the first stream failed before any answer.

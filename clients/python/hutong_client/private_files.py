@@ -19,8 +19,8 @@ def open_privately(name: str, flags: int) -> int:
 def replace_privately(path: Path) -> Iterator[TextIO]:
     """Yield a file that replaces the one at the path when the block ends.
 
-    Until then, and after a kill, the earlier file stays. The new content is on the disk before it replaces the old
-    content. If the block fails, the path is unchanged.
+    Until the block ends, and if the process is killed before, the earlier file stays. The new content is on the disk
+    before it replaces the old content. If the block fails, the path is unchanged.
 
     Raises:
         OSError: the file cannot be written.

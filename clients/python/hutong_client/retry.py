@@ -1,4 +1,4 @@
-"""Waits between the tries of an interrupted upload or watch, and the limit after which it gives up."""
+"""Waits between the tries of an interrupted upload or watch, and the time limit for new tries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIRST_BACKOFF = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limit of retries after transient failures, with the clock that measures it.
+    """Limit of retries after transient failures, with the clock that measures the time.
 
     Attributes:
         without_progress: the time without an acknowledgement of an upload, or without a message of a watch, after which
@@ -47,7 +47,7 @@ class Tries:
     def next_wait(self, error: HutongError) -> float:
         """Return the seconds until the next try, or raise the error if the retry policy gives up.
 
-        The wait doubles with each failure, and is at least as long as the service asks for.
+        The wait doubles with each failure, and is never shorter than the delay that the service asks for.
         """
         if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
             raise error

@@ -26,21 +26,21 @@ from hutong_client.retry import RetryPolicy, Tries
 MAX_TUBES = 1_000
 """The service's limit of tubes in one batch."""
 MAX_BATCH_BYTES = 1024 * 1024 - 4096
-"""The service's limit of 1 MiB for one batch, less 4 KiB for the fields around the tubes."""
+"""The most bytes of tubes in one batch: the service's limit of 1 MiB, less 4 KiB for the fields around the tubes."""
 TUBE_OVERHEAD_BYTES = 8
-"""Upper bound of the protobuf tag and length that a tube needs in a batch."""
+"""The most bytes that protobuf's tag and length take for one tube in a batch."""
 WINDOW = 4
-"""Batches in flight: the service commits one, validates one and queues one while the client writes one."""
+"""Batches in flight: the service commits one batch, validates one and queues one, while the client writes one."""
 
 Stub = TypeVar("Stub")
 """The stub of UploadService, of the synchronous or the asyncio API."""
 Note = TypeVar("Note")
-"""The caller's data that is returned with a batch's acknowledgement, such as the rows of its file."""
+"""Data of the caller that is returned with the acknowledgement of a batch, such as the rows of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[Note]):
-    """Consecutive tubes, and a note of the caller that is returned with their acknowledgement."""
+    """Consecutive tubes, and the caller's note, which is returned with the acknowledgement of these tubes."""
 
     tubes: Sequence[Tube]
     note: Note
@@ -97,9 +97,9 @@ class SessionBase(Generic[Stub]):
     Args:
         uploads: the service, as `Connection.uploads`.
         lab: "labs/{uscc}".
-        upload_id: an id chosen by the sender; a session with the same id resumes the upload.
-        validate_only: a dry run: validate everything and store nothing. It cannot be resumed and fails at the first
-            break.
+        upload_id: an id that the sender chooses. A session with the same id resumes the upload.
+        validate_only: a dry run: validate everything and store nothing. A dry run cannot be resumed and fails at the
+            first break.
         items: the items that the upload admits besides the default item, as "items/sars-cov-2-antigen".
         window: the greatest number of batches that may wait for their acknowledgement.
         retry_policy: how long to retry after transient failures.
@@ -155,7 +155,7 @@ class SessionBase(Generic[Stub]):
 
 
 def check_held(upload: Upload | None, offset: int) -> None:
-    """Raise UploadLost if the service holds less of an upload than it acknowledged."""
+    """Raise UploadLost if the service holds less of an upload than the service acknowledged."""
     committed = upload.committed_offset if upload else 0
     if committed < offset:
         raise UploadLost(
@@ -171,7 +171,7 @@ class UploadSession(SessionBase[UploadServiceStub]):
     """One upload of one laboratory. `SessionBase` documents the arguments."""
 
     def send(self, batches: Iterable[Batch[Note]], offset: int = 0) -> Iterator[Acknowledged[Note]]:
-        """Send batches and yield each once, in order, when it is durable.
+        """Send batches, and yield each batch once, in order, when it is durable.
 
         Nothing is sent until the result is iterated over. Transient failures are retried by the session's policy.
 
@@ -180,7 +180,7 @@ class UploadSession(SessionBase[UploadServiceStub]):
             offset: the position of the first batch in the upload, in tubes.
 
         Raises:
-            HutongError: a failure that a retry cannot cure, or the last one when the retry policy gives up.
+            HutongError: a failure that a retry cannot cure, or the last failure when the retry policy gives up.
         """
         in_flight = _InFlight(batches, self._window, offset)
         tries = Tries(self._retry_policy)
@@ -202,7 +202,7 @@ class UploadSession(SessionBase[UploadServiceStub]):
             in_flight.stop()
 
     def get(self) -> Upload | None:
-        """Return the upload as the service knows it; None if no batch of it was committed."""
+        """Return the upload as the service knows it; None if no batch of the upload was committed."""
         try:
             return self._uploads.GetUpload(GetUploadRequest(name=self.name), timeout=CALL_SECONDS).upload
         except NotFound:
@@ -258,7 +258,7 @@ class _InFlight(Generic[Note]):
         self._thread = threading.Thread(target=self._take, name="hutong-upload", daemon=True)
 
     def frames(self, start: UploadStart) -> Iterator[UploadResultsRequest]:
-        """Return the frames of a new stream: the start, the batches in flight, then new ones until the source ends."""
+        """Return a new stream's frames: the start, the batches in flight, then new batches until the source ends."""
         stream: queue.SimpleQueue[UploadResultsRequest | None] = queue.SimpleQueue()
         stream.put(UploadResultsRequest(start=start))
         with self._lock:
@@ -284,13 +284,13 @@ class _InFlight(Generic[Note]):
             return self._batches[0]
 
     def remove_first(self) -> None:
-        """Remove the oldest batch, so that the next one is taken from the source."""
+        """Remove the oldest batch, so that the next batch is taken from the source."""
         with self._lock:
             self._batches.popleft()
         self._free.release()
 
     def is_finished(self) -> bool:
-        """Return whether the source has ended and every batch is removed. Raise the source's own error if it failed."""
+        """Return whether the source has ended and every batch is removed. If the source failed, raise its error."""
         with self._lock:
             if self._is_drained and not self._batches and self._failure is not None:
                 raise self._failure

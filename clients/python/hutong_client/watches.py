@@ -1,4 +1,4 @@
-"""Watches that go on after every break: the last cursor is kept, and a silent stream is opened again.
+"""Watches that go on after every break: the last cursor is kept, and a stream that falls silent is opened again.
 
 `hutong_client.aio.watch` does the same for asyncio.
 """
@@ -16,7 +16,7 @@ from hutong_client.retry import RetryPolicy, Tries
 SILENCE_SECONDS = 15.0
 """A watch sends a heartbeat at least every 5 seconds. A stream that misses three of them counts as broken."""
 _BUFFERED = 64
-"""The number of messages that are read ahead of the caller. The service waits while so many are unread."""
+"""The number of messages that are read ahead of the caller. While so many messages are unread, the service waits."""
 
 
 class WatchMessage(Protocol):
@@ -41,20 +41,21 @@ def watch(
     silence_seconds: float = SILENCE_SECONDS,
     retry_policy: RetryPolicy | None = None,
 ) -> Iterator[Message]:
-    """Yield the messages of a watch without end, heartbeats included, each once and in order.
+    """Yield the messages of a watch, heartbeats included, without end. Each message comes once and in order.
 
     After a break the watch is opened again with the cursor of the last message. Keep `message.cursor` once the message
-    is processed. A later `watch` with it in the request goes on from there.
+    is processed. A later `watch` whose request has this cursor goes on from there.
 
     Args:
         method: the watch, as `connection.results.WatchResults` or `connection.policies.WatchPolicies`.
-        request: the request, with the cursor to start after. It is overwritten with each message's cursor.
+        request: the request, with the cursor to start after. Each message's cursor overwrites the cursor of the
+            request.
         silence_seconds: the stream is opened again if no message comes for this long.
         retry_policy: how long to retry without any message.
 
     Raises:
-        OutOfRange: CURSOR_TOO_OLD, the service no longer keeps all changes after the cursor. Read everything anew.
-        HutongError: another failure that a retry cannot cure, or the last one when the retry policy gives up.
+        OutOfRange: with CURSOR_TOO_OLD. The service no longer keeps all changes after the cursor. Read everything anew.
+        HutongError: another failure that a retry cannot cure, or the last failure when the retry policy gives up.
     """
     policy = retry_policy or RetryPolicy()
     tries = Tries(policy)
@@ -105,7 +106,7 @@ def _read(call: Any, silence_seconds: float) -> Iterator[Any]:
 
 
 def _empty(messages: queue.Queue[Any]) -> None:
-    """Remove all messages, so that the reading thread can put its last one and end."""
+    """Remove all messages, so that the reading thread can put its last message and end."""
     while True:
         try:
             messages.get_nowait()

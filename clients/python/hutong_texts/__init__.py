@@ -1,7 +1,7 @@
-"""Texts for people and their Chinese: what the services, the library and the command say.
+"""What the services, the library and the command say to people, in English and Chinese.
 
-The English template of a text is its key in the catalogue, `locale/zh_CN/LC_MESSAGES/hutong.po`. The values of a text
-are kept beside its template, so that a text can be written in another language after it was made.
+The English template of a text is its key in the catalogue, `locale/zh_CN/LC_MESSAGES/hutong.po`. A text keeps its
+values beside its template, so that it can still be written in another language after it was made.
 """
 
 from __future__ import annotations

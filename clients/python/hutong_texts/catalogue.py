@@ -19,7 +19,7 @@ LOCALE = Path(__file__).parent / "locale"
 
 @cache
 def load(language: str) -> gettext.NullTranslations:
-    """Return the catalogue of a language; for English one that returns what it is asked for."""
+    """Return the catalogue of a language. The catalogue for English returns every template unchanged."""
     if language == ENGLISH:
         return gettext.NullTranslations()
     return gettext.translation(DOMAIN, LOCALE, [language])
@@ -40,7 +40,7 @@ def translate(message: str, language: str) -> str:
 
 
 def translate_word(word: str, language: str) -> str | None:
-    """Return the Chinese of an enum value by its full name, "PURPOSE_HOTEL"; None if the catalogue has none."""
+    """Return the Chinese of an enum value by its full name, "PURPOSE_HOTEL"; None if the catalogue lacks it."""
     if language == ENGLISH:
         return None
     found = load(language).pgettext("word", word)

@@ -27,9 +27,9 @@ def current_language() -> str:
 
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
-    """Write the texts of this process in a language, those of click included, until the block ends.
+    """Write the texts of this process, click's included, in the given language until the block ends.
 
-    Click reads its texts by the gettext of the standard library, which finds the language in LANGUAGE.
+    Click gets its texts through the standard library's gettext, which reads the language from the variable LANGUAGE.
     """
     global _current  # noqa: PLW0603 - a process speaks one language
     before, variable, domain = _current, os.environ.get("LANGUAGE"), gettext.textdomain()
@@ -61,7 +61,7 @@ def list_words(words: Iterable[str]) -> str:
 def find_language(environment: Mapping[str, str]) -> str:
     """Return the language that the environment asks for, as GNU gettext finds it.
 
-    LANGUAGE lists languages and goes before the locale, except if the locale is C or POSIX.
+    LANGUAGE lists languages. It is used in preference to the locale, except if the locale is C or POSIX.
     """
     locale = next((environment[name] for name in _LOCALES if environment.get(name)), "")
     if locale in {"C", "POSIX"}:
@@ -75,7 +75,7 @@ def find_language(environment: Mapping[str, str]) -> str:
 
 
 def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return the language that the option `--lang` of a command names, else the one that the environment asks for.
+    """Return the language that a command's option `--lang` names, else the language that the environment asks for.
 
     A command needs its language before its arguments are parsed, because the parser has messages too.
     """
@@ -89,7 +89,7 @@ def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) ->
 
 
 def match_language(name: str) -> str | None:
-    """Return the language of a name such as "zh_CN.UTF-8" or "zh-Hans-CN"; None if there are no texts in it."""
+    """Return the language of a name such as "zh_CN.UTF-8" or "zh-Hans-CN"; None for a language without texts."""
     return LANGUAGES.get(re.split(r"[-_.@]", name.strip(), maxsplit=1)[0].lower())
 
 

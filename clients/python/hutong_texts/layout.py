@@ -28,7 +28,7 @@ def pad(text: str, width: int) -> str:
 
 
 class _Wide(str):
-    """A word for the wrapper, as long as the columns that it takes."""
+    """A word for the wrapper. Its length is the number of columns that it takes."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Causes that the operating system gives for a failed call, as texts that have Chinese."""
+"""Causes that the operating system gives for a failed call, as texts with a Chinese translation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CAUSES: Mapping[int, Text] = {
     errno.ECONNRESET: english("Connection reset by peer"),
     errno.ETIMEDOUT: english("Connection timed out"),
 }
-"""The causes that people meet, worded as glibc words them."""
+"""The causes that people meet, in the words of glibc."""
 
 
 def system_text(error: OSError) -> Text:

@@ -10,7 +10,7 @@ class Text(str):
     """A text in English, which can be written in another language later.
 
     Attributes:
-        template: the English with its placeholders, the key of the catalogue.
+        template: the English with its placeholders, which is the key in the catalogue.
         values: the values of the placeholders. A value that is itself a Text is translated too.
     """
 
@@ -19,7 +19,7 @@ class Text(str):
     values: Mapping[str, Any]
 
     def __new__(cls, template: str, values: Mapping[str, Any] | None = None) -> Self:
-        """Return the English of a template. Without values its braces stand for themselves."""
+        """Return the English of a template. If there are no values, braces in the template are plain characters."""
         made = super().__new__(cls, template.format_map(values) if values else template)
         made.template = template
         made.values = values or {}
@@ -36,7 +36,7 @@ def english(template: str, /, **values: Any) -> Text:
 
 
 def text_of(error: BaseException) -> Text:
-    """Return what an error says, with its template if it was made with one."""
+    """Return what an error says. If the error was made with a template, the text has this template."""
     said = error.args[0] if error.args else ""
     return said if isinstance(said, Text) else Text(str(said))
 

@@ -1,6 +1,6 @@
-"""Forget the content hashes of policies, because they were taken over names that have changed since.
+"""Forget the content hashes of policies, because these hashes cover names that have changed since.
 
-The service computes the hash of a policy without one when it reads it.
+When the service reads a policy without a hash, it computes the hash.
 
 Revision: 0003, after 0002
 """
@@ -22,4 +22,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Leave the hashes. At worst the older service publishes the same content again as a new revision."""
+    """Leave the hashes as they are. At worst the older service publishes the same content again as a new revision."""

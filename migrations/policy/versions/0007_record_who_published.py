@@ -1,4 +1,4 @@
-"""Record which caller published or withdrew a policy. Rows from before have no such name.
+"""Record which caller published or withdrew a policy. Older rows name no caller.
 
 Revision: 0007, after 0006
 """

@@ -1,6 +1,6 @@
-"""Name the life of the database in which each change was made, and how far the nation's lives are known here.
+"""Store in which life of the database each change was made, and how far the nation's lives are known here.
 
-Changes from before have no life.
+Older changes have no life.
 
 Revision: 0011, after 0010
 """

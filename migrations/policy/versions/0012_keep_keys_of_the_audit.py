@@ -1,4 +1,4 @@
-"""Create the table of the audit's keys of earlier versions of the pepper.
+"""Create the table of audit keys that belong to earlier versions of the pepper.
 
 Revision: 0012, after 0011
 """

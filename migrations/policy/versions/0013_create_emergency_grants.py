@@ -1,4 +1,4 @@
-"""Create the emergency grants, under which a caller approves its own changes, and name the grant of each change.
+"""Create the emergency grants, under which a caller approves its own changes, and store which grant each change used.
 
 Revision: 0013, after 0012
 """

@@ -1,4 +1,4 @@
-"""Name the node of each life of a database above. All lives so far are the nation's.
+"""Store for each life of a database above which node it belongs to. All lives so far are the nation's.
 
 Revision: 0015, after 0014
 """

@@ -1,4 +1,4 @@
-"""Name the node of each revision, and keep the nodes below with the lives of their databases.
+"""Store the node of each revision, and the nodes below with the lives of their databases.
 
 Revision: 0016, after 0015
 """
@@ -19,7 +19,8 @@ def upgrade() -> None:
         policies.add_column(sa.Column("node", sa.String(length=6)))
     with op.batch_alter_table("upstream_positions") as positions:
         positions.add_column(sa.Column("founded_time", sa.BigInteger()))
-    # A node that watched before is founded. It has dropped what stood above for its own region, so all is sent again.
+    # A node that watched already counts as founded. Until now it dropped policies of its own region that came from
+    # above, so the node above has to send everything again.
     op.execute("UPDATE upstream_positions SET founded_time = as_of_time, cursor = ''")
     op.create_table(
         "nodes_below",

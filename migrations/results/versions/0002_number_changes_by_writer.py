@@ -1,4 +1,4 @@
-"""Number the changes of each writer in the writer's own row, and store there up to which number they were removed.
+"""Number each writer's changes in the writer's own row, and store there up to which number changes were removed.
 
 Revision: 0002, after 0001
 """

@@ -1,4 +1,4 @@
-"""Store a mark of the pepper under which the database was filled.
+"""Store a mark that tells under which pepper the database was filled.
 
 Revision: 0004, after 0003
 """

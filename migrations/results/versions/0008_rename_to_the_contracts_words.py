@@ -1,7 +1,8 @@
 """Rename tables and columns to the words of the contract. No row is touched.
 
-SQLite cannot rename an index, so the one on results is built again there. The names of primary keys stay inside the
-tables' definitions there: nothing refers to them. On PostgreSQL partitions follow their parent.
+SQLite cannot rename an index, so the one on results is built again there. On SQLite the names of primary keys also stay
+as they are in the tables' definitions, because nothing refers to these names. On PostgreSQL partitions follow their
+parent.
 
 Revision: 0008, after 0007
 """
@@ -37,7 +38,7 @@ COLUMNS = {
     ("subscriptions", "follow_time"): "subscribe_time",
     ("national_receive_times", "nationwide_time"): "national_receive_time",
 }
-"""By the new name of their table."""
+"""The columns' new names, by the new name of the table and the old name of the column."""
 INDEXES = {
     "ix_results_subject_key_file_time": (
         "ix_results_subject_key_reference_time",
@@ -54,7 +55,7 @@ INDEXES = {
         "create_time",
     ),
 }
-"""New name, table and columns, of which the last has an old and a new name."""
+"""For each old index name: the new name, the table, the columns, and the last column's old and new name."""
 
 
 def upgrade() -> None:

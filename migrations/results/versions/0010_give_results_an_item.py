@@ -1,4 +1,4 @@
-"""Add the test item of each result. Results stored before have the default item, which is the empty string.
+"""Add the test item of each result. Results that were stored earlier have the default item, which is the empty string.
 
 Neither engine rewrites the table, because the default is a constant. The default stays, so that the column is filled
 for a result whose writer does not name it.

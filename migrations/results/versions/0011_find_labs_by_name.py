@@ -1,7 +1,8 @@
-"""Add the normal form of each laboratory's name, by which a paper that shows no code finds its laboratory.
+"""Add the normal form of each laboratory's name, by which the laboratory of a paper without a code is found.
 
-The forms of laboratories that are registered already are written here. A register has some ten thousand of them, so
-this takes about a second. On PostgreSQL the column is ordered by code point, so that its index serves prefixes too.
+This migration also writes the normal forms of the laboratories that are registered already. A register has some ten
+thousand laboratories, so this takes about a second. On PostgreSQL the column is ordered by code point, so that the
+column's index serves prefixes too.
 
 Revision: 0011, after 0010
 """

@@ -1,4 +1,4 @@
-"""Count what each purge removes from each store. Nothing is known of earlier purges.
+"""Count what each purge removes from each store. For earlier purges there is no count.
 
 Revision: 0012, after 0011
 """

@@ -1,4 +1,4 @@
-"""Record which caller changed a standing, a report or a link, and who purged. Rows from before have no such name.
+"""Record which caller changed a standing, a report or a link, and who purged. Older rows name no caller.
 
 Revision: 0013, after 0012
 """

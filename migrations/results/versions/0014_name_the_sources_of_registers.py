@@ -1,7 +1,8 @@
-"""Name the node from which a laboratory, its standings and a link came, and count what the nation sets aside.
+"""Store from which node a laboratory, its standings and a link came, and count what the nation sets aside.
 
 The laboratories of other nodes get the first node that registered them. Standings and links received before count as
-this node's own, because their node is unknown. Homes are empty until a node sends the laboratory again.
+this node's own, because it is unknown from which node they came. Homes are empty until a node sends the laboratory
+again.
 
 Revision: 0014, after 0013
 """

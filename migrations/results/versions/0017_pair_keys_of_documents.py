@@ -1,4 +1,4 @@
-"""Add the pairs of keys of documents with links, for the time in which the key rotates.
+"""Add, for the time in which the key rotates, pairs of the two keys of each document that has links.
 
 Revision: 0017, after 0016
 """

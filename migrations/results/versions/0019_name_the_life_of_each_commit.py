@@ -1,6 +1,6 @@
-"""Name the life of the database in which each commit was made, here and at the nation.
+"""Store in which life of the database each commit was made, here and at the nation. Older commits have no life.
 
-Commits from before have no life. The position of another node is known as soon as its next commit arrives.
+The position of another node is known as soon as its next commit arrives.
 
 Revision: 0019, after 0018
 """

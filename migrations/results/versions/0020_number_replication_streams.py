@@ -1,4 +1,4 @@
-"""Number the replication streams of each node, so that batches of an earlier one are refused.
+"""Number the replication streams of each node, so that batches of an earlier stream are refused.
 
 Revision: 0020, after 0019
 """

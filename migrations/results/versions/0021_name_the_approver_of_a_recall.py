@@ -1,4 +1,4 @@
-"""Name the approver of each recalled revision, and index the revisions of each laboratory by time.
+"""Store the approver of each recalled revision, and index the revisions of each laboratory by time.
 
 Revision: 0021, after 0020
 """

@@ -1,4 +1,4 @@
-"""Let entries of the change log hold the keys under the other key version until the node above has them.
+"""Let entries of the change log hold subject keys of the other key version, until the node above has these keys.
 
 Revision: 0024, after 0023
 """

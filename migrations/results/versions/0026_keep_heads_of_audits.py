@@ -1,4 +1,4 @@
-"""Keep the heads of the audits of nodes, so that a change of an audit is found.
+"""Keep the heads of the nodes' audits, so that a later change of an audit is noticed.
 
 Revision: 0026, after 0025
 """

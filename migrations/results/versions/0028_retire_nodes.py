@@ -1,4 +1,4 @@
-"""Record which nodes an operator has retired, when and why.
+"""Record which nodes an operator has retired, and when and why.
 
 Revision: 0028, after 0027
 """

@@ -1,6 +1,7 @@
 """Store the nodes below those that replicate to this one, and the homes of copied laboratories.
 
-Homes of the laboratories that were copied before are not known. The node above sends each again when it changes.
+The homes of laboratories that were copied earlier are not known. The node above sends a laboratory again when the
+laboratory changes.
 
 Revision: 0031, after 0030
 """

@@ -1,7 +1,7 @@
-"""Store how far the marking of adverse subjects has come, positions of nodes below, and when they were last heard of.
+"""Store how far the marking of adverse subjects has come, and the positions and last contacts of nodes below.
 
-A node that nodes below have joined has marked everything already, and has no row. Older entries have no positions. The
-node above gets those with a checkpoint.
+A node that nodes below have joined already has marked everything, and gets no row. Older entries have no positions. For
+these entries the node above gets the positions with a checkpoint.
 
 Revision: 0032, after 0031
 """

@@ -1,4 +1,4 @@
-"""Store what laboratories answer to missing reports. Nothing is answered so far.
+"""Store laboratories' answers to missing reports. There are no answers so far.
 
 Revision: 0033, after 0032
 """

@@ -1,7 +1,7 @@
-"""Store a mark of the pepper and of the rule of document classes under which the database was filled.
+"""Store a mark that tells under which pepper and rule of document classes the database was filled.
 
-A database with subject keys from before this revision gets an empty mark: its keys are of the first rule of classes,
-and the service refuses it.
+A database with subject keys from before this revision gets an empty mark. Its keys follow the first rule of classes, so
+the service refuses the database.
 
 Revision: 0005, after 0004
 """

@@ -1,4 +1,4 @@
-"""Record which caller answered a reported refusal. Rows from before have no such name.
+"""Record which caller answered a reported refusal. Older rows name no caller.
 
 Revision: 0007, after 0006
 """

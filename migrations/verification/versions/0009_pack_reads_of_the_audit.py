@@ -1,6 +1,6 @@
-"""Create the table of packs: the audit's reads and denials, one row for all that are stored together.
+"""Create the table of packs. A pack is one row with all of the audit's reads and denials that are stored together.
 
-Rows of reads from before stay where they are.
+Older rows of reads stay where they are.
 
 Revision: 0009, after 0008
 """
@@ -31,7 +31,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_verification_audit_reads_time", "verification_audit_reads", ["time", "writer_id", "sequence"])
     if op.get_bind().dialect.name == "postgresql":
-        # PostgreSQL would try to compress most packs while an answer waits. Hashes hardly become smaller.
+        # PostgreSQL would try to compress most packs while an answer waits. This would gain little, because hashes
+        # hardly become smaller.
         for column in ("tags", "events"):
             op.execute(f"ALTER TABLE verification_audit_reads ALTER COLUMN {column} SET STORAGE EXTERNAL")
 

@@ -1,4 +1,4 @@
-"""Remember the holders' tokens that this node has accepted, each until no node accepts it any longer.
+"""Remember the holders' tokens that this node has accepted, each token until no node accepts it any longer.
 
 Revision: 0010, after 0009
 """

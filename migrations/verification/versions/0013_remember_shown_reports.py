@@ -1,4 +1,6 @@
-"""Remember for whom a report was first shown as evidence, and flag what does not fit. Nothing is known of earlier ones.
+"""Remember for whom a report was first shown as evidence, and flag showings that do not fit.
+
+Reports that were shown earlier are not known.
 
 Revision: 0013, after 0012
 """

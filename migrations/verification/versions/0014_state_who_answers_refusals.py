@@ -1,7 +1,7 @@
 """State of each reported refusal where it was reported and assessed, who answers it and by when, and its receipt.
 
-The service fills in its own node for earlier reports when it starts. They have no receipt, and none of them is
-recognised as the same report as another one.
+When the service starts, it fills in its own node for earlier reported refusals. These have no receipt, and none of them
+is recognised as a repetition of another.
 
 Revision: 0014, after 0013
 """
@@ -64,7 +64,7 @@ def upgrade() -> None:
         refusals.add_column(sa.Column("due_time", sa.BigInteger(), nullable=False, server_default="0"))
         for columns, unique in _INDEXES:
             refusals.create_index(_index(columns), columns, unique=unique)
-    # An answer is due after five days, in microseconds.
+    # An answer is due five days after the refusal was reported. The number is in microseconds.
     op.execute("UPDATE refusals SET assess_time = create_time, due_time = create_time + 432000000000")
 
 

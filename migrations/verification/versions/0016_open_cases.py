@@ -1,4 +1,4 @@
-"""Store cases of evidence that officers examine. None is opened for what was shown before.
+"""Store cases of evidence that officers examine. No case is opened for evidence that was shown earlier.
 
 Revision: 0016, after 0015
 """

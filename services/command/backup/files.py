@@ -53,13 +53,16 @@ def copy_database(source: Path, path: Path) -> None:
         contextlib.closing(sqlite3.connect(path)) as copy,
     ):
         database.backup(copy)
-        # All of the copy is in the one file.
+        # In this mode no part of the copy is in a second file.
         copy.execute("PRAGMA journal_mode = DELETE")
     sync(path)
 
 
 def find_damage(path: Path) -> str:
-    """Return the first fault of a SQLite file, in SQLite's words; empty if it has none. It reads the whole file."""
+    """Return the first fault of a SQLite file, in SQLite's words; empty if the file has no fault.
+
+    SQLite reads the whole file.
+    """
     # No other process uses the file. SQLite makes no file beside a database that is opened as immutable.
     try:
         with contextlib.closing(sqlite3.connect(_unchanged(path), uri=True)) as copy:

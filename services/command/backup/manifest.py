@@ -53,7 +53,7 @@ class Manifest:
     """What a backup holds.
 
     Attributes:
-        name: the name of the backup, which is that of its folder when it was made.
+        name: the name of the backup. Its folder had the same name when the backup was made.
         version: the version that made it.
         commit: the commit of that version.
         jurisdiction: the region of the node.

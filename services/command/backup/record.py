@@ -1,7 +1,7 @@
-"""The row by which the audit names a restore. The row puts the gap after the copy on record in the chain.
+"""The row by which the audit names a restore. The rows that were recorded after the copy are lost.
 
-The rows that were recorded after the copy are lost. The row of the restore stands between the last row of the copy and
-the first one after the restore, and is sealed with them.
+The row of the restore puts this gap on record in the chain. This row stands between the last row of the copy and the
+first row after the restore, and is sealed with these rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def record_restore(
 
 
 def record_restored(settings: Settings, names: Sequence[str], copy_of: Instant, now: Instant) -> list[str]:
-    """Record in the audits that the databases were restored to their state of an instant. Return lines for people."""
+    """Record in the audits that the databases were restored to their state at an instant. Return lines for people."""
     lines = []
     for name in names:
         if len(names) > 1 and not is_within_reach(settings, name):

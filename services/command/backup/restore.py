@@ -34,7 +34,8 @@ from services.verification.stored_decisions.tables import pepper_marks as verifi
 
 _MARKS = {"results": results_marks, "verification": verification_marks}
 _BESIDE = ("", "-wal", "-journal")
-"""What SQLite adds to the name of a database. A file with one of these names belongs to another database."""
+"""Endings of the name of a database and of SQLite's files beside it. A file that exists under one of these names
+belongs to another database."""
 
 
 def restore(settings: Settings, folder: Path, names: Sequence[str], now: Instant) -> str:

@@ -140,7 +140,7 @@ def _stored_marks(url: str) -> dict[int, bytes]:
 
 
 async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:
-    """Check the servers at the node's own addresses and at the nation's, all at once."""
+    """Check the servers at the node's own addresses and at the nation's addresses, all at once."""
     own = [_address(settings, service) for service in services]
     upstream = {
         english("upstream"): settings.upstream,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 ANSWER_SECONDS = 1.0
-"""The longest that Results may take for a page. The caller of Policy waits meanwhile."""
+"""The longest that Results may take for a page, in seconds. The caller of Policy waits meanwhile."""
 
 _log = structlog.get_logger(__name__)
 

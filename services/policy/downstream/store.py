@@ -29,9 +29,9 @@ class Stream(NamedTuple):
 
     Attributes:
         region: the region of the sender.
-        number: the number of the stream among those of the sender.
+        number: the number of the stream among the sender's streams.
         cursor: the sender's cursor from which the stream goes on.
-        sequence: the sequence of the last change here.
+        sequence: the sequence of the last change at this node.
         nodes: the regions of the known nodes in the sender's region, without the sender's own.
     """
 
@@ -66,7 +66,7 @@ class DownstreamStore:
         """Begin a stream of a node. From its first stream on, the node alone publishes for its region.
 
         Raises:
-            FailedPrecondition: NOT_AN_UPSTREAM, another node below covers the region and is not among the retired.
+            FailedPrecondition: NOT_AN_UPSTREAM, another node below covers the region and is not retired.
         """
         return await self._database.write(_open_stream, region, retired)
 
@@ -75,7 +75,7 @@ class DownstreamStore:
     ) -> list[str]:
         """Store revisions, and the checkpoint after them if there is one, in one transaction.
 
-        Return the names of revisions that are not the sender's to state. Such revisions are not stored.
+        Return the names of the revisions that the sender may not state. These revisions are not stored.
 
         Raises:
             Unavailable: STREAM_REPLACED, the node has begun another stream.
@@ -84,7 +84,8 @@ class DownstreamStore:
 
 
 def _open_stream(connection: Connection, region: str, retired: Collection[str]) -> Stream:
-    # A publication that runs now ends first. Its revision is among those that the node receives before it is founded.
+    # A publication that runs now ends before the stream begins, so the node receives the published revision before the
+    # node is founded.
     lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
     known = set(connection.execute(select(_nodes.c.region)).scalars())
     between = next((place for place in ancestry(region)[1:] if place in known and place not in retired), None)

@@ -96,7 +96,7 @@ def _find_item_faults(requirement: Requirement, *, floor: bool) -> Iterator[Viol
 
 
 def ends_too_soon(revision: Revision) -> bool:
-    """Return whether a policy ends before it starts, or at once."""
+    """Return whether a policy ends before it starts, or at the instant of its start."""
     return revision.end is not None and revision.end <= revision.start
 
 

@@ -19,7 +19,8 @@ BASIS = "test_required.window.basis"
 WINDOW = "test_required.window"
 LIFT = "test_required"
 CHANNELS = "channels"
-"""The fields that a floor replaces, as in `FloorOverride.field`. BASIS and WINDOW may be those of an accepted item."""
+"""The fields that a floor replaces, as in `FloorOverride.field`. BASIS and WINDOW may also stand for the basis and the
+window of an accepted item."""
 
 REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 
@@ -47,7 +48,7 @@ def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
 
 
 def bind(policy: Revision, floors: Sequence[Revision]) -> tuple[Revision, tuple[FloorOverride, ...]]:
-    """Return a policy as the floors change it, and what each floor replaced, the lift first.
+    """Return a policy as the floors change it, and what each floor replaced. The lift comes first.
 
     The floors cover one purpose and origin of the policy. Shortest windows do not change the policy's own window.
     """
@@ -86,10 +87,10 @@ def find_lift(floors: Sequence[Revision]) -> Revision | None:
 
 
 def ends_earlier(window: Window | ShortestWindow, shortest: ShortestWindow) -> bool:
-    """Return whether some result expires earlier by the window than by the shortest window, from the same basis.
+    """Return whether some result expires earlier by the window than by the shortest window if both have the same basis.
 
     N calendar days last at least 24 N hours and a microsecond, for a result from the last microsecond of a day, and at
-    most 24 (N + 1) hours, for a result from midnight. They never include their last instant.
+    most 24 (N + 1) hours, for a result from midnight. Calendar days never include the last instant.
     """
     if window.calendar_days is not None and shortest.calendar_days is not None:
         return window.calendar_days < shortest.calendar_days

@@ -43,7 +43,7 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
         InvalidArgument: the policy has faults of its own.
         PermissionDenied: NOT_PERMITTED, a node publishes only for its own jurisdiction and those below.
         FailedPrecondition: ANOTHER_NODE_PUBLISHES, POLICY_BREACH, AMBIGUOUS or RETROACTIVE.
-            The first of these that applies is raised. Its violations list all faults of every kind.
+            The first of these that applies is raised. The violations of the error list all faults of every kind.
     """
     revision = publication.revision
     faults = [*broken_rules, *_beyond(broken_rules, find_faults(revision))]
@@ -97,7 +97,8 @@ def check_publisher(revision: Revision, jurisdiction: str, nodes_below: Collecti
 def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
     """Check that a revision may be withdrawn.
 
-    It may not if the withdrawal brings an older revision back into force that ties with another policy.
+    It may not be withdrawn if the withdrawal brings an older revision back into force, and this older revision ties
+    with another policy.
 
     Raises:
         FailedPrecondition: AMBIGUOUS, with each tie. The older revision or the other policy has to be withdrawn first.
@@ -294,7 +295,7 @@ def _refusal(
 
 
 def _cite(floor: Revision) -> str:
-    """Return the name of a floor's revision, with its document if that is known."""
+    """Return the name of a floor's revision, with the number or the title of the floor's document if it has one."""
     document = floor.source.document_number or floor.source.title
     return f"{floor.name} ({document})" if document else floor.name
 

@@ -27,8 +27,8 @@ def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: 
 
     Only the revision's jurisdiction, and regions below it with policies of their own, are examined. Every other region
     has the answers of the nearest examined region above it. An answer names the policy that governs and the floors that
-    bind. It changes if it names the revision, or the revision of the same series that was in force instead. The answers
-    therefore need not be computed.
+    bind. An answer changes if it names the new or withdrawn revision, or the revision of the same series that was in
+    force instead. The answers themselves therefore need not be computed.
     """
     pairs = [(book, _in_force(book, revision, at)) for book in (before, after)]
     if pairs[0][1] == pairs[1][1]:
@@ -57,6 +57,9 @@ def _governs(one: Revision, book: PolicyBook, kind: tuple[int, int], at: Instant
 
 
 def _nearer(region: str, place: str, book: PolicyBook, at: Instant) -> list[Revision]:
-    """Return the revisions in force from `region` up to below `place`. These govern before revisions of `place`."""
+    """Return the revisions in force of `region` and of the regions between it and `place`.
+
+    These revisions govern before the revisions of `place`.
+    """
     below = takewhile(lambda step: step != place, ancestry(region))
     return [it.revision for step in below for it in book.segments(step) if it.holds(at) and not it.revision.floor]

@@ -24,8 +24,8 @@ def merge_from_above(known: Revision | None, sent: Revision, own: str) -> Revisi
     `own` is the region of this node. A revision of a jurisdiction above is never replaced, and its first withdrawal
     stands. The same holds for a floor that a node above has published for this node's region. Such a floor also
     replaces any other revision of the same name. All other revisions of this node's region are this node's own. This
-    node keeps the own revisions that it has, and takes those that it lacks, for example because it was just founded or
-    was restored from an older copy.
+    node keeps those own revisions that it has. It takes an own revision that it lacks, for example because it was just
+    founded or was restored from an older copy.
     """
     if known is None:
         return sent
@@ -42,7 +42,7 @@ def merge_from_above(known: Revision | None, sent: Revision, own: str) -> Revisi
 
 
 def merge_from_below(known: Revision | None, sent: Revision, sender: str) -> Revision | None:
-    """Return what stands after a node below has sent a revision. None means that the revision is not the sender's.
+    """Return what stands after a node below has sent a revision. None means that the sender may not state the revision.
 
     `sender` is the region of that node. The sender may state every revision of its region, except floors that a node
     outside the region has published. The sender can only repeat such a floor.
@@ -64,7 +64,7 @@ def _unite(known: Revision, sent: Revision) -> Revision:
     """Return one revision from two with the same content: the earlier publication, and the earlier withdrawal."""
     first, other = (sent, known) if _publication(sent) < _publication(known) else (known, sent)
     united = replace(first, actor=known.actor, node=first.node or other.node)
-    # Of two equal withdrawals the known one is taken, because only that one names its caller.
+    # If both withdrawals are equal, the known withdrawal is taken, because only the known withdrawal names its caller.
     withdrawn = [one for one in (known, sent) if one.withdraw_time is not None]
     return _with_withdrawal(united, min(withdrawn, key=_withdrawal)) if withdrawn else united
 

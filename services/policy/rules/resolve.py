@@ -1,8 +1,9 @@
 """Policy resolution (docs/policy.md §2 to §5). Pure.
 
 A question is a region, a purpose, an origin and an instant. The jurisdictions are searched from the region up to the
-nation. The first jurisdiction that has a policy for the question governs, and the floors of all of them bind. For each
-kind of question the answers of all time are computed once as a timeline, so that a question costs one bisection.
+nation. The first jurisdiction that has a policy for the question governs. The floors of all these jurisdictions bind.
+For each kind of question the answers of all time are computed once as a timeline, so that a question costs one
+bisection.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _earlier(one: Instant | None, other: Instant | None) -> Instant | None:
 
 
 def are_on_one_way(one: str, other: str) -> bool:
-    """Return whether two regions are the same or one lies above the other, so that one answer may use both."""
+    """Return whether two regions are the same or one lies above the other. One answer may then use policies of both."""
     return within(one, other) or within(other, one)
 
 
@@ -123,7 +124,9 @@ class PolicyBook:
         self._put(revisions, known)
 
     def with_revisions(self, revisions: Iterable[Revision]) -> PolicyBook:
-        """Return the book with revisions added, or replaced if their names exist.
+        """Return the book with revisions added.
+
+        An added revision replaces the revision of the same name, if the book has one.
 
         The cost depends on the jurisdictions that the revisions belong to, not on the size of the book.
         """
@@ -188,7 +191,7 @@ class PolicyBook:
 
     def resolve_class(self, region: str, purpose: int, origin: int, at: Instant) -> Answer:
         """Return what applies to one class of origin: SAME_PROVINCE or OTHER_PROVINCE."""
-        # Regions without policies share the timelines of the nearest region above them that has some.
+        # Regions without policies share the timelines of the nearest region above them that has policies.
         anchor = next((place for place in ancestry(region) if place in self._jurisdictions), "")
         timelines = self._timelines.get(anchor)
         if timelines is None:
@@ -241,7 +244,7 @@ class _Timeline:
 
 def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
     """Return the answer from the revisions that are in force and cover the question, nearest jurisdiction first."""
-    # The highest authority's floor comes first. All floors bind, so the order decides only which one is named.
+    # The highest authority's floor comes first. All floors bind, so the order decides only which floor is named.
     floors = [revision for level in reversed(in_force) for revision in level if revision.floor]
     floors.sort(key=lambda floor: (len(ancestry(floor.region)), floor.policy_id))
     governing = next((found for level in in_force if (found := most_specific(level, origin)) is not None), None)

@@ -29,8 +29,9 @@ def find_restored(
     Args:
         revision: the revision that is published or withdrawn.
         before: the book without this change.
-        after: the book with it.
-        since: the earliest start to return. Gaps that end by this instant are left out. None for no such limit.
+        after: the book with this change.
+        since: the earliest start to return. Gaps that end by this instant are left out. None means that there is no
+            limit.
     """
     found: dict[tuple[str, str, str, str], FloorOverride] = {}
     for gap in _gaps(revision, before, after):
@@ -45,7 +46,7 @@ def find_restored(
 
 
 def _gaps(revision: Revision, before: PolicyBook, after: PolicyBook) -> Iterator[Segment]:
-    """Yield the intervals in which floors of the series were in force before the change and no longer are.
+    """Yield the intervals in which floors of the series were in force before the change and are not after it.
 
     If the new revision is a floor with an end, yield the empty interval [end, end) for it.
     """
@@ -74,7 +75,10 @@ def _find_in_gap(gap: Segment, book: PolicyBook) -> Iterator[FloorOverride]:
 
 
 def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) -> Iterator[FloorOverride]:
-    """Yield what comes back of one policy, at the beginning of a gap or when another floor ends within the gap."""
+    """Yield what comes back into force of one policy.
+
+    That happens at the beginning of a gap, or when another floor ends within the gap.
+    """
     if not any(find_replaced(gap.revision, lower.revision)):
         return
     others = [one for step in ancestry(place) for one in book.segments(step) if one.revision.floor]

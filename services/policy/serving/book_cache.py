@@ -38,15 +38,15 @@ class PolicyBookCache:
         book: everything published, as far as it is known.
         sequence: the sequence of the last change in the book.
         as_of: the book holds everything committed in this database up to this instant; 0 before the first read.
-        nation_as_of: the book holds everything that the nation, and each node between it and this one, published up to
-            this instant by its clock. None at the nation, and at a node that has received nothing from above.
-            UNKNOWN_EXTENT at a node that has received something and no checkpoint, because the process that received it
-            was killed, or because the node above does not know itself.
+        nation_as_of: the book holds everything that the nation, and each node between the nation and this node,
+            published up to this instant by its own clock. None at the nation, and at a node that has received nothing
+            from above. UNKNOWN_EXTENT at a node that has received policies, but no checkpoint with this instant. Either
+            the process that received the policies was killed, or the node above does not know the instant itself.
         lives: the newest sequence of each life of this database.
-        other_lives: the same for the lives of the databases of other nodes, by region and life, as far as their changes
-            are in the book.
-        nodes_below: the nodes below by their regions. The book holds everything that such a node published up to the
-            instant, by its clock; 0 if nothing says so.
+        other_lives: the newest sequence of each life of the databases of other nodes, by region and life, as far as the
+            changes of these nodes are in the book.
+        nodes_below: an instant for each node below, by the node's region. The book holds everything that the node
+            published up to this instant by the node's clock; 0 if nothing says so.
     """
 
     def __init__(self, store: PolicyStore, clock: Clock, *, is_province: bool = False) -> None:
@@ -81,7 +81,7 @@ class PolicyBookCache:
             try:
                 await self.refresh()
             except HutongError as error:
-                # as_of is not advanced, so every answer shows its age.
+                # as_of is not advanced, so every answer shows how old the book is.
                 _log.debug("policies not refreshed", reason=error.reason)
 
     async def refresh(
@@ -94,8 +94,8 @@ class PolicyBookCache:
         async with self._refreshing:
             asked = self._clock.now()
             nodes_below, newest = await self._store.read_heads()
-            # Lives are read before the changes that they stand for, and count once these are in the book. Another
-            # process may have received them from a node below.
+            # The sequences of lives are read before the changes that they stand for, and count once these changes are
+            # in the book. Another process may have received these changes from a node below.
             lives = await self._store.read_lives_below() if nodes_below != self.nodes_below else {}
             if self.as_of == 0 or newest != self.sequence:
                 changes = await self._store.read_changes(self.sequence)
@@ -111,8 +111,8 @@ class PolicyBookCache:
 
     def read_book(self, connection: Connection) -> PolicyBook:
         """Return the book as a transaction sees it. Committed changes that are not in the cache yet are read."""
-        # The sequence is taken before the book because the cache may be refreshed meanwhile. A change in both is
-        # applied twice with the same content.
+        # The sequence is taken before the book because the cache may be refreshed meanwhile. A change that is both in
+        # the book and among the changes read is applied twice with the same content.
         changes = read_changes(connection, self.sequence)
         return self._with_changes(changes)
 
@@ -123,7 +123,7 @@ class PolicyBookCache:
         return self.book.with_revisions(revision for _, revision in changes.revisions)
 
     def commit_time(self, sequence: int) -> Instant:
-        """Return when a change was committed; 0 for sequence 0, which is before the first."""
+        """Return when a change was committed; 0 for sequence 0, which is before the first change."""
         return self._commit_times[sequence] if sequence else 0
 
     def life_of(self, sequence: int) -> str | None:

@@ -48,7 +48,7 @@ R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 ReadRetired: TypeAlias = Callable[[], Awaitable[Collection[str]]]
 """Returns the regions of the nodes below that an operator has retired."""
 END = "policy.effective_end_time"
-"""The field that an error names if a policy ends before it starts, which is the only rule about a whole policy."""
+"""The field that an error names if a policy ends before it starts. No other rule is about a policy as a whole."""
 _NEEDED = {"policy.name", "policy.effective_start_time"}
 NOT_HASHED = "none"
 """Stands for the content hash of a policy that breaks rules and is refused without being hashed."""
@@ -57,7 +57,7 @@ NOT_HASHED = "none"
 class Draft(NamedTuple):
     """A requested publication: its statement, and the rules of the contract that it breaks.
 
-    `proposed` is when it was proposed if it had to be approved.
+    `proposed` is when the publication was proposed, if it had to be approved.
     """
 
     request: PublishPolicyRequest
@@ -67,7 +67,7 @@ class Draft(NamedTuple):
 
 
 class Actor(NamedTuple):
-    """The caller that publishes or withdraws: its name if known, and whether it may see such names."""
+    """The caller that publishes or withdraws: its name if known, and whether it may see the names of callers."""
 
     name: str | None
     may_see: bool
@@ -157,7 +157,10 @@ class PolicyPublisher:
             await self._require_ready()
 
     async def _find_retired(self, region: str) -> Collection[str]:
-        """Return the regions of the retired nodes below. If no node below covers the region, none is looked for."""
+        """Return the regions of the retired nodes below.
+
+        If no node below covers the region, retired nodes are not looked for.
+        """
         if self._read_retired is None or self._cache.nodes_below.keys().isdisjoint(ancestry(region)):
             return ()
         return await self._read_retired()
@@ -190,7 +193,10 @@ class PolicyPublisher:
         return publication_answer(draft.request, checked, book), checked.is_new
 
     def _parse_withdrawable(self, request: WithdrawPolicyRequest) -> tuple[str, str, int]:
-        """Return region, policy id and number of the revision to withdraw, which must be this node's to withdraw."""
+        """Return region, policy id and number of the revision to withdraw.
+
+        This node must be the one that may withdraw it.
+        """
         region, policy_id, number = parse_policy(request.name)
         if number is None:
             raise InvalidArgument.field(
@@ -258,7 +264,7 @@ class PolicyPublisher:
         statement, broken_rules = draft.statement, draft.broken_rules
         members = book.series(statement.region, statement.policy_id)
         number = members[-1].revision + 1 if members else 1
-        # A policy that breaks rules is refused below, and its times may be impossible to hash.
+        # A policy that breaks rules is not hashed. It is refused below, and its times may be impossible to hash.
         hashed = NOT_HASHED if broken_rules else ""
         revision = revision_from_proto(statement, number, now, draft.request.retroactive_reason, hashed)
         standing = [member for member in members if member.withdraw_time is None and member.start == revision.start]
@@ -270,7 +276,8 @@ class PolicyPublisher:
     def _with_token(self, connection: Connection, response: R) -> R:
         """Set the consistency token of an answer, within the transaction of the change, and return the answer.
 
-        The token names the last change of the log. If a policy was published already, this covers that publication.
+        The token names the last change of the log. If the policy was published already, the token covers the earlier
+        publication.
         """
         commit = CommitPosition("policy", self._jurisdiction, newest_position(connection))
         response.consistency_token = encode_token(commit)

@@ -64,7 +64,8 @@ class PolicyResolver:
     ) -> ResolvePolicyResponse:
         """Return the message of the current answer. Calls share the message, and only its as_of_time changes.
 
-        A later call may change as_of_time before this one is sent. That is correct, because the book is still the same.
+        A later call may change as_of_time before the message is sent for this call. That is correct, because the book
+        is still the same.
         """
         if self._book is not self._cache.book:
             self._book = self._cache.book

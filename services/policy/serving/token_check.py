@@ -48,7 +48,7 @@ class TokenCheck:
     async def _require_of_other(self, commit: CommitPosition) -> None:
         life, _, sequence = commit.position
         if self._cache.other_lives.get((commit.region, life), 0) < sequence:
-            # Another process on this database may have received it.
+            # Another process on this database may have received the change.
             await self._cache.refresh()
         reached = {of: at for (region, of), at in self._cache.other_lives.items() if region == commit.region}
         if reached.get(life, 0) < sequence:

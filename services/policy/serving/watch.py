@@ -35,7 +35,10 @@ _NO_TIME = -1
 
 
 class _Stated:
-    """What the checkpoints of one watch have said of lives and of nodes below, so that each says only what changed."""
+    """What the checkpoints of one watch have stated of lives and of nodes below.
+
+    The next checkpoint states only changes.
+    """
 
     def __init__(self, own: str, region: str | None) -> None:
         self._own = own
@@ -54,7 +57,8 @@ class _Stated:
         for life, at in _changed(self._lives, cache.lives).items():
             checkpoint.lives.add(life=life, sequence=at)
         for (region, life), at in _changed(self._other_lives, cache.other_lives).items():
-            # A watcher below tracks the nodes above it. The node above tracks the nodes of the region.
+            # A watcher below this node tracks the nodes above the watcher. The node above this node tracks the nodes in
+            # the region.
             if within(self._own, region) if self._region is None else within(region, self._region):
                 checkpoint.other_lives.add(node=format_node(region), position=LifePosition(life=life, sequence=at))
         if self._region is not None:
@@ -66,7 +70,7 @@ class _Stated:
 
 
 def _changed(stated: dict[K, int], now: Mapping[K, int]) -> dict[K, int]:
-    """Return what has another value now than was stated, and note it as stated."""
+    """Return the entries whose values now differ from the stated values, and note them as stated."""
     changed = {key: value for key, value in now.items() if stated.get(key) != value}
     stated.update(changed)
     return changed
@@ -86,7 +90,8 @@ class Watch:
     ) -> AsyncIterator[WatchPoliciesResponse]:
         """Send everything after the request's cursor until the watcher leaves or the server drains.
 
-        With a region, send only revisions of the region, and what the checkpoints say of nodes in it and below.
+        With a region, send only revisions of the region. The checkpoints then state only how far the nodes in the
+        region are known.
 
         Raises:
             InvalidArgument: the cursor is malformed.
@@ -98,7 +103,8 @@ class Watch:
         stated = _Stated(self._jurisdiction, region)
         self._cache.check_change(sent, commit_time)
         while not self._drain.begun:
-            # The checkpoint is made first, so that all it stands for is among the changes before it.
+            # The checkpoint is made before the changes are read, so that every change that it stands for is sent before
+            # it.
             checkpoint = stated.next_checkpoint(self._cache)
             for sequence, revision in self._cache.changes_after(sent):
                 sent = sequence

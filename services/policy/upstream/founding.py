@@ -1,7 +1,7 @@
 """Founding gives a node the policies that stood for its region at the node above.
 
-A node publishes and answers once it is founded. A node is founded once. The policies that it has then outlive restarts,
-and a restore brings back an older state of them.
+A node publishes and answers once it is founded. A node is founded once. The policies that the node has then outlive
+restarts. A restore brings back an older state of these policies.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Founding:
             waited += self._timing.poll_seconds
 
     async def require_current(self) -> None:
-        """Do as `require`, and first let the watch bring what this node may have lost by a restore.
+        """Do as `require`, and then let the watch bring what this node may have lost by a restore.
 
         This waits for a short time at most, and only until the watch has begun once. While the node above is
-        unavailable, a node publishes without it.
+        unavailable, this node publishes without what it may have lost.
         """
         await self.require()
         if not self._is_current:

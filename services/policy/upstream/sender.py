@@ -1,6 +1,6 @@
 """Sends the policies of this node's region to the node above, as a watch that this node offers.
 
-The node above returns the cursor from which to go on, so this side remembers nothing. Only one process of a node sends.
+The node above returns the cursor from which to go on, so this node stores no cursor. Only one process of a node sends.
 """
 
 from __future__ import annotations

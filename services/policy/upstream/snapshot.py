@@ -16,8 +16,8 @@ class SnapshotUpdate:
 
     Attributes:
         is_whole: whether the watch began without a cursor, so that the update holds everything that the node above has.
-        received: revisions of the jurisdictions above this node, and of its own region, in order. Revisions that the
-            node above has for other jurisdictions are dropped.
+        received: revisions of the jurisdictions above this node and of this node's own region, in order. Revisions that
+            the node above has for other jurisdictions are dropped.
         left_out: the names of revisions that are not valid here. A newer node may send what this version does not know.
     """
 

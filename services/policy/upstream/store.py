@@ -61,7 +61,7 @@ class UpstreamStore:
         return await self._database.write(_receive, revisions, position, self._own, now)
 
     async def is_founded(self) -> bool:
-        """Return whether this node has had everything that stood above for its region."""
+        """Return whether this node has received every policy that stood at the node above for its region."""
         return await self._database.read(_is_founded)
 
     async def record_founded(self, nodes: Sequence[str], now: Instant) -> None:
@@ -70,7 +70,10 @@ class UpstreamStore:
 
     @contextlib.asynccontextmanager
     async def sending(self) -> AsyncIterator[bool]:
-        """Yield whether this process sends policies up during the block. Only one process of a node does."""
+        """Yield whether this process sends policies to the node above during the block.
+
+        Only one process of a node does.
+        """
         async with aio_try_process_lock(self._database, "policy-sender", AdvisoryLock.POLICY_SENDER) as is_held:
             yield is_held
 

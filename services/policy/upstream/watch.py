@@ -1,7 +1,8 @@
 """Watches the policies and floors of the nodes above. Stored copies apply while the node above is unavailable.
 
 A node in the middle sends what it has of the nodes above it, so floors of the nation reach every node. The watch also
-brings what stood above for this node's own region when the node was founded, and what a restore has lost here.
+brings policies of this node's own region: those that stood at the node above when this node was founded, and those that
+a restore of this node has lost.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
 WATCHED = Gauge("hutong_policy_upstream_watched", "Whether the nation's policies are being watched: 1 or 0")
-# The value until a watch runs. A node without a node above never watches.
+# The gauge is NaN until a watch runs. A node without a node above never watches.
 WATCHED.set(math.nan)
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"
@@ -41,7 +42,8 @@ DIFFERENCES = Gauge(
 )
 
 _CURSOR_REFUSED = (grpc.StatusCode.OUT_OF_RANGE.name, grpc.StatusCode.INVALID_ARGUMENT.name)
-"""Codes for a cursor that the nation does not know, because the nation was restored from a backup or is another node.
+"""Codes for a cursor that the nation does not know, because the nation was restored from a backup, or because another
+node now answers in the nation's place.
 
 The next watch begins without a cursor and receives everything again.
 """
@@ -131,7 +133,7 @@ class UpstreamWatch:
                     update = SnapshotUpdate(self._jurisdiction, is_whole=False)
 
     async def _apply(self, update: SnapshotUpdate, message: WatchPoliciesResponse) -> None:
-        """Store what was received up to a checkpoint. It is durable before it is in the cache."""
+        """Store what was received up to a checkpoint. Everything is durable before it is in the cache."""
         checkpoint = message.checkpoint
         above = {format_node(region): region for region in ancestry(self._jurisdiction)[1:]}
         if checkpoint.node not in above:

@@ -36,7 +36,7 @@ def find_lost(connection: Connection, positions: Collection[LogPosition]) -> set
 
 
 def remember_lives(connection: Connection, writer_id: int, newest: Mapping[str, int]) -> None:
-    """Record the newest sequence of each life with a writer before retention removes the entries.
+    """Record the newest sequence that each life reached with a writer, before retention removes the entries.
 
     `newest` gives the greatest removed sequence of each life.
     """

@@ -3,7 +3,8 @@
 One sequence for all transactions would make readers skip entries, because a transaction draws its number before it
 commits. A reader that has seen 7 never returns for a 6 that commits later. Here each entry belongs to a writer, and a
 transaction locks its writer's row until it commits. Numbers and commits therefore have the same order within a writer.
-A cursor has one number for each writer. There are never more writers than there were concurrent transactions.
+A cursor has one number for each writer. There are never more writers than the greatest number of transactions that ran
+at the same time.
 
 The turn of an entry is a Lamport timestamp. Turns order the entries of different writers. An entry's turn is greater
 than the turn of every commit that had ended when the entry was made, whatever the clocks say. An entry therefore comes,
@@ -47,8 +48,8 @@ from services.storage.life import current_life
 MAX_ENTRIES = 20
 """Entries of one writer that one read takes. They bound the memory of a read, however many entries are unread."""
 MAX_RESULTS = 5_000
-"""Reports that one read takes: some ten megabytes of results. If the first entry alone has more, the read takes them
-all."""
+"""Reports that one read takes: some ten megabytes of results. If the first entry alone has more reports, the read takes
+all reports of that entry."""
 LOADED_FIRST = 4
 """Entries that the first fetch takes. Each further fetch takes twice as many. Most reads need only a few entries."""
 REMOVED_STEP = 1_000
@@ -59,7 +60,7 @@ _writers = tables.change_writers
 
 
 class _EntryKey(NamedTuple):
-    """The sort key of an entry among those of all writers. `turn` contains the turn and the commit time."""
+    """The sort key of an entry among the entries of all writers. `turn` has the entry's turn and commit time."""
 
     turn: tuple[int, Instant]
     writer_id: int
@@ -85,8 +86,9 @@ class ChangeLog:
     ) -> LogPosition:
         """Notify subscribers, then log each change. Call it last, because it locks a writer until the commit.
 
-        Return the position of the newest entry. If nothing was logged, this is BEFORE_ANY, or with `barrier` an entry
-        that comes after everything committed before it.
+        Return the position of the newest entry. If nothing was logged, return BEFORE_ANY without `barrier`. With
+        `barrier`, log an entry that lists nothing instead, and return the position of that entry, which comes after
+        everything committed before it.
         """
         self.notify(connection, changes, now)
         position = BEFORE_ANY
@@ -123,7 +125,7 @@ def append_entry(
 def append_barrier(connection: Connection, now: Instant, positions_below: Sequence[PositionBelow] = ()) -> LogPosition:
     """Log an entry that lists nothing. Return its position, which comes after every entry committed before.
 
-    A repeated request writes nothing, so its answer names such an entry.
+    A repeated request writes nothing. The answer to it therefore names the position of an entry that lists nothing.
     """
     return _append(connection, "", (), now, ChangeKind.BARRIER, None, positions_below)
 
@@ -158,7 +160,7 @@ def _append(
 
 
 def _acquire_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
-    """Lock a free or a new writer until the commit. Return its id, and the sequence and the turn of the entry."""
+    """Lock a free or a new writer until the commit. Return the writer's id, and the sequence and turn of its entry."""
     free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
     others = _writers.alias("others")
     newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
@@ -205,9 +207,9 @@ def read_log(
 
     At most `max_entries` entries of one writer are read.
 
-    Each entry comes after all entries that had been committed when it was made. On PostgreSQL every statement here sees
-    a later state than the statement before. The first statement reads each writer's newest sequence, and the others
-    read no further than that.
+    In the returned order, each entry comes after all entries that had been committed when the entry was made. On
+    PostgreSQL every statement here sees a later state than the statement before. The first statement reads each
+    writer's newest sequence. The later statements read no further than that sequence.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, an entry after the cursor was removed, or the cursor is of another log.
@@ -226,7 +228,8 @@ def read_log(
             keys += found
             if found[-1].sequence < writer.newest_sequence:
                 limits.append(found[-1].turn)
-    # Unread entries of one writer may come before entries of other writers that were read. The next read returns those.
+    # Unread entries of one writer may come before entries of other writers whose keys were read. The next read returns
+    # such later entries.
     keys = sorted(key for key in keys if not limits or key.turn <= min(limits))
     entries = _load(connection, keys, cursor, MAX_RESULTS if limit is None else limit)
     return LogPage(entries, not limits and len(entries) == len(keys))
@@ -281,7 +284,10 @@ def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, lim
 
 
 def _load_rows(connection: Connection, keys: Sequence[_EntryKey]) -> dict[tuple[int, int], Any]:
-    """Return the rows of entries by key. The caller unpacks, at great cost, only the reports that it returns."""
+    """Return the rows of entries by key. The reports stay packed, because unpacking costs much.
+
+    The caller unpacks only the reports that it returns.
+    """
     columns = tuple_(_changes.c.writer_id, _changes.c.sequence)
     query = select(_changes).where(columns.in_([(key.writer_id, key.sequence) for key in keys]))
     return {(row.writer_id, row.sequence): row for row in connection.execute(query)}
@@ -305,10 +311,10 @@ def remove_entries(
     *,
     up_to: int | None = None,
 ) -> tuple[int, bool]:
-    """Remove a writer's oldest entries, if they were committed before an instant and are not after `up_to`.
+    """Remove a writer's oldest entries that were committed before `before` and are not after the sequence `up_to`.
 
     Returns how many were removed, and whether there may be more to remove. The removal stops at the first entry that is
-    kept. One number therefore says which cursors are too old.
+    kept. One number, the sequence of the newest removed entry, therefore says which cursors are too old.
     """
     query = (
         select(_changes.c.sequence, _changes.c.commit_time, _changes.c.life)
@@ -329,7 +335,7 @@ def remove_entries(
 
 
 def forget_other_keys(connection: Connection, writer_id: int, after: int, up_to: int) -> None:
-    """Remove the other keys from a writer's entries after one sequence, up to another."""
+    """Remove the other keys from a writer's entries after the sequence `after`, up to the sequence `up_to`."""
     some = (_changes.c.writer_id == writer_id, _changes.c.sequence > after, _changes.c.sequence <= up_to)
     connection.execute(update(_changes).where(*some, _changes.c.other_keys.is_not(None)).values(other_keys=None))
 

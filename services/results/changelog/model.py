@@ -28,7 +28,10 @@ class ChangeKind(IntEnum):
 
 
 class Position(NamedTuple):
-    """A reader's position with one writer: the last processed entry, and how many reports of the next are processed."""
+    """A reader's position with one writer. `sequence` is the sequence of the last processed entry.
+
+    `processed` counts the processed reports of the next entry.
+    """
 
     sequence: int
     processed: int = 0
@@ -37,11 +40,14 @@ class Position(NamedTuple):
 BEGINNING = Position(0)
 
 Cursor = dict[int, Position]
-"""A reader's position with each writer, by the writer's id. For a missing writer it is BEGINNING."""
+"""A reader's position with each writer, by the writer's id. A writer that is missing here stands at BEGINNING."""
 
 
 class PositionBelow(NamedTuple):
-    """A position of a node below this one, up to which everything is in the log with the entry that names it."""
+    """A position of a node below this one.
+
+    With the entry that names this position, the log has everything of that node up to the position.
+    """
 
     node: str
     writer: int
@@ -54,9 +60,10 @@ class Entry:
     """One commit: the reports of a laboratory and the revisions they got, in the order of the upload.
 
     If `kind` is not RESULTS, `reports` lists the changed links, laboratories or missing reports, with revision 0.
-    `life` is the life of the database in which the entry was made. `other_keys` has the key under the other key version
-    for each report that has one, while the pepper rotates and the node above does not have them. `positions_below` are
-    positions of nodes below that the node above has with this entry.
+    `life` is the life of the database in which the entry was made. `other_keys` has the subject key under the other key
+    version for each report with such a key, while the pepper rotates and the node above does not have these keys.
+    `positions_below` are positions of nodes below this one. With this entry, the node above has everything up to these
+    positions.
     """
 
     writer_id: int
@@ -70,7 +77,10 @@ class Entry:
     positions_below: Sequence[PositionBelow] = ()
 
     def count_processed(self, cursor: Cursor) -> int:
-        """Return how many of the entry's reports are processed at a cursor that is before the entry's end."""
+        """Return how many of the entry's reports a reader at `cursor` has processed.
+
+        The cursor is before the entry's end.
+        """
         position = cursor.get(self.writer_id, BEGINNING)
         return min(position.processed, len(self.reports)) if position.sequence == self.sequence - 1 else 0
 
@@ -89,15 +99,15 @@ class LoggedChange:
     Attributes:
         kind: what `names` lists.
         lab: the laboratory of results and missing reports; empty for links and laboratories.
-        names: for results the report numbers and written revisions, in the order of the upload; for other kinds ids,
-            codes or report numbers, with 0.
+        names: for results the report numbers and written revisions, in the order of the upload; for other kinds the
+            ids, codes or report numbers, each with revision 0.
         subject_keys: for results the subject of each name; for a link the subjects of both documents.
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the named laboratory.
         adverse_keys: the subjects of those results that count and are positive.
-        maker: for a link the region of the node that made it; empty for this node. For the end of a missing report the
-            region of the node that raised it.
-        other_keys: while the pepper rotates, the key under the other version for each subject of which it is known.
+        maker: for a link the region of the node that made it; empty for this node. For the end of a missing report it
+            is the region of the node that raised the missing report.
+        other_keys: while the pepper rotates, the key under the other version for each subject whose other key is known.
     """
 
     kind: ChangeKind

@@ -25,7 +25,7 @@ def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
 
 
 def pack_other_keys(change: LoggedChange) -> bytes:
-    """Return the key under the other key version for each name of a change, concatenated; zeros for none."""
+    """Concatenate the subject keys of a change's names under the other key version; zeros stand for a missing key."""
     return b"".join(change.other_keys.get(key, NO_KEY) for key in change.subject_keys)
 
 

@@ -43,10 +43,10 @@ changes = Table(
     Column("life", String(LIFE_LENGTH), nullable=False, server_default=""),
     # The key of each uploaded report under the other key version, while the pepper rotates: 16 bytes each, in the order
     # of the list; zeros for a report without another key. NULL without a node above. The column becomes NULL once that
-    # node has the keys, because a thief of the older pepper could find the persons of newer rows by them.
+    # node has the keys, because a thief of the older pepper could use these keys to find the persons of newer rows.
     Column("other_keys", LargeBinary),
-    # JSON: [[node, writer, life, sequence], …], positions of nodes below this one that the node above has with this
-    # entry. NULL if there are none, and without a node above.
+    # JSON: [[node, writer, life, sequence], …], positions of nodes below this one. With this entry, the node above has
+    # everything up to these positions. NULL if there are no such positions, and without a node above.
     Column("positions_below", LargeBinary),
 )
 

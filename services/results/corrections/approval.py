@@ -23,7 +23,8 @@ from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest
 
 COUNTED: Span = DAY
-"""How long a change without approval counts towards the limit, so that a large recall is not made in small parts.
+"""How long a change without approval counts towards the limit. Nobody can therefore make a large recall in small parts
+without approval.
 
 Mistakes that a laboratory finds by itself concern a batch or two a day.
 """
@@ -69,9 +70,10 @@ class RecallApprovals:
         )
 
     async def _propose(self, request: RecallResultsRequest, recall: Recall) -> PendingChange | None:
-        """Propose the recall if it needs a second approver, or return the change that its request id has proposed.
+        """Propose the recall if it needs a second approver, and return the pending change.
 
-        Returns None for a recall that needs no approver.
+        If the recall's request id has proposed a change already, return that change. Return None for a recall that
+        needs no approver.
         """
         if not self._approvals.is_needed():
             return None
@@ -91,10 +93,10 @@ class RecallApprovals:
         )
 
     def _alone(self, lab: str) -> asyncio.Lock:
-        """Return the lock of a laboratory. A recall holds it while it is counted and made.
+        """Return the lock of a laboratory. A recall holds the lock while it counts and recalls results.
 
-        A recall that waits for it therefore counts what the recall before it has recalled. Each process has locks of
-        its own.
+        The next recall of the laboratory waits for the lock, and therefore counts what the recall before has recalled.
+        Each process has locks of its own.
         """
         lock = self._locks.get(lab)
         if lock is None:

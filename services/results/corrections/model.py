@@ -60,4 +60,4 @@ class Recall:
     actor: str | None = None
     """The name of the caller; None if it is not known."""
     approver: str | None = None
-    """The name of the caller that approved it; None if it needed no approval."""
+    """The name of the caller that approved the recall; None if the recall needed no approval."""

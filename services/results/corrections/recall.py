@@ -96,8 +96,8 @@ class RecallSteps:
         found, progress = self._step(connection, recall, progress, request.now, dry_run=False)
         names = [(report.report_number, report.revision) for report in found]
         change = LoggedChange(ChangeKind.RESULTS, recall.lab, names, [report.subject_key for report in found])
-        # A recall that finds nothing may repeat an earlier recall. A barrier comes after the commits of the earlier
-        # recall.
+        # A recall that finds nothing logs a barrier, because it may repeat an earlier recall. The barrier comes after
+        # the commits of the earlier recall.
         barrier = progress.after is None and before == BEFORE_ANY
         position = self._change_log.record(connection, [change], request.now, barrier=barrier)
         progress = replace(progress, position=before if position == BEFORE_ANY else position)
@@ -162,14 +162,14 @@ def _find_recalled(
 ) -> Sequence[KeyedReport]:
     """Return which of the reports are recalled: not before the horizon, of the recall's items and of this node.
 
-    Retention removes reports before the horizon. A purge has counted their revisions, and the count must not change. A
-    purge sets the horizon after the end of all transactions that have locked keys.
+    Retention removes reports before the horizon. A purge has counted the revisions of these reports, and the count must
+    not change. A purge sets the horizon after the end of all transactions that have locked keys.
     """
     horizon = read_horizon(connection) if held else None
     kept = [one for one in held if horizon is None or one.reference_time >= horizon]
     if not recall.items and not node:
         return kept
-    # Keys have neither item nor source node. The newest revision has both.
+    # The rows of report keys have neither item nor source node. The newest revision of a report has both.
     columns = [_results.c.report_number, _results.c.item, _results.c.source_node]
     newest = {row.report_number: row for row in find_newest(connection, kept, columns)}
     found = []

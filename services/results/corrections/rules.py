@@ -44,7 +44,8 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
     if correction.outcome == PENDING:
         report_time = None
         if any(old.outcome != PENDING for old in history):
-            # A sampling record accepts an upload of its result. That upload could then have a later report time.
+            # A sampling record accepts an upload of the result. If an issued report became a sampling record again,
+            # that upload could have a later report time than the issued report.
             text = english("a report that was issued does not become a sampling record again")
             raise InvalidArgument.field("outcome", text, "CONFLICT")
     next_ = newest._replace(
@@ -91,7 +92,7 @@ def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
 
 
 def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> list[Violation]:
-    """Return a violation for each time that is later than the same time of an earlier revision with this outcome."""
+    """Return a violation for each time of `next_` that is later than in an earlier revision with the same outcome."""
     same = [old for old in history if old.outcome == next_.outcome and next_.outcome in (NEGATIVE, PENDING)]
     if not same:
         if next_.outcome in (NEGATIVE, PENDING) and history[0].revision != 1:

@@ -60,7 +60,7 @@ class CorrectionStore:
 
     async def correct(self, correction: Correction, request: IdempotentRequest[Corrected, M]) -> M:
         """Write the next revision of a report. Raises NotFound, FailedPrecondition and InvalidArgument."""
-        # Later times are refused below, so they need no partition.
+        # Times after `latest` are refused below, so no partition is prepared for them.
         latest = request.now + FUTURE_TOLERANCE
         moved = [correction.reissue_time, correction.sample_time]
         await self._partitions.prepare([time for time in moved if time is not None and time <= latest])
@@ -100,9 +100,9 @@ class CorrectionStore:
 
 
 def count_unapproved(connection: Connection, lab: str, since: Instant) -> int:
-    """Return how many revisions callers have made of a laboratory's reports, from an instant on, without an approval.
+    """Return how many revisions of a laboratory's reports callers have made without an approval since an instant.
 
-    They are corrections and recalls. Changes that no caller has made are not counted.
+    These revisions are corrections and recalls. Changes that no caller has made are not counted.
     """
     reasons = revision_reasons.c
     lately = (reasons.lab == lab, reasons.record_time >= since)

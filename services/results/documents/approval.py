@@ -25,7 +25,7 @@ _SUPERVISOR = "supervisor"
 
 
 class UnlinkApprovals:
-    """Proposes unlinkings of documents by supervisors, and makes those that were approved."""
+    """Proposes the unlinkings of documents that supervisors ask for, and makes the approved unlinkings."""
 
     def __init__(self, approvals: Approvals, database: Database, store: DocumentStore, clock: Clock) -> None:
         self._approvals = approvals
@@ -37,9 +37,10 @@ class UnlinkApprovals:
     async def propose(
         self, request: UnlinkDocumentsRequest, document: LinkedDocument, linked: LinkedDocument
     ) -> PendingChange | None:
-        """Propose the unlinking if a supervisor asks for it, or return the change that its request id has proposed.
+        """Propose the unlinking if a supervisor asks for it, and return the pending change.
 
-        Returns None for an app's user, who needs no second approver.
+        If the request id has proposed a change already, return that change. Return None for an app's user, who needs no
+        second approver.
 
         Raises:
             NotFound: the documents are not linked.
@@ -83,7 +84,8 @@ class UnlinkApprovals:
         once = IdempotentRequest(request, UnlinkDocumentsResponse, encode, self._clock.now())
 
         def approve_this(connection: Connection) -> None:
-            # Another link of the same documents may have taken the place of the proposed one, which ended earlier.
+            # The proposed link may have ended earlier, and the same documents may have been linked again. The call has
+            # then ended the new link instead of the proposed link.
             if find_links(connection, [link_id])[0].unlink_time != once.now:
                 raise not_linked()
             approve(connection)

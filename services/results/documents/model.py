@@ -34,8 +34,8 @@ class DocumentLink:
         actor: the name of the caller that linked them; None if it is not known.
         unlink_actor: the name of the caller that ended the link; None if it is not known or the link is active.
         source_node: the region of the node that made the link; empty for this node.
-        unlink_node: the region of the node where the link was removed, if another node made it; None otherwise. With
-            an active link it is the node that asks for the end.
+        unlink_node: the region of the node where the link was removed, if another node made the link; None otherwise.
+            While the link is active, it is the region of the node that asks for the end of the link.
         key_version: the version of both subject keys.
     """
 

@@ -1,8 +1,8 @@
 """Removal of a link at a node that did not make it (docs/exchange.md §7).
 
-Only the node that made a link can end it. It does so if the nation passes on the removal of another node. The nation
-passes on a removal if its node has results of either document. A false removal therefore does no more harm than false
-results, which a node can state of any person under its own laboratories.
+Only the node that made a link can end it. That node ends its link if the nation passes on another node's removal. The
+nation passes on a removal if the node that asks for it has results of either document. A false removal therefore does
+no more harm than false results, which a node can state of any person under its own laboratories.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _links = document_links
 
 
 def request_end(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
-    """Record that `node`, a node below, asks for the end of another node's link. Return whether it may ask.
+    """Record that `node`, a node below, asks for the end of another node's link. Return whether `node` may ask.
 
-    It may ask if results of either document came from it. A request for a link that has ended has no effect. A link of
-    this node itself ends at once.
+    It may ask if results of either document came from `node`. A request for a link that has ended has no effect. A link
+    of this node itself ends at once.
     """
     stored = find_stored(connection, link)
     if stored is None:
         return False
     if stored.unlink_time is not None:
         return True
-    # The stored documents count, because a request may state others.
+    # The documents of the stored link count, because a request may state other documents.
     sources = find_sources(connection, {*stored.document.keys, *stored.linked_document.keys})
     if not any(within(source, node) for nodes in sources.values() for source in nodes):
         return False
@@ -44,9 +44,9 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
 
 
 def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
-    """End a link of this node as the nation asks. Return whether it was active.
+    """End a link of this node as the nation asks. Return whether the link was active here.
 
-    A link with an unlink time is ended already at the nation, at that time.
+    If `link` has an unlink time, the nation has ended the link already, at that time.
     """
     ended = {"unlink_time": now if link.unlink_time is None else link.unlink_time, "unlink_node": link.unlink_node}
     mine = (_links.c.link_id == link.link_id, _links.c.source_node == "", _links.c.unlink_time.is_(None))
@@ -54,7 +54,10 @@ def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
 
 
 def find_ended(connection: Connection, maker: str) -> Sequence[str]:
-    """Return the ids of the links of a node and of those below it that have ended, or that another node asks to end."""
+    """Return the ids of all ended links that a node or a node below it made.
+
+    Links that another node asks to end are included.
+    """
     query = select(_links.c.link_id).where(
         in_region(_links.c.source_node, maker),
         or_(_links.c.unlink_time.is_not(None), _links.c.unlink_node.is_not(None)),
@@ -63,6 +66,6 @@ def find_ended(connection: Connection, maker: str) -> Sequence[str]:
 
 
 def find_stored(connection: Connection, link: DocumentLink) -> DocumentLink | None:
-    """Return a link as it is stored here; None if there is none of this id that the same node made."""
+    """Return the stored link with the id and the maker of `link`; None if there is no such link."""
     found = find_links(connection, [link.link_id])
     return found[0] if found and found[0].source_node == link.source_node else None

@@ -38,7 +38,7 @@ M = TypeVar("M", bound=Message)
 
 _links = tables.document_links
 _STATEMENTS_KEPT = 64
-"""Texts of statements that are kept. A look-up of 500 persons has a text of 10 kB."""
+"""How many texts of statements are kept. The text for a look-up of 500 persons has 10 kB."""
 
 
 class DocumentStore:
@@ -178,7 +178,7 @@ def find_links(connection: Connection, link_ids: Sequence[str]) -> list[Document
 def find_linked(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
 ) -> dict[bytes, list[bytes]]:
-    """Return the keys of all documents of a subject, for each document that has links. Its own keys come first.
+    """For each document with links, return the keys of all documents of its subject, the document's own keys first.
 
     Documents without links are left out. The search takes one statement, one more for each further link of a chain, and
     one more if another node made any of the links. `pairs` are known pairs of keys of one document. A document that has
@@ -216,7 +216,7 @@ def _find_groups(
     links: set[tuple[bytes, bytes, str]] = set()
     frontier = {key for one in subject_keys for key in (one, *_other_of(one, twins))}
     asked: set[bytes] = set()
-    # The two keys of a document may be found one after the other.
+    # Two rounds may be needed for one document, because its two keys may be found one after the other.
     for _ in range(2 * MAX_LINKED):
         frontier -= asked
         if not frontier:
@@ -246,7 +246,7 @@ def _find_groups(
 
 
 def _document(key: bytes, twins: Mapping[bytes, bytes]) -> bytes:
-    """Return the key that stands for a document, which is the smaller one if the document has two."""
+    """Return the key that stands for a document: of two keys of the document, the smaller one."""
     return min(key, twins.get(key, key))
 
 
@@ -263,9 +263,10 @@ def record_linked_pairs(connection: Connection, pairs: Sequence[KeyPair]) -> Non
 
 
 def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
-    """Return which of the documents are linked to another one, in SQLite.
+    """Return, on SQLite, which of the documents are linked to another document.
 
-    Every look-up asks this. The statement therefore bypasses SQLAlchemy, which takes ten times as long to write it.
+    Every look-up runs this statement. The statement therefore bypasses SQLAlchemy, which takes ten times as long to
+    build the text.
     """
     driver: Any = connection.connection.driver_connection
     linked = {key for (key,) in driver.execute(_with_links(len(subject_keys)), subject_keys)}
@@ -274,7 +275,7 @@ def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> li
 
 @lru_cache(maxsize=_STATEMENTS_KEPT)
 def _with_links(count: int) -> str:
-    """Return the statement of `find_with_links` for so many documents."""
+    """Return the statement of `find_with_links` for `count` documents."""
     keys = ",".join(f"?{number}" for number in range(1, count + 1))
     active = "FROM document_links WHERE unlink_time IS NULL AND"
     return (

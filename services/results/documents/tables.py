@@ -33,8 +33,8 @@ document_links = Table(
     Column("unlink_reason", String(500), nullable=False),
     # The node that made the link; empty for this node.
     Column("source_node", String(6), nullable=False, server_default=""),
-    # The region of the node where the link was removed, if another node made it; NULL otherwise. At the nation it may
-    # also be the node that asks for the end of an active link.
+    # The region of the node where the link was removed, if another node made the link; NULL otherwise. At the nation it
+    # may also be the node that asks for the end of an active link.
     Column("unlink_node", String(6)),
     # The callers' names. NULL if another node made or ended the link, or if the row is older than names of callers.
     Column("actor", String(100)),

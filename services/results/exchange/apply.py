@@ -2,8 +2,8 @@
 
 Changes of one writer arrive in order; changes of several writers arrive in any order. A report belongs to the node that
 received it first, unless its laboratory's home sends it later. Its greatest revision counts, whichever revision arrives
-first. A node that was restored from an older copy may send another revision with a known number. The revision that was
-written later counts, and the node above stores it under the next number.
+first. A node that was restored from an older copy may send another revision under a number that is known already. Of
+the two revisions the one that was written later counts, and the node above stores it under the next number.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ from services.results.timeliness.delays import record_delays, record_national_de
 class ChangeApplier:
     """Stores the changes of another node, notifies the subscribers of the change log, and logs new results.
 
-    `relays` says that there is a node above. Everything that a node below sends is then logged, so that it goes up too.
+    `relays` says that this node has a node above it. This node then logs everything that a node below sends, so that
+    those changes go to the node above too.
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class ChangeApplier:
     ) -> Applied:
         """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
 
-        Changes of a node below that are not the sender's to make are first set aside. Every call takes its locks in the
-        same order. The caller commits. `positions` are the positions that nodes below have reached with these changes.
-        They go to the node above.
+        Changes that a node below sends but may not make are first set aside. Every call takes its locks in the same
+        order. The caller commits. `positions` are the positions that nodes below have reached with these changes. This
+        node sends the positions to the node above.
         """
         applied = Applied()
         if arrival.from_below:
@@ -85,7 +86,8 @@ class ChangeApplier:
         reports = [change for change in changes if isinstance(change, MissingReport)]
         answered = [report for report in reports if report.answer is not None]
         answers = receive_answers(connection, answered, arrival, self._limits, applied)
-        # A report with an answer is no news of a missing report, but it may have ended.
+        # A change with an answer does not tell of a new missing report, but it may tell that the missing report has
+        # ended.
         missing = [report for report in reports if report.answer is None or report.close_time is not None]
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
         if applied.received_labs:
@@ -119,12 +121,16 @@ class ChangeApplier:
         arrival: Arrival,
         positions: Sequence[PositionBelow],
     ) -> None:
-        """Make the entries of the log. The last one names the positions, which make an entry even without changes."""
+        """Make the entries of the log. The last entry names the positions.
+
+        Positions without changes get an entry of their own.
+        """
         entries = [
             _NewEntry(one.lab, one.names, other_keys=pack_other_keys(one) if self._relays and one.other_keys else None)
             for one in results
         ]
-        # This node alone states the end of its own links, so the end goes to the node above by its log.
+        # Only this node states that its own links have ended. It therefore logs the end, which the log brings to the
+        # node above.
         ended = [(link.link_id, 0) for link in applied.ended_links]
         if self._relays and arrival.from_below:
             entries.append(_NewEntry("", [(uscc, 0) for uscc in applied.received_labs], ChangeKind.LABS))
@@ -140,7 +146,7 @@ class ChangeApplier:
 
 
 class _NewEntry(NamedTuple):
-    """An entry of the log to make."""
+    """An entry that is to be made in the change log."""
 
     lab: str
     names: Sequence[tuple[str, int]]
@@ -172,7 +178,7 @@ def _receive_link(connection: Connection, link: DocumentLink, arrival: Arrival, 
         applied.not_its_own[arrival.sender] += 1
         return
     change = link_change(link, arrival.sender)
-    # A link that is returned is a change of this node, of which its sender is notified too.
+    # A returned link counts as a change of this node, so that the sender of the link is notified of it too.
     applied.links.append(replace(change, source="") if effect is LinkEffect.TO_RETURN else change)
     if effect is LinkEffect.ENDED:
         applied.ended_links.append(link)
@@ -187,8 +193,8 @@ def _store_results(
 ) -> None:
     """Store tubes in bulk if all of their reports are new, and everything else result by result."""
     horizon = read_horizon(connection)
-    # Rows of a version of the pepper that has ended here would not be found. Only a purge ends a version, so such rows
-    # are as old as those before the horizon.
+    # Rows under a version of the pepper that has ended here would not be found. Only a purge ends a version, so these
+    # rows are as old as rows from before the horizon.
     oldest = connection.execute(select(func.min(pepper_marks.c.key_version))).scalar() or 0
     kept = [
         change
@@ -246,7 +252,10 @@ def _insert_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes
 
 
 def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) -> None:
-    """Record how long uploaded reports took to reach their node, and at the nation, how long from there to it."""
+    """Record how long uploaded reports took to reach their node.
+
+    At the nation, record also how long they took from their node to the nation.
+    """
     by_commit: dict[tuple[str, Instant], list[Instant]] = {}
     for tubes in applied.tubes:
         by_commit.setdefault((tubes.lab, tubes.upload_time), []).extend(tubes.report_times())

@@ -40,7 +40,8 @@ class LinkEffect(Enum):
     ENDED = auto()
     """A link of this node has ended, because it was removed at another node."""
     TO_RETURN = auto()
-    """The node that made the link sends it as active, but it has ended or is to be ended. This node returns it."""
+    """The node that made the link sends it as active, but here the link has ended or is to be ended. This node returns
+    the link."""
 
 
 class ReceivedLab(NamedTuple):
@@ -57,7 +58,7 @@ class ReceivedLab(NamedTuple):
 
 
 def receive_lab(connection: Connection, lab: Lab, arrival: Arrival) -> ReceivedLab:
-    """Store a laboratory as a node below knows it. Add the entries of its history that it has not sent before."""
+    """Store a laboratory as a node below knows it. Add the entries of its history that the node has not sent before."""
     sender = arrival.sender
     share_until_commit(connection, AdvisoryLock.HOMES)
     stated = {**lab_values(lab), "source_node": sender}
@@ -105,8 +106,8 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
 def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> LinkEffect:
     """Store a link between two documents, or its end. A link that has ended stays ended.
 
-    Only the node that made a link ends it for other nodes. What another node below sends of it is a request to end it
-    (`removals`).
+    Only the node that made a link ends it for other nodes. If another node below sends the end of the link, this is a
+    request to end the link (`removals`).
     """
     source = link.source_node or arrival.sender
     # The node above returns a link to the node that made it.
@@ -127,7 +128,7 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
     if stored is None:
         return LinkEffect.SET_ASIDE
     if link.unlink_time is not None:
-        # The end that was recorded here when the link was removed here gives way to the maker's.
+        # The removal of the link at this node recorded an end. The end that the maker of the link states replaces it.
         not_confirmed = or_(_links.c.unlink_time.is_(None), _links.c.unlink_node == arrival.node)
         ended = {"unlink_time": link.unlink_time, "unlink_node": link.unlink_node}
         connection.execute(update(_links).where(_links.c.link_id == link.link_id, not_confirmed).values(ended))
@@ -135,7 +136,7 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
         if stored.unlink_time is not None or stored.unlink_node is not None:
             return LinkEffect.TO_RETURN
     elif link.unlink_node is not None and within(source, arrival.node):
-        # A request to a node below, which is passed on to it.
+        # The change is a request to a node below. This node passes the request on to that node.
         asked = (_links.c.link_id == link.link_id, _links.c.unlink_time.is_(None))
         connection.execute(update(_links).where(*asked).values(unlink_node=link.unlink_node))
     return LinkEffect.STORED
@@ -150,11 +151,11 @@ def _insert(connection: Connection, link: DocumentLink) -> bool:
 
 
 def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:
-    """Store the pairs of keys of a link. The keys of a pair are of one document, under two key versions.
+    """Store the pairs of keys of a link. The two keys of a pair are of one document, under two key versions.
 
-    This node cannot check the pairs that a node below states. A pair therefore counts only if the node that states it
-    has results under one of its keys. Links follow the same rule. Otherwise a node could join documents of which it has
-    no results.
+    This node cannot check the pairs that a node below states. A pair therefore counts only if the node that states the
+    pair has results under one of the two keys. Links follow the same rule. Otherwise a node could join documents of
+    which the node has no results.
     """
     pairs = pairs_of(link.document, link.linked_document)
     if pairs and arrival.from_below:

@@ -38,7 +38,7 @@ class Arrival(NamedTuple):
         return self.sender != self.node and within(self.sender, self.node)
 
     def is_of_sender(self, node: str) -> bool:
-        """Whether the sender speaks for a node: it is the node, or a node above it."""
+        """Whether the sender speaks for a node: the sender is that node, or a node above that node."""
         return within(node, self.sender)
 
 
@@ -51,12 +51,13 @@ class FormedTubes(NamedTuple):
 
 @dataclass(slots=True)
 class Applied:
-    """The effect of applying changes: revisions that are new here, conflicts, and what was set aside.
+    """The effect of applying changes: revisions that are new here, conflicts, and changes that were set aside.
 
     Attributes:
         not_its_own: by node, the changes that were set aside because another node is the laboratory's home.
         second_registration_count: laboratories without a known home that another node had registered before.
-        labs: the laboratories that are new here, or whose standing changed, and those that the node above has sent.
+        labs: the laboratories that are new here, or whose standing changed, and the laboratories that the node above
+            has sent.
         received_labs: the codes of all laboratories that a node below has sent.
         links: the changes of links that are not set aside.
         ended_links: the links of this node that have ended, because they were removed at another node.
@@ -87,7 +88,7 @@ class Applied:
         return reports
 
     def other_keys(self) -> dict[bytes, bytes]:
-        """Return the keys under the other key version of those subjects of which the sender stated them."""
+        """Return the subjects' keys under the other key version, as far as the sender stated other keys."""
         others = {
             key: other
             for tubes in self.tubes

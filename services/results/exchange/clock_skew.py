@@ -7,9 +7,11 @@ import structlog
 from services.domain.instant import MINUTE, SECOND, Span
 
 SKEW_TO_REPORT: Span = MINUTE
-"""A larger skew is logged. Decisions tolerate one minute; beyond it, nodes may decide differently."""
+"""A larger skew is logged. Decisions tolerate a skew of one minute. With a larger skew, nodes may decide
+differently."""
 SKEW_TO_CLEAR: Span = MINUTE // 2
-"""Clocks agree again below half the limit, so that a skew that stays near the limit is not logged every second."""
+"""Clocks count as agreeing again only below half the limit. A skew that stays near the limit is therefore not logged
+every second."""
 
 _log = structlog.get_logger(__name__)
 

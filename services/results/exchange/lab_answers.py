@@ -31,15 +31,16 @@ def receive_answers(
     """Store answers that are newer than the stored ones. Return the changes of which other nodes are notified.
 
     Call it after the registrations of the same arrival are stored. Reports that no laboratory could upload are left
-    out, such as the number of an identity card. Answers that a node below sends for a laboratory of which it is not the
-    firm home are set aside.
+    out, such as the number of an identity card. A node below may send answers for a laboratory of which that node is
+    not the firm home. These answers are set aside.
     """
     reports = select_uploadable(reports)
     usccs = {report.lab for report in reports}
     if not usccs:
         return []
     if arrival.from_below:
-        # A provisional home may turn out to be another node, and a denial is stored against a holder.
+        # An answer can deny a report, and a denial is stored against a holder. A provisional home may later give way to
+        # another node, so it may not answer.
         homes = read_homes(connection, usccs, arrival.node)
         own = [report for report in reports if homes[report.lab] == Home(arrival.sender, is_firm=True)]
         if len(own) < len(reports):

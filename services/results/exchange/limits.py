@@ -22,7 +22,8 @@ from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
 
 MAX_AHEAD: Span = 31 * DAY
-"""How far a time may be ahead of this node's clock. It is wide, because a wrong clock is reported, not refused."""
+"""How far a time may be ahead of this node's clock. The limit is wide, because a wrong clock is reported, not
+refused."""
 _EARLIEST_STANDING: Instant = -2_208_988_800_000_000
 """1900-01-01: the contract allows no earlier authorisation of a laboratory."""
 _END_OF_STANDINGS: Instant = 253_402_300_800_000_000
@@ -30,8 +31,8 @@ _END_OF_STANDINGS: Instant = 253_402_300_800_000_000
 MAX_POOL = 20
 """The largest pool: a tube made for 20 persons."""
 MAX_KIND = 1_000
-"""The largest number of a specimen, method or answer. It is far above the known numbers, to admit numbers of newer
-versions."""
+"""The largest number that may stand for a kind of specimen, method or answer. The limit is far above the known numbers,
+to admit numbers of newer versions."""
 
 _CODE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _REGION = re.compile(r"[0-9]{6}")
@@ -105,7 +106,10 @@ def _check_lab(lab: Lab, now: Instant) -> None:
 
 
 def _check_columns(columns: dict[str, tuple[object, ...]], now: Instant, field: str) -> None:
-    """Check the columns that tubes and single results share, each as a whole, because most of its values are equal."""
+    """Check the columns that tubes and single results share.
+
+    Each column is checked as a whole, because most values in a column are equal.
+    """
     _check_texts(columns["tube_code"], _CODE, f"{field}.tube_code")
     _check_texts(columns["sample_region"], _REGION, f"{field}.sample_region")
     _check_texts(columns["sample_site"], _SITE, f"{field}.sample_site")

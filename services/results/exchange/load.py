@@ -37,11 +37,11 @@ _COLUMNS = [
 ]
 
 _OF_RESULTS = [column for column in _COLUMNS if column.table is _results]
-"""The columns of results. PostgreSQL joins the keys to them by one statement; SQLite, and Citus, which keeps the two on
-different machines, by two."""
+"""The columns of results. PostgreSQL reads results with their keys by one statement. SQLite needs two statements. So
+does Citus, which keeps results and keys on different machines."""
 
 REVISION = 3
-"""Index of the revision in a row. The indexes below follow _COLUMNS too."""
+"""Index of the revision in a row. This index and the indexes below follow _COLUMNS."""
 STATE = 4
 ORIGIN = 5
 """Index of the source node."""
@@ -53,10 +53,10 @@ OWN = len(_COLUMNS) - len(SharedColumns._fields)
 """Number of columns before the columns that the persons of a tube share."""
 
 _ROWS_AT_ONCE = 5_000
-"""Results that one statement reads."""
+"""The most results that one statement reads."""
 
 LABS_AT_ONCE = 1_000
-"""Laboratories that one statement reads."""
+"""The most laboratories that one statement reads."""
 
 Row: TypeAlias = Any
 """The values of _COLUMNS, as a row of SQLAlchemy or a tuple of the PostgreSQL driver."""
@@ -103,14 +103,18 @@ _POSTGRESQL_NEWEST = (
     " AND results.reference_time = report_keys.reference_time"
     " AND results.lab = report_keys.lab AND results.report_number = report_keys.report_number"
     " AND results.revision = report_keys.revision"
-    # The numbers are passed as one string separated by spaces, which no report number contains. This hides their count
-    # from the planner, which would otherwise choose a parallel sequential scan, and spares the driver an array.
+    # The numbers are passed as one string separated by spaces, which no report number contains. One string hides the
+    # count of numbers from the planner, which would otherwise choose a parallel sequential scan. It also spares the
+    # driver an array.
     " WHERE report_keys.lab = %s AND report_keys.report_number = ANY (ARRAY(SELECT unnest(string_to_array(%s, ' '))))"
 )
 
 
 def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
-    """Return each report's newest revision, which is nearly always the wanted one. The report's key points to it."""
+    """Return each report's newest revision, to which the report's key points.
+
+    The newest revision is nearly always the wanted revision.
+    """
     if connection.dialect.name == "postgresql" and not is_distributed(connection):
         # Calling the driver directly, in binary format, is faster. Look-ups do the same.
         driver: Any = connection.connection.driver_connection

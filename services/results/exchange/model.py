@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from services.results.records.model import Method, Outcome, Specimen
 
 MAX_CHANGES = 3_000
-"""The most persons and changes in one batch, which one transaction stores. With the longest texts this many exceed the
-4 MiB of a gRPC message, so senders limit a batch by bytes too."""
+"""The most persons and changes in one batch, which one transaction stores. With the longest texts, a batch of this size
+would exceed the 4 MiB of a gRPC message, so senders limit a batch by bytes too."""
 
 
 class Replica(NamedTuple):
@@ -60,10 +60,10 @@ class SharedColumns(NamedTuple):
 
 
 class ReplicaTubes(NamedTuple):
-    """First revisions of one commit that are still active, in columns by tube. Nearly all changes are of this kind.
+    """First revisions of one commit that are still active, in columns by tube. Nearly all changes are first revisions.
 
     `sizes` gives the number of persons in each tube. The columns of persons run through all tubes in order.
-    `other_keys` is as in `Replica`, and may be left out as a whole.
+    `other_keys` has for each person what `other_key` is in `Replica`. The whole column may be left out.
     """
 
     lab: str
@@ -142,7 +142,10 @@ Change: TypeAlias = Replica | DocumentLink | Lab | MissingReport | AdverseSubjec
 
 
 class WriterPosition(NamedTuple):
-    """A position in a writer's commits: how many precede it, and when the last of these was made (None for none)."""
+    """A position in a writer's commits.
+
+    It says how many commits precede the position, and when the last of them was made (None if there is none).
+    """
 
     writer: int
     offset: int
@@ -205,7 +208,7 @@ class NodeLog(NamedTuple):
 
 
 class NotificationPosition(NamedTuple):
-    """How many notifications a node has processed, and when the last of them was committed (None for none)."""
+    """How many notifications a node has processed, and when the last of them was committed (None if there is none)."""
 
     number: int
     commit_time: Instant | None

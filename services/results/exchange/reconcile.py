@@ -20,13 +20,14 @@ class Reconciliation(Enum):
     MISSING = auto()
     """A newer revision arrived first. The received one is added to the history."""
     CONFLICTS = auto()
-    """Another revision with its number is stored, and the report stays as it is."""
+    """Another revision with the number of the received one is stored, and the report stays as it is."""
     SUCCEEDS = auto()
-    """Another revision with its number is stored. The received one was written later and becomes the next revision."""
+    """Another revision with the number of the received one is stored. The received one was written later and becomes
+    the next revision."""
 
 
 def reconcile(received: StoredResult, history: Sequence[StoredResult]) -> Reconciliation:
-    """Return how to treat a revision whose number is not above the newest of its report.
+    """Return how to treat a revision whose number is not above that of the report's newest revision.
 
     `history` holds the report's stored revisions of the same subject, oldest first.
     """
@@ -47,7 +48,10 @@ def reconcile(received: StoredResult, history: Sequence[StoredResult]) -> Reconc
 
 
 def _is_same_revision(received: StoredResult, kept: StoredResult) -> bool:
-    """Return whether both are the same revision. Their numbers may differ, and one may have been superseded since."""
+    """Return whether both are the same revision.
+
+    Their numbers may differ, and one of the two may be superseded meanwhile.
+    """
     if received.upload_time != kept.upload_time or _content(received) != _content(kept):
         return False
     return SUPERSEDED in (received.state, kept.state) or received.state == kept.state

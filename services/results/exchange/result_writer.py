@@ -69,7 +69,7 @@ class ResultWriter:
             claimed = self._bulk.insert_free_keys(self._connection, self._lab, rows)
         fresh = [replica for number, replica in first.items() if number in claimed]
         self._insert((replica, replica.result.state) for replica in fresh)
-        # Claiming a number sets its key to revision 1.
+        # Claiming a number lets the report's key point to revision 1.
         self._point_keys([replica for replica in fresh if replica.result.revision > 1])
         again += [replica for number, replica in first.items() if number not in claimed]
         if again:
@@ -99,7 +99,7 @@ class ResultWriter:
     def _succeed(self, present: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
         """Store the further revisions of each report. The last of them becomes the newest revision.
 
-        `present` are the revisions that were the newest so far. They become superseded.
+        `present` are the revisions that were the newest so far, and that become superseded now.
         """
         self._supersede(present)
         self._insert(
@@ -137,8 +137,8 @@ class ResultWriter:
     def _find_taken(self, replicas: Sequence[Replica], newest: dict[tuple[str, str], StoredResult]) -> set[str]:
         """Return the numbers under which the replicas replace reports of another node.
 
-        From below, these replicas come from the laboratory's home. From above, both reports are copies, and the node
-        above sends the one that it keeps.
+        If a node below sends the replicas, that node is the laboratory's home. If the node above sends them, both
+        reports are copies, and the node above sends the report that it keeps itself.
         """
         arrival = self._arrival
         present = {number: kept.source_node for (_, number), kept in newest.items()}
@@ -200,7 +200,7 @@ class ResultWriter:
         return False
 
     def _row(self, replica: Replica) -> NewResult:
-        """Return the replica's rows for the bulk statements. They are formed once."""
+        """Return the replica's rows for the bulk statements. The rows of a replica are formed only once."""
         row = self._rows.get(id(replica))
         if row is None:
             row = self._rows[id(replica)] = self._form_row(replica)
@@ -274,7 +274,7 @@ class ResultWriter:
         )
 
     def _point_keys(self, replicas: Sequence[Replica]) -> None:
-        """Point the reports' keys to these revisions."""
+        """Let the keys of the reports point to these revisions."""
         if not replicas:
             return
         self._connection.execute(

@@ -62,8 +62,8 @@ def find_subscribers(connection: Connection, subject_keys: Collection[bytes]) ->
 def begin_marking(connection: Connection) -> None:
     """Begin to mark stored adverse subjects, when the first node joins below this one (`stored_positives`).
 
-    The lock waits for commits that found no node below. Later commits see the node, and mark by themselves. The steps
-    after this transaction therefore see everything that is not marked.
+    The lock waits for commits that found no node below. Later commits see the node, and mark their adverse subjects
+    themselves. The steps after this transaction therefore see all adverse subjects that are not marked.
     """
     lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     new = insert_if_absent(connection, tables.marking_positions)
@@ -73,8 +73,8 @@ def begin_marking(connection: Connection) -> None:
 def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> tuple[bytes | None, int]:
     """End the next subscriptions that were made or renewed before the horizon, if their subjects have no newer results.
 
-    Results of all documents of a subject count. `after` is the last key that an earlier call checked. Return the last
-    key that this call checked, or None if no keys are left, and how many subscriptions ended.
+    Results of all documents of a subject count. `after` is the last key that an earlier call checked. Return two
+    values: the last key that this call checked, or None if no keys are left; and how many subscriptions ended.
     """
     old = select(_subscriptions.c.subject_key).where(
         _subscriptions.c.subject_key > after, _subscriptions.c.subscribe_time < horizon

@@ -41,12 +41,12 @@ nodes = Table(
     Column("retire_actor", String(100)),
 )
 
-# Nodes below the nodes of the table "nodes", at any depth, as those state them in checkpoints.
+# Nodes below the nodes of the table "nodes", at any depth, as the nodes of the table "nodes" state them in checkpoints.
 relayed_nodes = Table(
     "relayed_nodes",
     metadata,
     Column("node", String(6), primary_key=True),
-    # The node of the table "nodes" that states it.
+    # The node of the table "nodes" that states the node at a greater depth.
     Column("relaying_node", String(6), nullable=False),
     # A hutong.results.v1.SourceState.
     Column("state", SmallInteger, nullable=False),
@@ -91,8 +91,8 @@ replication_streams = Table(
     Column("stream", BigInteger, nullable=False),
 )
 
-# At the nation, the nodes that have registered a laboratory; once it has a firm home, the home alone. The laboratory's
-# missing reports are listed at these nodes.
+# At the nation, the nodes that have registered a laboratory; once the laboratory has a firm home, that home alone. The
+# laboratory's missing reports are listed at these nodes.
 lab_homes = Table(
     "lab_homes",
     metadata,
@@ -101,21 +101,22 @@ lab_homes = Table(
 )
 
 # The subjects whose results a node keeps up to date. At the nation, these are the subjects that a node has imported,
-# and adverse subjects of which it has results. A row of the nation itself marks a subject that has had a positive
-# result. At a province, these are its own subjects, and `node` is the nation, which notifies it. A row has no version
-# of its key and keeps no version in use: while the pepper rotates a node subscribes to both keys of a subject. A row
-# under the older key ends when the results under it have been purged.
+# and the adverse subjects of which the node has results. A row of the nation itself marks a subject that has had a
+# positive result. At a province, these are the province's own subjects, and `node` is the nation, which notifies the
+# province. A row has no version of its key and keeps no version in use, because a node subscribes to both keys of a
+# subject while the pepper rotates. A row under the older key ends when the results under it have been purged.
 subscriptions = Table(
     "subscriptions",
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), primary_key=True),
     Column("node", String(6), primary_key=True),
-    # When the subscription was made or last renewed. It ends once this is before the horizon and no result is kept.
+    # When the subscription was made or last renewed. A subscription ends when this time is before the horizon and no
+    # result of the subject is kept.
     Column("subscribe_time", BigInteger, nullable=False, server_default="0"),
 )
 
-# The report after which the marking of stored adverse subjects goes on. The only row is there from the transaction in
-# which the first node joins below this one until all reports that were stored then have been read.
+# The report after which the marking of stored adverse subjects goes on. The table has one row. The transaction in which
+# the first node joins below this one makes the row. It stays until all reports that were stored then have been read.
 marking_positions = Table(
     "marking_positions",
     metadata,
@@ -137,7 +138,7 @@ notifications = Table(
     Column("commit_time", BigInteger, nullable=False),
 )
 
-# At a province, how many notifications of the nation it has processed, in one row.
+# At a province, how many notifications of the nation the province has processed, in one row.
 notification_positions = Table(
     "notification_positions",
     metadata,
@@ -158,7 +159,8 @@ audit_heads_to_send = Table(
     Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
 )
 
-# At the nation, heads of the audits of its nodes. They prove later that what came before them was not changed.
+# At the nation, heads of the audits of its nodes. The heads prove later that the rows of the audit before them were not
+# changed.
 held_audit_heads = Table(
     "held_audit_heads",
     metadata,

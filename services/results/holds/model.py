@@ -43,7 +43,7 @@ class HeldResult(NamedTuple):
     """A revision that a purge has taken out of use.
 
     Attributes:
-        revision_reason: the reason for the revision; empty for a first one.
+        revision_reason: the reason for the revision; empty for a first revision.
     """
 
     result: StoredResult

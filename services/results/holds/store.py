@@ -31,7 +31,7 @@ _holds, _held = tables.legal_holds, tables.held_results
 _HOLD = [_holds.c[name] for name in LegalHold.__dataclass_fields__]
 _RESULT = [_held.c[name] for name in StoredResult._fields]
 MOVED = "results.held"
-"""The store under which a purge counts what it has moved."""
+"""The name under which a purge counts the results that it has moved."""
 
 M = TypeVar("M", bound=Message)
 HoldPosition = tuple[Instant, str]
@@ -51,7 +51,7 @@ class HoldStore:
         """Store a hold. Every purge that begins later respects it.
 
         Raises:
-            Unavailable: OVERLOADED, a purge is under way. It has read the holds already.
+            Unavailable: OVERLOADED, a purge is under way, which has read the holds already.
         """
 
         def run(connection: Connection) -> LegalHold:

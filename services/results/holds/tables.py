@@ -30,8 +30,8 @@ legal_holds = Table(
     Column("lift_actor", String(100)),
 )
 
-# The columns of `results`, and the reason for the revision. A purge removes the reason from its own table together with
-# the key of the report.
+# The columns of `results`, and the reason for the revision. The reason is copied here, because a purge removes it from
+# the table `revision_reasons` together with the key of the report.
 held_results = Table(
     "held_results",
     metadata,

@@ -17,7 +17,10 @@ _copies = lab_copies
 
 
 def store_copies(connection: Connection, labs: Sequence[Lab], node: str) -> None:
-    """Store laboratories that the nation has sent to this `node`, in place of what it sent of them before."""
+    """Store laboratories that the nation has sent to this `node`.
+
+    They replace what the nation sent of the same laboratories before.
+    """
     # If a laboratory was sent twice, the later state counts.
     rows = {
         lab.uscc: {

@@ -31,8 +31,8 @@ class StandingChange:
     """One entry of a laboratory's history. If `effective_time` is None, the standing holds from the beginning.
 
     Attributes:
-        actor: the name of the caller that recorded it; None if it is not known. It is not compared, because other nodes
-            do not know it.
+        actor: the name of the caller that recorded the entry; None if it is not known. Comparisons of entries ignore
+            this name, because other nodes do not know it.
     """
 
     standing: Standing

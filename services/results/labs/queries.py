@@ -21,17 +21,18 @@ from services.storage.columns import in_region
 from services.storage.upsert import insert_if_absent
 
 MAX_OF_ONE_NAME = 10
-"""Laboratories of one name that are found: the first in order of code. A name on a paper rarely fits more than one."""
+"""How many laboratories of one name are found at most: the first in order of code. A name on a paper rarely fits more
+than one."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
 def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> Lab:
-    """Register a laboratory with its first standing. Return the stored one if it has the same content.
+    """Register a laboratory with its first standing. Return the stored laboratory if it has the same content.
 
-    At the nation this replaces what nodes have stated of the laboratory.
+    At the nation the registration replaces what nodes have stated of the laboratory.
 
     Raises:
-        AlreadyExists: it is registered here with other content.
+        AlreadyExists: the laboratory is registered here with other content.
     """
     labs, values = tables.labs, lab_values(lab)
     share_until_commit(connection, AdvisoryLock.HOMES)
@@ -131,9 +132,9 @@ def find_by_names(connection: Connection, normal_names: Collection[str]) -> dict
 
 
 def fill_normal_names(connection: Connection) -> int:
-    """Store the normal form of names that lack it. Return how many.
+    """Store the normal form of names that lack it. Return how many forms were stored.
 
-    A process that is older than revision 0011 stores none if it registers a laboratory during a rolling upgrade.
+    During a rolling upgrade, a process that is older than revision 0011 registers laboratories without a normal form.
     """
     labs = tables.labs
     lacking = select(labs.c.uscc, labs.c.display_name).where(labs.c.normal_name == "").order_by(labs.c.uscc)

@@ -19,7 +19,7 @@ _keys = lab_signing_keys
 
 
 def set_signing_key(connection: Connection, uscc: str, key: SigningKey) -> None:
-    """Record a key of a laboratory at this node, or its revocation.
+    """Record at this node a key of a laboratory, or the revocation of a key.
 
     Raises:
         NotFound: the laboratory is not registered.
@@ -45,7 +45,10 @@ def set_signing_key(connection: Connection, uscc: str, key: SigningKey) -> None:
 
 
 def receive_signing_keys(connection: Connection, uscc: str, keys: Sequence[SigningKey], source_node: str) -> None:
-    """Store keys as a node states them. A key that is stored keeps the earlier of both revocations."""
+    """Store keys as a node states them.
+
+    If a key is stored already, the earlier of its stored and its stated revocation counts.
+    """
     rows = [
         {
             "uscc": uscc,

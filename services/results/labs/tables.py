@@ -71,13 +71,13 @@ lab_signing_keys = Table(
     Column("uscc", String(18), primary_key=True),
     # SHA-256 of the public key.
     Column("key_hash", LargeBinary(32), primary_key=True),
-    # The node that sent it; empty for one that was recorded here.
+    # The node that sent the key; empty for a key that was recorded here.
     Column("source_node", String(6), primary_key=True),
     # DER SubjectPublicKeyInfo.
     Column("public_key", LargeBinary(200), nullable=False),
     Column("create_time", BigInteger, nullable=False),
     # NULL while the key is good.
     Column("revoke_time", BigInteger),
-    # The caller's name. NULL if another node recorded it.
+    # The caller's name. NULL if another node recorded the key.
     Column("actor", String(100)),
 )

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from services.results.missing_reports.model import LabAnswer
 
 MAX_POSSIBLE = 10
-"""Records of the claimed number that are returned if the laboratory is unknown. There is rarely more than one."""
+"""How many records of the claimed number are returned at most if the laboratory is unknown. There is rarely more than
+one such record."""
 
 
 class FoundClaim(NamedTuple):
@@ -63,9 +64,9 @@ class _OfLab(NamedTuple):
 
 
 def reports_to_find(claims: Collection[ReportClaim]) -> tuple[list[ReportName], list[NamedReport]]:
-    """Return the reports that claims name by code, and those by name, each once and in order.
+    """Return the claimed reports with a laboratory's code, and the claimed reports with a laboratory's name.
 
-    A claim without a number is returned too.
+    Each report is returned once, in order. A claimed report without a number is returned too.
     """
     by_code = {(claim.lab, claim.report_number) for claim in claims if claim.lab}
     by_name = {(claim.normal_name, claim.report_number) for claim in claims if claim.normal_name}
@@ -142,7 +143,7 @@ def _of_lab(
     own = [record for record in records if record.subject_key in keys]
     record = max(own, key=lambda record: record.revision, default=None)
     if record is None:
-        # A record outweighs an answer, also one of another person.
+        # A record outweighs an answer, even if the record is of another person.
         answers = matches.answers.get((lab, claim.report_number)), None if remote is None else remote.answer
         return _OfLab(standing, region, None, bool(records), None if records else newer_answer(*answers))
     of_record = stricter(matches.standing_at(lab, record.reference_time), of_record)

@@ -62,7 +62,7 @@ def fill_claim(
         found: what was found.
         items: the items that are looked up. Records of other items are returned without content.
         subject_keys: the keys of the document that is looked up, under each key version.
-        masked_number: its masked number.
+        masked_number: the masked number of that document.
     """
     message.lab_standing = found.standing
     message.lab_region = found.region

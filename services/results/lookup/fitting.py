@@ -25,8 +25,8 @@ def fitting(
             every result fits.
         results: the subject's results for the items of the question.
         keys: the keys of the subject's documents.
-        claimed: the records of claimed reports. One of the subject's records counts too, because the claimed report may
-            be of an item that `results` lacks.
+        claimed: the records of claimed reports. The name may also fit one of these records that is the subject's,
+            because the claimed report may be of an item that `results` lacks.
     """
     if not name_hashes or any(_fits(name_hashes, result) for result in results):
         return results, keys

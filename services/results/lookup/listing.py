@@ -44,7 +44,8 @@ async def list_results(
             request, listing.results, lambda it: [it.reference_time, it.lab, it.report_number, it.revision]
         )
     return ListResultsResponse(
-        # In a thread, because a page of 500 results would hold the event loop, and with it every call that arrives.
+        # A thread makes the messages, because the messages of a page of 500 results would hold up the event loop and
+        # every call that arrives.
         test_results=await asyncio.to_thread(listing_to_proto, Listing(shown, listing.standing_at)),
         next_page_token=token,
         retention_start_time=None if listing.horizon is None else to_timestamp(listing.horizon),

@@ -15,7 +15,7 @@ _results = results
 _keys = report_keys
 
 _LAB_STEP = 500
-"""Reports that one statement fetches at most, so that a page does not read many more than it needs."""
+"""Reports that one statement fetches at most, so that a page does not read many more reports than it needs."""
 
 
 def list_by_subjects(

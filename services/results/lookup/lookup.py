@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 class LookupHandler:
-    """Answers look-ups from this node's store, and nationwide ones also from the nation's."""
+    """Answers look-ups from this node's store, and nationwide look-ups also from the nation's store."""
 
     def __init__(
         self,

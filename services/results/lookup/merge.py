@@ -1,7 +1,7 @@
 """Merges this node's answer about a subject with the answer of the node above: results and sources. Pure functions.
 
-If both have a report, the greater revision counts. If the revisions are equal, this node's counts. If both know the
-laboratory, the stricter standing counts.
+If both nodes have a report, the greater revision counts. If the revisions are equal, this node's revision counts. If
+both nodes know the laboratory, the stricter standing counts.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ def stricter(one: Standing, other: Standing) -> Standing:
 
 
 def absent_sources(above: str | None) -> list[DataSource]:
-    """Return the sources above that did not answer: the node `above`, None without an upstream, and the nation."""
+    """Return the sources above that did not answer: the node `above` and the nation.
+
+    `above` is None without an upstream.
+    """
     if above is None:
         return [DataSource(node=_NATION, state=SOURCE_STATE_NOT_CONFIGURED)]
     return [DataSource(node=node, state=SOURCE_STATE_UNAVAILABLE) for node in dict.fromkeys((above, _NATION))]
@@ -74,12 +77,12 @@ def select_late(sources: Iterable[DataSource], now: Instant) -> list[DataSource]
 
 
 def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSource]:
-    """Return the sources of the node above in the short form that a look-up at another node returns, that node first.
+    """Return the sources of the node above in the short form that a look-up at another node returns.
 
-    The node above stands for all nodes that are connected to it. Its instant is the earliest of the instants up to
-    which these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also listed by
-    themselves, and the nation always is. The `asking` node and nodes below it are left out, because it has their
-    results. At the nation itself, the sources are its own store's.
+    The node above comes first. It stands for all nodes that are connected to it. Its instant is the earliest of the
+    instants up to which these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also
+    listed by themselves, and the nation always is. The `asking` node and nodes below it are left out, because the
+    `asking` node has their results. At the nation itself, `sources` are the sources of the nation's own store.
     """
     (above, *others) = sources
     region = parse_node(asking)

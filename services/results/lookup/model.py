@@ -40,10 +40,11 @@ class ResultQuery:
 
 
 LabPosition = tuple[str, int]
-"""The end of a page by laboratory: report number and revision, 0 if all of the report's revisions are listed."""
+"""The end of a page of a laboratory: report number and revision. The revision is 0 if all revisions of the report are
+listed."""
 
 SubjectPosition = tuple[int, str, str, int]
-"""The end of a page by subject: reference time, laboratory, report number and revision."""
+"""The end of a page of a subject: reference time, laboratory, report number and revision."""
 
 
 NamedReport = tuple[str, str]

@@ -54,7 +54,7 @@ class NodeFreshness(Protocol):
         ...
 
     def covers(self, region: str) -> bool:
-        """Return whether a region lies in this node's region and is another region."""
+        """Return whether a region lies in this node's region but is not this node's region itself."""
         ...
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
@@ -194,7 +194,10 @@ class NationwideLookup:
         return await self._nation.ask_each([self._without_own(question) for question in questions])
 
     def _is_below(self, question: SubjectQuestion) -> bool:
-        """Return whether the question's token is of a node below this one, which this node itself waits for."""
+        """Return whether the question's token is of a node below this one.
+
+        This node itself waits for the commit of such a token.
+        """
         commit = read_token(question.token) if question.token and self._jurisdiction != NATION else None
         return commit is not None and self._freshness.covers(commit.region)
 
@@ -258,7 +261,8 @@ class NationwideLookup:
         """Merge this node's and the nation's answers.
 
         `remote_keys` are the keys of documents that the nation alone has linked to a subject. `linked` is what this
-        node's store has for them; None if there are none. `below` are the nodes below this one as sources.
+        node's store has for these documents; None if there are no such documents. `below` are the nodes below this one
+        as sources.
         """
         if isinstance(answer, HutongError):
             return answer
@@ -314,7 +318,7 @@ def not_fresh(node: str) -> Unavailable:
 
 
 def lost(node: str) -> Unavailable:
-    """Return the error for a token whose write a restore of its node from an older copy has lost."""
+    """Return the error for a token whose commit was lost when its node was restored from an older copy."""
     text = english("a restore from an older copy has lost what the token stands for")
     return Unavailable("NOT_FRESH_ENOUGH", text, metadata={"node": node, "lost": "true"}, retry_after=None)
 

@@ -30,11 +30,12 @@ class LatestResults(NamedTuple):
 def pick_latest(
     newest_first: Sequence[StoredResult], jurisdiction: str, limit: int, may_report: Callable[[StoredResult], bool]
 ) -> LatestResults:
-    """Pick at most `limit` results from the jurisdiction and `limit` from outside, and those that no limit may hide.
+    """Pick at most `limit` results from the jurisdiction and `limit` from outside, and all that no limit may hide.
 
     Each item has its own limit, and only a negative of the same item clears a positive. `may_report` says whether a
-    result's laboratory was authorised at its time. Results that do not count (recalled, or without that authorisation)
-    are picked only if the others do not reach the limit. They never clear a positive.
+    result's laboratory was authorised at the time of the result. Results that do not count (recalled, or without that
+    authorisation) are picked only if the other results do not reach the limit. Results that do not count never clear a
+    positive.
     """
     if len(newest_first) <= limit:
         picked: Sequence[StoredResult] = newest_first
@@ -62,7 +63,8 @@ def _find_required(results: Sequence[StoredResult], of_item: Sequence[bool], cou
     """Return the indexes of an item's results that no limit may hide."""
     counts = list(map(and_, of_item, counting))
     negatives = [index for index, result in enumerate(results) if counts[index] and result.outcome == NEGATIVE]
-    # The first of these expires last if a policy counts from the report, the second if it counts from sampling.
+    # If a policy counts from the report time, the first of these negatives expires last. If a policy counts from the
+    # sample time, the second one does.
     needed = {negatives[0], max(negatives, key=lambda index: results[index].sample_time)} if negatives else set()
     newest_sample = max((results[index].sample_time for index in needed), default=None)
     for index, result in enumerate(results):

@@ -18,11 +18,14 @@ from services.results.lookup.pick import DEFAULT_LIMIT
 from services.runtime.consistency import decode_token
 
 NOTHING = "*"
-"""The text that other nodes get in place of a number or name with a resident identity number. It matches nothing."""
+"""Other nodes get this text in place of a report number or laboratory name that contains a resident identity number.
+The text matches nothing."""
 
 
 class Question:
-    """One decoded look-up. `given_keys` are the subject keys of a request without a document, or empty.
+    """One decoded look-up. `given_keys` are the subject keys of a request without a document.
+
+    They are empty for a request with a document.
 
     Raises:
         InvalidArgument: a field is invalid.

@@ -67,7 +67,8 @@ class LookupStore:
         """Find the results of subjects, given any of their documents, and the named reports.
 
         Results of subjects are found only if they are of these items. The named reports are found whatever their item.
-        `reports` names a laboratory by its code, `by_name` by its name. `other_keys` is as in `subjects.find_subjects`.
+        `reports` has the code of each report's laboratory, and `by_name` has the laboratory's name. `other_keys` is as
+        in `subjects.find_subjects`.
         """
 
         def work(connection: Connection) -> LocalMatches:

@@ -37,9 +37,10 @@ SELECT {_COLUMNS} FROM (
 WHERE place <= {MAX_PER_SUBJECT} ORDER BY reference_time DESC
 """
 _MANY = 8
-"""SQLite is asked which documents have results if there are so many. That costs as much as a few other statements."""
+"""From so many documents on, SQLite is first asked which documents have results. This question costs as much as a few
+other statements."""
 _STATEMENTS_KEPT = 64
-"""Texts of statements that are kept. A batch of 500 persons has a text of 4 kB."""
+"""How many texts of statements are kept. The text for a batch of 500 persons has 4 kB."""
 SQLITE = (
     f"SELECT {_COLUMNS} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED} AND item = ?"
     f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
@@ -60,11 +61,12 @@ def find_subjects(
     items: Sequence[str] = (DEFAULT_ITEM,),
     other_keys: Mapping[bytes, bytes | None] | None = None,
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
-    """Return, for each subject in order, the keys of all of its documents, the given one first, and its newest results.
+    """Return, for each subject in order, the keys of all of its documents, and its newest results.
 
-    Results are newest report first, at most MAX_PER_SUBJECT of each document and item. Nearly all subjects have no
-    linked documents, and take one statement for each item. `other_keys` has the same documents' keys under the other
-    key version while the key rotates, and None for a document without one. They are looked up by the same statement.
+    The given document's key comes first. Results are newest report first, at most MAX_PER_SUBJECT of each document and
+    item. Nearly all subjects have no linked documents, and take one statement for each item. `other_keys` has the same
+    documents' keys under the other key version while the key rotates, and None for a document without one. The same
+    statement looks up these other keys.
     """
     second = [(index, other) for index, key in enumerate(subject_keys) if (other := (other_keys or {}).get(key))]
     asked = [*subject_keys, *[key for _, key in second]]
@@ -117,7 +119,8 @@ def _find(
     """Return the newest results of each document, and which documents are linked to another one.
 
     Each item is read by itself, so that many results of one item hide no result of another. Look-ups nearly always ask
-    for one item. `most_are_absent` says that many of the keys are of a key version without results of their document.
+    for one item. `most_are_absent` says that under many of the keys there are no results, because the results are
+    stored under the key of the other version.
     """
     linked_keys: Sequence[bytes]
     if connection.dialect.name == "sqlite":
@@ -156,7 +159,9 @@ def _find_postgresql(
 def _find_citus(
     connection: Connection, keys: Sequence[bytes], item: str
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
-    """Find results by one statement, which goes only to the shards of these documents, and links by another.
+    """Find results by one statement, and links by another.
+
+    The first statement goes only to the shards of these documents.
 
     Citus joins no array to a distributed table. A statement for one document needs no plan of several parts.
     """
@@ -172,7 +177,10 @@ def _find_citus(
 
 
 def _find_sqlite(connection: Connection, keys: Collection[bytes], item: str) -> list[list[StoredResult]]:
-    """Find results by one statement for each document. SQLite runs in this process, so none is a round trip."""
+    """Find results by one statement for each document.
+
+    SQLite runs in this process, so no statement takes a round trip.
+    """
     driver: Any = connection.connection.driver_connection
     return [[StoredResult._make(row) for row in driver.execute(SQLITE, (key, item))] for key in keys]
 
@@ -180,7 +188,7 @@ def _find_sqlite(connection: Connection, keys: Collection[bytes], item: str) -> 
 def _find_present_sqlite(connection: Connection, keys: Sequence[bytes], item: str) -> list[list[StoredResult]]:
     """Return the same as `_find_sqlite`, but ask only about documents with results, which one statement finds.
 
-    Beginning a statement for a document takes several times as long as finding that there is nothing.
+    Beginning a statement for a document takes several times as long as finding that the document has no results.
     """
     driver: Any = connection.connection.driver_connection
     present = [key for (key,) in driver.execute(_with_results(len(keys)), keys)]
@@ -190,7 +198,7 @@ def _find_present_sqlite(connection: Connection, keys: Sequence[bytes], item: st
 
 @lru_cache(maxsize=_STATEMENTS_KEPT)
 def _with_results(count: int) -> str:
-    """Return the statement that finds which of so many documents have results."""
+    """Return the statement that finds which of `count` documents have results."""
     values = ",".join(["(?)"] * count)
     return (
         f"WITH asked (key) AS (VALUES {values})"

@@ -51,8 +51,8 @@ def answer_missing(
     if before is not None:
         if (before.answer, before.expected_time) == (answer.answer, answer.expected_time):
             return report, False
-        # Other nodes keep the later answer, so an answer gets a later time than the answer before it, even if the clock
-        # has gone back.
+        # Of two answers to a report other nodes keep the later. A new answer therefore gets a later time than the
+        # answer before it, even if the clock has gone back.
         answer = answer._replace(answer_time=max(answer.answer_time, before.answer_time + 1))
     connection.execute(update(_table).where(*of_report).values(_values(answer)))
     return report._replace(answer=answer), True
@@ -64,8 +64,8 @@ def store_answers(
     """Store the answers that another node has sent, if they are newer than the stored ones.
 
     A report that is not stored here is stored with its answer, so that decisions know the answer without asking
-    another node. It is listed here if its laboratory is in `listed`. Return the reports whose answers were stored, and
-    how many were dropped because the capacity was used up.
+    another node. This node lists the report if `listed` contains its laboratory. Return the reports whose answers were
+    stored, and how many were dropped because the capacity was used up.
     """
     # Every transaction changes rows in this order, so that two transactions cannot deadlock.
     wanted = {(report.lab, report.report_number): report for report in sorted(reports, key=_order)}

@@ -67,6 +67,6 @@ class MissingReport(NamedTuple):
     raising_node: str
     """The region of the node where the holder showed the report."""
     close_time: Instant | None = None
-    """When the report was uploaded; None while no record is known. Only the nation sends it to other nodes."""
+    """When the report was uploaded; None while no record is known. Only the nation sends this time to other nodes."""
     answer: LabAnswer | None = None
-    """What the laboratory has answered; None while it has not."""
+    """What the laboratory has answered; None while the laboratory has not answered."""

@@ -75,7 +75,10 @@ class MissingReportQueue:
         self._has_claims.set()
 
     async def run(self) -> None:
-        """Store claims until cancelled. Claims still queued then are lost until shown again. A background job."""
+        """Store claims until cancelled.
+
+        Claims that are queued when this is cancelled are lost until their holders show them again. A background job.
+        """
         while True:
             await self._has_claims.wait()
             now = self._clock.now()

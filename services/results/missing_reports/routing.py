@@ -31,7 +31,7 @@ class MissingReportRouter(Protocol):
         ...
 
     def receive_labs(self, connection: Connection, usccs: Collection[str], /) -> list[MissingReport]:
-        """Stop listing reports of laboratories that a node has registered. Return them to notify that node."""
+        """Stop listing reports of laboratories that a node has registered. Return the reports, to notify that node."""
         ...
 
 
@@ -43,7 +43,8 @@ def select_uploadable(reports: Sequence[MissingReport]) -> list[MissingReport]:
 def missing_report_changes(reports: Sequence[MissingReport]) -> list[LoggedChange]:
     """Return the change log's changes for missing reports: one for each laboratory and raising node.
 
-    The node that raised a report has to know of its end. It is therefore the maker of such a change, not its source.
+    The node that raised a report has to learn when the report is closed. A change that closes reports therefore names
+    the raising node as its maker and not as its source.
     """
     names: dict[tuple[str, str, bool], list[tuple[str, int]]] = {}
     for report in reports:

@@ -36,11 +36,11 @@ Context = Any
 _POSITION = (int, str, str)
 
 MAX_EXPECTED: Span = 30 * DAY
-"""How far ahead an upload may be expected. A missing report is kept for 30 days by default."""
+"""How far ahead a laboratory may expect its upload. A missing report is kept for 30 days by default."""
 
 
 class MissingReportServicer:
-    """Lists missing reports of this node's laboratories, and records what these answer."""
+    """Lists missing reports of this node's laboratories, and records the answers of the laboratories."""
 
     def __init__(
         self, database: Database, writer: IdempotentWriter, change_log: ChangeLog, tokens: PageTokens, clock: Clock
@@ -94,7 +94,8 @@ def _expected_time(request: AnswerMissingReportRequest, now: Instant) -> Instant
     """Return when the laboratory expects to upload the report; None if it has not said.
 
     Raises:
-        InvalidArgument: the time is stated with another answer than TO_FOLLOW, is past, or too far ahead.
+        InvalidArgument: the time is stated with an answer other than TO_FOLLOW, lies in the past, or lies too far
+            ahead.
     """
     if not request.HasField("expected_time"):
         return None

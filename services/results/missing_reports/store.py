@@ -45,7 +45,7 @@ _OF_KEY = [_keys.c.subject_key, _keys.c.reference_time]
 """Columns of the key of a report that was uploaded to this node; NULL without a key."""
 _REPORT = tuple_(_table.c.lab, _table.c.report_number)
 IS_AWAITED = or_(_table.c.answer.is_(None), _table.c.answer != NOT_OURS)
-"""Whether a report may still come: its laboratory has not answered that it is not its own."""
+"""Whether a report may still come: the laboratory has not answered that the report is not its own."""
 _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.report_number)
 
 
@@ -198,7 +198,7 @@ def find_missing_reports(connection: Connection, lab: str, report_numbers: Seque
 
 
 def _find_upload_times(connection: Connection, rows: Sequence[Any]) -> dict[ReportName, Instant]:
-    """Return when the reports that have a key were uploaded. The rows have _OF_KEY.
+    """Return when the reports that have a key were uploaded. The rows have the columns _OF_KEY.
 
     If retention has removed all revisions of a report, its reference time is returned.
     """
@@ -278,10 +278,10 @@ def remove_old(connection: Connection, before: Instant) -> None:
 
 
 def remove_with_keys(connection: Connection, horizon: Instant) -> int:
-    """Delete missing reports whose records retention is about to remove, and those shown before the horizon.
+    """Delete missing reports whose records retention is about to remove, and missing reports shown before the horizon.
 
-    A missing report is closed as long as the key of its record is stored. Without the key it would be open again.
-    Return how many were deleted.
+    A missing report is closed as long as the key of its record is stored. Without the key the missing report would be
+    open again. Return how many were deleted.
     """
     closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
     old = _table.c.create_time < horizon

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, SmallInteger, String,
 from services.results.schema import metadata
 
 # Reports that a holder has shown and that had no record. A missing report is closed once the report has a key in
-# report_keys, or once the nation has its record, because another node uploaded it.
+# report_keys, or once the nation says that the report was uploaded to another node.
 missing_reports = Table(
     "missing_reports",
     metadata,
@@ -18,7 +18,8 @@ missing_reports = Table(
     Column("raising_node", String(6), nullable=False),
     # Whether the report was sent to the node that has registered the laboratory. If so, this node does not list it.
     Column("passed_on", Boolean, nullable=False),
-    # When the report was uploaded to another node that lists it too. NULL while the nation has not said so.
+    # When the report was uploaded to another node that lists it too. NULL while the nation has not reported such an
+    # upload.
     Column("close_time", BigInteger),
     # What the laboratory has answered, a hutong.results.v1.MissingReportAnswer. NULL while it has not answered.
     Column("answer", SmallInteger),

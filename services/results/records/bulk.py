@@ -96,7 +96,10 @@ class PostgresqlBulk:
         return {row[0]: ReportKey(*row[1:]) for row in found}
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Lock keys. Waits for transactions that hold one of them, and returns what they committed."""
+        """Lock keys.
+
+        Wait for transactions that hold one of the keys, and return the keys as those transactions committed them.
+        """
         found = connection.exec_driver_sql(self._HOLD, (lab, list(report_numbers)))
         return {row[0]: ReportKey(*row[1:]) for row in found}
 
@@ -112,9 +115,9 @@ class KeyTaken(Exception):
 
 
 class CitusBulk(PostgresqlBulk):
-    """The statements of PostgreSQL, except those that Citus does not run over several machines.
+    """The statements of PostgreSQL, with replacements for those that Citus does not run over several machines.
 
-    Citus reports a duplicate key in COPY as an internal error, and it locks rows on one machine alone.
+    Citus reports a duplicate key in COPY as an internal error, and it cannot lock rows of several machines.
     """
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
@@ -133,7 +136,7 @@ class SqliteBulk:
     """Writes by `executemany`. SQLite has one write transaction at a time."""
 
     _INSERT_KEY = f"INSERT INTO report_keys ({', '.join(KEY_COLUMNS)}) VALUES ({', '.join('?' * len(KEY_COLUMNS))})"
-    # First the columns that `NewResult` has itself, then the two parts of its row, then the commit's columns.
+    # The values come in this order: the fields of `NewResult`, the two parts of its `result_row`, the commit's columns.
     _RESULT_COLUMNS = ("subject_key", "report_number", "lab", *VALIDATED_COLUMNS[3:], *COMMIT_COLUMNS)
     _INSERT_RESULT = (
         f"INSERT INTO results ({', '.join(_RESULT_COLUMNS)}) VALUES ({', '.join('?' * len(_RESULT_COLUMNS))})"

@@ -14,7 +14,10 @@ KEYS_AT_ONCE = 500
 def fetch_by_keys(
     connection: Connection, statement: str, query: Select[Any], column: Column[Any], subject_keys: Collection[bytes]
 ) -> Iterator[tuple[bytes, str]]:
-    """Yield the rows of these keys: by `statement` and the driver on PostgreSQL, which is faster, else by `query`."""
+    """Yield the rows of these keys.
+
+    On PostgreSQL the driver runs `statement`, which is faster. On SQLite SQLAlchemy runs `query`.
+    """
     keys = list(subject_keys)
     if connection.dialect.name == "postgresql":
         driver: Any = connection.connection.driver_connection

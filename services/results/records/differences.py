@@ -1,7 +1,7 @@
 """Finds the field in which a new result differs from a stored report of the same number.
 
 The content hash says only that two reports differ. Here the stored columns are compared, in the form that the database
-engine takes, because new results are kept in no other form until their commit.
+engine takes. Until their commit, new results are kept in that form alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from services.results.records.row_format import TUBE_COLUMNS, VALIDATED_COLUMNS,
 
 _COLUMNS = VALIDATED_COLUMNS[VALIDATED_COLUMNS.index("name_hash") :]
 _COMPARED = tuple(name for name in TUBE_COLUMNS if name not in {"reference_time", "item"})
-"""The fields of a tube that are compared, in the contract's order. The reference time is one of the other times."""
+"""The fields of a tube that are compared, in the contract's order. The reference time is left out, because it equals
+one of the other times."""
 
 
 class Difference(NamedTuple):
@@ -44,9 +45,10 @@ class Content(NamedTuple):
 
 
 Digest: TypeAlias = bytes
-"""A content of which four bytes for each value are kept, because the value itself would take ten times as much memory.
+"""A content with a checksum of four bytes in place of each value. The values would take ten times as much memory.
 
-Two different values may have the same four bytes. Then a later field is reported, or only the report as a whole.
+Two different values may have the same checksum. The difference that is then reported is in a later field, or names only
+the report as a whole.
 """
 _DIGEST_BYTES = 4
 
@@ -90,7 +92,7 @@ def find_difference(row: NewResult, stored_item: str, content: Content | Digest 
     """Return the first field of a new result that differs from a stored report; None if no compared field differs.
 
     Args:
-        row: the new result, under the key version of the stored report if its subject is the same.
+        row: the new result, under the key version of the stored report if both have the same subject.
         stored_item: the id of the stored report's item.
         content: the stored report or its digest; None if only its item is known.
     """

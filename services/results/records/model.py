@@ -79,7 +79,7 @@ class NewResult(NamedTuple):
     other: KeyedForm | None = None
 
     def as_stored_under(self, subject_key: bytes) -> NewResult:
-        """Return the result under the key version of a stored subject key, if it is another key of this subject."""
+        """Return the result under the key version of a stored key, if this is another key of the result's subject."""
         other = self.other
         if other is None or other.subject_key != subject_key:
             return self

@@ -19,7 +19,8 @@ from services.results.records.horizon import read_horizon
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 LOCK_MS = 300
-"""Milliseconds that one attempt waits for transactions that change the table. Others queue behind it meanwhile."""
+"""Milliseconds that one attempt waits for transactions that change the table. Meanwhile other transactions queue behind
+the attempt."""
 
 Month = tuple[int, int]
 """Year and month."""
@@ -115,8 +116,8 @@ def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
 def _make_partition(connection: Connection, name: str, start: Instant, end: Instant) -> None:
     """Create a table and attach it. Neither step waits for readers and writers or blocks them.
 
-    CREATE TABLE ... PARTITION OF needs an exclusive lock on `results`. While it waited for one long reader, every later
-    reader and writer would wait behind it.
+    CREATE TABLE ... PARTITION OF needs an exclusive lock on `results`. While that statement waited for one long reader,
+    every later reader and writer would wait behind it.
     """
     connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE results INCLUDING ALL)")
     connection.exec_driver_sql(f"ALTER TABLE results ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})")

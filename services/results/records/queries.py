@@ -22,7 +22,7 @@ COLUMNS = [getattr(_results.c, name) for name in StoredResult._fields]
 
 
 class KeyedReport(NamedTuple):
-    """Where the row of a report's newest revision is, as the report's key says."""
+    """Where the row of a report's newest revision is, according to the report's key."""
 
     lab: str
     report_number: str
@@ -49,7 +49,7 @@ def find_keyed(connection: Connection, lab: str, report_numbers: Sequence[str]) 
 def hold_keys(connection: Connection, query: Select[Any], labs: Iterable[str]) -> Sequence[Row[Any]]:
     """Run a query of the keys of these laboratories' reports, and lock the keys until the commit.
 
-    Citus locks rows on one machine alone. There the laboratories are locked in place of the keys.
+    Citus cannot lock rows of several machines. On Citus the laboratories are therefore locked in place of the keys.
     """
     if is_distributed(connection):
         lock_names_until_commit(connection, AdvisoryLock.REPORTS, labs)
@@ -66,7 +66,7 @@ def are_newest(keyed: Collection[KeyedReport]) -> ColumnElement[bool]:
     times = [one.reference_time for one in keyed]
     return and_(
         _results.c.subject_key.in_({one.subject_key for one in keyed}),
-        # This lets PostgreSQL skip the partitions of other months.
+        # This condition lets PostgreSQL skip the partitions of other months.
         _results.c.reference_time.between(min(times), max(times)),
         _results.c.lab.in_({one.lab for one in keyed}),
         _results.c.report_number.in_({one.report_number for one in keyed}),
@@ -90,7 +90,8 @@ def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[
     wanted = list(reports)
     while wanted:
         query = select(*KEYED).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(wanted))
-        # A report whose key stays the same is not stored. If the key has changed, a correction came between the reads.
+        # A report that was not found is read again. If its key is still the same, the report is not stored. If its key
+        # has changed, a correction came between the two reads.
         moved = {
             (row.lab, row.report_number): KeyedReport._make(row)
             for row in connection.execute(query)
@@ -136,12 +137,12 @@ def get_result(connection: Connection, lab: str, report_number: str, revision: i
     if horizon is not None and newest is None:
         raise removed(horizon)
     # A copy from another node may have come without its older revisions, so it is not certain that retention removed
-    # this one.
+    # this revision.
     raise absent(name, horizon)
 
 
 def find_revisions(connection: Connection, lab: str, reports: Sequence[tuple[str, int]]) -> list[StoredResult]:
-    """Return these revisions of a laboratory's reports, in this order, without those that retention has removed."""
+    """Return these revisions of a laboratory's reports, in this order, without revisions that retention has removed."""
     histories = find_histories(connection, lab, [number for number, _ in reports])
     found = {(number, result.revision): result for number, history in histories.items() for result in history}
     return [found[report] for report in reports if report in found]

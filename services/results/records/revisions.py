@@ -23,8 +23,8 @@ def write_next_revisions(
 
     The caller has locked the keys. The reports are of one laboratory.
     """
-    # The rows that the first statement writes are the newest too. The second statement leaves them out, because it
-    # names the revisions before them.
+    # The first statement writes rows that are newest revisions too. The second statement does not change them, because
+    # it names the revisions before them.
     revisions = [(one.report_number, one.revision) for one in keyed]
     which = and_(are_newest(keyed), tuple_(_results.c.report_number, _results.c.revision).in_(revisions))
     values: dict[str, Any] = {name: literal(value, _results.c[name].type) for name, value in stated.items()}

@@ -13,7 +13,10 @@ from services.domain.instant import Instant
 
 
 class TubeColumns(Protocol):
-    """The fields that all persons of a tube share. Uploaded tubes, replicated tubes and stored results have them."""
+    """The fields that all persons of a tube share.
+
+    Uploaded tubes, replicated tubes and stored results have these fields.
+    """
 
     @property
     def reference_time(self) -> Instant: ...  # noqa: D102
@@ -126,8 +129,8 @@ class CopyRows:
 class TupleRows:
     """Tuples of statement parameters: one tuple for the subject, one for the tube.
 
-    They lack the columns that are fields of `NewResult`. All persons of a tube share its tuple, which the validating
-    process sends only once.
+    They lack the columns that are fields of `NewResult`. All persons of a tube share the tube's tuple, so the
+    validating process sends that tuple only once.
     """
 
     def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:

@@ -25,7 +25,8 @@ results = Table(
     Column("revision", Integer, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("key_version", SmallInteger, nullable=False),
-    # Empty without a name. A hash of 16 bytes is older than versions of the normal form, and is not compared.
+    # Empty if the result has no name. A hash of 16 bytes was stored before the normal form had versions, and is not
+    # compared.
     Column("name_hash", LargeBinary(NAME_HASH_LENGTH), nullable=False),
     Column("masked_name", String(128), nullable=False),
     Column("masked_number", String(32), nullable=False),
@@ -93,8 +94,8 @@ deletions = Table(
     Column("deletion_id", String(36), primary_key=True),
     # Everything with an earlier reference time is removed.
     Column("horizon", BigInteger, nullable=False),
-    # The number of removed revisions, and a SHA-256 over their names. They are 0 and empty until the revisions are
-    # counted, and nothing is removed before that.
+    # The number of removed revisions, and a SHA-256 over their names. Until the revisions are counted, the number is 0,
+    # the hash is empty, and nothing is removed.
     Column("result_count", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("delete_time", BigInteger, nullable=False),

@@ -16,8 +16,9 @@ class ResultsAges:
         requests: remembered request ids.
         missing_reports: missing reports, after they were shown for the first time.
         links: links of documents, after their end. Active links are kept.
-        changes: entries of the change log. A node with an upstream keeps those that the upstream has not acknowledged.
-        exchange: notifications to other nodes, and positions in change logs that no node has any more.
+        changes: entries of the change log. A node with an upstream keeps the entries that the upstream has not
+            acknowledged.
+        exchange: notifications to other nodes, and positions in change logs that exist at no node any more.
     """
 
     uploads: Span = 180 * DAY

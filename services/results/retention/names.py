@@ -1,7 +1,7 @@
 """Erase the numbers of removed reports from rows that are kept: lists of reports, and remembered answers.
 
-A report that was uploaded late is removed long before the entry of the change log that names it. A cursor counts the
-reports of an entry, so an empty name replaces each erased number, and the list keeps its length.
+A report that was uploaded late is removed long before the entry of the change log that names it. A list keeps its
+length, because a cursor counts the reports of an entry. An empty name therefore replaces each erased number.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def _forget(
     every = {name for names in named.values() for name in names}
     known = find_reports(connection, every)
     for lab, number in every - known:
-        # An answer to a missing report names a report without a key.
+        # A report that an answer to a missing report names may have no key. The report counts as known while it is
+        # stored as missing.
         known |= {(lab, one) for one in _find_numbers(connection, missing_reports, lab, {number})}
     gone = [request_id for request_id, names in named.items() if not known.issuperset(names)]
     of_answer = (requests.c.method == method, requests.c.request_id.in_(gone))
@@ -159,7 +160,7 @@ def _name(result: TestResult) -> ReportName:
 
 
 def _names_in_progress(answer: bytes) -> list[ReportName]:
-    """Return the report at which an unfinished recall continues. Its laboratory is not stored."""
+    """Return the report at which an unfinished recall continues. The laboratory is not stored with it."""
     after = decode_progress(answer).after
     return [("", after)] if after else []
 

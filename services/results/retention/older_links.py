@@ -1,6 +1,7 @@
 """Moves links to the newer version of the pepper, or removes them, so that a change of the pepper ends.
 
-Active links are never too old. Without this, their keys would keep the older version in use for ever.
+No active link is removed for its age. Without this module, the keys of active links would keep the older version in use
+for ever.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ def renew_links(
 ) -> str | None:
     """Give the next links of older key versions the keys of the given version, or remove the links.
 
-    A link gets the newer keys if both are known: each of its documents was uploaded, linked or imported since the
-    pepper changes. It is removed if it is active, was made before the horizon, and one of its documents was not seen
-    since and has no results after the horizon. All other links wait for the next purge. `after` is the last link that
-    an earlier call examined. Return the last link that this call examined; None if there are no more links.
+    A link gets the newer keys if both are known. They are known if each document of the link was uploaded, linked or
+    imported after the change of the pepper began. A link is removed if three conditions are met: the link is active, it
+    was made before the horizon, and one of its documents has no newer key and no results after the horizon. All other
+    links wait for the next purge. `after` is the last link that an earlier call examined. Return the last link that
+    this call examined; None if there are no more links.
     """
     lock_links(connection)
     query = select(_links).where(_links.c.key_version < version, _links.c.link_id > after)

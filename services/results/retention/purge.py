@@ -78,12 +78,15 @@ def purge(
     before_removal: Callable[[Deletion], None] | None = None,
     actor: str | None = None,
 ) -> Deletion:
-    """Remove every result with a reference time before a horizon, and all data that belongs to it or is beyond its age.
+    """Remove every result with a reference time before a horizon.
 
-    The horizon is `older_than` on SQLite, and the beginning of its month on PostgreSQL. The horizon is set first, so
-    that nothing before it is stored any more. Then everything is counted, so that the record is complete before
-    anything is removed. A purge may be stopped at any time. The next purge removes the rest, under a record of its own.
-    Only one purge runs at a time, because two would count the same results. `actor` is the name of the operator.
+    All data that belongs to such a result or is beyond its own age is removed too.
+
+    The horizon is `older_than` on SQLite, and on PostgreSQL the beginning of the month of `older_than`. The horizon is
+    set first, so that nothing before it is stored any more. Then everything is counted, so that the record is complete
+    before anything is removed. A purge may be stopped at any time. The next purge removes the rest, under a record of
+    its own. Only one purge runs at a time, because two purges would count the same results. `actor` is the name of the
+    operator.
 
     Results that a legal hold covers are moved before the count. Moved results that no hold covers any more are
     destroyed.
@@ -222,7 +225,8 @@ def _delete_keys(
     """Delete the keys of the next reports that have no kept revision, and the reasons of their revisions.
 
     A report that was corrected to an earlier time keeps its key as long as an older revision is kept. Otherwise the
-    report could be uploaded again as it was, and count for longer than its correction allows.
+    report could be uploaded again as it was before the correction, and would count for longer than the correction
+    allows.
     """
     key = tuple_(_keys.c.lab, _keys.c.report_number)
     rest = select(_keys.c.lab, _keys.c.report_number).where(key > tuple_(*after))
@@ -231,7 +235,7 @@ def _delete_keys(
     if last is not None:
         conditions.append(key <= tuple_(*last))
     # The keys are locked before they are deleted, because an upload may be revising some of the reports. They are
-    # locked in the order in which uploads claim them, so that the two never deadlock.
+    # locked in the order in which uploads claim them, so that a purge and an upload never deadlock.
     names = select(*KEYED).where(*conditions)
     in_order = names.order_by(*in_byte_order(connection, _keys.c.lab, _keys.c.report_number))
     labs: list[str] = []
@@ -296,7 +300,10 @@ def _drop_month(database: Database, partition: str, pace: PurgePace) -> None:
 
 
 def _try_to_drop(connection: Connection, partition: str) -> bool:
-    """Drop a month. Return False if it is still being read after 300 ms. New readers wait for this attempt to end."""
+    """Drop a month. Return False if the month is still being read after 300 ms.
+
+    New readers wait for this attempt to end.
+    """
     connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
     try:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {partition}")

@@ -53,8 +53,8 @@ def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     yield PurgedStore(national_delays, national_delays.c.report_hour < horizon // HOUR)
     yield PurgedStore(national_receive_times, national_receive_times.c.upload_time < horizon)
     yield PurgedStore(requests, requests.c.create_time < max(horizon, now - ages.requests))
-    # A node that was unavailable for longer than this age subscribes to every subject again. The age does not
-    # remove the newest notification to a node, because it is the position of a node that has received all of them.
+    # A node that was unavailable for longer than this age subscribes to every subject again. The newest notification to
+    # a node is kept beyond this age, because it is the position of a node that has received all notifications.
     newest = select(nodes.c.newest_notification).where(nodes.c.node == notifications.c.node).scalar_subquery()
     is_passed = and_(notifications.c.commit_time < now - ages.exchange, notifications.c.number < newest)
     yield PurgedStore(notifications, or_(notifications.c.commit_time < horizon, is_passed))

@@ -1,7 +1,7 @@
 """Delays from report to upload, and from upload to the nation, counted by class as results come in.
 
 The longest delay of a class is 5 % longer than that of the class before. A quantile that is read from the counts is
-therefore at most 5 % too long. Reading it costs the same for any number of results.
+therefore at most 5 % too long. Reading a quantile costs the same for any number of results.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Summary(NamedTuple):
     """The answer to a question about timeliness.
 
     Attributes:
-        by_lab: timeliness by laboratory code; on a region's first page also of all its laboratories, under "".
+        by_lab: timeliness by laboratory code. A region's first page also has the timeliness of all laboratories
+            together, under "".
         horizon: the horizon of retention if the interval begins before it, else None.
         next_position: the code after which a region's next page begins; None at the end.
     """
@@ -157,8 +158,8 @@ def timeliness_of(
     counts: Counter[int], to_nation: Counter[int], last_upload_time: Instant | None, late: Span
 ) -> Timeliness:
     """Return the summary of persons counted by class of delay; `late` is the longest delay that is not late."""
-    # A class counts as late only if all its delays are beyond the threshold, so that no result within it counts as
-    # late.
+    # A class counts as late only if all its delays are beyond the threshold, so that no result within the threshold
+    # counts as late.
     late_count = sum(persons for class_, persons in counts.items() if class_ and longest_of_class(class_ - 1) >= late)
     return Timeliness(counts.total(), _quantiles(counts), _quantiles(to_nation), late_count, last_upload_time)
 

@@ -89,7 +89,8 @@ def claim_reports(
 ) -> Claims:
     """Claim the report numbers of results that `source_node` received.
 
-    If `likely_free` is set, all numbers are first inserted at once. The free numbers are found only if that fails.
+    If `likely_free` is set, all numbers are first inserted at once. Which numbers are free is found out only if that
+    insert fails.
 
     Raises:
         RemovedMeanwhile: a report number was taken, and then its report was removed.
@@ -120,7 +121,7 @@ def _compare_with_stored(
     fresh: Sequence[NewResult],
     source_node: str,
 ) -> Comparison:
-    """Compare results with the reports that have their numbers already.
+    """Compare results with the reports that already have the same numbers.
 
     The keys of reports that will be revised stay locked until the commit. `fresh` are the results of the same batch
     whose numbers were just claimed.
@@ -134,7 +135,8 @@ def _compare_with_stored(
     comparison = compare_reports(dict(known), rows)
     if not comparison.revised and not comparison.conflicts:
         return comparison
-    # The results are compared again under the lock, because another stream may have committed the same ones meanwhile.
+    # The results are compared again under the lock, because another stream may have committed the same results
+    # meanwhile.
     to_revise = {row.report_number for row, _ in comparison.revised}
     held = bulk.hold_keys(connection, lab, list(to_revise)) if to_revise else {}
     if len(held) < len(to_revise):
@@ -153,7 +155,8 @@ def find_stored(
 ) -> StoredReports:
     """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region.
 
-    Contents are read for the conflicting reports alone, which are few. Results of sampling records are many.
+    Contents are read only for the conflicting reports, because these are few. They are not read for sampling records
+    that get a result, because these are many.
     """
     stored = StoredReports({}, {}, {})
     light = (_results.c.report_number, _results.c.item, _results.c.source_node)
@@ -186,7 +189,8 @@ def compare_reports(
 
     Each row is compared under the key version of the stored report, and a sampling record's result is stored under the
     version of the record. `known` is updated. Once a row is the result of a sampling record, later rows are compared
-    with that result. If `stored` is None, every stored report counts as one of the same item that this node received.
+    with that result. If `stored` is None, every stored report counts as a report of the same item that this node
+    received.
     """
     comparison = Comparison()
     items = dict(stored.items) if stored else {}

@@ -36,7 +36,10 @@ def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
 
 
 def _item_of(tube: upload_pb2.Tube) -> str:
-    """Return the id of a tube's item. If it is malformed, return the default: the contract's rules reject the tube."""
+    """Return the id of a tube's item.
+
+    If the id is malformed, return the default item's id, because the contract's rules reject the tube.
+    """
     try:
         return parse_item(tube.item)
     except InvalidArgument:
@@ -64,7 +67,7 @@ def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:
 def acknowledgement_to_proto(
     acknowledgement: Acknowledgement, consistency_token: str
 ) -> upload_service_pb2.UploadResultsResponse:
-    """Return the response to a batch, its faults also in the language that the caller reads."""
+    """Return the response to a batch, with its faults also in the language that the caller reads."""
     language = asked_language() if acknowledgement.rejections else ENGLISH
     return upload_service_pb2.UploadResultsResponse(
         committed_offset=acknowledgement.committed_offset,

@@ -98,7 +98,8 @@ class DryRun:
             to_revise = {row.report_number for row, _ in comparison.revised}
             unequal = comparison.conflicting | to_revise
             stored = await self._store.find_stored(self._lab, to_revise, comparison.conflicting)
-            # If a report is not stored, it came earlier in this dry run: in an earlier batch or in this one.
+            # A report that is compared here and is not stored came earlier in this dry run: in an earlier batch or in
+            # this one.
             for number in unequal - stored.items.keys():
                 stored.items[number] = items.get(number, self._items.get(number, DEFAULT_ITEM))
             stored.contents.update((number, self._digests[number]) for number in unequal & self._digests.keys())
@@ -108,7 +109,7 @@ class DryRun:
             expected = dict(known)
             comparison = compare_reports(expected, others, stored)
         changed = [*fresh, *(row for row, _ in comparison.revised)]
-        # In a thread, because a large batch would hold the event loop, and with it every call that arrives.
+        # This runs in a thread, because a large batch would block the event loop, and so every call that arrives.
         self._digests.update(await asyncio.to_thread(_digests_of, changed))
         self._items |= {number: item for number, item in items.items() if item != DEFAULT_ITEM}
         known = expected

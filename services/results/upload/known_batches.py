@@ -54,7 +54,8 @@ def batch_digest(pepper: Pepper, lab: Lab, items: Sequence[str], tubes: bytes) -
     person's data.
     """
     standings = repr([(change.standing, change.effective_time) for change in lab.changes])
-    # The default item alone adds nothing, so that batches from before uploads had items are still recognised.
+    # If only the default item is admitted, the hash gets no items, so that batches that were stored before uploads had
+    # items are still recognised.
     admitted = "" if list(items) == [DEFAULT_ITEM] else repr(sorted(items))
     admission = f"{standings}\0{admitted}".encode()
     key = hashlib.blake2b(admission, key=pepper.subkey(Purpose.KNOWN_BATCHES), digest_size=32).digest()

@@ -106,8 +106,8 @@ class ValidatedBatch:
 class Acknowledgement:
     """The outcome of a batch. Counts are of persons.
 
-    `position` is the position of a commit after which all of the batch's stored persons are here. It has no meaning in
-    a dry run.
+    `position` is the position of a commit. A reader that has read up to this commit has all stored persons of the
+    batch. The position has no meaning in a dry run.
     """
 
     committed_offset: int

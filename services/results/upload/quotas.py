@@ -2,10 +2,10 @@
 
 A laboratory's streams take turns, so that eight streams get no greater share than one. Each laboratory has three limits
 per process: concurrent streams, persons per second, and duplicates per day. A stream above the rate waits, and flow
-control passes the wait on to its sender. A stream above the duplicates ends with RetryInfo, and so does every new
-stream until the time in RetryInfo. If a client ignores RetryInfo, its new stream is held for some seconds before it is
-refused, because otherwise the client would retry a thousand times a second. The counts are in memory, and a restart
-resets them.
+control passes the wait on to its sender. A stream above the limit of duplicates ends with an error that has RetryInfo.
+Every new stream ends in the same way until the time in RetryInfo. If a client ignores RetryInfo, its new stream is held
+for some seconds before it is refused, because otherwise the client would retry a thousand times a second. The counts
+are in memory, and a restart resets them.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ class Quotas:
         """Wait until the laboratory may send this many more persons."""
         account = self._accounts.setdefault(lab, _Account())
         now = self._clock.now()
-        # The persons that the rate allows in one second may come at once. After them each batch waits until the rate
-        # allows the batches before it. No wait is longer than the last batch takes at the rate, so that a clock set
-        # back does not stall the upload.
+        # The persons that the rate allows in one second may come at once. After that each batch waits until the rate
+        # allows the batches before it. A wait is at most the time that the previous batch takes at the rate, so that a
+        # clock set back does not stall the upload.
         wait = min(account.paid_until - now - SECOND, account.last_price)
         account.last_price = persons * SECOND // self._limits.persons_per_second
         account.paid_until = max(account.paid_until, now) + account.last_price

@@ -35,8 +35,9 @@ from services.runtime.server.service import Drain
 from services.runtime.tracing.spans import message_span
 
 VALIDATED_AHEAD = 2
-"""Batches whose validation is under way or done while an earlier batch commits. Together with the batch that commits
-and the batch just read, a stream holds at most four batches in memory. Flow control then makes the laboratory wait."""
+"""How many batches may be in validation, or validated, while an earlier batch commits. Together with the batch that
+commits and the batch just read, a stream holds at most four batches in memory. Flow control then makes the laboratory
+wait."""
 
 UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
@@ -50,13 +51,13 @@ class _PendingBatch:
 
 
 _Queue = asyncio.Queue[_PendingBatch | Exception | None]
-"""Batches in order, and then the error that ends the stream, or None at its end."""
+"""Batches in order, and then the error that ends the stream, or None if it ends without an error."""
 _Commit = Callable[[ValidatedBatch], Awaitable[Acknowledgement]]
 
 
 @dataclass(frozen=True, slots=True)
 class UploadReceiver:
-    """Receives uploads. All uploads of a process share one."""
+    """Receives uploads. All uploads of a process share one receiver."""
 
     store: UploadStore
     labs: LabStore
@@ -74,7 +75,7 @@ class UploadReceiver:
         """Receive an upload from its first frame to its last, and yield one response for each batch."""
         start = await self._first_frame(frames)
         # The laboratory is checked before the quotas, so that the quotas keep counts only for registered laboratories.
-        # Callers could name any number of others.
+        # Callers could name any number of other laboratories.
         lab = await self._require_lab(parse_lab(start.lab, "start.lab"))
         async with self.quotas.stream(lab.uscc):
             async for response in self._receive_batches(start, lab, frames):

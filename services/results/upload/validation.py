@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from services.results.records.model import Outcome
 
 MAX_TUBES = 1_000
-"""Tubes of a batch, as the contract states."""
+"""The most tubes of a batch, as the contract states."""
 MAX_BATCH_BYTES = 1024 * 1024
-"""Bytes of a batch, as the contract states."""
+"""The most bytes of a batch, as the contract states."""
 WHOLE_TUBE = -1
 """The person index of a fault of the whole tube."""
 
@@ -52,7 +52,7 @@ TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
 class _Shared(NamedTuple):
     """The parts that all persons of a valid tube share, made once for all of them.
 
-    `statement` is the hash object of `tube_statement`. Each person's content hash continues a copy of it.
+    `statement` is the hash object of `tube_statement`. Each person's content hash continues a copy of this object.
     """
 
     tube_index: int
@@ -229,7 +229,7 @@ def _holds_number(field: str) -> Violation:
 
 
 def _not_admitted(item: str) -> Violation:
-    """Return the fault of a tube whose item its upload does not admit."""
+    """Return the fault of a tube whose item the upload does not admit."""
     text = english(
         "this upload does not admit {item}; name the item in start.items if the test belongs here",
         item=describe_item(item),
@@ -292,7 +292,10 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
 
 
 def conflict(position: int, difference: Difference | None) -> Violation:
-    """Return the fault of a report that is stored with other content. None means that no stored field differs."""
+    """Return the fault of a report that is stored with other content.
+
+    `difference` is None if no compared field differs.
+    """
     person = f"persons[{position}]"
     if difference is None:
         text = english("this report is stored with other content; use CorrectResult to change it")

@@ -1,8 +1,8 @@
 """Validates batches in worker processes.
 
 Validation is pure Python and takes half of an upload's time. In the server's process it would hold the interpreter lock
-and delay all commits and look-ups. Workers are spawned, because a fork after gRPC has started deadlocks. They end when
-their server ends, even if it is killed.
+and delay all commits and look-ups. Workers are spawned, because a fork after gRPC has started deadlocks. The workers
+end when their server ends, even if the server is killed.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def validate_tubes(
 
 
 _Columns = list[tuple[Any, ...]]
-"""Results field by field, because columns are pickled between processes at half the cost of rows."""
+"""Results in columns, one for each field, because columns are pickled between processes at half the cost of rows."""
 
 
 def _validate_in_columns(
@@ -105,7 +105,7 @@ def _join_results(validated: ValidatedBatch, columns: _Columns) -> ValidatedBatc
 
 
 class ValidationPool:
-    """Validates batches, one in each worker at a time. Without workers, as in tests, a server thread does it."""
+    """Validates batches, one in each worker at a time. Without workers, as in tests, a server thread validates."""
 
     def __init__(self, context: WorkerContext, workers: int) -> None:
         self._worker_context = context
@@ -120,7 +120,7 @@ class ValidationPool:
         """Validate one batch, given as a serialized TubeBatch. `items` are the ids of the admitted items.
 
         Raises:
-            Unavailable: SHUTTING_DOWN, the worker was killed. It is replaced, and the batch was not stored.
+            Unavailable: SHUTTING_DOWN, the worker was killed. The worker is replaced, and the batch was not stored.
         """
         pool = self._pool
         try:

@@ -91,7 +91,7 @@ def read_batch(connection: Connection, labs: LabCache, cursor: Cursor, now: Inst
 def _find_results(
     connection: Connection, labs: LabCache, bounds: Sequence[_Bounds], now: Instant
 ) -> dict[tuple[str, str, int], tuple[StoredResult, Standing]]:
-    """Return the results that entries name within bounds, each with its laboratory's standing."""
+    """Return the results that entries name within their bounds, each with its laboratory's standing."""
     wanted: dict[str, list[tuple[str, int]]] = {}
     for entry, start, end in bounds:
         if entry.kind is ChangeKind.RESULTS:

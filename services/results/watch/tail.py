@@ -68,7 +68,7 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """The next changes for a reader. A change comes after every change that was acknowledged before it began.
+    """The next changes for a reader. A change that began after another was acknowledged comes after that other.
 
     Attributes:
         slices: slices of commits of every kind, in the order in which they are sent. `ChangeSlice.position` is the
@@ -168,7 +168,8 @@ class TailReader:
         self._tail = tail
         self._cursor = dict(cursor)
         self._as_of: Instant = 0
-        # The window that serves this reader; None while the reader reads the database. `_position` is its next slice.
+        # The window that serves this reader; None while the reader reads the database. `_position` is the number of the
+        # reader's next slice.
         self._window: _Window | None = None
         self._position = 0
 
@@ -187,7 +188,7 @@ class TailReader:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(until):
                     await window.moved.wait()
-        # The window starts before the database is read, so that the window holds what is committed meanwhile.
+        # The window starts before the database is read, so that the window holds what is committed during that read.
         window = await self._tail.start()
         read = await self._tail.read(self._cursor)
         page = self._page(read.slices, read.as_of_time)
@@ -195,7 +196,7 @@ class TailReader:
         return page
 
     def _page(self, slices: list[ChangeSlice], as_of: Instant | None) -> ChangePage:
-        """Return a page and move the cursor behind it. Its `as_of_time` is never earlier than that of a page before."""
+        """Return a page and move the cursor behind it. No page has an earlier `as_of_time` than a page before."""
         for slice_ in slices:
             self._cursor[slice_.entry.writer_id] = slice_.position
         if as_of is None:

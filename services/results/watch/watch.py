@@ -80,7 +80,7 @@ class Watch:
             self._watchers -= 1
 
     async def _stream(self, cursor: Cursor, wants: _Filter) -> AsyncIterator[WatchResultsResponse]:
-        """Return messages until the server drains. Each message contains the cursor after it."""
+        """Return messages until the server drains. Each message contains the cursor after its changes."""
         now = asyncio.get_running_loop().time
         last_sent, checkpoint_due = now(), True
         async with self._tail.open(cursor) as reader:

@@ -41,7 +41,7 @@ OPTIONS: list[tuple[str, int]] = [
 
 
 class Connector:
-    """Opens channels of their own to one target, with the newest keys and authorities of the settings that are usable.
+    """Opens dedicated channels to one target, with the newest usable keys and authorities of the settings.
 
     If a file cannot be used, or if other users can use it, the keys and authorities that were read before stay in use.
     """

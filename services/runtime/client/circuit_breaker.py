@@ -36,7 +36,7 @@ class CircuitBreaker:
         return self.seconds_of(self._longest_seconds)
 
     def seconds_of(self, longest: float) -> float:
-        """Return how long the call under way may wait, if its longest wait differs from the breaker's."""
+        """Return how long the call under way may wait for the source, if the longest wait is `longest`."""
         longest = self._open_seconds if self.is_open else longest
         return seconds_left(longest / SOURCE_SHARE) * SOURCE_SHARE
 

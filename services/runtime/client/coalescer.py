@@ -29,12 +29,12 @@ previous batch's time, because that time grows with the load and on slow machine
 therefore does not depend on the callers' speed. With few questions there is nearly no wait, because timers have
 millisecond resolution."""
 LONGEST_LINGER_SHARE = 2.0
-"""The longest wait as a share of the previous batch's time. A longer one makes batches larger, but saves little."""
+"""The longest wait as a share of the previous batch's time. A larger share makes batches larger, but saves little."""
 LONGEST_FINISH_SHARE = 4.0
 """The longest time that the next batch waits for `finish`, as a share of the time that `call` took. After a batch of at
 most LINGER_SHARED questions the next batch does not wait for `finish`."""
 LONGEST_LINGER_SECONDS = 0.01
-"""The longest wait. During a longer one, as many new questions would arrive as a batch answers, so a backlog would not
+"""The longest wait. During a longer wait, as many new questions would arrive as a batch answers, so a backlog would not
 shrink."""
 
 
@@ -56,7 +56,7 @@ class Coalescer(Generic[Q, A]):
     `on_late` takes a question whose deadline has passed before `call` has returned, and returns its answer. The
     deadline does not limit `finish`.
 
-    `name` is that of the batches in traces.
+    `name` is the name of the batches in traces.
     """
 
     def __init__(

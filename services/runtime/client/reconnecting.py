@@ -1,4 +1,4 @@
-"""A stub with its own connection, which is replaced by a new connection when it is dead.
+"""A stub with its own connection. When the connection is dead, a new one replaces it.
 
 gRPC keepalive notices a half-open connection too late; until then every new call on that channel hangs.
 """
@@ -26,7 +26,7 @@ class ReconnectingStub(Generic[Stub]):
     """A channel that can be replaced while it is in use, and the stub for calls on it.
 
     If a Connector opens the channel, the channel is also replaced when keys or authorities have changed, because a
-    channel keeps those with which it was opened.
+    channel keeps the keys and authorities with which it was opened.
     """
 
     def __init__(self, open_channel: OpenChannel, make_stub: Callable[[grpc.aio.Channel], Stub]) -> None:
@@ -50,8 +50,8 @@ class ReconnectingStub(Generic[Stub]):
     def renew(self, silent: Stub) -> None:
         """Replace the connection, because calls on it hang.
 
-        `silent` is the stub that made those calls. Nothing happens if another call has replaced it already. Nothing
-        happens either while the channel is still connecting, because a new one would have to begin again.
+        `silent` is the stub that made those calls. Nothing happens if another call has replaced the connection already.
+        Nothing happens either while the channel is still connecting, because a new channel would have to begin again.
         """
         if self._stub is silent and self._channel.get_state() is grpc.ChannelConnectivity.READY:
             self._replace()

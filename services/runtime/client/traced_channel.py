@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class TracedChannel:
-    """A channel of gRPC, which stubs use in place of the one inside.
+    """A channel of gRPC that wraps another channel. Stubs use it in place of the wrapped channel.
 
-    gRPC's own interceptors would put each call, recorded or not, into a task. Calls with streams are passed on as they
-    are: they may last for days, and their messages have traces of their own.
+    gRPC's own interceptors would put each call, recorded or not, into a task. Calls with streams are passed on
+    unchanged: such a call may last for days, and each of its messages has a trace of its own.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
@@ -60,9 +60,10 @@ class TracedChannel:
 
 
 def _unsampled(metadata: Any) -> Any:
-    """Say that the trace is not sampled, because this process does not record what causes the call.
+    """Mark the trace as not sampled, because this process does not record what causes the call.
 
-    So it is for a question of a stream whose own trace is sampled. The other service would record all of them in it.
+    An example is a question in a stream whose own trace is sampled. Without the mark, the other service would record
+    the calls of all questions in the trace of the stream.
     """
     if not any(key == TRACE_PARENT for key, _ in metadata or ()):
         return metadata

@@ -12,7 +12,7 @@ from services.runtime.configuration.variables import BadSetting, Variable, read_
 
 
 def add_regions(name: str, variable: Variable, given: Mapping[str, str]) -> None:
-    """Make the codes known that stand in the file of a setting. `name` is the setting's environment variable.
+    """Make known the region codes in the file that a setting names. `name` is the setting's environment variable.
 
     Raises:
         BadSetting: the file or one of its lines cannot be used.

@@ -34,8 +34,8 @@ def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, 
     """Return the text of each setting in a TOML file, by the setting's environment variable.
 
     Raises:
-        BadSetting: the file cannot be read, is no TOML or has an unknown key; a value has the wrong type; or other
-            users can change the file or read a password in it.
+        BadSetting: the file cannot be read, is no TOML or has an unknown key; a value has the wrong type; other users
+            can change the file; or other users can read the file and it holds a password.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ def is_readable_by_everybody(path: Path) -> bool:
 
 
 def is_writable_by_everybody(path: Path) -> bool:
-    """Whether every user of the machine can change a file, or put another one in its place.
+    """Whether every user of the machine can change a file, or put another file in its place.
 
     In a folder with the sticky bit, such as /tmp, only the owner of a file can replace it.
     """
@@ -34,7 +34,7 @@ def is_writable_by_everybody(path: Path) -> bool:
 
 
 def find_open_secret(setting: str, file: Path) -> Text:
-    """Return a text if every user can use the secret file of a setting, with the command that makes it private.
+    """Return a text, with the command that makes the file private, if every user can use the secret file of a setting.
 
     The text is empty otherwise. The file's group may read it, because that is how systems hand secrets to a service.
     """
@@ -44,7 +44,7 @@ def find_open_secret(setting: str, file: Path) -> Text:
 
 
 def find_open_rules(setting: str, file: Path) -> Text:
-    """Return a text if every user can change the file of a setting, with the command that prevents it; else empty."""
+    """Return a text, with the command that prevents it, if every user can change the file of a setting; else empty."""
     if not is_writable_by_everybody(file):
         return Text("")
     return english(
@@ -56,7 +56,7 @@ def require_own_rules(setting: str, file: Path) -> None:
     """Check that not every user can change the file of a setting. Call it whenever the file is read.
 
     Raises:
-        BadSetting: every user can.
+        BadSetting: every user can change the file.
     """
     if fault := find_open_rules(setting, file):
         raise BadSetting(fault)

@@ -68,7 +68,7 @@ def check_sources(written: PepperSource, other: PepperSource) -> None:
     """Check the sources of both peppers, without reading them.
 
     Raises:
-        BadSetting: two sources of one pepper are given, or versions that do not fit.
+        BadSetting: two sources of one pepper are given, or the versions of the peppers do not fit each other.
     """
     written.check()
     other.check()
@@ -81,7 +81,7 @@ def check_sources(written: PepperSource, other: PepperSource) -> None:
 
 
 def read_peppers(written: PepperSource, other: PepperSource, directory: Path) -> Pepper:
-    """Return the pepper under which keys are written. It has the other pepper with it if the other source is given.
+    """Return the pepper under which keys are written. It holds the other pepper too if `other` is given.
 
     Raises:
         BadSetting: a source cannot be used, or both give the same secret.
@@ -96,9 +96,10 @@ def read_peppers(written: PepperSource, other: PepperSource, directory: Path) ->
 
 
 def read_pepper(source: PepperSource, directory: Path, seconds: float = _SOURCE_SECONDS) -> Pepper:
-    """Return the pepper from its source. Without a source it is a file in a directory, which the first start makes.
+    """Return the pepper from its source.
 
-    A command or a descriptor must end within so many seconds.
+    Without a source, the pepper is the content of a file in `directory`, which the first start makes. A command or a
+    descriptor must end within `seconds`.
 
     Raises:
         BadSetting: the source cannot be used, or gives less than 32 or more than 4,096 bytes.
@@ -116,7 +117,7 @@ def read_pepper(source: PepperSource, directory: Path, seconds: float = _SOURCE_
 def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
     """Run a command without a shell and return the secret that it prints. Its output never enters a log or an error."""
     try:
-        # A process group of its own, so that processes which the command has started end with it.
+        # The command gets a process group of its own, so that the processes that it has started end with it.
         process = subprocess.Popen(  # noqa: S603 - the operator's own setting, as the program hutongd is
             shlex.split(command),
             stdin=subprocess.DEVNULL,
@@ -178,7 +179,7 @@ def _secret_of_descriptor(descriptor: int, name: str, seconds: float) -> bytes:
 
 
 def _read_until(descriptor: int, until: float) -> bytes:
-    """Return the content of a file or pipe up to its end, or the beginning of it if it is too long.
+    """Return the content of a file or pipe up to its end, or only the beginning of the content if it is too long.
 
     Raises:
         TimeoutError: the pipe did not end in time.

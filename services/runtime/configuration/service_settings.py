@@ -17,7 +17,7 @@ from services.runtime.configuration.variables import (
 
 DATA_DIR = ".hutong"
 MAX_WORKERS = 64
-"""The most processes that serve one service. Each has connections to the database of its own."""
+"""The most processes that serve one service. Each process has its own connections to the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ServiceSettings:
 
     name: str
     address: str
-    # May contain a password, also in its query part.
+    # The URL may contain a password, also in its query part.
     database_url: str = field(repr=False)
     workers: int = 1
 

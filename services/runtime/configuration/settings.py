@@ -216,7 +216,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
-        """Read the settings from the environment. A TOML file gives those that the environment does not give.
+        """Read the settings from the environment. A TOML file gives the settings that the environment does not give.
 
         The file is `config`, or else the file that HUTONG_CONFIG names. The codes of HUTONG_REGIONS_FILE become regions
         of this process.
@@ -225,7 +225,7 @@ class Settings:
             BadSetting: a name is unknown, the file cannot be read, or a value cannot be used.
         """
         given = {name: text for name, (text, _) in given_texts(environment, config).items()}
-        # HUTONG_JURISDICTION may be one of them, so this comes before the other settings.
+        # HUTONG_JURISDICTION may be one of the added regions, so they are added before the other settings are read.
         add_regions(variable_name("regions_file"), variables_of(cls)["regions_file"], given)
         services: dict[str, Any] = {
             service: ServiceSettings(
@@ -296,7 +296,7 @@ class Settings:
         return read_peppers(source, self.other_pepper_source, self.data_dir)
 
     def redacted(self) -> dict[str, object]:
-        """Return all settings for the log at start. For secrets it says only whether they are given."""
+        """Return all settings for the log at start. For a secret the log says only whether it is given."""
         return {
             "results": self.results.redacted(),
             "policy": self.policy.redacted(),

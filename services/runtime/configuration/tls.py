@@ -47,10 +47,10 @@ class TlsSettings:
         return self.serves_tls or self.server_ca_file is not None
 
     def check(self) -> None:
-        """Check that no file lacks another that it needs.
+        """Check that no file is given without another file that it needs.
 
         Raises:
-            BadSetting: a file lacks another one.
+            BadSetting: a file is given without one that it needs.
         """
         if (self.certificate_file is None) != (self.key_file is None):
             raise BadSetting(english("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together"))

@@ -18,8 +18,8 @@ def check_upstream(
     """Check the settings of the node above.
 
     Args:
-        upstream: the address of its Results; empty for a node without a node above.
-        others: the addresses of its other services by the names of their settings.
+        upstream: the address of the upper node's Results; empty for a node without a node above.
+        others: the addresses of the upper node's other services, by the names of their settings.
         own_results: the address of this node's own Results.
         jurisdiction: the region of this node.
         is_pepper_embedded: whether the pepper is the one that this node generates.

@@ -22,7 +22,8 @@ from services.runtime.addresses import socket_path, split_address
 POOLER_OPTION = "pooler"
 """The option of a database's URL that says what kind of pooler is between this process and PostgreSQL."""
 TRANSACTION_POOLER = "transaction"
-"""A pooler that may give each transaction another session of the server, such as pgbouncer in transaction mode."""
+"""The kind of pooler that may give each transaction another session of the server, such as pgbouncer in transaction
+mode."""
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 
@@ -40,7 +41,7 @@ class Variable:
     """One setting, declared once.
 
     Attributes:
-        meaning: what it does, for operators.
+        meaning: what the setting does, for operators.
         read: turns the text into a value; its ValueError says what the text must be.
         default: the text if none is given, or a function that derives it from the other settings.
         default_words: the description of a derived default, for operators.

@@ -1,9 +1,9 @@
 """A gRPC server that accepts many calls in one iteration of the event loop, and refuses calls before any work.
 
 grpc.aio accepts one call in about three iterations. Under load an iteration takes milliseconds, so calls would queue
-inside gRPC, where they cannot be refused and grow old. This server accepts the calls of each method by itself, from the
-same private parts of grpcio that grpc.aio is made of. If the installed grpcio lacks them, a plain server without limits
-is made. A test checks that the pinned version has them.
+inside gRPC. There they would grow old and could not be refused. This server accepts the calls of each method by itself,
+with the same private parts of grpcio that grpc.aio uses. If the installed grpcio lacks these parts, a plain server
+without limits is made. A test checks that the pinned version has these parts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from grpc.aio._server import Server as GrpcServer
 ACCEPTED_AT_ONCE = 64
 """The most calls of one method that are accepted in one iteration of the event loop. To refuse so many takes three
 milliseconds. With fewer, a busy process cannot refuse calls before their callers give up; with more, it spends its time
-on refusals. Each call adds a task that accepts, up to so many. Such a task takes about 2 kB of memory."""
+on refusals. Each call adds a task that accepts calls, up to this number of tasks. Such a task takes about 2 kB of
+memory."""
 _NEEDED = (
     "_RequestCallError",
     "_handle_rpc",
@@ -55,7 +56,10 @@ class Limit(Protocol):
     """Decides whether the calls of one method are admitted."""
 
     def refuse(self) -> Refusal | None:
-        """Return None for a call that is admitted now. Then `end` is called once when the call has ended."""
+        """Return None if a call is admitted now, else the status that refuses it.
+
+        For an admitted call `end` is called once when the call has ended.
+        """
         ...
 
     def end(self) -> None:
@@ -70,7 +74,8 @@ def make_server(
 ) -> grpc.aio.Server:
     """Return a server whose methods have limits, or a plain server if the installed grpcio has changed too much.
 
-    `limited` are the handler and the limit of each limited method, by its full name. `handlers` serve every method.
+    `limited` has the handler and the limit of each limited method, by the method's full name. `handlers` serve every
+    method.
     """
     if can_limit():
         server: grpc.aio.Server = AcceptingServer(handlers, options, limited)  # type: ignore[assignment]
@@ -94,7 +99,7 @@ class AcceptingServer(GrpcServer):
         options: Sequence[tuple[str, Any]],
         limited: Mapping[str, tuple[Any, Limit]],
     ) -> None:
-        # The constructor of the base class would make the server that this server replaces.
+        # The base class's constructor is not called: it would make the server that this one replaces.
         self._loop = cygrpc.get_working_loop()
         self._server = _Acceptor(self._loop, None, handlers, (), tuple(options), None)
         self._server.limit(limited)
@@ -104,12 +109,12 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc]
     """The core of the server. Only `_make_request_call_future` is replaced."""
 
     def limit(self, limited: Mapping[str, tuple[Any, Limit]]) -> None:
-        """Accept the calls of these methods by `_Method`."""
+        """Let a `_Method` accept the calls of each of these methods."""
         self._methods = {name: _Method(self, name, handler, limit) for name, (handler, limit) in limited.items()}
         self.add_registered_method_handlers({name: handler for name, (handler, _) in limited.items()})
 
     def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
-        """Return a future of the next call of a registered method, or of any other if `method` is None.
+        """Return a future of the next call of a registered method, or of any other method if `method` is None.
 
         The futures of limited methods have no result, because their calls are accepted elsewhere.
         """
@@ -189,11 +194,11 @@ class _Method:
     async def _send_status(self, call: Any, refusal: Refusal) -> None:
         """Send a status as the whole answer, by one batch of operations of gRPC.
 
-        It costs two thirds of what gRPC's own functions cost. A stream whose status comes so early often ends INTERNAL
-        at clients of grpc.aio, which lose the status while they write (grpc issue 36066).
+        The batch costs two thirds of what gRPC's own functions cost. A stream whose status comes so early often ends
+        with INTERNAL at a client of grpc.aio, because the client loses the status while it writes (grpc issue 36066).
 
-        The batch also waits until the caller has closed its side. Without that, gRPC would reset the call after its
-        status.
+        The batch also waits until the caller has closed its side of the call. Otherwise gRPC would reset the call after
+        its status.
         """
         headers = cygrpc.SendInitialMetadataOperation((), 0)
         status = cygrpc.SendStatusFromServerOperation(refusal.trailers, refusal.code, refusal.text, 0)

@@ -1,7 +1,7 @@
 """Memory of a serving process: garbage collection of the oldest generation, its cost, and the return of free memory.
 
 The thresholds of `services/runtime/tuning.py` let the oldest generation wait for ten million new objects. An idle
-service would reach them after days, and until then keeps every reference cycle that has become old.
+service would make so many objects only after days, and until then would keep every reference cycle that has become old.
 """
 
 from __future__ import annotations
@@ -43,12 +43,15 @@ class CollectionTiming:
     busy_share: float = 0.5
 
     def is_due(self, waited: float, share: float) -> bool:
-        """Return whether to collect, after this wait and with this share of a core used since the last look."""
+        """Return whether to collect.
+
+        `waited` is the time since the last collection, `share` the used share of a core.
+        """
         return waited >= self.most or (waited >= self.least and share < self.idle_share)
 
 
 async def _trim_in_thread() -> None:
-    """Give memory back while the event loop goes on, because ctypes releases the interpreter."""
+    """Give memory back in a thread. The event loop goes on meanwhile, because ctypes releases the interpreter."""
     await asyncio.to_thread(trim_heap)
 
 
@@ -96,7 +99,7 @@ class CollectionTimes(Collector):
         self._registry.register(self)
 
     def stop(self) -> None:
-        """Measure no longer, if it was started."""
+        """Stop measuring, if `start` was called."""
         if self.note in gc.callbacks:
             gc.callbacks.remove(self.note)
             self._registry.unregister(self)

@@ -39,7 +39,7 @@ class ServerCredentials:
         """Return the credentials with which gRPC binds a port."""
         first = self._take()
         assert first is not None
-        # The type stubs lack the None that gRPC takes for no change.
+        # gRPC takes None for "no change", but the type stubs do not allow None.
         take = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._take)
         asks_callers = self._tls.client_ca_file is not None
         return grpc.dynamic_ssl_server_credentials(first, take, require_client_authentication=asks_callers)

@@ -1,4 +1,4 @@
-"""Health by deep checks: NOT_SERVING until one has passed, and again whenever one fails."""
+"""Health by deep checks: NOT_SERVING until a check has passed, and again whenever a check fails."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _log = structlog.get_logger(__name__)
 
 
 class _Servicer(HealthServicer):
-    """Answers by the status that `publish` was given. An unknown service is an error of Check, and a state of Watch.
+    """Answers with the status that `publish` was given. For an unknown service, Check fails and Watch sends a state.
 
     The library's own servicer sends to a watch while it holds the lock that a change of the status needs. A watch whose
-    client accepts no data would stop every change and the end of the server.
+    client accepts no data would therefore block every change of the status and the end of the server.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)
         self._is_serving = False
-        # Set at the next change, and then replaced.
+        # The next change of the status sets this event and puts a new one in its place.
         self._changed = asyncio.Event()
 
     def publish(self, *, serving: bool) -> None:
@@ -49,7 +49,7 @@ class _Servicer(HealthServicer):
         """Send the status of a service now and after each change, until the caller ends the call."""
         sent = None
         while True:
-            # Taken before the state, so that a change during the sending is not missed.
+            # The event is taken before the state is sent, so that a change during the sending is not missed.
             changed, state = self._changed, self._state_of(request.service)
             if state != sent:
                 await context.write(state)
@@ -69,8 +69,8 @@ class HealthReport:
     """The outcome of the last deep check.
 
     Attributes:
-        serving: whether it passed and the server is not draining.
-        age_seconds: how long ago it was made; how long ago the server was opened if there was none.
+        serving: whether the check passed and the server is not draining.
+        age_seconds: how long ago the check was made; without a check, how long ago the server was opened.
     """
 
     serving: bool

@@ -15,17 +15,18 @@ from services.runtime.server.interceptors.method import Context, Method, UnaryHa
 from services.runtime.server.interceptors.open_streams import OpenStreams
 
 MAX_WATCHES = 64
-"""Watches of one caller over all its connections. It is the limit of streams of a gate, because every watch keeps some
-memory."""
+"""The most watches of one caller over all its connections. A gate has the same limit of streams. The watches are
+limited because every watch keeps some memory."""
 MAX_WATCHES_OF_ALL = 4_096
-"""Watches of a process. They take 90 MiB. Without this limit, a caller with many certificates would have no limit."""
+"""The most watches of a process. So many watches take 90 MiB. Without this limit, a caller with many certificates would
+have no limit."""
 
 
 class HealthAccess:
-    """Every caller with a certificate of the client authorities may ask for health, also one that names no role.
+    """Every caller with a certificate of the client authorities may ask for health, even if it names no role.
 
-    A certificate that has expired or is on the deny-list is refused, and its open watches end. Local callers have the
-    limit of the process alone.
+    A certificate that has expired or is on the deny-list is refused, and its open watches end. For local callers only
+    the limit of the process applies.
     """
 
     def __init__(self, identifier: Identifier, streams: OpenStreams) -> None:
@@ -45,7 +46,8 @@ class HealthAccess:
         async def watch(request: Any, context: Context) -> Any:
             call = current_call.get()
             caller = call.caller if call is not None else UNKNOWN
-            # A caller may have several certificates with its name. A certificate that names no caller counts by itself.
+            # A caller may have several certificates with its name. The watches of a certificate that names no caller
+            # are counted by the certificate's hash.
             owner = caller.certificate_name or caller.certificate_hash
             if self._open >= MAX_WATCHES_OF_ALL:
                 text = english("more streams are open than this process takes; try again")

@@ -23,12 +23,12 @@ LAG_SECONDS = 0.2
 """The lag beyond which new calls are refused. People at a gate do not notice a fifth of a second, and a process that is
 so far behind with its work is never idle."""
 LIGHT_CALLS = 256
-"""Light and normal calls under way that are always admitted: as many as one caller may have. Fewer are no backlog,
-however slow the machine."""
+"""Light and normal calls under way that are always admitted: as many as one caller may have. Fewer calls are no
+backlog, however slow the machine is."""
 HEAVY_CALLS = 32
 """Heavy calls under way that are always admitted: as many as reads of many rows may wait."""
 STREAMS = 10_000
-"""Streams under way in a process, besides those of nodes. An idle stream takes about 22 kB."""
+"""The most streams under way in a process, not counting the streams of nodes. An idle stream takes about 22 kB."""
 WINDOW_SECONDS = 0.1
 """How often the rate of ended calls is measured: twice in LAG_SECONDS."""
 LONGEST_LAG = 60.0
@@ -39,17 +39,21 @@ NEWEST_SHARE = 0.3
 RETRIES: tuple[Span, ...] = tuple(
     milliseconds * SECOND // 1000 for milliseconds in (500, 700, 900, 1_100, 1_300, 1_500)
 )
-"""When refused callers may try again, in turn, so that they do not all come back at once."""
+"""The times after which refused callers may try again. They are given out in turn, so that the callers do not all come
+back at once."""
 ALWAYS_ADMITTED = ("/hutong.results.internal.", "/hutong.exchange.")
-"""The methods that this node's services and other nodes call for their own callers. Each of these processes has few
-such calls under way and limits its own load. A refusal would look to it like a source that does not answer."""
+"""The methods that this node's services and other nodes call for their own callers. Each calling process has few such
+calls under way and limits its own load. To the calling process a refusal would look like a source that does not
+answer."""
 REFUSED_LAST = frozenset(
     f"/hutong.policy.v1.PolicyService/{name}" for name in ("ResolvePolicy", "BatchResolvePolicies")
 )
 """The methods that Verification calls for gates. To Verification a refusal looks like a source that does not answer, so
-that the answer to a gate would be UNDETERMINED. They are admitted up to LAST_TIMES as much lag as others."""
+that the answer to a gate would be UNDETERMINED. These methods are admitted up to LAST_TIMES as much lag as other
+methods."""
 LAST_TIMES = 4
-"""0.8 s in all, so that an admitted call is answered within the two seconds that Verification waits."""
+"""How many times the lag of other methods the methods of REFUSED_LAST may have: 0.8 s in all, so that an admitted call
+is answered within the two seconds that Verification waits."""
 LOG_SECONDS = 10.0
 """The least time between two warnings about refused calls."""
 
@@ -80,7 +84,7 @@ class Backlog:
         return self.is_full_for(1)
 
     def is_full_for(self, times: int) -> bool:
-        """Whether a new call would take too long if it may take so many times as long as others."""
+        """Whether a new call would take too long if it may take `times` as long as other calls."""
         count = self._count - self._waiting
         if count < self._admitted * times:
             return False
@@ -89,7 +93,7 @@ class Backlog:
 
     @property
     def lag(self) -> float:
-        """The seconds that a new call would take, at most LONGEST_LAG; 0 if too few are under way to say."""
+        """The seconds that a new call would take, at most LONGEST_LAG; 0 if too few calls are under way to say."""
         count = max(self._count - self._waiting, 0)
         return min(count / self._rate, LONGEST_LAG) if self._rate else LONGEST_LAG * (count >= self._admitted)
 
@@ -112,7 +116,7 @@ class Backlog:
         passed = now - self._window_begun
         if passed < WINDOW_SECONDS:
             return
-        # A pause of several windows weighs as much as they do.
+        # A pause of the length of several windows weighs as much as several windows.
         share = 1 - (1 - NEWEST_SHARE) ** (passed / WINDOW_SECONDS)
         self._rate += share * (self._ended / passed - self._rate)
         self._most = max(self._admitted, math.ceil(self._rate * LAG_SECONDS))
@@ -120,7 +124,10 @@ class Backlog:
 
 
 class LoadLimits:
-    """The limits of all methods of a server. While light calls are refused, heavy ones and new streams are too."""
+    """The limits of all methods of a server.
+
+    While light calls are refused, heavy calls and new streams are refused too.
+    """
 
     def __init__(self, service: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,6 +1,6 @@
 """The operators' port: metrics and health over HTTP, on threads of their own.
 
-It answers also while the event loop is busy. It listens on loopback only, because it serves plain text.
+The port answers also while the event loop is busy. It listens on loopback only, because it serves plain text.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.health import HealthReport
 
 STALE_SECONDS = 30.0
-"""A health report that is older no longer counts as healthy. A check takes five seconds at most and is made each
-second, so by then the event loop hangs."""
+"""The age in seconds beyond which a health report no longer counts as healthy. A check takes five seconds at most and
+is made each second, so if the report is older, the event loop hangs."""
 _POLL_SECONDS = 0.1
 """How often the port looks whether it is to be closed."""
 
@@ -41,7 +41,7 @@ class OperatorsPort:
     ) -> None:
         """Listen at an address. `services` is how many services the process will have, and `registry` has the metrics.
 
-        `any_suffices` is for the workers of one service: one healthy worker makes the whole healthy.
+        `any_suffices` is for the workers of one service: one healthy worker makes the whole service healthy.
 
         Raises:
             BadSetting: the address is taken, or other machines can reach it.
@@ -75,7 +75,7 @@ class OperatorsPort:
         self._reports = {**self._reports, service: report}
 
     def replace(self, reports: Mapping[str, Callable[[], HealthReport]]) -> None:
-        """Serve the health of these from now on, and of no others."""
+        """Serve the health of the services in `reports` from now on, and of no others."""
         self._reports = dict(reports)
 
     def close(self) -> None:

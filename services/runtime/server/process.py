@@ -32,8 +32,8 @@ async def serve(
 ) -> None:
     """Open services and serve each at its address until SIGTERM or SIGINT, then drain all of them at once.
 
-    SIGHUP makes them read keys, authorities and the deny-list again. With a `membership` this process is a worker: it
-    has one service, shares its port with other workers, and leaves metrics and health to its parent.
+    SIGHUP makes the services read keys, authorities and the deny-list again. With a `membership` this process is a
+    worker: it has one service, shares its port with other workers, and leaves metrics and health to its parent.
 
     Raises:
         BadSetting: an address cannot be used.
@@ -63,7 +63,7 @@ async def serve(
             if operators is not None:
                 operators.add(service.name, server.health)
         freeze_heap()
-        # After the collection of the start, which takes longer than any later one.
+        # Measuring begins after the collection at the start, which takes longer than any later collection.
         times.start()
         collecting.start()
         reloading: set[asyncio.Task[None]] = set()

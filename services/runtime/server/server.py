@@ -55,7 +55,7 @@ _log = structlog.get_logger(__name__)
 def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         *_OPTIONS,
-        # By default gRPC sets the option. A second server could then bind the same port, and would silently take half
+        # By default gRPC sets this option. A second server could then bind the same port, and would silently take half
         # of the first server's calls.
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_connection_age_ms", round(timing.connection_age * 1000)),
@@ -64,13 +64,14 @@ def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]
 
 
 _OPTIONS: list[tuple[str, int]] = [
-    # The budget of a caller for streams, and as many calls. Further calls wait at the client. Under load, calls that
-    # cannot be answered in time therefore wait where they cost nothing, and take no memory here.
+    # The most calls on one connection: as many streams as a caller's budget has, and as many other calls. Further calls
+    # wait at the client. Under load, calls that cannot be answered in time therefore wait at the client, where they
+    # cost nothing, and take no memory in this process.
     ("grpc.max_concurrent_streams", 128),
-    # By default gRPC resets calls at random near the limit, also calls of a client that obeys it, because it counts a
-    # call until its end is sent.
+    # By default gRPC resets calls at random near the limit, also calls of a client that obeys the limit, because gRPC
+    # counts a call until the end of the call is sent.
     ("grpc.http.overload_protection", 0),
-    # gRPC's default is two minutes. For so long, silent connections would take the places of new ones.
+    # gRPC's default is two minutes. For two minutes, silent connections would take the places of new connections.
     ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -92,7 +93,7 @@ class RunningServer:
     """A service that is being served.
 
     Attributes:
-        port: the port it listens on, also if port 0 was asked for.
+        port: the port that the server listens on; if port 0 was asked for, the port that was taken.
         accounts: the counts of its callers.
     """
 
@@ -140,8 +141,8 @@ class RunningServer:
         self._health.drain()
         self.service.drain.begin()
         await self._server.stop(grace)
-        # gRPC cancels the remaining calls but does not wait for their end. They may use the databases that are closed
-        # next.
+        # gRPC cancels the remaining calls but does not wait for their end. These calls may still use the databases that
+        # are closed next.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.cancel):
                 await self._admission.wait_until_idle()
@@ -177,7 +178,8 @@ async def start(
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
     audit = Audit(service.audit, identifier.subject_key)
     streams = OpenStreams(identifier)
-    # Calls arrive before this process joins its group. What they use up is kept for the other workers until then.
+    # Calls arrive before this process joins its group. What these calls use up is kept until then and sent to the other
+    # workers afterwards.
     budgets = Budgets(settings, clock, is_shared=shares_port)
     identity = Identity(identifier)
     layers = arrange(
@@ -219,7 +221,7 @@ def check_exposure(address: str, settings: Settings) -> None:
     """Check that callers show certificates, or that they are local and the operator lets every local caller in.
 
     Raises:
-        BadSetting: neither is so.
+        BadSetting: neither condition is met.
     """
     tls = settings.tls
     if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
@@ -247,7 +249,7 @@ def check_exposure(address: str, settings: Settings) -> None:
 
 
 def find_bind_error(address: str) -> Text:
-    """Return why nothing can listen at an address now; empty if it can. gRPC itself does not say the cause."""
+    """Return why no server can listen at an address now; empty if one can. gRPC itself does not say the cause."""
     if path := socket_path(address):
         return _find_socket_error(Path(path))
     host, port = split_address(address)
@@ -281,7 +283,7 @@ def cannot_listen(address: str, cause: Text, service: str) -> BadSetting:
 
 
 def _find_socket_error(path: Path) -> Text:
-    """Return why nothing can listen at a unix socket. A socket that a killed process has left is no cause."""
+    """Return why nothing can listen at a unix socket. A socket that a killed process has left prevents nothing."""
     if not path.parent.is_dir():
         return english("its folder does not exist")
     if not path.exists():
@@ -305,7 +307,7 @@ def _bind(
             if credentials is None:
                 port = server.add_insecure_port(address)
                 if path := socket_path(address):
-                    # Until here the umask has kept other users out.
+                    # Until this line the umask has kept other users out.
                     Path(path).chmod(0o600)
                 return port
             return server.add_secure_port(address, credentials.for_grpc())

@@ -60,7 +60,7 @@ class Service:
         check: raises if the service could not answer now; called once a second for its health.
         close: called once, after the last call has ended.
         start: called once when the server is up, before the background jobs start.
-        background: jobs that run from then on until the last call has ended.
+        background: jobs that run after `start` until the last call has ended.
         drain: begins when the server will stop.
         owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
             there is no such object.

@@ -1,4 +1,4 @@
-"""Conversion of errors to google.rpc.Status. No other module knows both."""
+"""Conversion of errors to google.rpc.Status. No other module knows both of these forms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from services.runtime.call import current_call
 
 DOMAIN = "hutong.org"
 MAX_VIOLATIONS = 20
-"""Violations in one status: enough to correct a request at once, and about as many as fit into MAX_DETAIL_BYTES."""
+"""The most violations in one status: enough to correct a request at once, and about as many as fit into
+MAX_DETAIL_BYTES."""
 MAX_DETAIL_BYTES = 4096
 """Limit for all details together. Python's gRPC sometimes fails above 8 KiB of trailers; this is half of it."""
 MAX_MESSAGE_BYTES = 500
@@ -92,7 +93,7 @@ def asked_language() -> str:
 
 
 def _localize(error: errors.HutongError, language: str) -> str:
-    """Return the text of an error in a language, with the violations that have no translation of their own."""
+    """Return the text of an error in a language, with the violations for which the status has no translated field."""
     message = translate(error.message, language)
     if isinstance(error, errors.FailedPrecondition | errors.ResourceExhausted):
         described = dict.fromkeys(translate(violation.description, language) for violation in error.violations)
@@ -120,7 +121,7 @@ def _append_fitting(
     violations: tuple[errors.Violation, ...],
     build: Callable[[list[errors.Violation]], Message],
 ) -> None:
-    """Add as many of the first 20 violations as fit under MAX_DETAIL_BYTES. One always fits."""
+    """Add as many of the first 20 violations as fit under MAX_DETAIL_BYTES. One violation always fits."""
     shown = list(violations[:MAX_VIOLATIONS])
     while shown:
         detail = build(shown)

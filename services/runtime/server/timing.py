@@ -15,8 +15,8 @@ class ServerTiming:
             Policy, so a slower database is of no use to it.
         cancel: how long a cancelled call may take to end before what it uses is closed.
         deadline: the deadline of a caller that sets none. No unary call takes as long in normal operation.
-        reload: the wait between two checks for changed files. Together with `recheck` it is far below the minute after
-            which a denied caller must have no stream left.
+        reload: the wait between two checks for changed files. This wait and `recheck` together are far below one
+            minute. After that minute a denied caller must have no stream left.
         recheck: the wait between two checks of the callers of open streams.
         connection_age: the age at which a connection takes no new call; gRPC varies it by a tenth either way. The
             client connects again and shows its present certificate.

@@ -40,7 +40,7 @@ _TEMPLATES = {
     "uuid": english("must be a valid UUID"),
     "required": english("value is required"),
 }
-"""Messages of protovalidate's own rules, by the rule."""
+"""The messages of protovalidate's own rules, by the name of the rule."""
 _EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
 
 
@@ -91,7 +91,7 @@ def describe(violation: protovalidate.Violation, skip: int = 0) -> Violation:
 
 
 def _with_template(rule: str, message: str) -> Text:
-    """Return the message of a rule with its template, if the engine has put the rule's limits into it."""
+    """Return the message of a rule. If the engine has put the rule's limits into it, the text has the template too."""
     template = _TEMPLATES.get(rule.partition(".")[2]) or _TEMPLATES.get(rule)
     if template is None:
         # The message of a rule of the contract is a template without values.
@@ -101,7 +101,7 @@ def _with_template(rule: str, message: str) -> Text:
 
 
 def recognize(message: str) -> Text:
-    """Return a description that another service sent in English, with its template if it is one of protovalidate's."""
+    """Return a description that another service sent in English, with its template if the text is protovalidate's."""
     for template in _TEMPLATES.values():
         found = _pattern_of(template).fullmatch(message)
         if found and found.groupdict():
@@ -111,13 +111,13 @@ def recognize(message: str) -> Text:
 
 @cache
 def _pattern_of(template: str) -> re.Pattern[str]:
-    """Return the expression that finds the values of a template in its English."""
+    """Return the regular expression that finds the values in an English text that was made of a template."""
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.*)", re.escape(template)), re.DOTALL)
 
 
 @cache
 def _messages_by_pattern() -> Mapping[str, str]:
-    """Return the messages of the predefined text rules by their regular expressions."""
+    """Return the messages of the predefined text rules, by the regular expressions of the rules."""
     messages = {}
     for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():
         rules: validate_pb2.PredefinedRules = extension.GetOptions().Extensions[validate_pb2.predefined]  # type: ignore[index]

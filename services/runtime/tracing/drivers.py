@@ -53,7 +53,10 @@ def statement_span(system: str, statement: object) -> Iterator[None]:
 
 
 class TracedSqliteCursor(sqlite3.Cursor):
-    """A cursor of SQLite. A statement's rows are read after its span, because SQLite finds them while they are read."""
+    """A cursor of SQLite.
+
+    A span does not cover the reading of rows, because SQLite finds each row only when it is read.
+    """
 
     def execute(self, sql: str, parameters: Any = (), /) -> TracedSqliteCursor:
         """Run a statement."""

@@ -1,6 +1,6 @@
 """Sends spans to an OTLP receiver, from a thread of its own. This module is imported only if tracing is on.
 
-A receiver that fails or is slow delays no answer. Its spans are dropped and counted.
+A receiver that fails or is slow delays no answer. Spans that it does not take are dropped and counted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 def open_export(settings: Settings) -> TraceExport:
     """Export the spans of this process to the receiver of the settings."""
-    # The exporter would write a line for each try. This module writes one when the receiver begins to fail.
+    # The exporter would write a line for each try. This module writes one line when the receiver begins to fail.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     common = {"service.version": version("hutong"), "hutong.node": settings.jurisdiction}
     return TraceExport(partial(_open_exporter, settings), settings.trace_ratio, common)
@@ -59,12 +59,12 @@ class TraceExport:
         self.tracing = Tracing(self._processor, ratio, common)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Send the spans that wait, and end the thread. It takes little longer than `seconds` at most."""
+        """Send the spans that wait, and end the thread. This takes at most little longer than `seconds`."""
         stopping = threading.Thread(target=self._processor.shutdown, daemon=True)
         stopping.start()
         stopping.join(seconds)
         if stopping.is_alive():
-            # From here every export fails at once.
+            # From now on every export fails at once.
             self._exporter.shutdown()
 
 

@@ -109,7 +109,7 @@ class Beginning(NamedTuple):
 
 
 class ServiceTracer:
-    """Begins the spans of one service. `ratio` is the share that is sampled of calls and messages without a parent."""
+    """Begins the spans of one service. `ratio` is the sampled share of calls and messages without a parent."""
 
     def __init__(self, tracer: Tracer, ratio: float) -> None:
         self._tracer = tracer
@@ -118,7 +118,7 @@ class ServiceTracer:
     def begin_call(self, name: str, parent: tuple[str, str] | None, attributes: Attributes) -> Beginning:
         """Begin the span of a call that this service answers.
 
-        `parent` is the trace and the span of the caller, which has sampled them; None for a call without a trace.
+        `parent` is the trace and the span of the caller, which the caller has sampled; None for a call without a trace.
         """
         if parent is None and not self._is_sampled():
             return Beginning(f"{getrandbits(128):032x}", f"{getrandbits(64):016x}", None)
@@ -142,12 +142,15 @@ class ServiceTracer:
         return ActiveSpan(self._tracer, span)
 
     def _is_sampled(self) -> bool:
-        """Decide about a new trace. OpenTelemetry's sampler takes 15 µs for each call that is not sampled."""
+        """Decide whether to sample a new trace. OpenTelemetry's sampler would take 15 µs for each call not sampled."""
         return random() < self._ratio  # noqa: S311 - no secret depends on it
 
 
 def _context_of(parent: tuple[str, str] | None) -> Context:
-    """Return the context of a span whose parent another process has sampled; without a parent, that of a new trace."""
+    """Return the context of a span whose parent another process has sampled.
+
+    Without a parent return the context of a new trace.
+    """
     if parent is None:
         return Context()
     trace_id, span_id = parent
@@ -173,7 +176,7 @@ class Tracing:
         """Return the tracer of a service."""
         if service not in self._tracers:
             resource = Resource.create({"service.name": f"hutong-{service}", **self._common})
-            # ServiceTracer samples.
+            # The provider samples everything, because ServiceTracer decides what is sampled.
             provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
             provider.add_span_processor(self.processor)
             self._tracers[service] = ServiceTracer(provider.get_tracer("hutong"), self._ratio)

@@ -22,13 +22,13 @@ current_span: ContextVar[ActiveSpan | None] = ContextVar("current_span", default
 
 
 class _State:
-    """Whether this process traces. The state is the process's, as its logs and its metrics are."""
+    """Whether this process traces. The state belongs to the whole process, as do its logs and metrics."""
 
     tracing: Tracing | None = None
 
 
 def use_tracing(tracing: Tracing | None) -> None:
-    """Let services that open from now on record spans; None for none."""
+    """Let services that open from now on record spans; with None they record none."""
     _State.tracing = tracing
 
 

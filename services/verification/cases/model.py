@@ -41,8 +41,8 @@ class CaseOpening(NamedTuple):
         lab: the code of the laboratory.
         differing_fields: the fields in which the evidence differs from its record.
         region: the prefecture of the place.
-        decision: the UUID of the decision for which it was shown.
-        other_decision: the UUID of the decision that it was compared with; empty if there is none.
+        decision: the UUID of the decision for which the evidence was shown.
+        other_decision: the UUID of the decision with whose evidence this evidence was compared; empty if there is none.
         time: when the decision was made.
     """
 

@@ -22,7 +22,9 @@ _NAMES = {
 
 
 def open_cases(connection: Connection, openings: Sequence[CaseOpening]) -> Counter[str]:
-    """Open a case for each opening, unless its report has a case of the kind. Return how many were opened, by kind.
+    """Open a case for each opening, unless its report already has a case of the same kind.
+
+    Return how many were opened, by kind.
 
     The caller counts the opened cases in OPENED after the commit. The caller holds AdvisoryLock.SHOWN_REPORTS, so that
     two transactions that open the same cases in different orders do not wait for each other.

@@ -38,7 +38,10 @@ class CaseQuery(NamedTuple):
 
 
 class CaseStore:
-    """The store of cases. `secrets` key the hashes of stored requests, because a note may hold an identity."""
+    """The store of cases.
+
+    The hashes of stored requests are keyed with `secrets`, because a note may hold an identity.
+    """
 
     def __init__(self, database: Database, secrets: Sequence[bytes]) -> None:
         self._database = database

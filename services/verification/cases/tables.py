@@ -19,7 +19,7 @@ evidence_cases = Table(
     Column("differing_fields", String(100), nullable=False),
     # The prefecture of the place.
     Column("region", String(6), nullable=False),
-    # The decision that opened it, which may have been removed since.
+    # The decision that opened the case. The decision may have been removed since.
     Column("decision", String(36), nullable=False),
     # Empty unless a showing was compared with another one.
     Column("other_decision", String(36), nullable=False),

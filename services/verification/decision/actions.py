@@ -46,7 +46,8 @@ class GateRow(NamedTuple):
 
     Attributes:
         rule_may_refuse: whether the policy permits refusal; None matches both.
-        heard: flags of this module that describe the sources. The row applies if one of them is set.
+        heard: flags of this module that describe the sources. The row applies if one of these flags is set for the
+            decision.
         then_action: what the gate does if the action is to ask again and the new answer is the same.
     """
 

@@ -67,7 +67,8 @@ _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
     (pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
     (pb.EVIDENCE_USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
 )
-"""The reason why no result counts, by the use of what was weighed. The strongest reason comes first.
+"""The reason why no result counts, by the use of a weighed record or piece of evidence. The strongest reason comes
+first.
 
 If no use matches, the reason is NO_RESULT."""
 
@@ -79,8 +80,8 @@ def decide(inputs: Inputs) -> Decision:
     """Return the decision on the inputs. The order of records, evidence and sources has no effect.
 
     If the origin is not known and the policies differ, each policy decides over the same look-up, and the better
-    decision for the holder is the answer. Which one is better depends on the records. Grounds that one policy forbids
-    are forbidden in both.
+    decision for the holder is the answer. Which one is better depends on the records. A ground of refusal that one of
+    the policies forbids is forbidden in both decisions.
     """
     if inputs.policy is None or inputs.elsewhere is None:
         return _decide_by_policy(inputs)
@@ -123,7 +124,10 @@ def _decide_by_policy(inputs: Inputs) -> Decision:
 
 
 def _weigh_each(inputs: Inputs, items: frozenset[str]) -> list[Weighed]:
-    """Weigh every record and piece of evidence, in canonical order (step 2). `items` are those the policy weighs."""
+    """Weigh every record and piece of evidence, in canonical order (step 2).
+
+    `items` are the items that the policy weighs.
+    """
     records = _newest_revisions(inputs)
     weighed = [weigh_record(record, items, inputs) for record in records]
     if inputs.evidence:
@@ -210,7 +214,7 @@ def _refuse_for_positive(
 def _await_clearance(
     inputs: Inputs, weighed: list[Weighed], governing: Weighed, clearing: Sequence[Weighed]
 ) -> Decision:
-    """Decide if evidence would clear every positive that governs.
+    """Make the decision for the case that evidence would clear every positive that governs.
 
     The evidence has equal force, so it is not ignored. It may be forged, so it does not clear a positive by itself.
     """
@@ -231,11 +235,11 @@ def _steps_for(evidence: Iterable[Weighed], action: NextStepAction) -> list[Next
 
 
 def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, weighed: list[Weighed]) -> Decision:
-    """Decide if nothing counts.
+    """Make the decision for the case that nothing counts.
 
     The person lacks a result only if no evidence is left that may count, no result may be hidden, every source answered
-    and the nation was asked. Otherwise the outcome is undetermined. Only accepted items, and evidence that contradicts
-    its record or that its laboratory denies, explain a lack.
+    and the nation was asked. Otherwise the outcome is undetermined. A lack is explained only by accepted items, by
+    evidence that contradicts its record, and by evidence that its laboratory denies.
     """
     not_comparable = [one for one in weighed if one.use == pb.EVIDENCE_USE_NOT_COMPARABLE]
     if not_comparable:
@@ -275,7 +279,7 @@ def _why_unknown(inputs: Inputs, items: ItemRules) -> Reason | None:
 
 
 def _decide_without_weighing(inputs: Inputs, outcome: DecisionOutcome, reason: Reason) -> Decision:
-    """Decide if the policy is unknown, none is in force, or it requires no result (step 1)."""
+    """Make the decision if the policy is unknown, no policy is in force, or the policy requires no result (step 1)."""
     subjects: list[Record | Evidence] = [*_newest_revisions(inputs)]
     subjects.extend(evidence for evidence, _ in _pairs(inputs))
     weighed = [Weighed(subject, pb.EVIDENCE_USE_NOT_NEEDED) for subject in subjects]

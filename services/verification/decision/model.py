@@ -47,7 +47,8 @@ INCONCLUSIVE = outcome_pb2.OUTCOME_INCONCLUSIVE
 ACTIVE = result_pb2.RESULT_STATE_ACTIVE
 
 NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
-"""Standings under which a report does not count. A laboratory that this node does not know has none of them."""
+"""Standings under which a report does not count. A laboratory that this node does not know has none of these
+standings."""
 
 REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 SAMPLE_TIME = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
@@ -124,8 +125,8 @@ class Claim(NamedTuple):
         state: whether the report has a record, and whether the record is this person's.
         record: the report's record if it is this person's; otherwise None.
         lab_standing: the laboratory's standing at the report time that the evidence shows.
-        retention_start_time: the instant before which results have been removed; set only if that report time lies
-            before it.
+        retention_start_time: the instant before which results have been removed; set only if the shown report time lies
+            before this instant.
         lab: the laboratory that the evidence names by code or by name, "labs/{uscc}"; empty if it is not known.
         possible: this person's records with the report number, if the laboratory is not known.
         answer: what the laboratory has answered, if the report has no record.
@@ -190,9 +191,9 @@ class Requirement(NamedTuple):
 
     Attributes:
         accepted: the items whose negatives satisfy the policy; empty for the default item alone.
-        adverse_items: the items whose positives stand against the holder, the weightiest first; empty for the accepted
-            ones in their order.
-        adverse_window: how long after its sample time a positive stands; None: until it is cleared.
+        adverse_items: the items whose positives stand against the holder, the weightiest first; empty if they are the
+            accepted items in the same order.
+        adverse_window: how long after its sample time a positive stands; None if a positive stands until it is cleared.
     """
 
     window: Window
@@ -220,7 +221,8 @@ class EffectivePolicy(NamedTuple):
     """What applies at the place for the purpose.
 
     `governing` is empty if no policy is in force. A policy in force asks for no result if `required` is None.
-    `is_lifted` means that the floor `floor` lifts, so no result is asked for, whether or not a policy is in force.
+    `is_lifted` means that the floor named by `floor` is a lift: no result is asked for, whether or not a policy is in
+    force.
     """
 
     governing: str
@@ -247,8 +249,8 @@ class Inputs(NamedTuple):
 
     Attributes:
         policy: what applies; None if Policy did not answer.
-        elsewhere: the policy for people of another province, if the origin is not known and the policies differ; then
-            `policy` is that for people of the same province.
+        elsewhere: the policy for people of another province, if the origin is not known and the policies differ;
+            `policy` is then the policy for people of the same province.
         own_records_alone: whether only the node's own records may count. Evidence then only explains the decision.
         cut_items: the items for which the limit of the look-up or the nation's retention may hide a result that counted
             at the use time.
@@ -270,7 +272,7 @@ class Inputs(NamedTuple):
         """The latest report time or sample time that counts as past at the use time.
 
         For a question about now this is up to CLOCK_SKEW ahead, because the clock of the node that received the report
-        may be ahead. For another time it is the use time itself.
+        may be ahead. For a question about another time it is the use time itself.
         """
         return self.use_time + CLOCK_SKEW if self.use_time == self.evaluate_time else self.use_time
 
@@ -301,7 +303,8 @@ class Decision(NamedTuple):
         result: the name of the record's revision that the decision rests on; empty if it rests on none.
         policy: the policy that was applied.
         item: the id of the test item of the result that the decision rests on.
-        assumed_origin: the origin that this policy is for, if the origin was not known and the policies differ.
+        assumed_origin: the origin that the applied policy is for, if the person's origin was not known and the policies
+            differ.
     """
 
     outcome: DecisionOutcome

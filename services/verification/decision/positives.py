@@ -18,7 +18,7 @@ def find_governing(
     """Return the positive that governs; None if none stands. Mark every positive with its use.
 
     A recorded positive of an adverse item stands inside the policy's adverse window, until a recorded negative with a
-    later sample time clears it. Among the standing ones, a positive governs before a positive pool, then a
+    later sample time clears it. Of the standing positives one governs: a positive comes before a positive pool, then a
     weightier item before a lighter one, then a later sample time before an earlier one.
     """
     adverse: list[Weighed] = []
@@ -58,7 +58,8 @@ def _mark(
 def newest_negatives(weighed: Iterable[Weighed], ranks: Mapping[str, int]) -> list[Instant]:
     """Return for each rank the sample time of the newest recorded negative that can clear its positives.
 
-    A negative clears the positives of its own item and of the items after it, if they were sampled before it.
+    A negative clears the positives of its own item and of the items after its own, if these positives were sampled
+    before the negative.
     """
     cleared_before = [_NEVER] * len(ranks)
     for one in weighed:

@@ -108,7 +108,8 @@ def _was_sampled_only(one: Weighed) -> bool:
 def _may_be_sampled_only(subject: Record | Evidence, required: Requirement, inputs: Inputs) -> bool:
     """Return whether a report without a report time would count as a sampling record if it was issued late enough.
 
-    It would have to be issued after the use time, and no later than the latest time that is possible.
+    The report would have to be issued after the use time, and no later than CLOCK_TOLERANCE after the time of the
+    decision.
     """
     window, sample_time = required.sampling_proof_window, subject.sample_time
     if window is None or subject.report_time is not None or subject.outcome not in _WAS_UNKNOWN:
@@ -119,7 +120,7 @@ def _may_be_sampled_only(subject: Record | Evidence, required: Requirement, inpu
 
 
 def _hold_to_proof_window(one: Weighed, required: Requirement, inputs: Inputs, unless: EvidenceUse) -> EvidenceUse:
-    """Return USABLE if it counts as a sampling record at the use time, otherwise `unless`.
+    """Return USABLE if `one` counts as a sampling record at the use time, otherwise `unless`.
 
     The window begins at the sample time. Without a sample time the use may also be NOT_COMPARABLE.
     """

@@ -56,12 +56,14 @@ class Weighed:
     lab_answer: LabAnswer | None = None
     """What the laboratory of evidence has answered, if its report has no record."""
     lab: str = ""
-    """The laboratory of evidence, by the shown code or found by its name; empty for records, and if not known."""
+    """The laboratory of evidence, by its shown code or found by its name. Empty for records, and if the laboratory is
+    not known."""
     is_comparable: bool = True
     """Whether evidence identifies a report by a laboratory and a number. Other evidence never counts.
 
     It is also False if evidence does not show the time at which the laboratory's standing counts, and the laboratory
-    was not authorised at the time that is shown instead, or now if none is shown."""
+    was not authorised at another time. This other time is the time that is shown instead, or now if no time is
+    shown."""
 
     @property
     def sample_time(self) -> Instant:
@@ -158,9 +160,9 @@ def _weigh_by_itself(evidence: Evidence, claim: Claim, lab: str, inputs: Inputs)
     """Return evidence that has no record as USABLE, or with the reason why it cannot count whatever its outcome is.
 
     A report counts by its laboratory's standing at the report time, and a sampling record by its laboratory's standing
-    at the sample time. If evidence does not show that time, the known standing is of another time and gives no reason.
-    A laboratory that was not authorised then may have been authorised at the right time, so the evidence is not
-    comparable.
+    at the sample time. If evidence does not show that time, the known standing is the standing at another time, and
+    gives no reason. A laboratory that was not authorised at that other time may have been authorised at the right time,
+    so the evidence is not comparable.
     """
     reference = evidence.sample_time if evidence.outcome == PENDING else evidence.report_time
     if reference is not None:

@@ -31,8 +31,8 @@ def basis_time(window: Window, sample_time: Instant | None, report_time: Instant
 def last_expiry(window: Window, shortest_windows: Iterable[ShortestWindow], basis: Instant) -> Expiry:
     """Return when a negative stops counting: the latest of its expiries by the window and by the shortest windows.
 
-    All count from the same basis. A place that accepts several items has a window for each, and the shortest windows
-    apply to each of them.
+    All these expiries count from the same basis. A place that accepts several items has a window for each, and the
+    shortest windows apply to each of them.
     """
     last = _expiry(window, basis)
     for shortest in shortest_windows:

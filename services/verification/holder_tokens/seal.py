@@ -1,8 +1,9 @@
 """Encrypts and reads holders' tokens (docs/identifiers.md §9).
 
-A token is encoded in base64url without padding. Its first byte is the form, which is the number of subject keys in it:
-two while the pepper rotates, else one. One byte for the key version of each follows, then a nonce and the content under
-AES-256-GCM with the sub-key of the first of these versions. The form and the versions are authenticated too.
+A token is encoded in base64url without padding. Its first byte is the form: the number of subject keys in the token,
+which is two while the pepper rotates and otherwise one. Then comes the key version of each subject key, in one byte
+each, then a nonce, then the content. The content is encrypted by AES-256-GCM with the sub-key of the first of these
+versions. The form and the versions are authenticated too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from services.domain.subkeys import Purpose
 GOOD_FOR: Span = 60 * SECOND
 """How long a code page shows a token before it asks for a new one."""
 CLOCK_SKEW: Span = 30 * SECOND
-"""The clock skew between two nodes that is tolerated, before a token's issue and after its end."""
+"""The tolerated clock skew between two nodes. It is tolerated before a token's issue and after its end."""
 FIELD = "holder_token"
 _NONCE_LENGTH = 12
 _TIME_LENGTH = 8
@@ -39,7 +40,7 @@ class HolderToken(NamedTuple):
     Attributes:
         token_id: distinguishes two tokens.
         subject_key: the key under the version that this node writes, if the token has one.
-        purpose: the only purpose for which it may be shown; 0 for any.
+        purpose: the only purpose for which the token may be shown; 0 for any purpose.
         other_key: the key under the other version that this node reads; empty if there is none.
     """
 
@@ -60,10 +61,11 @@ class HolderToken(NamedTuple):
 
 
 class TokenSeal:
-    """Makes and reads tokens under one key of each key version, which is set up once."""
+    """Makes and reads tokens. The key of each key version is set up once."""
 
     def __init__(self, pepper: Pepper) -> None:
-        # A byte each. At most two versions are in use at a time, and those follow each other.
+        # A token has one byte for each version. At most two versions are in use at a time, and these two are
+        # consecutive, so their bytes differ.
         self._versions = [one.version & 0xFF for one in pepper.versions]
         keys = [one.subkey(Purpose.HOLDER_TOKENS) for one in pepper.versions]
         self._ciphers = dict(zip(self._versions, map(AESGCM, keys), strict=True))

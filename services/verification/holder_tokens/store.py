@@ -22,7 +22,7 @@ from services.verification.holder_tokens.seal import FIELD, HolderToken
 from services.verification.holder_tokens.tables import used_holder_tokens
 
 PURGE_SECONDS = 60.0
-"""How often rows of tokens that have ended are removed. A row is kept about as long as its token."""
+"""The time between two removals of the rows of ended tokens. A row is kept about as long as its token."""
 _log = structlog.get_logger(__name__)
 
 
@@ -42,7 +42,7 @@ class TokenUses:
         self._purge_seconds = purge_seconds
 
     async def accept_each(self, uses: Sequence[TokenUse]) -> list[InvalidArgument | None]:
-        """Accept tokens. For each return None, or an error if it was shown before with another question.
+        """Accept tokens. For each return None, or an error if the token was shown before with another question.
 
         The accepted tokens are stored durably when this returns.
 
@@ -69,7 +69,7 @@ def accept_tokens(connection: Connection, uses: Sequence[TokenUse]) -> list[bool
     # All transactions insert in one order, so that two of them never deadlock.
     for index in sorted(range(len(uses)), key=lambda index: uses[index].token.token_id):
         token, question = uses[index]
-        # A question without an id cannot be recognised when it is asked again, so its hash equals no other.
+        # A question without an id cannot be recognised when it is asked again. Its hash therefore equals no other hash.
         identity = question.encode() or secrets.token_bytes(KEY_LENGTH)
         question_hash = blake2b(identity, digest_size=KEY_LENGTH).digest()
         row = {"token_id": token.token_id, "question_hash": question_hash, "end_time": token.end_time}

@@ -20,10 +20,11 @@ from services.verification.refusals.rules import Refusal
 _ASSESSMENT = ("assessment", "forbidden_grounds", "decision", "assess_node", "assess_time")
 _ANSWER = ("answer", "answer_node", "answer_time")
 _PARTS = {_ASSESSMENT: "assess_node", _ANSWER: "answer_node"}
-"""The parts that another node may state, each by its columns, with the column that names the node that made the part.
-The last column of a part is empty if the part is absent."""
+"""The parts of a report that another node may state. A key is the columns of a part, and its value is the column that
+names the node that made the part. The last column of a part is empty if the part is absent."""
 _NEEDED_ABOVE = ("statement", "evidence", "shown_decision")
-"""The columns that a node sends up only if a node above needs them. They are filled in if they come later."""
+"""The columns that a node sends up only if a node above needs them. If the columns come after the report, they are
+filled in."""
 
 
 class Standing(Enum):
@@ -65,7 +66,8 @@ def merge(stored: Refusal | None, received: Refusal, sender: str, links: Links, 
     may_state = not is_below or within(received.region, sender)
     if stored is None:
         if not may_introduce:
-            # A sender that may speak for the place got the report from this node. A restore of this node has lost it.
+            # A sender that may speak for the place got the report from this node. This node has lost the report in a
+            # restore.
             return Merged(Standing.DEFERRED if may_state else Standing.NOT_ITS_OWN)
         known = _as_reported(received)
     else:

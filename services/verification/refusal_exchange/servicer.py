@@ -117,7 +117,7 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
         return first.start
 
     def _admit(self, start: RefusalExchangeStart) -> str:
-        """Return the region of the calling node, whose region must lie in this node's."""
+        """Return the calling node's region, which must lie in this node's region."""
         region, here = parse_node(start.node, "start.node"), format_node(self._own)
         if region == self._own or not is_region(region) or not within(region, self._own):
             text = english("{node} does not lie below {here}", node=start.node, here=here)

@@ -20,7 +20,7 @@ WriteFrame = Callable[[RefusalExchangeFrame], Awaitable[None]]
 
 
 class RefusalSession:
-    """Exchanges reports with one node. `last_number` is the greatest number of a frame that the node may have."""
+    """Exchanges reports with one node. `last_number` is the greatest number of a sent frame that the node may have."""
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ class Begun(NamedTuple):
     Attributes:
         acknowledged_number: the link's number of the last acknowledged frame, before the stream.
         received_number: the link's number of the last received frame, before the stream.
-        last_number: the greatest number of a frame that the other node may have.
+        last_number: the greatest number of a frame of this node that the other node may have stored.
     """
 
     acknowledged_number: int
@@ -72,7 +72,7 @@ class RefusalExchangeStore:
         self._joined = joined
 
     async def adopt_older_reports(self) -> None:
-        """Name this node in reports that are older than the names of nodes."""
+        """Write this node's name into the reports that were stored before reports named nodes."""
         await self._database.write(_adopt, self._own)
 
     async def numbers_above(self) -> tuple[int, int]:
@@ -82,7 +82,8 @@ class RefusalExchangeStore:
     async def begin(self, start: RefusalExchangeStart, node: str, *, is_above: bool) -> Begun:
         """Begin a stream with a node.
 
-        If the numbers of the two nodes differ, everything that concerns the other node is to be sent again.
+        If the two nodes' numbers of the last frames do not fit together, everything that concerns the other node is to
+        be sent again.
 
         Raises:
             FailedPrecondition: NOT_AN_UPSTREAM, a third node is between this one and the caller.
@@ -106,7 +107,7 @@ class RefusalExchangeStore:
                     metadata={"node": format_node(between)},
                 )
         if is_above:
-            # A node has one node above. What was to be sent to a former node above goes to the present one.
+            # A node has only one node above. What was to be sent to a former node above goes to the present node above.
             others = select(_links.node).where(_links.is_above, _links.node != node)
             connection.execute(delete(refusal_outbox).where(_outbox.node.in_(others)))
             connection.execute(delete(refusal_links).where(_links.is_above, _links.node != node))
@@ -115,14 +116,15 @@ class RefusalExchangeStore:
         acknowledged, received = (0, 0) if row is None else (row.acknowledged_number, row.received_number)
         if row is None:
             if not is_above:
-                # Nodes below the caller that have called this node until now are to call the caller from now on.
+                # Nodes below the caller may have called this node until now. From now on they are to call the caller.
                 within_caller = in_region(_links.node, node) & ~_links.is_above
                 below = select(_links.node).where(within_caller)
                 connection.execute(delete(refusal_outbox).where(_outbox.node.in_(below)))
                 connection.execute(delete(refusal_links).where(within_caller))
             new = insert_if_absent(connection, refusal_links)
             connection.execute(new.values(node=node, is_above=is_above, acknowledged_number=0, received_number=0))
-        # The acknowledgement of the last frame may have been lost, so one frame more may be stored.
+        # The acknowledgement of the last frame may have been lost, so the receiver may have stored one frame more than
+        # its sender knows.
         in_step = (
             acknowledged <= start.received_number <= acknowledged + 1
             and start.acknowledged_number <= received <= start.acknowledged_number + 1
@@ -157,7 +159,7 @@ class RefusalExchangeStore:
             .order_by(_outbox.send_time, _outbox.uuid)
             .limit(BATCH)
         )
-        # The versions are read before the reports. A report that changes in between is sent once more.
+        # The versions are read before the reports. A report that changes between the two reads is sent once more.
         waiting = [(row.uuid, row.version) for row in connection.execute(query)]
         if not waiting:
             return []
@@ -242,7 +244,7 @@ class RefusalExchangeStore:
 
 
 def _take(connection: Connection, received: Refusal, sender: str, links: Links, now: Instant) -> Standing:
-    """Store a received report as far as its sender may state it, and note who is to get it next."""
+    """Store what the sender of a received report may state, and note which nodes are to get the report next."""
     stored = find_refusal(connection, received.uuid, to_change=True)
     merged = merge(stored, received, sender, links, now)
     refusal = merged.refusal
@@ -251,7 +253,7 @@ def _take(connection: Connection, received: Refusal, sender: str, links: Links, 
     if stored is None:
         refusal = _insert(connection, refusal, links, now)
         if refusal is None:
-            # Another transaction has just stored it. The sender sends it again.
+            # Another transaction has just stored the report. The sender sends the report again.
             return Standing.DEFERRED
     elif merged.is_changed:
         connection.execute(update(refusals).where(refusals.c.uuid == refusal.uuid).values(to_row(refusal)))

@@ -15,9 +15,9 @@ class RefusalTiming:
         idle: the time between two reads of the outbox while nothing is to be sent. A change is sent at most this much
             later.
         heartbeat: the longest silence of one side. The contract promises five seconds.
-        silence: a stream is closed after this silence of the other side. Three heartbeats are then missing.
+        silence: how long the other side may be silent before the stream is closed. Three heartbeats are then missing.
         standby: the time between two tries of a process to become the process that calls the node above.
-        deferred: the time until a report is sent again that the other node has deferred.
+        deferred: after the other node has deferred a report, the time until the report is sent again.
         assess: the time between two reads for reports that this node is to assess.
         assess_retry: the time until a report is assessed again after a source did not answer.
         escalation: the time between two reads for overdue reports of the nodes below.

@@ -37,7 +37,7 @@ from services.verification.stored_decisions.subject_tag import is_tagged
 class Assessed(NamedTuple):
     """A refusal with its assessment.
 
-    `rule_known` says whether Policy answered. If it did not, a later assessment may differ.
+    `rule_known` says whether Policy answered. If Policy did not answer, a later assessment may differ.
     """
 
     refusal: Refusal
@@ -56,7 +56,7 @@ class Assessor:
     async def assess(self, refusal: Refusal, made: StoredDecision | None, now: Instant) -> Assessed:
         """Return the refusal with its assessment.
 
-        `made` is the decision about the person that was made for the report; None if it names no person.
+        `made` is the decision about the person that was made for the report; None if the report names no person.
         """
         shown = await self.read_shown(refusal)
         made_decision = None if made is None else _statement_of(made)
@@ -95,9 +95,9 @@ class Assessor:
         return Assessed(assessed, policy is not None)
 
     async def read_shown(self, refusal: Refusal) -> ShownDecision | None:
-        """Return what is known of the decision that was shown to the person; None if the report names none.
+        """Return what is known of the decision that was shown to the person; None if the report names no decision.
 
-        If the decision is about something else, or is not known, only its name is returned.
+        If the shown decision is about something else, or is not known, only its name is returned.
         """
         if not refusal.shown_decision:
             return None
@@ -109,7 +109,7 @@ class Assessor:
         return _statement_of(stored) if self._is_about(stored, refusal) else ShownDecision(name=stated.name)
 
     def _is_about(self, shown: StoredDecision, refusal: Refusal) -> bool:
-        """Return whether a shown decision has the region, and where known the purpose and the person, of a refusal."""
+        """Return whether a shown decision is about a refusal's region and, as far as known, its purpose and person."""
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != refusal.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, refusal.purpose):
             return False
@@ -142,7 +142,10 @@ def _statement_of(stored: StoredDecision) -> ShownDecision:
 
 
 class _Said(NamedTuple):
-    """What a decision states about the person at the time of the refusal. A field is None if it states nothing."""
+    """What a decision states about the person at the time of the refusal.
+
+    A field is None if the decision states nothing about it.
+    """
 
     entitled: bool | None
     refusable: bool | None
@@ -167,7 +170,7 @@ def _read(decision: ShownDecision, refuse_time: Instant, *, was_shown: bool) -> 
 
 
 def _either(said: Sequence[bool | None], *, weighs_more: bool) -> bool | None:
-    """Combine what decisions say. If they differ, the answer `weighs_more` counts.
+    """Combine what decisions say. If the decisions differ, the answer `weighs_more` counts.
 
     Return None if no decision says anything.
     """

@@ -43,9 +43,9 @@ def copy_to_duplicates(connection: Connection, refusal: Refusal, links: Links, n
 
 
 def demote(connection: Connection, refusal: Refusal, earlier: str, links: Links, now: Instant) -> None:
-    """Make a report a duplicate of an earlier report of the same refusal, which comes only now.
+    """Make a report a duplicate of an earlier report of the same refusal. The earlier report has come only now.
 
-    The duplicates of the report become duplicates of the earlier report too.
+    The duplicates that the later report had become duplicates of the earlier report too.
     """
     query = select(refusals).where((_C.uuid == refusal.uuid) | (_C.duplicate_of == refusal.uuid)).order_by(_C.uuid)
     for one in [from_row(row) for row in connection.execute(query)]:

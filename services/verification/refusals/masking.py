@@ -41,7 +41,7 @@ def _letters_and_digits(text: str) -> str:
 
 
 def _spelled(text: str, *, whole: bool = False) -> re.Pattern[str] | None:
-    """Return a pattern for all spellings of a number or name, or None if it is too short to identify a person.
+    """Return a pattern for all spellings of a number or name, or None if the text is too short to identify a person.
 
     `whole` matches Latin text only as whole words.
     """

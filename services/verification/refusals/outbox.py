@@ -1,7 +1,7 @@
-"""Outbox of reported refusals: each report that another node does not have as the report stands here.
+"""Outbox of reported refusals: the reports whose present state another node does not have yet.
 
-A report is sent as a whole, as it stands when it is sent. The outbox therefore has one row for each node and report,
-however often the report changes.
+A report is sent as a whole, in its state at the time of sending. The outbox therefore has one row for each node and
+report, however often the report changes.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ def links_for_change(connection: Connection, own: str, has_upstream: bool) -> Li
 def enqueue(connection: Connection, refusal: Refusal, links: Links, now: Instant, *, leave_out: str = "") -> None:
     """Note that a report is to be sent to each node that it concerns, except the node `leave_out`.
 
-    It is sent as this transaction leaves it.
+    The report is sent in the state in which this transaction leaves it.
     """
     enqueue_for(connection, refusal.uuid, links.concerned(refusal.region, refusal.origin_node) - {leave_out}, now)
 
 
 def enqueue_for(connection: Connection, uuid: str, nodes: Iterable[str], now: Instant) -> None:
-    """Note that a report is to be sent to some nodes, as this transaction leaves it."""
+    """Note that a report is to be sent to some nodes, in the state in which this transaction leaves the report."""
     for node in sorted(nodes):
         row = (_outbox.node == node) & (_outbox.uuid == uuid)
         changed = update(refusal_outbox).where(row).values(version=_outbox.version + 1, send_time=now)
         new = insert_if_absent(connection, refusal_outbox).values(node=node, uuid=uuid, version=now, send_time=now)
         # The update misses a row that another transaction inserts meanwhile. By the time this transaction commits, the
-        # report may have been sent as the other transaction left it, so the version must change again.
+        # report may have been sent in the state in which the other transaction left it. The version must therefore
+        # change again.
         while connection.execute(changed).rowcount == 0 and connection.execute(new).rowcount == 0:
             pass

@@ -66,7 +66,8 @@ class RefusalReporter:
         made = None
         if links.is_place_of(request.region):
             if request.decision:
-                # An unknown decision is an error here. If the report goes to another node, that node may have it.
+                # An unknown decision is an error here. If the report goes to another node, the decision is not checked,
+                # because that node may have the decision.
                 await self._decision_store.get_decision(parse_decision(request.decision, "decision"))
             if document is not None:
                 made = await self._verifier.conclude(question)
@@ -129,9 +130,9 @@ class RefusalReporter:
         ]
 
     async def _prepare(self, refusal: Refusal, question: VerifyRequest | None) -> Refusal:
-        """Return a report with what another node needs to assess it, which is the evidence and the shown decision.
+        """Return a report with what another node needs to assess it: the evidence and the shown decision.
 
-        `question` is about the person; None if the report names none.
+        `question` is about the person; None if the report names no person.
         """
         evidence = b""
         if question is not None:
@@ -143,7 +144,9 @@ class RefusalReporter:
 
 
 def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> Document | None:
-    """Check a report that already satisfies the rules of its .proto. Return its canonical document; None without one.
+    """Check a report that already satisfies the rules of its .proto.
+
+    Return its canonical document; None if it names no document.
 
     Raises:
         InvalidArgument: the report has faults; the error lists all of them.

@@ -11,7 +11,8 @@ from services.domain.region import ancestry, within
 ANSWER_WITHIN: Span = 5 * DAY
 """How long a node has to answer a report that it has received or taken over. Afterwards the answer is overdue."""
 ASSESS_WITHIN: Span = DAY
-"""How long the deepest node that has a report waits for the node of the place. Afterwards it assesses the refusal."""
+"""How long the deepest node that has a report waits until the node of the place assesses the refusal. Afterwards the
+deepest node assesses the refusal itself."""
 
 
 class Links(NamedTuple):
@@ -32,14 +33,14 @@ class Links(NamedTuple):
     def covers(self, region: str) -> bool:
         """Return whether this node answers for a place.
 
-        It does if the place lies in this node's region, or if there is no node above.
+        This node does if the place lies in its region, or if there is no node above.
         """
         return within(region, self.own) or not self.has_upstream
 
     def child_towards(self, region: str) -> str:
         """Return the node below that is on the way to a region; empty for none.
 
-        A node that was founded between this one and a node below is preferred to the node below.
+        If a node was founded between this node and a node below, the founded node is returned.
         """
         return next((code for code in reversed(ancestry(region)) if code in self.below and code != self.own), "")
 
@@ -48,7 +49,10 @@ class Links(NamedTuple):
         return self.covers(region) and not self.child_towards(region)
 
     def concerned(self, region: str, origin: str) -> set[str]:
-        """Return the other nodes that get a report: the node above, and those towards its place and its origin."""
+        """Return the other nodes that get a report.
+
+        They are the node above, and the nodes below towards the report's place and towards its origin.
+        """
         return {self.above, self.child_towards(region), self.child_towards(origin)} - {""}
 
 
@@ -67,7 +71,9 @@ class Responsibility(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, int]:
-        """The rank of this responsibility. Of several responsibilities the one with the greatest rank holds.
+        """The rank of this responsibility.
+
+        Of several responsibilities, the responsibility with the greatest rank holds.
 
         A later escalation has the greater rank. Before the first escalation the deeper node has the greater rank, and
         afterwards the higher node.
@@ -79,7 +85,7 @@ class Responsibility(NamedTuple):
 def may_answer(links: Links, region: str, responsible: str) -> bool:
     """Return whether a node may answer a report.
 
-    The responsible node may, and so may a node between the responsible node and the place.
+    The responsible node and the nodes between the responsible node and the place may answer it.
     """
     return links.covers(region) and (not responsible or within(links.own, responsible))
 
@@ -87,8 +93,8 @@ def may_answer(links: Links, region: str, responsible: str) -> bool:
 def take_over(links: Links, region: str, current: Responsibility, now: Instant) -> Responsibility | None:
     """Return the new responsibility if this node takes an unanswered report over now; else None.
 
-    The node above the responsible node takes the report over when the answer is overdue. A node further above waits as
-    long again as the time for an answer, and then takes the report over, because the nodes between may be unavailable.
+    The node above the responsible node takes the report over when the answer is overdue. A node further above waits
+    ANSWER_WITHIN longer. It then takes the report over, because the nodes between may be unavailable.
     """
     if current.node == links.own or not current.node or not within(region, links.own):
         return None

@@ -113,7 +113,7 @@ class Refusal:
 def may_read_words(caller: Caller, refusal: Refusal) -> bool:
     """Return whether a caller who may read a report may also read the person's words in it.
 
-    A supervisor of the nation reads words only where the nation itself answers.
+    A supervisor of the nation reads the words only in reports that the nation itself answers.
     """
     return caller.role != "supervisor" or caller.region != NATION or refusal.responsible_node == NATION
 
@@ -123,7 +123,7 @@ def was_entitled(
 ) -> bool | None:
     """Return whether a decision entitled the person to enter at the time of the refusal; None if it does not say.
 
-    A decision counts from its use time for SPEAKS_FOR. A recognition counts until it expires.
+    A decision counts from its use time until SPEAKS_FOR later. A recognition counts until it expires.
     """
     if outcome == decision_pb2.DECISION_OUTCOME_UNDETERMINED or refuse_time < use_time:
         return None
@@ -139,8 +139,8 @@ def was_refusable(
 ) -> bool | None:
     """Return whether a decision permitted the refusal; None if it does not say.
 
-    A decision that was shown binds the place, whatever the outcome. If a decision was made later, for the report, and
-    is UNDETERMINED, it says nothing about what was known at the refusal.
+    A decision that was shown binds the place, whatever the outcome. An UNDETERMINED decision that was made later, for
+    the report, says nothing about what was known at the refusal.
     """
     if refuse_time < use_time or refuse_time - use_time > SPEAKS_FOR:
         return None
@@ -152,8 +152,8 @@ def was_refusable(
 def outweighs_what_was_shown(reason: Reason) -> bool:
     """Return whether a decision made for the time of refusal replaces the decision that was shown before.
 
-    It replaces the shown decision if it found a positive, because a positive ends a recognition. It then counts even if
-    other sources did not answer.
+    It replaces the shown decision if it found a positive, because a positive ends a recognition. Such a decision counts
+    even if other sources did not answer.
     """
     return reason in _POSITIVE
 

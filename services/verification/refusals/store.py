@@ -50,7 +50,7 @@ _IN_STATE = {
 
 @dataclass(frozen=True, slots=True)
 class RefusalFilter:
-    """A filter of reports. An empty field matches all reports, except duplicates, which no filter matches.
+    """A filter of reports. An empty field matches all reports. No filter matches duplicates.
 
     `from_region` leaves out the regions whose codes come before it. `overdue_at` is the instant at which answers are
     overdue; None for all reports.
@@ -83,8 +83,8 @@ class NewReport(NamedTuple):
 class RefusalStore:
     """The store of reports.
 
-    `secrets` key the hashes of stored requests, because a request may hold an identity. `own` is the region of this
-    node.
+    The hashes of stored requests are keyed with `secrets`, because a request may hold an identity. `own` is the region
+    of this node.
     """
 
     def __init__(

@@ -40,7 +40,8 @@ refusals = Table(
     Column("answer_actor", String(100)),
     # Regions of nodes; empty for none.
     Column("answer_node", String(6), nullable=False),
-    # The node where it was reported; empty for reports that are older than this column until the service has started.
+    # The node where the refusal was reported. In reports that are older than this column, it is empty until the service
+    # has started.
     Column("origin_node", String(6), nullable=False),
     # The key of the document under the other version of the pepper; NULL if it is not known.
     Column("other_subject_key", LargeBinary(KEY_LENGTH)),
@@ -87,7 +88,7 @@ refusal_links = Table(
 refusal_outbox = Table(
     "refusal_outbox",
     metadata,
-    # A node of refusal_links, and a report that the node does not have in the state that the report has here.
+    # A node of refusal_links, and a report whose present state that node does not have yet.
     Column("node", String(6), primary_key=True),
     Column("uuid", String(36), primary_key=True),
     # Larger after each change of the report. The row is removed when this version is acknowledged.

@@ -70,10 +70,10 @@ def find_showings(
     claims: PairedClaims,
     signed: Sequence[SealedReport | None] = (),
 ) -> tuple[Showing, ...]:
-    """Return the reports that were shown for a decision and weighed. Others are neither remembered nor flagged.
+    """Return the reports that were shown for a decision and weighed. Other reports are neither remembered nor flagged.
 
-    `signed` has the signed report of each piece of evidence, or None for a piece without a signed report. It is empty
-    if no piece has a signed report.
+    `signed` has the signed report of each piece of evidence, or None for a piece without a signed report. `signed` is
+    empty if no piece has a signed report.
     """
     weighed = {one.subject: one for one in decision.considered if isinstance(one.subject, Evidence)}
     has_nation = any(it.source == NATIONAL_RESULTS and it.state == SOURCE_OK for it in inputs.sources)
@@ -92,7 +92,7 @@ def find_showings(
             is_signed = signature is Signature.GOOD
             is_certain = is_signed and sealed.report.is_for(kept.number)
             if is_signed:
-                # What the laboratory has signed it has issued, whatever the number looks like.
+                # The laboratory has issued what it has signed, whatever the report number looks like.
                 kinds = frozenset({SIGNED_FOR_OTHER_DOCUMENT}) if kept.number and sealed.report.digest else frozenset()
             elif signature is Signature.BAD:
                 kinds |= {SIGNATURE_NOT_VALID}

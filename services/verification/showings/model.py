@@ -43,10 +43,10 @@ class Showing(NamedTuple):
     Attributes:
         lab: the code of the laboratory; empty if it is not known.
         kinds: the flags that follow from the evidence alone.
-        is_certain: whether what is shown agrees with a record, or its laboratory has signed it for the holder. Then it
-            is not flagged itself, but an earlier showing that does not fit it is.
+        is_certain: whether what is shown agrees with a record, or is signed for the holder by the laboratory. A certain
+            showing is not flagged itself. An earlier showing that does not fit it is flagged instead.
         is_identified: whether laboratory and number are known, so that the showing is remembered.
-        tags: the hashes under each version of the pepper that is in use, the present one first.
+        tags: the hashes under each version of the pepper that is in use, those of the present version first.
         decision: the UUID of the decision.
         region: the prefecture of the place.
         day: the day in Asia/Shanghai, numbered as by `shanghai_day`.
@@ -85,7 +85,10 @@ def tags_of(lab: str, evidence: Evidence, subject_key: bytes, pepper: Pepper) ->
 
 
 def compare(first: ReportTags, later: ReportTags) -> Iterator[FlagKind]:
-    """Yield why a later showing of a report does not fit the first one. A time that either does not show fits."""
+    """Yield why a later showing of a report does not fit the first one.
+
+    A time that is missing in one of the two showings fits.
+    """
     if first.subject != later.subject:
         yield OTHER_PERSON
     if _differ(first.sample_time, later.sample_time) or _differ(first.report_time, later.report_time):

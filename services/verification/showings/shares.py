@@ -2,9 +2,9 @@
 
 Recognitions are counted by laboratory and by gate.
 
-A metric has at most MAX_NAMES names. A laboratory has a name of its own only if it is registered, and a gate only by
-the name in its certificate, so that no holder of a paper can add one. Names beyond the limit are counted together as
-`other`, and laboratories that are not known as `unknown`.
+A metric has at most MAX_NAMES names. A laboratory is counted under its own name only if it is registered, and a gate
+only under the name in its certificate. A holder who shows a paper can therefore not add a name. Names beyond the limit
+are counted together as `other`. Laboratories that are not known are counted as `unknown`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from services.verification.decision.model import Decision, Evidence, Inputs
 from services.verification.showings.examine import PairedClaims, claim_of, is_registered, lab_of
 
 MAX_NAMES = 500
-"""Names of one metric. A province has some hundreds of laboratories; Prometheus keeps a time series for each."""
+"""The most names of one metric. A province has some hundreds of laboratories; Prometheus keeps a time series for
+each."""
 OTHER = "other"
 UNKNOWN = "unknown"
 _GATE = "gate"
@@ -30,7 +31,10 @@ _BASES = {decision_pb2.DECISION_BASIS_RECORD: "record", decision_pb2.DECISION_BA
 
 
 class Shares(Collector):
-    """Counts recognitions in one process. Plain dictionaries, because every recognition is counted."""
+    """Counts recognitions in one process.
+
+    It uses plain dictionaries, which are fast, because every recognition is counted.
+    """
 
     def __init__(self, limit: int = MAX_NAMES) -> None:
         self._limit = limit
@@ -80,7 +84,7 @@ def _lab_of_evidence(decision: Decision, inputs: Inputs, claims: PairedClaims) -
 
 
 def _lab_of(result: str) -> str:
-    """Return the code of the laboratory of a result by the result's name."""
+    """Return the code of the laboratory that a result's name contains."""
     return result.split("/", 2)[1]
 
 

@@ -75,8 +75,8 @@ RegionOf: TypeAlias = Callable[[Connection, str], str]
 def remember_showings(connection: Connection, showings: Sequence[Showing], region_of: RegionOf) -> Callable[[], None]:
     """Remember reports that are shown for the first time, store flags, and open cases.
 
-    All of it is inside the transaction of the decisions. Return a function that counts flags and cases. Call it after
-    the commit.
+    All of this happens inside the transaction that stores the decisions. Return a function that counts flags and cases.
+    Call it after the commit.
     """
     # A transaction may store the decisions of several batches. Without the lock, two such transactions that remember
     # the same reports in different orders would wait for each other.
@@ -128,7 +128,7 @@ def _remember(connection: Connection, showings: Sequence[Showing]) -> dict[bytes
     table = shown_reports
     tags = sorted({one.report for showing in showings for one in showing.tags})
     query = select(table).where(table.c.report_tag.in_(tags))
-    # Under another version of the pepper a report may be known already. It is then not inserted a second time.
+    # A report may be known already under another version of the pepper. Such a report is not inserted a second time.
     known = _read(connection, query) if any(len(showing.tags) > 1 for showing in showings) else {}
     new = {
         showing.tags[0].report: showing
@@ -164,7 +164,7 @@ def _row(showing: Showing) -> dict[str, Any]:
 
 
 def _first_of(showing: Showing, first: dict[bytes, _FirstShowing]) -> tuple[_FirstShowing, ReportTags] | None:
-    """Return the first showing of a given showing's report, and the given showing's hashes under the same pepper."""
+    """Return the first showing of the report of `showing`, and the hashes of `showing` under the same pepper."""
     if showing.is_identified:
         for tags in showing.tags:
             if tags.report in first:
@@ -178,7 +178,10 @@ def _flag(
     earlier: tuple[_FirstShowing, ReportTags] | None,
     region_of: RegionOf,
 ) -> dict[str, Any] | None:
-    """Return the row of the flags of a showing; if it is certain, of the earlier showing that does not fit it."""
+    """Return the row with a showing's flags.
+
+    If the showing is certain, the row is for the earlier showing that does not fit it.
+    """
     kinds = set(showing.kinds)
     decision, other, region, day = showing.decision, "", showing.region, showing.day
     if earlier is not None:

@@ -12,8 +12,8 @@ shown_reports = Table(
     metadata,
     # Keyed hash of laboratory and report number.
     Column("report_tag", LargeBinary(KEY_LENGTH), primary_key=True),
-    # Keyed hashes over report_tag and what was shown: two reports of one person have nothing in common. A time that was
-    # not shown is NULL.
+    # Keyed hashes over report_tag and what was shown, so that the hashes of two reports of one person have nothing in
+    # common. A time that was not shown is NULL.
     Column("subject_tag", LargeBinary(KEY_LENGTH), nullable=False),
     Column("sample_time_tag", LargeBinary(KEY_LENGTH)),
     Column("report_time_tag", LargeBinary(KEY_LENGTH)),

@@ -65,7 +65,7 @@ def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: fl
 
 
 def not_fresh_from_proto(item: ResolvePolicyItem) -> Unavailable | None:
-    """Return the error of an answer that is older than the question's token; None if it has another error."""
+    """Return the error if an answer is older than the question's token; None if the answer has another error."""
     info = info_from_status(item.error)
     if info.reason != "NOT_FRESH_ENOUGH":
         return None

@@ -33,7 +33,7 @@ _PLAIN_FIELDS = (
 )
 """Columns that hold the values of the result's fields with the same names."""
 _TIME_FIELDS = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
-"""Fields whose columns hold microseconds, 0 if absent, and end in `_micros`."""
+"""Fields whose columns have names that end in `_micros`. These columns hold microseconds, or 0 for an absent time."""
 
 
 class Rows(NamedTuple):
@@ -50,7 +50,7 @@ class LookupAnswer(NamedTuple):
     Attributes:
         records: the subject's results. The first `in_region_count` were sampled in the node's region, the others
             outside it.
-        in_region_count: how many of the records come first.
+        in_region_count: how many records were sampled in the node's region.
         sources: the services that were asked.
         claims: what was found for each claimed report, in the order of the question.
         received: the answer as it was received.

@@ -52,7 +52,7 @@ class PolicyQuestion(NamedTuple):
 
     @property
     def key(self) -> PolicyKey:
-        """The part that selects policies. Questions that differ only in the instant share it."""
+        """The part of the question that selects policies. Questions that differ only in the instant share this part."""
         return self.region, self.purpose, self.arriving_from[:2]
 
 
@@ -68,16 +68,16 @@ class PolicyAnswer:
         effective: what applies; if `elsewhere` is set, what applies to people of the same province.
         elsewhere: what applies to people of another province, if the origin is not known and the policies differ.
         message: the answer as it was received, for the inputs of a stored decision.
-        start_time: the first instant of the interval in which the clock alone cannot change the answer; None is
-            unbounded.
+        start_time: the first instant of the interval in which only a change of the policies can change the answer; None
+            is unbounded.
         end_time: the end of that interval, exclusive; None is unbounded.
         as_of_time: up to when the publications behind the answer are complete.
         ask_time: when the question was sent, in seconds of the event loop's clock.
         epoch: the epoch of the watch at that time, or UNWATCHED. The watch reports changes only to answers of its
             current epoch.
         sequence: how many publications and withdrawals Policy knew when it answered.
-        items: the names of the items to look up, those that any of the policies weighs; empty for the default item
-            alone.
+        items: the names of the items to look up, which are all items that one of the policies weighs; empty for the
+            default item alone.
         is_settled_by_own_records: whether the node's own records can settle a question without the nation. They can if
             the nation makes the positives of every adverse item known to the nodes.
     """

@@ -1,4 +1,4 @@
-"""Caches Policy's answers, each for the interval in which the clock alone cannot change it."""
+"""Caches Policy's answers, each for the interval in which only a change of the policies can change the answer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ class PolicyCache:
         _end_watch({key: [one for one in before if all(one is not other for other in answers[key])]})
 
     def drop(self, jurisdiction: str) -> None:
-        """Drop every answer that a policy of the jurisdiction may have affected: its own answers and all below it.
+        """Drop every answer that a policy of the jurisdiction may have affected.
+
+        These are the answers for the jurisdiction and for all regions below it.
 
         A decision that is being made with such an answer no longer claims that the answer is current.
         """

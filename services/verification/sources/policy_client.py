@@ -68,7 +68,7 @@ class PolicyClient:
         self._probe: asyncio.Future[PolicyAnswer | None] | None = None
 
     def _on_connected(self) -> None:
-        """Send questions to Policy again at once, because its watch has connected."""
+        """Allow questions to Policy again at once, because the watch of Policy has connected."""
         self._breaker.record_success()
         self._stub.revive()
 
@@ -142,7 +142,7 @@ class PolicyClient:
         return self._watch.is_live and known.epoch == self._watch.epoch
 
     def _as_of(self, known: PolicyAnswer) -> Instant:
-        """Return up to when all publications that could change the answer are known."""
+        """Return the instant up to which all publications that could change the answer are known."""
         if known.epoch == self._watch.epoch:
             return max(known.as_of_time, self._watch.as_of_time)
         return known.as_of_time
@@ -174,7 +174,10 @@ class PolicyClient:
         return [others.get(question, known[question.key, question.seen]) for question in questions]
 
     async def _ask(self, questions: list[PolicyQuestion]) -> list[PolicyAnswer | Unavailable | None]:
-        """Ask Policy. Unavailable (NOT_FRESH_ENOUGH) stands for an answer that lacks what the token stands for."""
+        """Ask Policy.
+
+        Unavailable (NOT_FRESH_ENOUGH) is returned in place of an answer that lacks the write of the token.
+        """
         epoch, changes = self._watch.epoch, self._watch.change_count
         ask_time = asyncio.get_running_loop().time()
         now = self._clock.now()

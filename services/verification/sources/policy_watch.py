@@ -77,7 +77,7 @@ class PolicyWatch:
                 async with asyncio.timeout(self._timing.silence_seconds):
                     message = await call.read()
                 if not isinstance(message, WatchPoliciesResponse):
-                    # The stream ended without a status, which no server does.
+                    # The stream ended without a status, although every server sends one.
                     raise TimeoutError("the watch ended")
                 if message.HasField("checkpoint"):
                     if in_snapshot:

@@ -78,10 +78,10 @@ class ResultsClient:
         """Send a look-up and return the future of its answer.
 
         Results may take `source_seconds` for an answer. This look-up waits for `share` of that time, and less if the
-        circuit is open. Then the future has None as its answer.
+        circuit is open. After this wait the future has None as its answer.
 
         Raises:
-            InvalidArgument: by the future, Results rejects the look-up.
+            InvalidArgument: Results rejects the look-up. The future raises this error.
         """
         if self.is_shared(look_up.request):
             coalescer = self._local
@@ -92,11 +92,14 @@ class ResultsClient:
         return coalescer.ask(look_up, self.seconds_to_wait(share))
 
     def seconds_to_wait(self, share: float = 1.0) -> float:
-        """Return how long the call under way may wait for a look-up that may take a share of the source's time."""
+        """Return the longest wait for a look-up that may take this share of the time that Results has for an answer."""
         return self._breaker.seconds_of(self._seconds * share)
 
     def is_shared(self, look_up: LookupLatestRequest) -> bool:
-        """Return whether Results answers a look-up from its own store, so that no other look-up waits long with it."""
+        """Return whether Results answers a look-up from its own store.
+
+        If Results does, no other look-up of the same call waits long with this look-up.
+        """
         return look_up.scope != LOOKUP_SCOPE_NATIONWIDE and not self.may_wait(look_up)
 
     def may_wait(self, look_up: LookupLatestRequest) -> bool:
@@ -111,7 +114,8 @@ class ResultsClient:
     async def look_up_each(self, look_ups: Sequence[LookUp], share: float = 1.0) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order.
 
-        Look-ups without another node's token share one call. Look-ups with the same such token share a call too.
+        Look-ups without another node's token share one call. Look-ups with the same token of another node share a call
+        too.
         """
         by_token: dict[str, Coalescer[LookUp, Answer]] = {}
         waiting: dict[int, asyncio.Future[Answer]] = {}
@@ -155,11 +159,11 @@ class ResultsClient:
         return None
 
     def note_late(self) -> None:
-        """Note that a look-up had no answer in time, so that the next look-ups are not waited for as long."""
+        """Note that a look-up had no answer in time, so that the waits for the next look-ups are shorter."""
         self._breaker.record_failure("no answer in time")
 
     async def look_up_shared(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:
-        """Answer look-ups in order by one call. The caller limits the wait of each."""
+        """Answer look-ups in order by one call. The caller limits the wait for each look-up."""
         request = BatchLookupColumnsRequest(requests=[one.request for one in look_ups])
         if any(one.subject_key for one in look_ups):
             request.subject_keys.extend([one.subject_key for one in look_ups])

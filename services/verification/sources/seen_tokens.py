@@ -9,7 +9,7 @@ MAX_TOKENS = 10_000
 
 
 class SeenTokens:
-    """The sequence of this node's Policy at which each token was met.
+    """For each token, the sequence from which on the answers of this node's Policy rest on the token's commit.
 
     Sequences of different epochs of the watch are not compared, because a restore may lie between them.
     """

@@ -15,8 +15,8 @@ class SourceTiming:
         silence_seconds: how long a watch may be silent and still count as live. The contract promises a heartbeat at
             least every five seconds.
         retry_seconds: the wait before a watch is opened again.
-        unwatched_seconds: how long an answer is used without a watch that would report its change. This wait
-            lets every publication be seen within a second.
+        unwatched_seconds: how long an answer is used without a watch that would report its change. This limit is short,
+            so that every publication is seen within a second.
         token_retry_seconds: the wait before Policy is asked again if it has not yet seen the write of a token.
         longest_absence: how old the last answers may be while Policy is unavailable. After that no policy is known and
             the outcome is UNDETERMINED, which is never a refusal (docs/policy.md §9).

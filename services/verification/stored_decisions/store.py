@@ -45,9 +45,9 @@ _CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REAS
 def must_be_kept(decision: Decision) -> bool:
     """Return whether a decision is stored even if the caller does not ask for it.
 
-    NOT_RECOGNIZED and decisions for which evidence was weighed are stored. Others are not, so that the system knows as
-    little as possible of where people go. An UNDETERMINED decision for an absence alone says nothing about the person,
-    and in an outage every question would store one.
+    NOT_RECOGNIZED and decisions for which evidence was weighed are stored. Other decisions are not stored, so that the
+    system knows as little as possible of where people go. An UNDETERMINED decision whose only reason is an absence,
+    such as that of a source, says nothing about the person, and in an outage every question would store one.
     """
     if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
         return True
@@ -86,7 +86,7 @@ class DecisionStore:
         after_commit: list[Callable[[], None]] = []
         insert_all = partial(insert_decisions, kept=decided, after_commit=after_commit)
         if reads:
-            # All answers of a process have one trail.
+            # All answers of a process are recorded in one audit trail.
             await reads[0].audit.trail.record(rows_of(reads), insert_all if decided else None)
         else:
             await self._database.write(insert_all)
@@ -130,7 +130,7 @@ def insert_decisions(
 
 
 def _region_of(connection: Connection, uuid: str) -> str:
-    """Return the region of a decision's place; empty if it is not stored."""
+    """Return the region of a decision's place; empty if the decision is not stored."""
     inputs = connection.execute(select(decisions.c.inputs).where(decisions.c.uuid == uuid)).scalar()
     return "" if inputs is None else pb.DecisionInputs.FromString(bytes(inputs)).region
 

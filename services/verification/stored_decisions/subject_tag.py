@@ -1,4 +1,4 @@
-"""Tags a stored decision with its subject, so that only a holder of the document can check whom it is about. Pure."""
+"""Tags a stored decision with its subject, so that only a holder of the document can check whom it concerns. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.domain.subkeys import Purpose
 
 
 class SubjectTag(NamedTuple):
-    """A keyed hash of one decision and the document it was made for, and the version of the pepper.
+    """A keyed hash of a decision and of the document for which it was made, with the version of the pepper.
 
     Two decisions of one subject have different tags, so the table of decisions does not show where a subject went.
     """
@@ -28,7 +28,7 @@ def subject_tag(uuid: str, subject: bytes, pepper: Pepper) -> SubjectTag:
 
 
 def is_tagged(kept: SubjectTag | None, uuid: str, subject_keys: Sequence[bytes], pepper: Pepper) -> bool | None:
-    """Return whether a decision is about a subject, given its document's key under each key version.
+    """Return whether a decision is about a subject, given the subject's key under each key version.
 
     None means unknown: the decision has no tag, or a tag under a version that this process does not have.
     """

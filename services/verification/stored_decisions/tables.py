@@ -22,5 +22,5 @@ decisions = Table(
     Column("key_version", SmallInteger),
 )
 
-# A mark of the pepper and of the rule of document classes that tags and subject keys were made with.
+# Identifies the pepper and the rule of document classes with which tags and subject keys were made.
 pepper_marks = pepper_marks_table(metadata, "verification_pepper_marks")

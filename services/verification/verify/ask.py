@@ -44,8 +44,8 @@ class Sources:
         """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result.
 
         If the policy is not cached, the default item is looked up meanwhile. If the policy then weighs other items, all
-        of its items are looked up instead. A slow source must not make this process refuse other calls, so the wait is
-        not counted as work.
+        items that the policy weighs are looked up instead. A slow source must not make this process refuse other calls,
+        so the wait is not counted as work.
         """
         rule = self.find_rule(question)
         if rule is not None and not rule.needs_results:
@@ -119,9 +119,9 @@ class Sources:
             return error
 
     def find_rule(self, question: Question) -> ResolvedPolicy | None:
-        """Return what the cache knows to apply to a question; None if Policy has to be asked.
+        """Return what applies to a question if the cache knows it; None if Policy has to be asked.
 
-        The items of the rule are set in the question's look-up.
+        The items of the policy are set in the question's look-up.
         """
         known = self._policies.find_cached(question.policy)
         if known is None:

@@ -51,7 +51,8 @@ _DESCRIPTIONS: dict[NextStepAction, str] = {
 COMPARE_NAME = english(
     "Compare the number and the name with the document: a laboratory may also have misspelled the name."
 )
-"""The advice with every NO_RESULT. A name that fits no record gives the same answer as a person without records."""
+"""The advice in every decision with the reason NO_RESULT. A name that fits no record gives the same answer as a person
+without records."""
 
 
 def decision_to_proto(decision: Decision, inputs: Inputs, name: str = "") -> decision_pb2.Decision:

@@ -1,4 +1,4 @@
-"""Finds the items of which a result that counted at the use time may be hidden, by a limit or by retention."""
+"""Finds the items for which a limit or retention may hide a result that counted at the use time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.verification.verify.questions.question import Question
 
 
 def find_cut_items(question: Question, results: LookupAnswer | None, policy: PolicyAnswer | None) -> tuple[str, ...]:
-    """Return the items of which a result that counted at the use time may be missing from the look-up's answer."""
+    """Return the items for which the look-up's answer may lack a result that counted at the use time."""
     if results is None:
         return ()
     found: set[str] = set()
@@ -30,7 +30,10 @@ def find_cut_items(question: Question, results: LookupAnswer | None, policy: Pol
 
 
 def _nations_horizon(sources: tuple[SourceStatus, ...]) -> Instant | None:
-    """Return the instant before which the nation has removed results. It alone answers for the results of all nodes."""
+    """Return the instant before which the nation has removed results.
+
+    Only the nation answers for the results of all nodes.
+    """
     for source in sources:
         if source.retention_start_time is not None and source.source == NATIONAL_RESULTS:
             return source.retention_start_time
@@ -38,10 +41,11 @@ def _nations_horizon(sources: tuple[SourceStatus, ...]) -> Instant | None:
 
 
 def _cut_by_limit(use_time: Instant, limit: int, results: LookupAnswer) -> set[str]:
-    """Return the items of which the look-up's limit may have left out a result that counted at a past use time.
+    """Return the items for which the look-up's limit may have left out a result that counted at a past use time.
 
-    Results of each item come newest first, separately from inside and outside the region. If one side of an item is
-    full and all its negatives were issued after the use time, an older negative may have been left out.
+    Results of each item come newest first, separately from inside and outside the region. If one side of an item has as
+    many results as the limit, and all negatives among them were issued after the use time, an older negative may have
+    been left out.
     """
     sides: defaultdict[tuple[str, bool], list[Record]] = defaultdict(list)
     for index, record in enumerate(results.records):
@@ -58,7 +62,7 @@ def _is_negative_by(record: Record, instant: Instant) -> bool:
 
 
 def _cut_by_retention(use_time: Instant, horizon: Instant, required: Requirement) -> set[str]:
-    """Return the accepted items of which a result from before the horizon could count at the use time."""
+    """Return the accepted items for which a result from before the horizon could count at the use time."""
     newest = min(horizon - 1, use_time)
     proof = required.sampling_proof_window
     if proof is not None and use_time < newest + proof:

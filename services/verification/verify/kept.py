@@ -78,7 +78,7 @@ def kept_answer(
 async def accept_tokens(
     token_uses: TokenUses, questions: list[Question], asked: list[tuple[Reply, Asker]]
 ) -> tuple[list[Question], list[tuple[Reply, Asker]]]:
-    """Return the questions without those whose tokens are refused, and the replies and askers of what remains.
+    """Return the questions whose tokens are not refused, with their replies and askers.
 
     The replies to the refused questions become errors.
     """

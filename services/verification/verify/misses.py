@@ -7,7 +7,8 @@ from hutong.verification.v1 import decision_pb2 as pb
 from services.verification.decision.model import Decision, Inputs
 
 _WITHOUT_RESULT = {pb.DECISION_REASON_NO_RESULT, pb.DECISION_REASON_NATION_NOT_ASKED}
-"""Reasons that are always misses. An unavailable source is none, because an outage would make every answer a miss."""
+"""Reasons that are always misses. An unavailable source is no such reason, because an outage would make every answer a
+miss."""
 _WITHOUT_LOOK_UP = {
     pb.DECISION_REASON_NO_TEST_REQUIRED,
     pb.DECISION_REASON_NO_POLICY_IN_FORCE,
@@ -19,8 +20,8 @@ _WITHOUT_LOOK_UP = {
 def is_miss(decision: Decision, inputs: Inputs) -> bool:
     """Return whether nothing is recorded of the person.
 
-    If evidence was shown, the reason of the decision is not NO_RESULT. The answer is a miss all the same if no record
-    was found. Otherwise a caller could try out names without end by showing made-up evidence.
+    If evidence was shown, the reason of the decision is not NO_RESULT, but the answer is still a miss if no record was
+    found. Otherwise a caller could try out names without end by showing made-up evidence.
     """
     if decision.reason in _WITHOUT_RESULT:
         return True

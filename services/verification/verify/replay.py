@@ -20,9 +20,9 @@ from services.verification.verify.view import cut_to_view
 
 
 async def replay(store: DecisionStore, uuid: str, view: View = FULL) -> ReplayDecisionResponse:
-    """Make a stored decision again from its inputs, and compare the two as a whole.
+    """Make a stored decision again from its inputs, and compare both decisions as a whole.
 
-    They are compared only if the stored one was made by this version of the rules.
+    They are compared only if the stored decision was made by this version of the rules.
 
     Raises:
         NotFound: no decision is stored under this UUID.

@@ -18,8 +18,8 @@ from services.verification.verify.questions.question import Question
 from services.verification.verify.settled import SettledQuestion
 
 SECOND_LOOK_UP_SHARE = 0.6
-"""The share of the time of a source that the second look-up may take. Results itself waits half of that time for the
-nation; the rest is for the call."""
+"""The share of a source's time that the second look-up may take. Results itself waits half of that time for the nation;
+the rest is for the call."""
 
 _SUFFICIENT = frozenset({pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_OUTCOME_NOT_REQUIRED})
 
@@ -49,7 +49,8 @@ def decide_if_sufficient(question: Question, answers: SourceAnswers) -> SettledQ
     """Decide if the answers suffice. Return None if the nation has to be asked first.
 
     If the scope is unset, the node's own records alone decide, without evidence. They suffice if the result is
-    recognised or none is required. They never suffice if a positive may stand that the nation does not make known.
+    recognised or none is required. They never suffice if there may be a standing positive that the nation does not make
+    known to nodes.
     """
     if not question.own_records_first or answers.results is None or answers.policy is None:
         return decide_from(question, answers)

@@ -24,12 +24,13 @@ from services.verification.verify.verifier import Verifier
 
 @dataclass(slots=True)
 class _Asked:
-    """A question whose policy is at hand.
+    """A question whose policy is known.
 
     Attributes:
         decision: the message for the decision.
         kept: what must be stored before the decision is sent; None for nothing.
-        is_late: whether the question's time for the look-up is over, so that its call decides without the look-up.
+        is_late: whether the question's time for the look-up is over, so that the call of the question decides without
+            the look-up.
     """
 
     question: Question
@@ -107,7 +108,7 @@ class SingleQuestions:
         return asked
 
     async def _keep(self, outcomes: Sequence[_Outcome | BaseException]) -> Sequence[_Outcome | BaseException]:
-        """Store what must be stored before answers are sent. The batch after a small batch does not wait."""
+        """Store what must be stored before answers are sent. After a small batch, the next batch does not wait."""
         kept = [one.kept for one in outcomes if isinstance(one, _Asked) and one.kept is not None]
         try:
             if kept:

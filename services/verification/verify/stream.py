@@ -126,7 +126,7 @@ class VerificationStream:
         return [unready.get(id(answer), answer) for answer in answers]
 
     async def _keep(self, answers: Sequence[Answered | BaseException]) -> Sequence[Answered | BaseException]:
-        """Store what must be stored before answers are sent. The batch after a small batch does not wait."""
+        """Store what must be stored before answers are sent. After a small batch, the next batch does not wait."""
         await self._verifier.keep([answer for answer in answers if isinstance(answer, Unkept)])
         return [answer.reply if isinstance(answer, Unkept) else answer for answer in answers]
 

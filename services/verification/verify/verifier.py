@@ -72,7 +72,7 @@ class Verifier:
         self._token_uses = token_uses
 
     def read(self, request: VerifyRequest, asker: Asker) -> Question:
-        """Decode a request that arrives now. It raises as `question_from_proto`."""
+        """Decode a request that arrives now. The method raises the same errors as `question_from_proto`."""
         return self._read(request, self._clock.now(), asker)
 
     async def accept_token(self, question: Question, asker: Asker) -> None:
@@ -140,8 +140,8 @@ class Verifier:
     async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply], askers: Sequence[Asker]) -> None:
         """Answer as `verify_each`, into the caller's empty messages, one for each question.
 
-        `askers` are the askers of the questions. If a decision or a row of the audit cannot be stored, its reply is an
-        error. The other replies are not affected.
+        `askers` are the askers of the questions. If a decision or a row of the audit cannot be stored, the reply to its
+        question is an error. The other replies are not affected.
         """
         rest, unkept = await self.answer_by_own_records(batch, replies, askers)
         await self.keep([*unkept, *await self._decide_rest(rest)])

@@ -1,4 +1,6 @@
-"""The client for asyncio: the same connection, upload session, pages, watch and gate's stream as in `hutong_client`.
+"""The client for asyncio.
+
+It has the same connection, upload session, pages, watch and gate's stream as `hutong_client`.
 
     async with connect() as node:
         answer = await node.verification.Verify(VerifyRequest(...), timeout=5)

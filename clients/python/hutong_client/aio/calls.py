@@ -13,7 +13,7 @@ from hutong_client.errors import HutongError, from_rpc_error
 from hutong_client.request_ids import with_request_id
 
 _OVERWRITTEN = "Internal error from Core"
-"""The details of a status that grpc.aio makes itself when it cannot write a message."""
+"""The details text of the status that grpc.aio itself makes when it cannot write a message."""
 
 
 class _Call:
@@ -25,15 +25,15 @@ class _Call:
         self._first: grpc.aio.AioRpcError | None = None
 
     def keep_first_status(self) -> Self:
-        """Let a call that writes a stream fail with the status of the service, and return it."""
+        """Make a call that writes a stream fail with the status of the service. Return this wrapper."""
         self._call.add_done_callback(self._keep_first)
         return self
 
     def _keep_first(self, call: Any) -> None:
         """Keep the first status of the call.
 
-        If the service ends a stream while a message is written, grpc.aio overwrites the service's status with one of
-        its own (https://github.com/grpc/grpc/issues/36066). The callback runs at each of them.
+        If the service ends a stream while a message is written, grpc.aio overwrites the service's status with a status
+        of its own (https://github.com/grpc/grpc/issues/36066). The callback runs for each status.
         """
         if self._first is None:
             self._first = grpc.aio.AioRpcError(
@@ -87,7 +87,7 @@ class _Call:
 
 
 def _now(ready: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of a coroutine that has nothing to wait for; None if it waits nevertheless."""
+    """Return the result of a coroutine that has nothing to wait for; None if the coroutine waits nevertheless."""
     try:
         ready.send(None)
     except StopIteration as done:
@@ -99,7 +99,7 @@ def _now(ready: Coroutine[Any, Any, Any]) -> Any:
 class Channel:
     """The parts of `grpc.aio.Channel` that stubs use.
 
-    Each request that can have a `request_id` gets one, so that gRPC may repeat the call.
+    A request whose field `request_id` is empty gets a new id, so that gRPC may repeat the call.
     """
 
     def __init__(self, channel: grpc.aio.Channel, options: CallOptions) -> None:

@@ -57,7 +57,7 @@ class Connection:
     """The services of a node for asyncio. A channel is opened when it is first used.
 
     Without `tls` the connection is plain text. Every call that fails raises a subclass of `hutong_client.HutongError`.
-    Use it inside `async with`, or call `close`.
+    Use the connection inside `async with`, or call `close`.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Connection:
 
     @cached_property
     def links(self) -> DocumentLinkServiceAsyncStub:
-        """Linked documents of one person."""
+        """The linked documents of a person."""
         return DocumentLinkServiceStub(self._results)
 
     @cached_property
@@ -115,7 +115,7 @@ class Connection:
 
     @cached_property
     def missing_reports(self) -> MissingReportServiceAsyncStub:
-        """Missing reports, which holders have shown and no laboratory has uploaded."""
+        """Missing reports: holders have shown them, and no laboratory has uploaded them."""
         return MissingReportServiceStub(self._results)
 
     @cached_property
@@ -135,7 +135,7 @@ class Connection:
 
     @cached_property
     def exchange(self) -> ExchangeServiceAsyncStub:
-        """The exchange between nodes. Operators call ListNodes for the backlog of each province."""
+        """The exchange between nodes. Operators call ListNodes to see the backlog of each province."""
         return ExchangeServiceStub(self._results)
 
     @cached_property
@@ -155,7 +155,7 @@ class Connection:
 
     @cached_property
     def holder_tokens(self) -> HolderTokenServiceAsyncStub:
-        """Tokens that a holder shows in place of number and name."""
+        """Tokens that a holder shows in place of the document number and the name."""
         return HolderTokenServiceStub(self._verification)
 
     @cached_property
@@ -175,12 +175,12 @@ class Connection:
 
     @cached_property
     def result_approvals(self) -> ApprovalServiceAsyncStub:
-        """Changes of Results that wait for a second approver: recalls and unlinkings."""
+        """Pending changes of Results, which wait for another caller's approval: recalls and unlinkings."""
         return ApprovalServiceStub(self._results)
 
     @cached_property
     def policy_approvals(self) -> ApprovalServiceAsyncStub:
-        """Changes of Policy that wait for a second approver: floors and their withdrawals."""
+        """Pending changes of Policy, which wait for another caller's approval: floors and withdrawals of floors."""
         return ApprovalServiceStub(self._policy)
 
     @cached_property
@@ -206,7 +206,7 @@ class Connection:
             opened = grpc.aio.insecure_channel(address, options, chosen.compression, chosen.interceptors)
         channel = Channel(opened, chosen)
         self._open.append(channel)
-        # Stubs use only the four methods that Channel has.
+        # Stubs use only the four methods that the class Channel has.
         return cast("grpc.aio.Channel", channel)
 
 
@@ -218,7 +218,9 @@ def connect(
     environment: Mapping[str, str] = os.environ,
     **options: Unpack[ConnectOptions],
 ) -> Connection:
-    """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults.
+    """Connect to a node.
+
+    Missing arguments are taken from the variables HUTONG_*_ADDRESS and HUTONG_TLS_*, else from the local defaults.
 
     `hutong_client.calls.CallOptions` documents the other arguments.
     """

@@ -33,17 +33,17 @@ async def stream_answers(
 ) -> AsyncIterator[Answer]:
     """Yield each question with its answer, in the order of the questions.
 
-    A task reads the questions as they arrive. After a break the unanswered ones are asked again.
+    A task reads the questions as they arrive. After a break the unanswered questions are asked again.
 
     Args:
         method: StreamVerify, as `connection.verification.StreamVerify`.
         requests: the questions.
         retry_policy: how long to ask again. Afterwards the waiting questions are answered with the failure, and so are
-            later ones until the service answers again. Its `sleep` is not used.
+            later questions until the service answers again. Its `sleep` is not used.
         sleep: waits a number of seconds.
 
     Raises:
-        HutongError: a failure that a retry cannot cure, or the first stream failed before any answer.
+        HutongError: a failure that a retry cannot cure, or the failure of the first stream before any answer.
     """
     gate, tries = _Gate(), Tries(retry_policy)
     has_answered = is_interrupted = False
@@ -83,10 +83,11 @@ async def stream_answers(
 
 
 class _Gate:
-    """The questions that were read and not yielded, with their answers."""
+    """The questions that were read and not yet yielded, with the answers that have arrived."""
 
     def __init__(self) -> None:
-        # The beginning of the correlation ids. A holder's token is accepted again under the id with which it was shown.
+        # The first part of each correlation id. A holder's token is accepted again only with the correlation id with
+        # which it was first shown, so the part stays the same after a break.
         self._run = uuid.uuid4().hex
         self._waiting: dict[int, VerifyRequest] = {}
         self._answers: dict[int, VerifyItem] = {}
@@ -107,7 +108,7 @@ class _Gate:
             self._notify()
 
     async def has_question(self) -> bool:
-        """Wait for an unanswered question. Return False if there is none any more."""
+        """Wait for an unanswered question. Return False if the input is over and every question is answered."""
         await self._until(lambda: self._is_input_over or self.is_waiting())
         return self.is_waiting()
 
@@ -127,7 +128,7 @@ class _Gate:
             yield StreamVerifyRequest(correlation_id=f"{self._run}-{number}", request=self._waiting[number])
 
     def keep(self, response: StreamVerifyResponse) -> None:
-        """Keep an answer. Answers to other questions are ignored."""
+        """Keep an answer. An answer to a question that is not waiting is ignored."""
         run, _, number = response.correlation_id.rpartition("-")
         if run == self._run and number.isdecimal() and int(number) in self._waiting:
             is_error = response.HasField("error")
@@ -151,7 +152,7 @@ class _Gate:
         return next((number for number in self._waiting if number > after and number not in self._answers), None)
 
     def _is_decided(self, after: int) -> bool:
-        """Return whether there is an unanswered question after the given number, or there never will be."""
+        """Return whether an unanswered question follows the given number, or the input is over."""
         return self._is_input_over or self._next_question(after) is not None
 
     def _notify(self) -> None:

@@ -41,7 +41,7 @@ class UploadSession(SessionBase["UploadServiceAsyncStub"]):
         self._sleep = sleep
 
     async def send(self, batches: Batches[Note], offset: int = 0) -> AsyncIterator[Acknowledged[Note]]:
-        """Send batches and yield each once, in order, when it is durable.
+        """Send batches, and yield each batch once, in order, when it is durable.
 
         Nothing is sent until the result is iterated over. Transient failures are retried by the session's policy.
 
@@ -50,7 +50,7 @@ class UploadSession(SessionBase["UploadServiceAsyncStub"]):
             offset: the position of the first batch in the upload, in tubes.
 
         Raises:
-            HutongError: a failure that a retry cannot cure, or the last one when the retry policy gives up.
+            HutongError: a failure that a retry cannot cure, or the last failure when the retry policy gives up.
         """
         in_flight = _InFlight(batches, self._window, offset)
         tries = Tries(self._retry_policy)
@@ -72,7 +72,7 @@ class UploadSession(SessionBase["UploadServiceAsyncStub"]):
             in_flight.stop()
 
     async def get(self) -> Upload | None:
-        """Return the upload as the service knows it; None if no batch of it was committed."""
+        """Return the upload as the service knows it; None if no batch of the upload was committed."""
         try:
             response = await self._uploads.GetUpload(GetUploadRequest(name=self.name), timeout=CALL_SECONDS)
         except NotFound:
@@ -125,7 +125,7 @@ class _InFlight(Generic[Note]):
         self._task: asyncio.Task[None] | None = None
 
     def frames(self, start: UploadStart) -> AsyncIterator[UploadResultsRequest]:
-        """Return the frames of a new stream: the start, the batches in flight, then new ones until the source ends."""
+        """Return a new stream's frames: the start, the batches in flight, then new batches until the source ends."""
         stream: asyncio.Queue[UploadResultsRequest | None] = asyncio.Queue()
         stream.put_nowait(UploadResultsRequest(start=start))
         for offset, batch in self._batches:
@@ -148,12 +148,12 @@ class _InFlight(Generic[Note]):
         return self._batches[0]
 
     def remove_first(self) -> None:
-        """Remove the oldest batch, so that the next one is taken from the source."""
+        """Remove the oldest batch, so that the next batch is taken from the source."""
         self._batches.popleft()
         self._free.release()
 
     def is_finished(self) -> bool:
-        """Return whether the source has ended and every batch is removed. Raise the source's own error if it failed."""
+        """Return whether the source has ended and every batch is removed. If the source failed, raise its error."""
         if self._task is None or not self._task.done() or self._batches:
             return False
         self._task.result()
@@ -181,7 +181,7 @@ class _InFlight(Generic[Note]):
                     self._stream.put_nowait(make_frame(self._offset, batch))
                 self._offset += len(batch.tubes)
         finally:
-            # The stream ends in the next step of the event loop, because only then the task is done for `is_finished`.
+            # The stream ends in the next step of the event loop. Only then does `is_finished` see this task as done.
             asyncio.get_running_loop().call_soon(self._end_stream)
 
     def _end_stream(self) -> None:

@@ -21,21 +21,22 @@ async def watch(
     retry_policy: RetryPolicy | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[Any]:
-    """Yield the messages of a watch without end, heartbeats included, each once and in order.
+    """Yield the messages of a watch, heartbeats included, without end. Each message comes once and in order.
 
     After a break the watch is opened again with the cursor of the last message. Keep `message.cursor` once the message
-    is processed. A later `watch` with it in the request goes on from there.
+    is processed. A later `watch` whose request has this cursor goes on from there.
 
     Args:
         method: the watch, as `connection.results.WatchResults` or `connection.policies.WatchPolicies`.
-        request: the request, with the cursor to start after. It is overwritten with each message's cursor.
+        request: the request, with the cursor to start after. Each message's cursor overwrites the cursor of the
+            request.
         silence_seconds: the stream is opened again if no message comes for this long.
         retry_policy: how long to retry without any message. Its `sleep` is not used.
         sleep: waits a number of seconds.
 
     Raises:
-        OutOfRange: CURSOR_TOO_OLD, the service no longer keeps all changes after the cursor. Read everything anew.
-        HutongError: another failure that a retry cannot cure, or the last one when the retry policy gives up.
+        OutOfRange: with CURSOR_TOO_OLD. The service no longer keeps all changes after the cursor. Read everything anew.
+        HutongError: another failure that a retry cannot cure, or the last failure when the retry policy gives up.
     """
     tries = Tries(retry_policy or RetryPolicy())
     while True:

@@ -85,7 +85,7 @@ _FIELDS = {
     "sample_time": english("sampled"),
     "person": english("Person"),
 }
-"""Words for fields that evidence and record may differ in. In English the fields' own names are shown."""
+"""Words for the fields in which evidence and its record may differ. In English the fields' own names are shown."""
 _EXIT_CODES = {
     decision_pb2.DECISION_OUTCOME_RECOGNIZED: ExitCode.DONE,
     decision_pb2.DECISION_OUTCOME_NOT_REQUIRED: ExitCode.DONE,
@@ -171,7 +171,7 @@ def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
 
 
 def explain_origin(decision: Decision) -> str:
-    """Return the line that says for which origin the better policy is, if the origin is not known; else nothing."""
+    """If the origin is not known, return a line that names the origin of the better policy; else an empty text."""
     if not decision.assumed_origin:
         return ""
     return tr(

@@ -49,7 +49,7 @@ _WITHOUT_REASON = {
     ConnectionCut: english("the connection was cut"),
     ResourceExhausted: english("the message is too large"),
 }
-"""What failed, if no service of Hutong has said it."""
+"""Words for failures that no service of Hutong has described."""
 
 
 def exit_code_of(error: HutongError) -> ExitCode:
@@ -61,12 +61,12 @@ def describe_error(error: HutongError) -> str:
     """Describe a failed call in one line: its reason, its message and the faulty fields."""
     text = error.shown_message
     if not error.reason and current_language() != ENGLISH and not isinstance(error, TlsFault):
-        # gRPC itself describes the failure, in English.
+        # The text comes from gRPC itself and is in English.
         text = tr(next((words for kind, words in _WITHOUT_REASON.items() if isinstance(error, kind)), text))
     shown = " ".join(text.split())
     faults = [f"{it.field}: {it.localized_description or it.description}" for it in error.field_violations]
     if not error.localized_message:
-        # A localized message has them already.
+        # A localized message names the failed preconditions already.
         faults += [f"{it.subject}: {it.description}" for it in error.preconditions]
     unmentioned = [fault for fault in faults if fault not in shown]
     kind = error.reason or error.code.name

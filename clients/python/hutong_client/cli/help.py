@@ -16,7 +16,10 @@ _composed: dict[str, Text] = {}
 
 
 def help_text(template: str, /, **values: Any) -> str:
-    """Return a help text with values. Click keeps only its English, by which the text is found again."""
+    """Return a help text with values.
+
+    Click keeps only the English text, by which `translate_help` finds the template.
+    """
     made = Text(template, values)
     _composed[str(made)] = made
     return str(made)
@@ -58,7 +61,7 @@ class _Context(click.Context):
 
 
 class _Language(click.Choice[str]):
-    """A language, by its word or by the name of a locale such as "zh_CN.UTF-8"."""
+    """Argument type for a language: its word, or the name of a locale such as "zh_CN.UTF-8"."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the word of the language."""
@@ -68,7 +71,10 @@ class _Language(click.Choice[str]):
 
 
 class _Translated(click.Command):
-    """A command whose help is in the language of the process. Click keeps the English, by which texts are found."""
+    """A command whose help is in the language of the process.
+
+    Click keeps the English texts, and they are translated when shown.
+    """
 
     context_class = _Context
 

@@ -19,7 +19,7 @@ class Locked(Exception):
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock at this path; raise Locked if another process holds it. Remove its empty file at the end.
+    """Hold the lock at this path; raise Locked if another process holds it. Remove the lock's empty file at the end.
 
     The lock has no effect on Windows and on file systems without flock.
     """
@@ -30,7 +30,8 @@ def hold_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # The file is removed while the lock is held, so that a process that has opened it finds that its name is gone.
+        # The file is removed while the lock is held. Another process that has opened the file then notices, once it has
+        # the lock, that the path no longer names the file.
         path.unlink(missing_ok=True)
         os.close(handle)
 
@@ -49,7 +50,10 @@ def _open_locked(path: Path) -> int:
 
 
 def _is_at(path: Path, handle: int) -> bool:
-    """Check whether the path still names the open file. Its last holder may have removed it before it was locked."""
+    """Check whether the path still names the open file.
+
+    The lock's last holder may have removed the file before this process locked it.
+    """
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

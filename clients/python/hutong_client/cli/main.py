@@ -133,7 +133,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
-        # Names of files may have any bytes, and a terminal may not have all characters. A test's stream is no file.
+        # Names of files may contain any bytes, and a terminal may lack characters. In a test, the stream may be no
+        # file.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -142,7 +143,8 @@ def _run(arguments: Sequence[str]) -> int:
         say(tr("hutong: stopped"))
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader of standard output has closed it. Without this, Python reports the broken pipe again at exit.
+        # The reader of standard output has closed the pipe. Without the next line, Python reports the broken pipe again
+        # at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     except FAILURES as error:

@@ -70,7 +70,8 @@ _UNREADABLE = (ParseError, ValueError, TypeError, AttributeError, OverflowError,
 _MAX_MARK_CHARACTERS = 64
 """The contract's limit for a correlation_id."""
 _MAX_QUESTION_BYTES = 8_000
-"""No question within the contract's limits is larger, and 500 questions of this size fit into one 4 MiB message."""
+"""The most bytes of a question. A question within the contract's limits is never larger, and 500 questions of this size
+fit into one 4 MiB message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
     line = line.removeprefix("\ufeff")
     text = line.strip()
     if "\ufffd" in text:
-        # No result has a damaged name, so its holder could be refused.
+        # A damaged name matches no result, so the holder could be refused.
         fault = tr("the line is not text in its encoding; give the right one by --encoding")
         return Asked(row, str(row), template, fault)
     if text.startswith(("{", "[")):

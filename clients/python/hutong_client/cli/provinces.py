@@ -46,7 +46,7 @@ NAMES = {
 
 
 def province_of(region: str) -> str:
-    """Return the code of the region's province; for the nation, the nation's code."""
+    """Return the code of the region's province; for the nation, return the nation's code."""
     return region[:2] + "0000"
 
 

@@ -1,4 +1,4 @@
-"""The option --timezone, the zone of times without one."""
+"""The option --timezone: the zone in which times without a zone are read."""
 
 from __future__ import annotations
 

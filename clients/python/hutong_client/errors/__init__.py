@@ -1,6 +1,7 @@
 """Exceptions for failed calls, made from the google.rpc.Status that every Hutong service returns.
 
-An exception is of two classes: its gRPC code's (`OutOfRange`) and its reason's (`reasons.CursorTooOld`).
+An exception is of two classes: the class of its gRPC code (`OutOfRange`) and that of its reason
+(`reasons.CursorTooOld`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exceptions for failed calls, by gRPC's codes. `reasons` has those for the contract's reasons.
+"""Exceptions for failed calls, by gRPC's codes. The module `reasons` has the exceptions for the contract's reasons.
 
 A decision such as "not recognised" or "no policy in force" is data in a response and never an exception.
 """
@@ -37,7 +37,7 @@ class Precondition:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The details of a status, and the id of the call; empty if it has none."""
+    """The details of a status, and the id of the call. A missing detail or id is empty."""
 
     reason: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -53,14 +53,15 @@ class HutongError(Exception):
 
     Attributes:
         code: the gRPC status code.
-        message: the service's text for people. It never holds an identity.
+        message: the service's text for people. The text never identifies a person.
         localized_message: the text in the language that the call asked for by `accept-language`, else empty.
         reason: a name of `hutong.error.v1.ErrorReason` without its prefix; empty if no Hutong service answered.
         metadata: the entries that the reason's documentation lists.
         field_violations: the first 20 faulty fields, for INVALID_ARGUMENT.
         preconditions: the violated preconditions, for FAILED_PRECONDITION.
-        retry_delay: a retry can help after this duration; None if the service gives none.
-        request_id: the `x-request-id` under which the logs of the services have the call; empty for an item of a batch.
+        retry_delay: the duration after which a retry can help; None if the service gives no such duration.
+        request_id: the `x-request-id` by which the call is found in the logs of the services; empty for an item of a
+            batch.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
@@ -83,7 +84,7 @@ class HutongError(Exception):
         return f"{text}, request {self.request_id}" if self.request_id else text
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what copies and pickles are made of."""
+        """Return what copies and pickles of the exception are made of."""
         return type(self), (self.message, self.details)
 
     @property
@@ -176,7 +177,10 @@ class ResourceExhausted(Retryable):
 
     @property
     def can_be_retried(self) -> bool:
-        """True if the error has a reason. If it has none, gRPC itself has refused a message that is too large."""
+        """True if the error has a reason.
+
+        An error without a reason comes from gRPC itself, which refused a message that is too large.
+        """
         return bool(self.reason)
 
 

@@ -46,11 +46,11 @@ def from_rpc_error(error: grpc.RpcError, request_id: str = "") -> HutongError:
 
     Args:
         error: gRPC's error.
-        request_id: the id with which the call was sent. An id that the service returns goes before it.
+        request_id: the id with which the call was sent. If the service returns an id, the service's id is used instead.
     """
     code, text = grpc.StatusCode.UNKNOWN, ""
     trailers: dict[str, str | bytes] = {}
-    # The asyncio API's error is no grpc.Call, although it has the same methods.
+    # The error of the asyncio API has the methods of grpc.Call, but is not an instance of it.
     if isinstance(error, (grpc.Call, grpc.aio.AioRpcError)):
         code, text = error.code(), error.details() or ""
         trailers = dict(error.trailing_metadata() or ())
@@ -78,7 +78,10 @@ def _build(code: grpc.StatusCode, text: str, details: Details) -> HutongError:
 
 @cache
 def _class_of(code: grpc.StatusCode, reason: str) -> type[HutongError]:
-    """Return the class of a code and a reason. A reason that this version does not know has the code's class alone."""
+    """Return the class for a code and a reason.
+
+    If this version does not know the reason, the class is that of the code alone.
+    """
     of_code, of_reason = _KINDS.get(code, HutongError), BY_REASON.get(reason)
     if of_reason is None:
         return of_code
@@ -89,7 +92,7 @@ def _class_of(code: grpc.StatusCode, reason: str) -> type[HutongError]:
 
 
 def _reduce(error: HutongError) -> tuple[Any, ...]:
-    """Return what copies and pickles of an exception of two classes are made of."""
+    """Return what copies and pickles are made of, for an exception that is of two classes."""
     return _build, (error.code, error.message, error.details)
 
 

@@ -1,4 +1,4 @@
-"""Says in plain words what is wrong with TLS. gRPC reports it in the text of UNAVAILABLE, which has no other sign."""
+"""Says in plain words what is wrong with TLS, because gRPC reports a TLS fault only in the text of UNAVAILABLE."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _CLOSED_HINT = english(
 
 
 def describe_tls_fault(text: str) -> str:
-    """Return what is wrong with TLS according to gRPC's text, followed by that text; empty if TLS is not at fault."""
+    """Return what is wrong with TLS, followed by gRPC's text that shows it; an empty text if TLS is not at fault."""
     found = next((words for part, words in _FAULTS if part in text), None)
     return f"{tr(found)} ({text})" if found else ""
 
 
 def explain_closed(text: str) -> str:
-    """Return gRPC's text. If the server closed a new connection at once, add why it may have done so."""
+    """Return gRPC's text. If the server closed a new connection at once, add why the server may have closed it."""
     if text.startswith("failed to connect") and _CLOSED in text:
         return tr(_CLOSED_HINT, text=text)
     return text

@@ -1,4 +1,4 @@
-"""Read a region's effective policies over an interval, with the start and end of each, by purpose and origin."""
+"""Read a region's effective policies over an interval, by purpose and origin, with each policy's start and end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Kind = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """An effective policy and its interval [start, end) in seconds since 1970, within that of the calendar."""
+    """An effective policy and its interval [start, end) in seconds since 1970. The calendar's interval contains it."""
 
     start: int
     end: int
@@ -39,7 +39,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Purposes, and one origin or ANY for both, that have the same effective policies over the whole interval."""
+    """Purposes, and one origin or ANY for both origins, with the same effective policies over the whole interval."""
 
     purposes: tuple[int, ...]
     origin: int
@@ -62,7 +62,7 @@ class Calendar:
 
 
 def read_calendar(connection: Connection, region: str, purposes: Sequence[int], start: int, end: int) -> Calendar:
-    """Read a calendar: resolve all kinds at the start, then at the end of each answer, until `end`.
+    """Read a calendar: resolve all kinds of question at the start, then at the end of each answer, until `end`.
 
     One call asks about all kinds. The kind with the most answers therefore determines the number of calls.
     """

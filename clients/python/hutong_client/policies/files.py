@@ -23,14 +23,14 @@ _ADDED = tuple(
 )
 """The output-only fields, which the service adds to a policy."""
 _PUBLICATION = "retroactive_reason"
-"""The field in which a published policy shows its retroactive reason.
-
-A file may state it, and it is then sent as the field of PublishPolicyRequest.
+"""The field in which a published policy shows its retroactive reason. If a file states the reason, the reason is sent
+in the field of PublishPolicyRequest.
 """
 _SETS = ("purposes", "channels", "forbidden_grounds")
 """Lists without a meaningful order."""
 _FORMER_PREFIXES = {"basis": "VALIDITY_", "origin": "TRAVELER_"}
-"""Prefixes that the values of two enums got when they were renamed. Files may still use BASIS_REPORT_TIME."""
+"""Prefixes that the values of two enums got when the values were renamed. Files may still use the names without these
+prefixes, such as BASIS_REPORT_TIME."""
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
@@ -54,7 +54,10 @@ def find_policy_files(path: Path) -> list[PolicyFile]:
 
 
 def _unless_stated(file: PolicyFile, stated_by: dict[tuple[str, int], Path]) -> PolicyFile:
-    """Return the file, with a fault if an earlier file has the same policy and start, and would be replaced."""
+    """Return the file.
+
+    If an earlier file has the same policy and start and would be replaced, the file gets a fault.
+    """
     if file.faults:
         return file
     first = stated_by.setdefault((file.policy.name, file.policy.effective_start_time.ToNanoseconds()), file.path)
@@ -93,7 +96,7 @@ def read_policy_file(path: Path) -> PolicyFile:
 
 
 def _rename_former(content: dict[str, Any]) -> None:
-    """Replace old names of enum values by the new ones."""
+    """Replace old names of enum values by the new names."""
     for key, value in content.items():
         if isinstance(value, dict):
             _rename_former(value)
@@ -102,7 +105,7 @@ def _rename_former(content: dict[str, Any]) -> None:
 
 
 def stated(policy: Policy) -> dict[str, Any]:
-    """Return the fields of a policy without those that the service adds. Equal policies give equal values."""
+    """Return the fields of a policy without the fields that the service adds. Equal policies give equal values."""
     plain = Policy()
     plain.CopyFrom(policy)
     plain.name = policy.name.split("@")[0]
@@ -119,7 +122,7 @@ def stated(policy: Policy) -> dict[str, Any]:
 
 
 def _name_items(policy: Policy) -> None:
-    """Give the default item its full name. A file may leave the name out, and the service does."""
+    """Give the default item its full name. Files may leave this name out, and the service leaves it out."""
     if not policy.HasField("test_required"):
         return
     for one in policy.test_required.accepted:

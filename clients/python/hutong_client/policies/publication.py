@@ -35,7 +35,7 @@ class Change:
 
 
 def compare(connection: Connection, file: PolicyFile) -> Change:
-    """Compare a file with the published revision of the same start, or else with the one in force before that start.
+    """Compare a file with the published revision of the same start, else with the revision in force before that start.
 
     A directory may have several revisions of one series, each in its own file. A file is unchanged if the revision of
     the same start has the same content, whatever revisions begin later.
@@ -53,7 +53,7 @@ def compare(connection: Connection, file: PolicyFile) -> Change:
 
 
 def list_revisions(connection: Connection, name: str) -> Sequence[Policy]:
-    """Return all revisions of a policy, newest first; none if it was never published."""
+    """Return all revisions of a policy, newest first; none if the policy was never published."""
     request = ListPolicyRevisionsRequest(name=name)
     try:
         return [it for page in all_pages(connection.policies.ListPolicyRevisions, request) for it in page.policies]
@@ -62,7 +62,10 @@ def list_revisions(connection: Connection, name: str) -> Sequence[Policy]:
 
 
 def publish(connection: Connection, file: PolicyFile, *, validate_only: bool = False) -> PublishPolicyResponse:
-    """Publish a file, or validate it in a dry run, which also returns its impacts at the instant of its start."""
+    """Publish a file, or validate it in a dry run.
+
+    A dry run also returns the policy's impacts at the instant of its start.
+    """
     request = PublishPolicyRequest(
         policy=file.policy, retroactive_reason=file.retroactive_reason, validate_only=validate_only
     )
@@ -72,7 +75,7 @@ def publish(connection: Connection, file: PolicyFile, *, validate_only: bool = F
 
 
 def preview(connection: Connection, file: PolicyFile) -> PublishPolicyResponse | HutongError:
-    """Return the answer of a dry run with its impacts, or the error with which publication would fail now.
+    """Return the answer of a dry run with the impacts, or the error with which publication would fail now.
 
     A file that depends on an unpublished file of the same set fails here, although it can be published after that file.
     """

@@ -56,7 +56,7 @@ def describe_test(test: TestRequired) -> str:
 
 
 def _describe_accepted(test: TestRequired) -> str:
-    """Describe the windows, and the items of each if the policy names items: " of 48 h from report time (antigen)"."""
+    """Describe each window, with its items if the policy names items: " of 48 h from report time (antigen)"."""
     if not test.accepted:
         return _describe_window(test.window)
     items: dict[str, list[str]] = {}
@@ -75,7 +75,7 @@ def _describe_window(window: ValidityWindow) -> str:
 
 
 def _describe_adverse(test: TestRequired) -> str:
-    """Describe the items with an adverse positive, and how long it stands; empty if the policy states neither."""
+    """Describe the adverse items, and how long a positive stands; empty if the policy states neither."""
     if not test.adverse_items and not test.HasField("adverse_window"):
         return ""
     items = tr(", then of ").join(item_name(item) for item in test.adverse_items)
@@ -92,7 +92,7 @@ def _describe_adverse(test: TestRequired) -> str:
 
 
 def describe_shortest(it: Policy | EffectivePolicy) -> str:
-    """Describe the shortest windows of floors: ", at least 48 h"; empty if there are none."""
+    """Describe the shortest windows of floors: ", at least 48 h"; empty if no floor has one."""
     if isinstance(it, EffectivePolicy):
         windows = [window.shortest_window for window in it.shortest_windows]
     else:

@@ -37,7 +37,8 @@ from hutong_texts import Text, english
 PREFIX = "HTR1:"
 """The beginning of every signed report: "Hutong report", form 1."""
 MAX_LENGTH = 2048
-"""Characters of a signed report. A report of ordinary fields has about 260; a QR code holds 2,953."""
+"""The most characters of a signed report. A report of ordinary fields has about 260 characters, and a QR code holds
+2,953."""
 KEY_ID_LENGTH = 8
 SALT_LENGTH = 8
 DIGEST_LENGTH = 16
@@ -59,7 +60,9 @@ PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
 
 
 class BadSignedReport(ValueError):
-    """A text is no signed report, or a key cannot sign one. The message says why, and has nothing of the text.
+    """A text is no signed report, or a key cannot sign one.
+
+    The message says why, and quotes nothing of the faulty text.
 
     Attributes:
         text: the message, which can be translated.
@@ -78,7 +81,7 @@ class SignedReport(NamedTuple):
         item: the id of the test item; empty for nucleic acid.
         outcome: the number of a `hutong.type.v1.Outcome`.
         sample_time: seconds since 1970-01-01T00:00:00Z; None if the report states none.
-        report_time: as `sample_time`; None for a sampling record.
+        report_time: in seconds as `sample_time`; None for a sampling record.
         masked_name: the holder's name with all but the first character masked, to be compared with a document.
         masked_number: the document's number with all but the first two and last two characters masked.
         salt: random bytes.
@@ -97,15 +100,15 @@ class SignedReport(NamedTuple):
     digest: bytes = b""
 
     def is_for(self, number: str) -> bool:
-        """Return whether it was signed for the document with this number."""
+        """Return whether the report was signed for the holder of the document with this number."""
         return bool(self.digest) and hmac.compare_digest(self.digest, _digest(self.salt, number))
 
 
 class SealedReport(NamedTuple):
-    """A signed report as it was read. Nothing of it is verified.
+    """A signed report as it was read. Its content is not verified.
 
     Attributes:
-        key_id: names the key that signed it.
+        key_id: the id of the key that signed the report.
     """
 
     report: SignedReport
@@ -133,7 +136,7 @@ def for_holder(report: SignedReport, number: str, masked_name: str, masked_numbe
 
 
 def load_private_key(pem: bytes) -> PrivateKey:
-    """Return the key of a PEM file without a password. Raises BadSignedReport if it cannot sign a report."""
+    """Return the key of a PEM file without a password. Raises BadSignedReport if the key cannot sign a report."""
     try:
         key = load_pem_private_key(pem, None)
     except (TypeError, ValueError) as error:
@@ -217,7 +220,7 @@ def read(text: str) -> SealedReport:
 
 
 def is_signed_with(sealed: SealedReport, public_key: bytes) -> bool:
-    """Return whether a report was signed with a key in DER. A key that cannot sign reports has signed none."""
+    """Return whether a report was signed with a key in DER. For a key that cannot sign reports the answer is False."""
     try:
         key = load_public_key(public_key)
     except BadSignedReport:
@@ -249,7 +252,7 @@ def _digest(salt: bytes, number: str) -> bytes:
 
 
 def _decode(raw: bytes) -> Any:
-    """Return the one CBOR value that bytes hold. Raises BadSignedReport for anything else."""
+    """Return the CBOR value of bytes that hold exactly one. Raises BadSignedReport for anything else."""
     stream = BytesIO(raw)
     try:
         value = cbor2.load(
@@ -271,14 +274,13 @@ def _refuse_tag(*_: Any) -> Any:
 
 
 _NO_TAGS = dict.fromkeys((*range(1024), 43_000, 55_799), _refuse_tag)
-"""The tags that the decoder gives a meaning, such as regular expressions. A signed report has none, and some take long.
-
-A tag beyond these becomes a value of no type that a report has.
+"""The tags that the decoder gives a meaning, such as regular expressions. A signed report has no tags, and the decoding
+of some tags takes long. The decoder makes of any other tag a value whose type no field of a report has.
 """
 
 
 def _report(payload: Any) -> SignedReport:
-    """Return the report of a payload. Labels of later versions are ignored."""
+    """Return the report that a payload states. Labels that only later versions know are ignored."""
     if not isinstance(payload, dict):
         raise BadSignedReport(english("has no report"))
     values: dict[str, Any] = {"item": "", "sample_time": None, "report_time": None}

@@ -44,7 +44,10 @@ def gather(items: Iterable[ReadTube | BadRow], batch_size: int = MAX_TUBES) -> I
 
 
 def skip_tubes(items: Iterable[ReadTube | BadRow], count: int) -> Iterator[ReadTube | BadRow]:
-    """Yield what follows the first `count` tubes. Bad rows before the last of these tubes are skipped too."""
+    """Yield the tubes and bad rows after the first `count` tubes.
+
+    Bad rows before the last of these tubes are skipped too.
+    """
     for item in items:
         if count > 0:
             count -= isinstance(item, ReadTube)

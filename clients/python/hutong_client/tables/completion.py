@@ -33,6 +33,6 @@ def complete_cells(row: Row, shared: Mapping[str, Cell], size: int, faults: Iter
 
 
 def _states_size(row: Row) -> bool:
-    """Check whether the row's own cell has a size, or something that a clerk has to correct."""
+    """Check whether the row's own cell for the pool size has a size, or an error that a clerk has to correct."""
     cell = row.cells.get("pool_size")
     return cell is not None and read_size(cell) != POOLED

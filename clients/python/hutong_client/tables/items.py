@@ -63,7 +63,7 @@ def names_test(project: Cell | None, method: Cell | None) -> bool:
 
 
 def check_specimen(cell: Cell, item: str) -> None:
-    """Raise BadCell if a specimen is no person's, or if it is blood or urine and the item is the default one."""
+    """Raise BadCell if a specimen is not from a person, or is blood or urine although the item is the default item."""
     word = plain(cell)
     if any(known in word for known in _TABLE["specimens"]["no_person"]):
         raise BadCell(
@@ -94,7 +94,7 @@ def _find_item(project: str, method: str) -> str | None:
         kinds = antibodies - {_ANTIBODY}
         items = (items - antibodies) | {kinds.pop() if len(kinds) == 1 else _ANTIBODY}
     if items & _OTHER_VIRUSES:
-        # If the text names another virus, its antigen or antibody is of that virus.
+        # If the text names another virus, an antigen or antibody in the text belongs to that virus.
         items &= _OTHER_VIRUSES
         return None if virus or len(items) > 1 else items.pop()
     if items:

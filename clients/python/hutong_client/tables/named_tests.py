@@ -15,7 +15,7 @@ from hutong_client.tables.words import load
 
 _TABLE = load("items.toml")
 _ACID = ("核酸", "pcr", "nucleic")
-"""Words that name the default item. Others, as "荧光", also occur in names of antigen tests."""
+"""Words that name only the default item. Other words for it, such as "荧光", also occur in names of antigen tests."""
 _OTHER = "other"
 """Stands for all tests that have no item here."""
 _ORGANISATION = re.compile(
@@ -51,7 +51,7 @@ def name_tests(text: str) -> dict[str, str]:
     rest = _ORGANISATION.sub(" ", plain)
     found = {item: match[0] for item, pattern in _OF_OTHERS if (match := pattern.search(rest))}
     if found.keys() <= {_OTHER}:
-        # If the text names another virus, its antigen or antibody is of that virus.
+        # If the text names another virus, an antigen or antibody in the text belongs to that virus.
         own = {item: match[0] for item, pattern in _OF_SARS_COV_2 if (match := pattern.search(plain))}
         found = own or found
     if match := _DEFAULT_WORDS.search(plain):
@@ -60,15 +60,15 @@ def name_tests(text: str) -> dict[str, str]:
 
 
 def find_named_test(result_title: str, others: Sequence[str]) -> str:
-    """Return the test for rows that name none, worded as in the column check_project; empty if no text names a test.
+    """Return the test for rows that name no test, worded as in the column check_project; empty if no text names a test.
 
     Args:
         result_title: the title of the column of results, which outweighs the other texts.
         others: the name of the sheet, the rows above the header, the other titles and the name of the file.
 
     Returns:
-        The item if only one is named. If the texts contradict each other, the words of all of them, which match no
-            item.
+        The item if only one is named. If the texts contradict each other, the words of all texts together. These match
+        no item.
     """
     decisive = name_tests(result_title)
     named = [decisive] if decisive else [tests for text in others if (tests := name_tests(text))]
@@ -80,7 +80,7 @@ def find_named_test(result_title: str, others: Sequence[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def words_of_remark(title: str) -> re.Pattern[str] | None:
-    """Return the words that name a test in a column of an unknown title; None if its cells name no test."""
+    """Return the words that name a test in the cells below an unknown title; None if these cells cannot name a test."""
     if _OF_WORKPLACE.search(title):
         return None
     return _ANY if _REMARK.search(title) else _ANY_OF_SARS_COV_2

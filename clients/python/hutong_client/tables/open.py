@@ -38,8 +38,8 @@ def open_table(path: Path, vocabulary: Vocabulary | None = None, encoding: str =
 
     Args:
         path: the file.
-        vocabulary: its columns; None for those of a laboratory's results. NDJSON is always read with the columns of
-        results.
+        vocabulary: the columns of the file; None for the columns of a laboratory's results. NDJSON is always read with
+            the columns of results.
         encoding: the encoding of a text file; empty to detect it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Cells that say that they are empty, as programs and clerks write it."""
+"""Cells with a text that means "empty", as programs and clerks write it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _NULLS = frozenset(load("words.toml")["placeholders"]["nulls"])
 _MARKS = frozenset(load("words.toml")["placeholders"]["marks"])
 _ALL: frozenset[Cell] = _NULLS | _MARKS
 _RESULT = "nat_result"
-"""A dash in the column of results may mean a negative result, so only nulls are empty there."""
+"""A dash in the column of results may mean a negative result. In that column only nulls mean "empty"."""
 
 
 def drop_placeholders(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield the rows without the cells that say that they are empty."""
+    """Yield the rows without the cells whose text means "empty"."""
     for row in rows:
         if _ALL.isdisjoint(row.cells.values()):
             yield row

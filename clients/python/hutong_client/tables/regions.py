@@ -21,7 +21,7 @@ _NO_NAMES = frozenset(
 )
 """Names that stand for a group of regions."""
 _SHORT = re.compile(r"(?<=..)(特别行政区|(?:(?:壮族|回族|维吾尔)?自治区)|[省市县区盟旗])$")
-"""Endings that people leave out of a name that has two characters or more without them."""
+"""Endings that people leave out of a name, if two characters or more remain without the ending."""
 _SPECIAL = {"710000": "台湾省", "810000": "香港特别行政区", "820000": "澳门特别行政区", NATION: "全国"}
 _LATER = {"330113": "临平区", "330114": "钱塘区"}
 """Regions that the table lacks."""
@@ -60,7 +60,7 @@ def read_region_cell(cell: Cell) -> str:
 
 
 def full_name(code: str) -> str:
-    """Return the name of a region with those above it, 河南省郑州市金水区; the code itself if it is not known."""
+    """Return a region's name after the names of those above it, 河南省郑州市金水区; an unknown code stays as it is."""
     names = _names()
     if code not in names:
         return code
@@ -76,7 +76,7 @@ def show_region(code: str) -> str:
 
 
 def _find_parts(name: str, above: str) -> list[str]:
-    """Return the regions below `above` whose name, after names of regions between, is `name`: 郑州金水区."""
+    """Return the regions below `above` that `name` names. Names of regions between may come first: 郑州金水区."""
     found: dict[str, None] = {}
     for length in range(len(name) - 1, 1, -1):
         for code in _codes_by_name().get(name[:length], ()):
@@ -95,7 +95,7 @@ def _lies_in(code: str, above: str) -> bool:
 
 @cache
 def _names() -> dict[str, str]:
-    """Return the names of the regions that exist today by their codes."""
+    """Return, by code, the names of the regions that exist today."""
     # The table is in the extra `cli`, and only names need it.
     from stdnum import numdb  # noqa: PLC0415
 
@@ -122,7 +122,7 @@ def _current(names: str) -> str:
 
 @cache
 def _codes_by_name() -> dict[str, tuple[str, ...]]:
-    """Return codes by full names and by names without their endings, the higher level first."""
+    """Return the codes by name, with and without the name's ending. Codes of higher levels come first."""
     found: dict[str, list[str]] = defaultdict(list)
     for code, name in _names().items():
         for spelling in dict.fromkeys((plain(name), _SHORT.sub("", plain(name)))):
@@ -135,7 +135,7 @@ def _level(code: str) -> tuple[int, str]:
 
 
 def _prefer(codes: list[str], name: str) -> tuple[str, ...]:
-    """Prefer a region whose whole name this is, and then one that contains all others: 吉林 is the province."""
+    """Prefer the region whose full name this is, or else the region that contains all others: 吉林 is the province."""
     exact = [code for code in codes if plain(_names()[code]) == name]
     if len(exact) == 1:
         return (exact[0],)

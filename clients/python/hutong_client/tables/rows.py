@@ -20,8 +20,8 @@ class Sheet(NamedTuple):
     Attributes:
         position: its position among the sheets that are read, from 0.
         name: its name; empty if the file has no other sheet that is read.
-        test: the test that the sheet names for its rows that name none, worded as in the column check_project; empty if
-            the sheet names no test.
+        test: the test that the sheet names for those of its rows that name no test, worded as in the column
+            check_project; empty if the sheet names no test.
     """
 
     position: int = 0
@@ -43,7 +43,7 @@ class Row:
         original: the cells as they are in the file, for the rejects file.
         fault: why the row cannot be read; empty if it can.
         sheet: the row's sheet.
-        filled: the cells of the row that stand in another row of the file; None if there are none.
+        filled: the cells that the row takes over from another row of the file; None if there are none.
     """
 
     number: int
@@ -73,7 +73,7 @@ class Table(Protocol):
 
     @property
     def named_test(self) -> str:
-        """The test as in `Sheet.test`. For a workbook it is that of the first sheet that has one."""
+        """The test as in `Sheet.test`. For a workbook, the test of the first sheet that names a test."""
 
     @property
     def notices(self) -> Sequence[str]:
@@ -84,4 +84,4 @@ class Table(Protocol):
 
 
 class NotATable(Exception):
-    """The file cannot be read as a table. The text says what to do about it."""
+    """The file cannot be read as a table. The text says what the clerk can do."""

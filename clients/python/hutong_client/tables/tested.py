@@ -36,7 +36,7 @@ _REMARKED = english(
 
 
 def carry_test(cells: Mapping[str, Cell], named: str) -> str:
-    """Return the test that a row must name if it is sent without its file; empty if it needs to name none."""
+    """Return the test that a row must name if it is sent without its file; empty if the row needs to name no test."""
     if named in {"", DEFAULT_NAME} or names_test(cells.get("check_project"), cells.get("check_method")):
         return ""
     return named
@@ -58,7 +58,7 @@ def describe_test(
         method: how it was examined.
         specimen: what was taken.
         admitted: the items that the upload admits beside the default one.
-        named: the test that the file names for rows that name none.
+        named: the test that the file names for rows that name no test.
         remark: the text of further cells that name a test.
     """
     faults: list[Fault] = []
@@ -82,7 +82,7 @@ def describe_test(
 
 
 def _read_named(named: str, remark: str, admitted: frozenset[str]) -> str:
-    """Return the item that the file names for rows that name none; raise BadCell if a remark contradicts it."""
+    """Return the item that the file names for rows that name no item; raise BadCell if a remark contradicts it."""
     item = DEFAULT
     if named:
         try:

@@ -133,7 +133,8 @@ def _spell_plainly(text: str) -> str:
 def join_time(date: Cell, of_day: Cell) -> Cell:
     """Return a time whose date and time of day are in two cells.
 
-    A cell that has both already is taken alone if the other one does not contradict it.
+    If one cell already has both the date and the time of day, this cell is taken alone, unless the other cell
+    contradicts it.
 
     Raises:
         BadCell: the cells contradict each other.
@@ -159,7 +160,7 @@ def join_time(date: Cell, of_day: Cell) -> Cell:
 
 
 def _agree(whole: str, of_day: Cell) -> str:
-    """Return a whole time if it contains the time of day."""
+    """Return a whole time if it contains the time of day. If it is midnight, it takes over the time of day."""
     clock = of_day.strftime("%H:%M:%S") if isinstance(of_day, datetime | time) else str(of_day).strip()
     if whole.endswith(" 00:00:00"):
         return whole.removesuffix(" 00:00:00") + f" {clock}"
@@ -169,7 +170,7 @@ def _agree(whole: str, of_day: Cell) -> str:
 
 
 def _agree_day(day: str, whole: str) -> str:
-    """Return a whole time if it is of the day."""
+    """Return a whole time if its date is the day."""
     if re.findall(r"\d+", day)[:3] and list(map(int, re.findall(r"\d+", day)[:3])) != list(
         map(int, re.findall(r"\d+", whole)[:3])
     ):

@@ -26,7 +26,7 @@ from hutong_client.tables.tested import describe_test
 from hutong_client.tables.words import ERROR_VALUES
 
 _MAX_ROW_CHARACTERS = 8_000
-"""Far more than any valid row has. A full pool of such rows still fits into a batch."""
+"""The most characters of a row, far more than any valid row has. A full pool of such rows still fits into a batch."""
 _TIMES = {
     "sample_date": "sample_time",
     "collect_date": "receive_time",
@@ -63,9 +63,9 @@ class Reading:
     """Options for reading a file.
 
     Attributes:
-        zone: the zone of times without one. If None, such times are faults.
-        region: the region of sampling for rows without one. If empty, such rows are faulty.
-        items: the items that are admitted besides the default item. Rows of others are faulty.
+        zone: the zone of times without a zone. If None, such times are faults.
+        region: the region of sampling for rows that name no region. If empty, such rows are faulty.
+        items: the items that are admitted besides the default item. Rows of other items are faulty.
         vocabulary: the columns of the file.
     """
 
@@ -77,7 +77,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadTube:
-    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`. `shared` are cells that only some rows fill."""
+    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`. `shared`: cells that only some rows fill."""
 
     tube: Tube
     rows: Sequence[Row]
@@ -86,7 +86,10 @@ class ReadTube:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be converted to a message without guessing. `filled` is what it needs to be sent alone."""
+    """A row that cannot be converted to a message without guessing.
+
+    `filled` holds the cells that it needs to be sent alone.
+    """
 
     row: Row
     faults: Sequence[Fault]
@@ -229,7 +232,7 @@ class _Tube:
 
 
 def _repeats(item: _Good, run: Sequence[_Good]) -> bool:
-    """Check whether the run has the same report number. The service then finds a duplicate or a conflict."""
+    """Check whether a row of the run has the same report number. The service finds a duplicate or a conflict then."""
     return any(item.person.report_number == other.person.report_number for other in run)
 
 
@@ -252,7 +255,7 @@ def _find_shared(rows: Sequence[Row]) -> Mapping[str, Cell]:
 
 
 def _count_size(rows: Sequence[Row]) -> int:
-    """Return the size of a tube for the rows that state none, or only that it is a pool."""
+    """Return the size of a tube for the rows that state no size, or state only that the tube is a pool."""
     if len(rows) == 1:
         return 1
     sizes = [size for row in rows if (cell := row.cells.get("pool_size")) is not None and (size := read_size(cell))]

@@ -4,8 +4,9 @@
         scene = double.scenes[0]
         assert node.verification.Verify(scene.request).decision == scene.decision
 
-A real client calls it over a real connection. It keeps uploads in memory and answers recorded questions, and a test
-chooses further answers and failures. It applies no rules: whether a result is recognised is decided by a node alone.
+A real client calls the double over a real connection. The double keeps uploads in memory and answers recorded
+questions. A test chooses further answers and failures. The double applies no rules: only a node decides whether a
+result is recognised.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The server of the test double: recorded decisions, and answers and failures that a test chooses."""
+"""The server of the test double: it gives recorded decisions, and the answers and failures that a test chooses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from hutong_client.testing.failures import Failure, abort
 from hutong_client.testing.uploads import Uploads
 
 _THREADS = 16
-"""Calls at once. Each stream holds a thread."""
+"""The most calls at once. Each stream holds a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Scene:
 
 
 class Double:
-    """A node in this process, on a free port of loopback, until its block ends.
+    """A node in this process, on a free port of loopback, until the `with` block ends.
 
     Attributes:
         scenes: the questions of the demo with their decisions.
-        labs: the registered laboratories, by name. A test may add some.
+        labs: the registered laboratories, by name. A test may add laboratories.
         uploads: the uploads, which keep every accepted tube.
         calls: the full names of the methods that were called, in order.
     """
@@ -78,7 +78,8 @@ class Double:
         self._server = grpc.server(
             futures.ThreadPoolExecutor(_THREADS), interceptors=[_Failing(self)], options=[("grpc.so_reuseport", 0)]
         )
-        # Methods that are left out answer UNIMPLEMENTED, although the types of the stubs call for all of them.
+        # The double leaves some methods out, although the types of the stubs demand all. gRPC answers them with
+        # UNIMPLEMENTED.
         add_LabServiceServicer_to_server(_Labs(self.labs), self._server)  # type: ignore[abstract]
         add_UploadServiceServicer_to_server(self.uploads, self._server)
         add_VerificationServiceServicer_to_server(_Gate(self.decide), self._server)  # type: ignore[abstract]
@@ -99,7 +100,10 @@ class Double:
         self._decisions[_key(request)] = decision
 
     def decide(self, request: VerifyRequest) -> Decision:
-        """Return the decision for a question. A question without one is answered as where no policy is published."""
+        """Return the decision for a question.
+
+        A question without a decision is answered as in a region where no policy is published.
+        """
         return self._decisions.get(_key(request)) or Decision(
             outcome=DECISION_OUTCOME_UNDETERMINED,
             reason=DECISION_REASON_NO_POLICY_IN_FORCE,
@@ -107,11 +111,14 @@ class Double:
         )
 
     def fail(self, method: str, *failures: Failure) -> None:
-        """Let the next calls of a method, as "hutong.results.v1.LabService/GetLab", fail, one for each failure."""
+        """Make the next calls of a method fail, one call for each failure.
+
+        A method is named as "hutong.results.v1.LabService/GetLab".
+        """
         self._failures.setdefault(method, deque()).extend(failures)
 
     def next_failure(self, method: str) -> Failure | None:
-        """Record a call of a method. Return the failure with which it ends, if one is chosen."""
+        """Record a call of a method. Return the failure with which the call ends, if the test has chosen one."""
         self.calls.append(method)
         waiting = self._failures.get(method)
         return waiting.popleft() if waiting else None
@@ -174,9 +181,9 @@ class _Failing(grpc.ServerInterceptor):
         self._double = double
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
-        """Return the handler of a call, or one that fails."""
+        """Return the handler of a call, or a handler that ends the call with a failure."""
         failure = self._double.next_failure(handler_call_details.method.strip("/"))
         if failure is None:
             return continuation(handler_call_details)
-        # Unary calls take the same way over the wire as streams, so a handler of streams ends calls of every kind.
+        # On the wire a unary call looks like a stream, so a handler of streams can end calls of every kind.
         return grpc.stream_stream_rpc_method_handler(lambda _requests, context: abort(context, failure))

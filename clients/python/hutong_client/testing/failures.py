@@ -21,8 +21,9 @@ class Failure:
     Attributes:
         code: the gRPC status code.
         reason: a name of `hutong.error.v1.ErrorReason` without its prefix.
-        metadata: the entries that the reason's documentation lists. The first of `fields` is added as "field".
-        retry_delay: the delay of RetryInfo; None for none. Without a delay gRPC does not repeat the call.
+        metadata: the entries that the reason's documentation lists. The path of the first field in `fields` is added as
+            "field".
+        retry_delay: the delay of RetryInfo; None for no RetryInfo. Without a delay gRPC does not repeat the call.
         fields: the faulty fields with their reasons.
         preconditions: the violated preconditions.
     """
@@ -67,9 +68,9 @@ def abort(context: grpc.ServicerContext, failure: Failure) -> NoReturn:
 
 
 def _pushback(delay: timedelta | None, seconds_left: float | None) -> str:
-    """Return the delay in milliseconds, after which gRPC repeats the call; -1 if it must not, as the services do.
+    """Return, as the services do, the milliseconds after which gRPC repeats the call; -1 if gRPC must not repeat it.
 
-    gRPC must not repeat a call without a delay, or whose delay does not fit into the deadline.
+    gRPC must not repeat a call that has no delay, or one whose delay ends after the deadline.
     """
     if delay is None or (seconds_left is not None and delay.total_seconds() >= seconds_left):
         return "-1"

@@ -32,7 +32,7 @@ class _Upload:
 
 
 class Uploads(UploadServiceServicer):
-    """Stores what laboratories send. Only `reject` and a report number that is taken reject a person.
+    """Stores what laboratories send. A person is rejected only after `reject`, or if the report number is taken.
 
     Attributes:
         stored: the accepted persons' tubes, by laboratory and report number.
@@ -101,7 +101,7 @@ class Uploads(UploadServiceServicer):
         return response
 
     def _store(self, lab: str, index: int, tube: Tube, response: UploadResultsResponse) -> None:
-        """Store each person of a tube, and count what became of it."""
+        """Store each person of a tube, and count the persons that were accepted, were duplicates or were rejected."""
         for position, person in enumerate(tube.persons):
             alone = Tube()
             alone.CopyFrom(tube)

@@ -1,6 +1,6 @@
 """Admission of the nodes below. `access.permits` has already checked that the caller is the node that it names.
 
-Each link leads from a region to a larger one that contains it. The links therefore form a tree, and no circle.
+Each link leads from a region to a larger one that contains it. The links therefore form a tree without circles.
 """
 
 from __future__ import annotations

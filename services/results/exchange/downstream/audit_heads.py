@@ -1,4 +1,7 @@
-"""The heads of the audits of the nodes below. Each was sent with a checkpoint, and cannot be taken back."""
+"""The heads of the audits of the nodes below.
+
+Each head was sent with a checkpoint, and its node cannot take it back.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from services.storage.upsert import insert_if_absent
 KEPT = 3 * 365 * DAY
 """How long heads are kept: three years, as long as the audit keeps changes."""
 LEAST_GAP = 30 * SECOND
-"""The shortest time between two stored heads of one chain. It keeps a node from filling the table."""
+"""The shortest time between two stored heads of one chain. This limit keeps a node from filling the table."""
 _heads = tables.held_audit_heads
 
 
@@ -37,8 +40,8 @@ class HeadPosition(NamedTuple):
 def hold_heads(connection: Connection, node: str, heads: Sequence[AuditHead], now: Instant) -> list[AuditHead]:
     """Store the heads that a node has sent. Return those that differ from the stored head of the same seal.
 
-    A stored head is never replaced. Once a day and the next day are over, only the last head of the day is kept,
-    because a head covers everything before it.
+    A stored head is never replaced. When a day and the day after it are over, only the last head of the first day is
+    kept, because a head covers everything before it.
     """
     differing = []
     for head in heads:

@@ -24,17 +24,19 @@ from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition
 
 LISTED_FOR: Span = 30 * DAY
-"""A node that sent nothing for longer is not listed as a source. Its newest results are older than any window."""
+"""A node that has been silent for longer is not listed as a source, because its newest results are older than any
+window."""
 MOST_WAITING = 1_000
 """The most look-ups that wait at once. Any caller can make up tokens of commits that never come."""
 _WAIT_SHARE = 0.7
-"""Share of the caller's time for waiting. The rest is for the look-up, or for NOT_FRESH_ENOUGH to arrive in time."""
+"""Share of the caller's time for waiting. The rest of the time is for the look-up, or for the error NOT_FRESH_ENOUGH to
+reach the caller in time."""
 _POLL_SECONDS = 0.05
 """The wait between two reads of positions. All waiting calls read at the same instants, and so share each read."""
 
 
 class NodeRegistry:
-    """What a node knows of the nodes below it. Without any, the node itself is the only source."""
+    """What a node knows of the nodes below it. If no nodes are below it, the node itself is the only source."""
 
     def __init__(self, store: DownstreamStore, jurisdiction: str, clock: Clock, timing: ResultsTiming) -> None:
         self._longest_wait = timing.token_wait
@@ -72,7 +74,7 @@ class NodeRegistry:
         return within(region, self._jurisdiction)
 
     def select_above(self, sources: Iterable[DataSource]) -> list[DataSource]:
-        """Return the sources that are neither this node nor below it."""
+        """Return the sources that are neither this node nor a node below it."""
         return [source for source in sources if not self.is_here(parse_node(source.node))]
 
     def covers(self, region: str) -> bool:

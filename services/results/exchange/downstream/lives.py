@@ -1,7 +1,7 @@
 """At the nation: how far the lives of other nodes' databases are durable here. Consistency tokens name such positions.
 
-A node sends its commits in an order in which every commit comes after all commits that had ended when it was made. A
-commit of a later life therefore arrives after everything that was kept of an earlier life.
+A node sends a commit after all commits that had already ended when that commit was made. A commit of a later life of
+the database therefore arrives after everything that was kept of an earlier life.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def record_reached(
     """Record how far a writer's commits are durable, in the transaction that stores them.
 
     `newest` gives the greatest sequence of each life, in the order of the commits. A position never moves back, because
-    a node that was restored sends earlier commits again. With `is_earlier` a new life is earlier than the known ones.
+    a node that was restored sends earlier commits again. With `is_earlier` a life that is new here is recorded as
+    earlier than the known lives.
     """
     for life, sequence in newest.items():
         mine = (_lives.c.node == node, _lives.c.life == life, _lives.c.writer_id == writer)
@@ -47,7 +48,7 @@ def find_lives(connection: Connection, nodes: Collection[str]) -> set[tuple[str,
 def find_unmet(connection: Connection, commits: Collection[CommitPosition]) -> dict[CommitPosition, bool]:
     """Return the commits of other nodes that are not here, each with whether it may still come.
 
-    A commit cannot come any more if a commit of a later life of its node is here. A restore has lost it then.
+    If a commit of a later life of the same node is here, a missing commit cannot come any more: a restore has lost it.
     """
     wanted = {commit for commit in commits if commit.position.sequence != BEFORE_ANY.sequence}
     if not wanted:

@@ -1,7 +1,7 @@
 """Routing of missing reports: each goes to the nodes below that have registered its laboratory.
 
-A node with a node above lists the reports of its own laboratories, and sends the reports of unknown laboratories to the
-node above.
+A node that has a node above it lists the missing reports of its own laboratories, and sends the missing reports of
+unknown laboratories to the node above.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from services.results.missing_reports.tables import missing_reports
 class TopRouter:
     """Routing at a node without a node above, such as the nation.
 
-    It lists missing reports of laboratories without a home node below, and sends the others to the home nodes.
+    The node lists missing reports of laboratories without a home node below, and sends all other missing reports to the
+    home nodes.
     """
 
     def __init__(self, change_log: ChangeLog, limits: ResultsLimits) -> None:
@@ -56,7 +57,7 @@ class TopRouter:
 def _store_at_top(
     connection: Connection, reports: Sequence[MissingReport], limits: ResultsLimits
 ) -> tuple[list[MissingReport], int]:
-    """Return the newly stored reports whose laboratory has a home node, and how many the full queue dropped."""
+    """Return the newly stored reports whose laboratory has a home node, and how many reports the full queue dropped."""
     query = select(lab_homes.c.uscc, lab_homes.c.node).where(lab_homes.c.uscc.in_({report.lab for report in reports}))
     at_home = {(row.uscc, row.node) for row in connection.execute(query)} if reports else set()
     elsewhere = {lab for lab, _ in at_home}
@@ -110,7 +111,7 @@ class MiddleRouter:
     def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
         """Stop listing reports of laboratories that a node below has registered. Return the reports for that node.
 
-        These are also reports that were sent to the node above before the registration.
+        Among them are reports that were sent to the node above before the registration.
         """
         table = missing_reports
         open_ = (table.c.lab.in_(usccs), table.c.close_time.is_(None))
@@ -118,7 +119,7 @@ class MiddleRouter:
         return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*COLUMNS)))
 
     def _store(self, connection: Connection, reports: Sequence[MissingReport]) -> tuple[list[MissingReport], int]:
-        """Return the newly stored reports that are not listed here, and how many the full queue dropped."""
+        """Return the newly stored reports that are not listed here, and how many reports the full queue dropped."""
         usccs = {report.lab for report in reports}
         own = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
         here = set(connection.execute(own).scalars()) - set(_find_registrants(connection, reports))

@@ -36,7 +36,10 @@ def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> nod
 
 
 def relayed_to_proto(node: RelayedNode, relaying: Node, now: Instant) -> node_pb2.Node:
-    """Return the message for a node at a greater depth. What only the node above it knows is not set."""
+    """Return the message for a node at a greater depth.
+
+    Fields that only the node directly above that node knows are not set.
+    """
     return node_pb2.Node(
         name=format_node(node.region),
         as_of_time=optional_timestamp(node.as_of_time),

@@ -25,7 +25,7 @@ _positions = tables.replicated_positions
 MAX_SILENCE: Span = MINUTE
 """A node that sent nothing for this long is unavailable, because its newer results are unknown here.
 
-Nodes send a checkpoint every second, so sixty of them are missing then.
+Nodes send a checkpoint every second, so sixty checkpoints are missing by then.
 """
 NOT_RETIRED: dict[str, Any] = {"retire_time": None, "retire_reason": "", "retire_actor": None}
 """The columns of a node that is not retired."""
@@ -59,7 +59,7 @@ def open_log(
 ) -> list[WriterPosition]:
     """Return the durable positions of a log's writers. Record the contact with the node and its clock skew.
 
-    The retirement of a node ends with each contact.
+    Any contact with a retired node ends its retirement.
 
     Commits that the node has removed (`removed`) count as durable, because they cannot be sent any more.
     """
@@ -78,7 +78,8 @@ def open_log(
 def add_node(connection: Connection, region: str, now: Instant, own: str = NATION) -> None:
     """Register a node, unless it is registered.
 
-    Until the first node joins, a node below the nation notifies nobody and keeps no marks of adverse subjects.
+    Until the first node joins below this one, this node notifies nobody and keeps no marks of adverse subjects, unless
+    it is the nation.
     """
     inserted = connection.execute(
         insert_if_absent(connection, _nodes).values(

@@ -1,4 +1,4 @@
-"""The upper end of a replication. It makes each frame durable and answers it while the next frames arrive."""
+"""The upper end of a replication. The receiver makes each frame durable and answers it while the next frames arrive."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class ReplicationReceiver:
         return _Begun(log, stream, clock, answer)
 
     def _check(self, start: ReplicateStart, region: str) -> tuple[NodeLog, Span]:
-        """Return the log that the stream sends, and how far its node's clock is ahead."""
+        """Return the log that the stream sends, and how far the clock of the stream's node is ahead."""
         require_common_versions(start, self._pepper)
         now = self._clock.now()
         return NodeLog(region, start.log_id), check_instant(
@@ -218,7 +218,10 @@ class ReplicationReceiver:
 
 
 def _check_lives(batch: ReplicateBatch) -> None:
-    """Check that a batch states positions of its own complete commits alone, in their order, each life once."""
+    """Check that a batch states positions of only its own complete commits.
+
+    The positions are in the order of the commits, and each life occurs once.
+    """
     sequences = [batch.offset, *(one.sequence for one in batch.lives)]
     if any(after <= before for before, after in pairwise(sequences)) or sequences[-1] > batch.next_offset:
         raise InvalidArgument.field(

@@ -1,6 +1,6 @@
 """Nodes at a greater depth below this one, as the nodes that replicate to this one state them in checkpoints.
 
-`nodes` has the nodes that replicate to this one. Their own nodes below are relayed nodes here.
+The module `nodes` has the nodes that replicate to this one. Nodes below those are relayed nodes here.
 """
 
 from __future__ import annotations
@@ -104,18 +104,21 @@ def record_relayed(
 
 
 def list_positions(connection: Connection, sender: str, batch: ReplicateBatch) -> list[PositionBelow]:
-    """Return the positions that a batch reaches, of the sender and of nodes below it. They go to the node above."""
+    """Return the positions that a batch reaches, of the sender and of nodes below it.
+
+    This node sends them to the node above.
+    """
     own = [PositionBelow(sender, batch.writer, one.life, one.sequence) for one in batch.lives]
     return own + _select_positions(connection, sender, batch.positions_below)
 
 
 def record_positions(connection: Connection, sender: str, positions_below: Sequence[NodePosition]) -> None:
-    """Record how far the lives of nodes below the sender are here. Ignore what `record_relayed` ignores.
+    """Record how far the lives of nodes below the sender are here. Ignore statements that `record_relayed` ignores.
 
-    Call it before `record_relayed`, which hands nodes over to the sender. What the sender has sent of such a node
-    before was set aside and comes again, so its positions must not count yet. The sender states the lives of one node
-    in their order. If retention at the sender has removed the entries of a life, this node may hear of that life after
-    a later one.
+    Call this function before `record_relayed`, which hands nodes over to the sender. What the sender has sent of such a
+    node before was set aside and comes again, so the node's positions must not count yet. The sender states the lives
+    of one node in the order of the lives. If retention at the sender has removed the entries of a life, this node may
+    hear of that life after a later one.
     """
     stated = _select_positions(connection, sender, positions_below)
     known = find_lives(connection, {one.node for one in stated})
@@ -150,9 +153,9 @@ def _list_direct(connection: Connection) -> set[str]:
 
 
 def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: Instant, own: str) -> None:
-    """Hand silent nodes over to the sender, which was founded between them and this node.
+    """Hand silent nodes over to the sender, a node that was founded between them and this node.
 
-    Their laboratories are at home in the sender from now on. What the sender has sent of these nodes so far was set
+    From now on the sender is the home of their laboratories. What the sender has sent of these nodes so far was set
     aside. This node therefore deletes its record of how far the sender has sent its log, and ends the sender's stream.
     The sender then sends everything again. The nodes that were handed over subscribe again, because the sender does not
     know their cursors.
@@ -163,7 +166,7 @@ def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: I
     if connection.execute(silent.limit(1)).first() is None:
         return
     # Commits that store laboratories take these locks in this order, and lock rows of nodes by region after that. The
-    # sender contains the other nodes, so its region is the first.
+    # sender's region contains the regions of the other nodes, so it is the first.
     lock_until_commit(connection, AdvisoryLock.HOMES)
     lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     connection.execute(select(_nodes.c.node).where(_nodes.c.node == sender).with_for_update())
@@ -182,7 +185,7 @@ _Stated = TypeVar("_Stated", NodeBelow, NodePosition)
 
 
 def _below(sender: str, stated: Sequence[_Stated]) -> Iterator[tuple[str, _Stated]]:
-    """Yield what is stated of nodes below the sender, each with the region of the node."""
+    """Yield the statements that are about nodes below the sender, each with the region of its node."""
     for one in stated:
         try:
             region = parse_node(one.node)

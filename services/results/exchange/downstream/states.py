@@ -22,7 +22,7 @@ MAX_LAG: Span = 5 * MINUTE
 
 def state_of(node: Node, now: Instant) -> NodeState:
     """Return the state of a node that replicates to this one."""
-    # A node's clock may be ahead, but no answer is complete beyond now.
+    # A node's clock may be ahead, but no answer is complete beyond the present instant.
     as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
     state: SourceState.ValueType = SOURCE_STATE_OK
     if node.contact_time < now - MAX_SILENCE or as_of_time is None or as_of_time < now - MAX_LAG:
@@ -31,7 +31,10 @@ def state_of(node: Node, now: Instant) -> NodeState:
 
 
 def state_of_relayed(node: RelayedNode, relaying: Node, now: Instant) -> NodeState:
-    """Return the state of a node at a greater depth. It is OK only if the node that relays it is, too."""
+    """Return the state of a node at a greater depth.
+
+    The state is OK only if the state of the node that relays it is OK too.
+    """
     as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
     state, state_of_relaying = node.state, state_of(relaying, now).state
     if state_of_relaying == SOURCE_STATE_RETIRED or state == SOURCE_STATE_OK:

@@ -99,7 +99,7 @@ class DownstreamStore:
         return await self._database.read(lives.find_unmet, commits)
 
     async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
-        """Return which positions of this node's own log stand for commits that a restore has lost."""
+        """Return the given positions of this node's own log whose commits a restore has lost."""
         return await self._database.read(find_lost, positions)
 
     async def open_log(
@@ -161,7 +161,10 @@ class DownstreamStore:
         return await self._database.read(audit_heads.list_heads, region, after, limit)
 
     def form_rows(self, tubes: ReplicaTubes) -> FormedTubes:
-        """Form the rows of tubes. This needs no database, so a thread can do it while an earlier batch is stored."""
+        """Form the rows of tubes.
+
+        Forming rows needs no database, so a thread can do it while an earlier batch is stored.
+        """
         return form_tubes(self._form, tubes)
 
     async def apply_batch(

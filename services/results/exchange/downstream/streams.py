@@ -21,8 +21,8 @@ _streams = tables.replication_streams
 def begin_stream(connection: Connection, node: str) -> int:
     """Begin a stream of a node and return its number. Batches of earlier streams are refused from now on.
 
-    Call it first in a transaction, before the positions are read. It waits for the batch that an earlier stream is
-    storing.
+    Call this function first in a transaction, before the positions are read. The function waits for the batch that an
+    earlier stream is storing.
     """
     connection.execute(insert_if_absent(connection, _streams).values(node=node, stream=0))
     moved = update(_streams).where(_streams.c.node == node).values(stream=_streams.c.stream + 1)
@@ -30,7 +30,7 @@ def begin_stream(connection: Connection, node: str) -> int:
 
 
 def require_current(connection: Connection, node: str, stream: int) -> None:
-    """Check that a stream is the node's current one, and keep it so until the transaction ends.
+    """Check that a stream is the node's current stream, and keep it the current stream until the transaction ends.
 
     Raises:
         Unavailable: STREAM_REPLACED, the node has begun another stream.

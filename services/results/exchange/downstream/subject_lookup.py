@@ -39,13 +39,11 @@ from services.runtime.limits import MAX_MESSAGE_BYTES
 
 
 class _Found(NamedTuple):
-    """What was found.
+    """What was found for a request.
 
-    Attributes:
-        matches: what this node's store has.
-        subjects: for each subject its results, each with its laboratory's standing, and the keys of its documents.
-        claims: the answers of the node above about the claimed reports, in order; empty if it did not answer.
-        sources: the sources that were asked above this node.
+    Attributes: matches: what this node's store has. subjects: for each subject its results, each with its laboratory's
+    standing, and the keys of its documents. claims: the answers of the node above about the claimed reports, in order;
+    empty if the node above did not answer. sources: the sources that were asked above this node.
     """
 
     matches: LocalMatches
@@ -97,7 +95,8 @@ class SubjectLookup:
         matches = found.matches
         if matches.horizon is not None:
             set_timestamp(response.sources[0].retention_start_time, matches.horizon)
-        # All subjects share one set of numbers, because few results have the number of another subject's claim.
+        # All subjects share one set of report numbers, because few results have a number that another subject's claim
+        # names.
         numbers = {claim.report_number for claim in claims if not claim.lab}
         limit = request.limit or DEFAULT_LIMIT
         for results, keys in found.subjects:
@@ -141,12 +140,15 @@ class SubjectLookup:
         items: tuple[str, ...],
         tokens: Sequence[str],
     ) -> _Found:
-        """Return what this node's store and the node above have. All claims and one token go with the first subject."""
+        """Return what this node's store and the node above have.
+
+        The question for the first subject has all claims and one token.
+        """
         others = _other_keys(request)
         limit = request.limit or DEFAULT_LIMIT
         questions = [SubjectQuestion(key, limit, (), "", items, others.get(key)) for key in request.subject_keys]
         first = questions[0]._replace(claims=tuple(claims), token=tokens[0] if tokens else "")
-        # The node above must meet each token.
+        # The node above must satisfy each token, so each further token has a question of its own.
         more = [questions[0]._replace(token=token) for token in tokens[1:]]
         found: list[LookupResult] = []
         for answer in await above.look_up_each([first, *questions[1:], *more]):
@@ -190,9 +192,10 @@ class SubjectLookup:
         items: Collection[str],
         now: Instant,
     ) -> None:
-        """Write what is known of a claim into an empty message, for its laboratory or for each one with its name.
+        """Write what is known of a claim into an empty message.
 
-        `remote` is the answer of the node above.
+        The answer is written for the claim's laboratory, or for each laboratory that has the claimed name. `remote` is
+        the answer of the node above.
         """
         if claim.lab:
             self._fill_claim_of(message, claim.lab, claim, matches, remote, items, now)
@@ -262,7 +265,7 @@ def _other_keys(request: LookupSubjectsRequest) -> dict[bytes, bytes | None]:
 
 
 def _without_others_names(matches: LocalMatches) -> LocalMatches:
-    """Return the matches without the hashes of names in those claimed reports that are not of a requested subject."""
+    """Return the matches. Claimed reports that are not of a requested subject have no hash of the name."""
     subjects = {key for keys in matches.subjects for key in keys}
     by_report = {
         name: result if result.subject_key in subjects else result._replace(name_hash=b"")

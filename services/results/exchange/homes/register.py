@@ -73,7 +73,8 @@ def store_homes(connection: Connection, usccs: Collection[str], own: str = NATIO
 def note_joined(connection: Connection, node: str, own: str = NATION, *, is_first: bool = False) -> None:
     """Compute the homes of the laboratories in the region of a node that has joined; of all, if it is the first node.
 
-    The lock waits for concurrent registrations. Each registration is therefore seen here, or sees the node.
+    The lock waits for concurrent registrations. Therefore each registration either is seen here or sees the node that
+    joins.
     """
     lock_until_commit(connection, AdvisoryLock.HOMES)
     code, region = func.substr(labs.c.uscc, 3, 6), labs.c.region
@@ -86,8 +87,8 @@ def note_joined(connection: Connection, node: str, own: str = NATION, *, is_firs
 def record_homes(connection: Connection, changes: Sequence[LoggedChange], _now: Instant, own: str = NATION) -> None:
     """Compute the home of a laboratory that this node itself has registered. The change log calls this.
 
-    The new home may have sent reports that were set aside. This node therefore deletes its record of how far the node
-    has sent its log, and the node sends everything again.
+    The new home may have sent reports that were set aside. This node therefore deletes its record of how far the new
+    home has sent its log. The new home then sends everything again.
     """
     usccs = {uscc for change in changes if change.kind is ChangeKind.LABS and change.is_new for uscc, _ in change.names}
     if usccs:

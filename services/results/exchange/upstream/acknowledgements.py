@@ -1,7 +1,9 @@
-"""The record of which results have reached the node above, and of when they reached the nation, if that is this node.
+"""The record of which results have reached the node above.
 
-Each upload has one row. A result finds the row by laboratory and upload time. Writing the national receive time into
-every result would write the whole store twice.
+If the node above is the nation, the record also says when they reached it.
+
+Each upload has one row, which is found by a result's laboratory and upload time. If the national receive time were
+written into every result instead, the whole store would be written twice.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ class AcknowledgedCommit(NamedTuple):
     Attributes:
         uploads: the upload times of its results, each with the report times of the reports that were uploaded then.
             Results that a node below has sent have the upload times of their own node.
-        national_receive_time: when the nation acknowledged it; None if the node above is not the nation.
-        has_other_keys: whether its entry has keys of the other key version, which are not needed any more.
+        national_receive_time: when the nation acknowledged the commit; None if the node above is not the nation.
+        has_other_keys: whether the commit's entry has keys of the other key version. They are not needed after the
+            acknowledgement.
     """
 
     writer: int
@@ -43,7 +46,7 @@ class AcknowledgedCommit(NamedTuple):
 
 
 def record_acknowledged(connection: Connection, commits: Sequence[AcknowledgedCommit]) -> None:
-    """Record that the node above has these commits. Skip those that are recorded already."""
+    """Record that the node above has these commits. Skip commits that are recorded already."""
     query = select(_positions.c.writer_id, _positions.c.acknowledged).with_for_update()
     known: dict[int, int] = dict(connection.execute(query).all())
     for commit in sorted(commits):
@@ -83,8 +86,8 @@ def read_acknowledged(connection: Connection, writer_id: int) -> int:
 def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int] | None) -> int:
     """Count the commits that the nation has not acknowledged.
 
-    `acknowledged` gives the number of acknowledged commits of each writer; None stands for what is recorded here.
-    Commits that retention has removed do not count, because they cannot be sent any more.
+    `acknowledged` gives the number of acknowledged commits of each writer; None stands for the numbers that are
+    recorded here. Commits that retention has removed do not count, because they cannot be sent any more.
     """
     if acknowledged is None:
         acknowledged = dict(connection.execute(select(_positions.c.writer_id, _positions.c.acknowledged)).all())

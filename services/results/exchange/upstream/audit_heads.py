@@ -1,4 +1,4 @@
-"""The heads of this node's audits that are to be sent to the node above: the newest one of each chain."""
+"""The heads of this node's audits that are to be sent to the node above: the newest head of each chain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _heads = tables.audit_heads_to_send
 
 
 def keep_heads(connection: Connection, heads: Sequence[AuditHead]) -> None:
-    """Keep heads to be sent. A head of an earlier seal than the kept one is left out."""
+    """Keep heads to be sent. A head whose seal is earlier than that of the kept head is left out."""
     for head in sorted(heads, key=lambda it: (it.service, it.chain)):
         of_chain = (_heads.c.service == head.service, _heads.c.chain == int(head.chain))
         values = {"number": head.number, "head": head.head}

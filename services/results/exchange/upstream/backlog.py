@@ -1,4 +1,7 @@
-"""The backlog: commits of a province that the nation has not acknowledged. It is also counted while disconnected."""
+"""The backlog: commits of a province that the nation has not acknowledged.
+
+It is also counted while there is no connection.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,9 @@ _log = structlog.get_logger(__name__)
 class Backlog:
     """Keeps the gauge of the backlog up to date.
 
-    While this process sends, the positions that the nation returned to it count, because a nation that was restored
-    from a backup has less than it had acknowledged. Otherwise the recorded acknowledgements count.
+    While this process sends, the backlog is counted from the positions that the nation returned to it, because a nation
+    that was restored from a backup has less than it had acknowledged. Otherwise the backlog is counted from the
+    recorded acknowledgements.
     """
 
     def __init__(self, store: UpstreamStore, timing: ResultsTiming) -> None:
@@ -40,11 +44,11 @@ class Backlog:
             self._acknowledged |= {position.writer: position.offset for position in positions}
 
     def forget(self) -> None:
-        """Forget the nation's positions, because another process sends now and receives its answers."""
+        """Forget the nation's positions, because another process sends now, and receives the nation's answers."""
         self._acknowledged = None
 
     async def run(self) -> None:
-        """Count until cancelled. A background job."""
+        """Count the backlog until cancelled. A background job."""
         while True:
             try:
                 BACKLOG.set(await self._store.count_unacknowledged(self._acknowledged))

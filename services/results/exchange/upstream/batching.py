@@ -26,9 +26,9 @@ class Frame(NamedTuple):
 
     Attributes:
         commits: commits that are complete with this frame.
-        as_of_time: the instant of a checkpoint: everything committed before it was sent.
-        sent_time: by the province's clock; None until the frame is sent.
-        span: of a batch that is recorded, from when it is sent until it is answered.
+        as_of_time: of a checkpoint: everything committed before this instant was sent.
+        sent_time: when the frame was sent, by the province's clock; None until then.
+        span: of a batch that is traced, the span from sending the batch to its answer.
     """
 
     request: ReplicateRequest
@@ -92,7 +92,10 @@ class _Packer:
             self._add_change(change)
 
     def _fits(self, message: ReplicatedTubes | ReplicatedChange, count: int) -> bool:
-        """Count a message as part of the batch. Return False if it does not fit and can be moved or divided."""
+        """Count a message as part of the batch.
+
+        Return False if the message does not fit, and can go into the next batch or be divided.
+        """
         size = message.ByteSize()
         if self._bytes + size > self._max_bytes and (self._bytes or count > 1):
             return False
@@ -127,7 +130,8 @@ class _Packer:
 def checkpoint_frame(now: Instant, backlog: int, heads: Sequence[AuditHead] = (), below: Statements = NOTHING) -> Frame:
     """Return a checkpoint with heads of the node's audits.
 
-    Without a backlog it states that everything committed before `now` was sent, and what `below` says of nodes below.
+    Without a backlog the checkpoint states that everything committed before `now` was sent. It then also states what
+    `below` says of nodes below.
     """
     checkpoint = ReplicateCheckpoint(backlog=backlog, audit_heads=heads)
     if backlog:
@@ -138,7 +142,7 @@ def checkpoint_frame(now: Instant, backlog: int, heads: Sequence[AuditHead] = ()
 
 
 def pack(page: Page, now: Instant, max_bytes: int) -> list[Frame]:
-    """Pack a page's commits into as few batches as they fit, in their order. A batch has at most `max_bytes`."""
+    """Pack a page's commits, in their order, into as few batches as possible. A batch has at most `max_bytes`."""
     packer = _Packer(now, max_bytes)
     for commit in page.commits:
         packer.add(commit)

@@ -1,4 +1,4 @@
-"""What a node tells the node above of the nodes below it: how complete each is, and how far each is replicated."""
+"""What a node tells the node above about nodes below: how complete each of these is, and how far it is replicated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.results.exchange.model import NodeState
 from services.storage.engine import Database
 
 MAX_POSITIONS = 20_000
-"""The most positions in one checkpoint. The next one brings the others."""
+"""The most positions in one checkpoint. The next checkpoint brings the remaining positions."""
 
 _lives = tables.replicated_lives
 
@@ -31,7 +31,10 @@ class StatesBelow(Protocol):
 
 
 class Position(NamedTuple):
-    """How far a writer of a life of a node's database is here. Later lives have greater ordinals."""
+    """How far the commits of one writer in one life of a node's database are here.
+
+    Later lives have greater ordinals.
+    """
 
     node: str
     life: str
@@ -101,9 +104,9 @@ class StatementsBelow:
 
 
 def _read_positions(connection: Connection, newest: Mapping[str, Position]) -> list[Position]:
-    """Return the positions that may have moved since `newest` were sent.
+    """Return the positions that may have moved since the positions `newest` were sent.
 
-    They are of the same life or of a later life.
+    They are of the same life as `newest` or of a later life.
     """
     columns = [_lives.c[name] for name in Position._fields]
     later = [

@@ -61,7 +61,10 @@ class UpstreamLink:
         self._listener = NotificationListener(notifications, open_to_nation, self.subscriptions, region, pepper, timing)
 
     async def check_tree(self) -> None:
-        """Check that the node above serves this node. Raises BadSetting if it does not. No answer is no fault."""
+        """Check that the node above serves this node. Raises BadSetting if it does not.
+
+        A missing answer is not an error.
+        """
         await check_tree(self._open_to_nation, self._region, self._check_seconds)
 
     async def subscribe_above(self, subject_keys: Sequence[bytes]) -> None:

@@ -43,20 +43,22 @@ CALLS_AT_ONCE = 4
 """The most concurrent calls for questions without tokens. A question that waits too long for a call is not asked."""
 NATION_SHARE = 0.5
 """The share of a source's time for which a look-up waits for the nation. A decision gives Results the whole time of a
-source. The rest lets the decision still use local results when the nation does not answer."""
+source. Because of the remaining time, the decision can still use local results when the nation does not answer."""
 OPEN_SECONDS = 0.1
 """The longest wait while the circuit breaker is open. A distant nation that works again answers within this time."""
 
 
 RELAY_SHARE = 0.25
-"""The share of a call's time that a node in the middle waits for the node above. The caller waits twice as long."""
+"""The share of a call's time for which a node in the middle waits for the node above it. The node that called waits
+twice as long."""
 
 
 class NationClient:
     """Asks the node above about subjects. An answer is None if it did not arrive in time or cannot be used.
 
     Attributes:
-        node: the name of the node above, as it last answered. Until it has answered it counts as the nation.
+        node: the name that the node above last stated in an answer. Until its first answer, the node above counts as
+            the nation.
     """
 
     def __init__(
@@ -84,8 +86,8 @@ class NationClient:
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
         """Return the answers in the order of the questions, within the time left to the present call.
 
-        Questions with the same token share calls of their own. Their answer is Unavailable (NOT_FRESH_ENOUGH) if the
-        node above does not have what the token stands for in time.
+        Questions with the same token share calls that have no other questions. If the node above does not have in time
+        what the token stands for, the answer to these questions is Unavailable (NOT_FRESH_ENOUGH).
         """
         token_seconds = self._breaker.seconds_of(self._seconds)
         by_token: dict[str, Coalescer[SubjectQuestion, SubjectAnswer | None]] = {}
@@ -117,7 +119,7 @@ class NationClient:
     async def relay(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
         """Return the answers to questions of a node below in order, within a share of the time left to the call.
 
-        Each node in the middle halves the time that the next one has, so that all of them answer in time.
+        Each node in the middle gives the node above it half of the time left, so that all nodes answer in time.
         """
         left = seconds_left(self._seconds)
         by_token: defaultdict[str, list[int]] = defaultdict(list)
@@ -146,8 +148,8 @@ class NationClient:
     ) -> Sequence[SubjectAnswer | Unavailable | None]:
         """Wait for the answers for some seconds. The calls go on until the deadline, which may be later.
 
-        A late answer closes the circuit breaker again. Few late calls go on, so that a node above that was frozen is
-        not asked everything at once.
+        A late answer closes the circuit breaker again. Only a few late calls go on. A node above that was frozen is
+        therefore not asked everything at once when it works again.
         """
         call = begin_ahead(self._ask_by_items(deadline, questions))
         try:
@@ -179,7 +181,7 @@ class NationClient:
                 future.set_result(None)
 
     async def _ask_by_items(self, seconds: float, questions: list[SubjectQuestion]) -> list[SubjectAnswer | None]:
-        """Ask in one call for each set of items, so that the nation returns no result that was not asked for."""
+        """Make one call for each set of items, so that the nation returns no result that was not asked for."""
         by_items: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         for index, question in enumerate(questions):
             by_items[question.items].append(index)
@@ -203,7 +205,7 @@ class NationClient:
         if items != [DEFAULT_ITEM]:
             request.items.extend(map(format_item, items))
         if any(question.other_key for question in questions):
-            # A document without another key, such as a linked document, is named twice by the only key that is known.
+            # Of a document without another key, for example a linked document, the only known key is named twice.
             request.other_subject_keys.extend([question.other_key or question.subject_key for question in questions])
         for question in questions:
             request.claimed_reports.extend(map(_claim_to_proto, question.claims))
@@ -216,7 +218,8 @@ class NationClient:
                 self._breaker.record_success()
                 raise not_fresh from None
             if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                # The nation works. One question is invalid, or the answer exceeds a message: ask in halves.
+                # The nation works, but one question is invalid or the answer exceeds a message. The questions are
+                # therefore asked in halves.
                 self._breaker.record_success()
                 if len(questions) == 1:
                     return [None]
@@ -267,7 +270,10 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
 
 
 def _claim_to_proto(claim: ReportClaim) -> ClaimedReport:
-    """Return the message of a claim. It has the name as shown, because each node forms the normal form itself."""
+    """Return the message of a claim.
+
+    The message has the name as shown, because each node forms the normal form of the name itself.
+    """
     message = ClaimedReport(report_number=claim.report_number, with_signing_keys=claim.with_signing_keys)
     if claim.lab:
         message.lab = format_lab(claim.lab)

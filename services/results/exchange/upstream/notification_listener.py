@@ -1,8 +1,8 @@
 """A province's listener for notifications of the nation.
 
 The position is stored in one transaction with the changes, so a crash of either side loses nothing. When the nation no
-longer knows the position, the province subscribes again to every subject that it has subscribed to, and reads its
-results again.
+longer knows the position, the province subscribes again to every subject that it has subscribed to, and reads the
+subjects' results again.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from services.runtime.client.reconnecting import OpenChannel
 from services.storage.pepper_marks import name_versions
 
 LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are received: 1 or 0")
-# Until a listener runs, because a node without a node above it has no notifications.
+# The value until a listener runs. A node without a node above it keeps this value, because it gets no notifications.
 LISTENING.set(math.nan)
 
 _log = structlog.get_logger(__name__)
 
 
 class NotificationListener:
-    """Watches the nation's notifications and stores what they bring."""
+    """Watches the nation's notifications and stores the changes that they bring."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class NotificationListener:
     async def _resubscribe(self, position: NotificationPosition | None) -> None:
         after = b""
         while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
-            # A node above that was restored may have lost its own subscriptions, so they are made again too.
+            # A node above that was restored may have lost its own subscriptions. The call therefore renews those too.
             for subscribed in await self._subscriptions.subscribe_each(keys, nationwide=True):
                 await self._store.apply([*subscribed.links, *subscribed.replicas])
             after = keys[-1]

@@ -57,7 +57,10 @@ class NotificationStore:
         return await self._database.read(read_position)
 
     async def restart(self, position: NotificationPosition | None) -> None:
-        """Reset the position to the beginning, if it is still `position`, which the nation no longer knows."""
+        """Reset the stored position to the beginning, if it is still `position`.
+
+        The nation no longer knows `position`.
+        """
         await self._database.write(_restart, position)
 
     async def list_subscribed(self, after: bytes, limit: int) -> list[bytes]:
@@ -70,9 +73,9 @@ class NotificationStore:
         position: NotificationPosition | None = None,
         subscribed: Sequence[bytes] = (),
     ) -> Applied:
-        """Store changes, the keys that were subscribed to for them, and, unless it is None, the position after them.
+        """Store changes, and the keys that were subscribed to because of them.
 
-        All of it is stored in one transaction.
+        The position after the changes is stored too, unless it is None. All of it is stored in one transaction.
 
         Raises:
             Unavailable: the database does not answer; nothing is stored.
@@ -98,7 +101,7 @@ class NotificationStore:
         known = _with_masks(connection, changes)
         applied = self._applier.apply(connection, known, Arrival(self._jurisdiction, NATION, now))
         if position is not None:
-            # Another process of this node may be ahead.
+            # Another process of this node may have stored a later position.
             later = update(_positions).where(_ROW, _positions.c.processed < position.number)
             connection.execute(later.values(processed=position.number, commit_time=position.commit_time))
         if self._trail is not None and applied.ended_links:
@@ -110,7 +113,7 @@ class NotificationStore:
 
 
 def _event(trail: AuditTrail, link: DocumentLink, subject_key: bytes, now: Instant) -> AuditEvent:
-    """Return the row of the audit for a link of this node that was removed at another node."""
+    """Return the audit's row for a link that this node made and that was removed at another node."""
     return AuditEvent(
         int(AuditKind.CHANGE),
         now,

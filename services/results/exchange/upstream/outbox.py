@@ -43,11 +43,14 @@ _identity = log_identity
 _PAGE_RESULTS = 10_000
 """The most results that one read returns: about ten megabytes. A larger commit is read whole."""
 _SNAPSHOT_STEP = 10_000
-"""Links that one entry of a snapshot names: a page of the outbox."""
+"""The most links that one entry of a snapshot names. That is one page of the outbox."""
 
 
 class Outgoing(NamedTuple):
-    """One commit with the changes to send: none if they came from the node above or have been removed since."""
+    """One commit with its changes that are to be sent.
+
+    Changes that came from the node above or have been removed since are left out.
+    """
 
     entry: Entry
     tubes: Sequence[ReplicaTubes]
@@ -87,7 +90,7 @@ def append_registers(connection: Connection, now: Instant) -> None:
     for start in range(0, len(link_ids), _SNAPSHOT_STEP):
         some = [(link_id, 0) for link_id in link_ids[start : start + _SNAPSHOT_STEP]]
         append_entry(connection, "", some, now, ChangeKind.LINKS)
-    # Answers of laboratories elsewhere came from the nation.
+    # Answers of laboratories elsewhere are left out, because the nation itself has sent them.
     table, below = missing_reports, select(lab_homes.c.uscc)
     for lab, numbers in list_answered(connection, or_(table.c.passed_on.is_(False), table.c.lab.in_(below))).items():
         append_entry(connection, lab, [(number, 0) for number in numbers], now, ChangeKind.MISSING_REPORT_ANSWERS)
@@ -100,7 +103,10 @@ def removed_positions(connection: Connection) -> list[WriterPosition]:
 
 
 def is_of_this_log(connection: Connection, positions: Sequence[WriterPosition]) -> bool:
-    """Return whether the nation's positions are of this log. They are not if this store is an older copy of the log."""
+    """Return whether the nation's positions are of this log.
+
+    The positions are not of this log if this store is an older copy of the log.
+    """
     writers = {row.writer_id: row for row in connection.execute(select(_writers))}
     for position in positions:
         writer = writers.get(position.writer)
@@ -129,7 +135,7 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     if entry.kind != ChangeKind.RESULTS:
         found = (_to_send(one, entry, node) for one in changes_of(connection, entry))
         return Outgoing(entry, (), [one for one in found if one is not None])
-    # Results imported from elsewhere are sent by their own node.
+    # Results imported from elsewhere are left out, because their own node sends them.
     inside = prefix(node)
     own = [row for row in find_rows(connection, entry) if row[ORIGIN].startswith(inside)]
     first = [row for row in own if row[REVISION] == 1 and row[STATE] == ACTIVE]
@@ -147,7 +153,8 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
 def _to_send(change: Change, entry: Entry, node: str) -> Change | None:
     """Return a change as this node sends it; None if this node does not send it.
 
-    Of links that nodes elsewhere made, it sends those that were removed here or that a node below asks to end.
+    Some links were made by nodes elsewhere. Of those, this node sends only links that were removed here or that a node
+    below asks to end.
     """
     if isinstance(change, Lab):
         return replace(change, home="")

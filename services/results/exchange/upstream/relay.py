@@ -1,4 +1,4 @@
-"""Asks the node above for a node below."""
+"""Asks the node above on behalf of a node below."""
 
 from __future__ import annotations
 

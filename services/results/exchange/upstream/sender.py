@@ -1,7 +1,9 @@
-"""The lower end of a replication. It sends every commit to the node above, in order, until that node acknowledges it.
+"""The lower end of a replication.
 
-The node above returns the positions from which to continue, so neither side has to remember anything about a crash. A
-few batches are sent ahead of their answers. A stream that is not answered in time is closed and opened again.
+The lower end sends every commit to the node above, in order, until that node acknowledges the commit. When a stream
+begins, the node above returns the positions from which to continue. Neither end therefore has to remember anything
+about a crash. A few batches are sent ahead of their answers. A stream that is not answered in time is closed and opened
+again.
 """
 
 from __future__ import annotations
@@ -46,12 +48,14 @@ if TYPE_CHECKING:
     from services.runtime.tracing.recording import ActiveSpan
 
 BATCHES_UNDER_WAY = 4
-"""The most unanswered frames. The nation decodes one while it commits another, and the rest are on the network."""
+"""The most unanswered frames. The nation decodes one frame while it commits another, and the other frames are on the
+network."""
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
 CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node is connected")
 SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
 for gauge in (LAG, CONNECTED):
-    # Until a sender runs, because a node without a node above it has neither.
+    # The value until a sender runs. A node without a node above it keeps this value, because it has neither lag nor
+    # connection.
     gauge.set(math.nan)
 
 _log = structlog.get_logger(__name__)
@@ -122,7 +126,8 @@ class Sender:
             raise TimeoutError("the stream ended before a frame was written") from None
         finally:
             CONNECTED.set(0)
-        # Another process of this node sends. It reports the backlog and the lag, so this process reports neither.
+        # Another process of this node sends. That process reports the backlog and the lag, so this process reports
+        # neither.
         self._backlog.forget()
         self._reached = None
         await asyncio.sleep(self._timing.sender_standby)
@@ -212,7 +217,8 @@ class Sender:
                 for frame in frames:
                     await self._send_frame(call, frame, unanswered, slots)
                 loop_time = asyncio.get_running_loop().time()
-                # With a backlog a checkpoint only reports its size, so one checkpoint for each heartbeat is enough.
+                # While there is a backlog, a checkpoint only reports the size of the backlog. One checkpoint for each
+                # heartbeat is then enough.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
                     heads: Sequence[AuditHead] = ()
                     if loop_time >= next_heads:
@@ -232,8 +238,8 @@ class Sender:
     async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Statements, Page, list[Frame]]:
         """Read the next page.
 
-        The instant and the statements about nodes below are taken first. Every commit that they stand for is therefore
-        in the page or its backlog.
+        The instant and the statements about nodes below are taken before the page is read. Every commit that the
+        instant and the statements stand for is therefore in the page or in its backlog.
         """
         now = self._clock.now()
         below = NOTHING if self._below is None else await self._below.read()
@@ -267,7 +273,10 @@ class Sender:
 
 
 def _begin_span(frame: Frame) -> ActiveSpan | None:
-    """Begin the span of a batch, and name it in the batch; None for other frames, and for one that is not sampled."""
+    """Begin the span of a batch, and name the span in the batch.
+
+    Return None for other frames and for batches that are not sampled.
+    """
     tracer = tracer_of("results")
     if tracer is None or not frame.request.HasField("batch"):
         return None

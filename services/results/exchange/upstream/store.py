@@ -34,7 +34,10 @@ class UpstreamStore:
         return await self._database.read(outbox.removed_positions)
 
     async def is_of_this_log(self, positions: Sequence[WriterPosition]) -> bool:
-        """Return whether the nation's positions are of this log. They are not if this store is an older copy."""
+        """Return whether the nation's positions are of this log.
+
+        The positions are not of this log if this store is an older copy of the log.
+        """
         return await self._database.read(outbox.is_of_this_log, positions)
 
     async def renew_log_id(self) -> None:
@@ -50,7 +53,10 @@ class UpstreamStore:
         return await self._database.read(outbox.read_page, sent, self._jurisdiction)
 
     async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
-        """Count the unacknowledged commits. `acknowledged` has the positions by writer; None means the stored ones."""
+        """Count the unacknowledged commits.
+
+        `acknowledged` has the positions by writer; None means the stored positions.
+        """
         return await self._database.read(acknowledgements.count_unacknowledged, acknowledged)
 
     async def record_acknowledged(self, commits: Sequence[AcknowledgedCommit]) -> None:

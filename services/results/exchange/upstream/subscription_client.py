@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 MAX_SUBSCRIBED = 20
-"""The most subjects in one call. With 200 results each, nearly every answer fits a message; else the call is halved."""
+"""The most subjects in one call. Even with 200 results for each subject, nearly every answer fits a message. If an
+answer does not fit, the call is divided into halves."""
 _SHARE = 0.8
 """Share of the caller's time for the call. The rest is for storing the results and for returning the answer."""
 
@@ -36,7 +37,10 @@ _log = structlog.get_logger(__name__)
 
 
 class SubscribedSubject(NamedTuple):
-    """What the nation has of a subject: all its keys, the given one first, and the results and links to store."""
+    """What the nation has of a subject: all keys of the subject, and the results and links to store.
+
+    The key that the nation was asked for is the first.
+    """
 
     subject_keys: list[bytes]
     replicas: list[Replica]
@@ -75,7 +79,8 @@ class SubscriptionClient:
     ) -> list[SubscribedSubject]:
         """Subscribe to up to MAX_SUBSCRIBED subjects, outside of any call. Answers are in the order of the keys.
 
-        `nationwide` says that the node above has to subscribe to them at the node above itself, if there is one.
+        `nationwide` says that the node above must in turn subscribe to the subjects at the node above itself, if it has
+        one.
         """
         request = SubscribeSubjectsRequest(node=self._node, subject_keys=subject_keys, nationwide=nationwide)
         stub = self._connection.stub
@@ -85,7 +90,8 @@ class SubscriptionClient:
             )
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.INVALID_ARGUMENT and len(subject_keys) > 1:
-                # The answer exceeds a message, or one key is invalid: subscribe in halves.
+                # The answer exceeds a message, or one key is invalid. The subjects are therefore subscribed to in
+                # halves.
                 half = len(subject_keys) // 2
                 return [
                     *await self.subscribe_each(subject_keys[:half], nationwide=nationwide),
@@ -106,7 +112,7 @@ def _subscribed(subject: SubjectResults, links: Sequence[DocumentLink]) -> Subsc
 
 
 def _joined(found: Sequence[SubscribedSubject]) -> SubscribedSubject:
-    """Return what the nation has of one document under its keys, each result and link once."""
+    """Return what the nation has of one document under all keys of the document, each result and link once."""
     results = {(one.result.lab, one.result.report_number): one for subject in found for one in subject.replicas}
     return SubscribedSubject(
         list(dict.fromkeys(key for subject in found for key in subject.subject_keys)),

@@ -51,9 +51,9 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """The callers of a role that may call: callers in the regions, during the hours.
+    """Which callers of a role may call, and when: callers in `regions`, during `hours`.
 
-    Without regions, callers in every region.
+    Without regions, callers in every region may call.
 
     Attributes:
         bare_number: whether these callers may ask about a document without a name.
@@ -96,8 +96,8 @@ class AccessRules:
     """The content of the file; empty without a file.
 
     Attributes:
-        grants: the narrowings of each narrowed role. A caller needs to be admitted by one of them.
-        quotas: from the least close to the closest.
+        grants: the narrowings of each narrowed role. At least one narrowing of a role must admit a caller of this role.
+        quotas: the quotas in the order of `closeness`; the closest is last.
     """
 
     grants: Mapping[str, tuple[Narrowing, ...]]

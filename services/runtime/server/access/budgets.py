@@ -34,7 +34,7 @@ REFUSED = Counter("hutong_budget_refusals_total", "Calls refused because of a bu
 UNITS = {access_pb2.COST_LIGHT: 1, access_pb2.COST_NORMAL: 2, access_pb2.COST_HEAVY: 20}
 """Units of work by the cost that the contract states for an RPC. A method without a stated cost counts as light."""
 BURST: Span = 5 * SECOND
-"""A caller may do the work of this span all at once, because an application asks for much when it starts."""
+"""A caller may cause the work of this span all at once, because an application asks for much when it starts."""
 CALLERS = 10_000
 """The most callers whose accounts are kept, which is more callers than a node has. With 3,000 persons in each account,
 the accounts take 320 MiB."""
@@ -80,11 +80,11 @@ no budget, because they pass on the questions of other callers."""
 
 
 KINDS = ("calls", "heavy_calls", "streams")
-"""What is counted while it is under way."""
+"""The kinds of calls that are counted while they are under way."""
 
 
 class Spending:
-    """What a caller has used up in this process, and the other workers have not been sent yet.
+    """What a caller has used up in this process since the counts were last sent to the other workers.
 
     Attributes:
         persons: the hashes of new persons.
@@ -124,7 +124,7 @@ class Account:
     )
 
     def __init__(self, caller: Caller, budget: Budget, clock: Clock, changed: dict[str, Account] | None = None) -> None:
-        """`changed` collects the accounts whose counts other workers do not know yet; None if there are none."""
+        """`changed` collects the accounts whose counts other workers do not know yet; None without other workers."""
         self.use(budget)
         self.caller = caller
         self._clock = clock
@@ -162,7 +162,9 @@ class Account:
             self.end(kinds)
 
     def begin(self, kinds: Sequence[str]) -> None:
-        """Count a call of these kinds as under way until `end`. It costs a fifth of `open`, which each Verify notices.
+        """Count a call of these kinds as under way until `end`. This costs a fifth of what `open` costs.
+
+        Each Verify call notices the difference.
 
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
@@ -242,7 +244,7 @@ class Account:
                 self._note_change()
 
     def take_spending(self) -> tuple[Instant, Spending, list[int]]:
-        """Return the end of the hour, what was used up since the last call of this, and how much is under way."""
+        """Return the end of the hour, what was used up since this method last ran, and how much is under way."""
         spending, self._spending = self._spending, Spending()
         return self._window_end, spending, [self._open[kind] for kind in KINDS]
 

@@ -22,8 +22,9 @@ class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
     A node's certificate must be signed directly by one of `node_authorities`. Without these authorities no caller is a
-    node. If an authority is only in `node_authorities`, its certificates of other callers are refused. `jurisdiction`
-    is the region of this node. A caller with the node's own certificate is the node's own Verification.
+    node. If an authority is only in `node_authorities`, a certificate that it has signed for another kind of caller is
+    refused. `jurisdiction` is the region of this node. A caller whose certificate names this node is this node's own
+    Verification.
     """
 
     def __init__(

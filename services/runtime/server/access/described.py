@@ -42,7 +42,8 @@ _COUNTED = frozenset(
 """Fields of responses whose items are about persons."""
 _PENDING = frozenset({"pending_change", "pending_changes"})
 _LINK = f"/{DocumentLink.DESCRIPTOR.full_name}"
-"""The end of the type of a pending change that is about a person: the end of a link between documents."""
+"""The last part of the type of a pending change that removes a link between documents. Such a change is about a
+person."""
 
 
 class RequestReader:
@@ -81,7 +82,7 @@ class RequestReader:
 def count_persons(response: Message) -> int:
     """Return how many results, links, refusals or changes are in a response; 1 for a response without such fields.
 
-    Of the pending changes of ApprovalService those count that would end a link.
+    In a response of ApprovalService only the pending changes that would end a link are counted.
     """
     if shows_pending_changes(response.DESCRIPTOR):
         return sum(_is_unlinking(change) for change in _pending_changes(response))
@@ -94,7 +95,10 @@ def count_persons(response: Message) -> int:
 
 
 def shows_pending_changes(message: Any) -> bool:
-    """Whether a response of ApprovalService, by its descriptor, shows pending changes. Few are about persons."""
+    """Whether a message type is a response of ApprovalService that shows pending changes.
+
+    Few of these changes are about persons.
+    """
     return message.file.package == "hutong.approval.v1" and not _PENDING.isdisjoint(message.fields_by_name)
 
 

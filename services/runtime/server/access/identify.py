@@ -48,7 +48,7 @@ class Identifier:
         self._certificates = Certificates(settings.trust_domain, settings.jurisdiction, (), ())
         self._tokens: Tokens | None = None
         self._deny_list = DenyList()
-        # By the peer of a connection: the caller of its certificate, and the same caller with the peer.
+        # By the peer of a connection: the caller of the connection's certificate, and the same caller with the peer.
         self._at_peers: dict[str, tuple[Caller, Caller]] = {}
         self.reloaded = list(self._open_files())
 
@@ -68,7 +68,10 @@ class Identifier:
         return _unknown(caller, fault) if fault else caller
 
     def _caller_at(self, peer: str, shown: Caller) -> Caller:
-        """Return the caller of a certificate with the address of its connection. The calls of a connection share it."""
+        """Return the caller of a certificate with the address of its connection.
+
+        All calls of a connection share this caller.
+        """
         known = self._at_peers.get(peer)
         if known is not None and known[0] is shown:
             return known[1]

@@ -46,7 +46,7 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """The object is another's. The caller gets the answer of an object that does not exist."""
+    """The object belongs to another caller. This caller is answered as if the object did not exist."""
 
     name: str
 
@@ -56,7 +56,7 @@ class Missing:
     """The request states none of the fields that the caller's grants depend on.
 
     Attributes:
-        fields: their paths.
+        fields: the paths of these fields.
     """
 
     fields: tuple[str, ...]
@@ -69,7 +69,7 @@ class Unsettled:
     Attributes:
         name: the name in the request.
         stored: the name of the object whose owner decides, such as the laboratory of a result.
-        bind: what the owner must be to the caller.
+        bind: how the owner must be related to the caller.
     """
 
     name: str
@@ -100,8 +100,8 @@ class RoleRules(NamedTuple):
         is_free: whether the role may make every call.
         view: the most that the role may see of the response; VIEW_UNSPECIFIED if the response has no views.
         needs_name: whether the role must state a name with a document.
-        region_path: the path to the field of a request, or of an item of its batch, whose region alone permits the
-            call if it lies in the caller's; empty if other fields count too.
+        region_path: the path to the field with the region, in a request or in an item of its batch, if a region in the
+            caller's region permits the call whatever the other fields state; empty if other fields count too.
     """
 
     is_free: bool
@@ -112,7 +112,7 @@ class RoleRules(NamedTuple):
     def permits_region(self, caller: Caller, request: Any) -> bool:
         """Whether the region at `region_path` permits a request. If not, `permits` decides.
 
-        Most calls are questions of gates, and this takes a quarter of the time of `permits`.
+        Most calls are questions of gates, and this check takes a quarter of the time of `permits`.
         """
         path = self.region_path
         if not path:
@@ -217,7 +217,10 @@ def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str,
 
 
 def _better(one: Ruling, other: Ruling) -> Ruling:
-    """Return which ruling of two grants counts. The ruling that an object may be the caller's counts first."""
+    """Return which of the rulings of two grants counts.
+
+    A ruling by which the object may be the caller's counts first.
+    """
     for kind in (Unsettled, Hidden, Denied):
         if isinstance(one, kind):
             return one
@@ -280,7 +283,7 @@ def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: 
         if not grant.may_omit:
             return grant.missing
         if grant.path[-1].endswith("region"):
-            # The node may keep rows of other regions, even if the node lies in the caller's region.
+            # The caller's region is set even if the node lies in it, because the node may keep rows of other regions.
             _set(request, grant.path, caller.region)
             return PERMITTED
         return PERMITTED if within(node, caller.region) else DENIED

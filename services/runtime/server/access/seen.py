@@ -23,7 +23,8 @@ class SeenPersons:
     def __contains__(self, person: int) -> bool:
         slots = self._slots
         mark = person & _MARK_BITS or 1
-        # As `_find` does. Every question asks, and most persons are found in their first slot.
+        # This is the first step of `_find`. It is repeated here because every question about a person comes here, and
+        # most persons are found in their first slot.
         found = slots[mark & (len(slots) - 1)]
         return found == mark or (found != 0 and slots[self._find(mark)] != 0)
 

@@ -1,8 +1,8 @@
 """The counts of callers that the workers of one group share, so that a budget holds for all workers together.
 
 A caller's connections may lead to different workers. Each worker counts by itself, and sends the others what has
-changed, several times a second. A limit may therefore be passed by what the other workers have admitted in the last
-moment. A worker that starts knows what is counted from then on, as a process that restarts.
+changed, several times a second. A caller may therefore exceed a limit by what the other workers have admitted in the
+last moment. A worker that starts knows only what is counted after its start, like a process that restarts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class SharedCounts:
     """Exchanges the counts of one worker's accounts with the other workers."""
 
     def __init__(self, accounts: Accounts, worker: int) -> None:
-        """`worker` is this worker's number, which no other one of the group has."""
+        """`worker` is this worker's number, which no other worker of the group has."""
         assert accounts.changed is not None
         self._accounts = accounts
         self._worker = worker

@@ -31,9 +31,11 @@ LEEWAY_SECONDS = 30
 MAX_BYTES = 8192
 """Longer tokens are refused unread. A token of Keycloak has about 1,500 bytes."""
 MAX_OTHER_DOCUMENTS = 15
-"""The most further documents of one person. Together with the first document it is the limit of linked documents."""
+"""The most further documents of one person. Together with the first document this makes the limit of linked
+documents."""
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
-"""Signatures with a private key. An algorithm with a shared secret would let this node make tokens."""
+"""The accepted algorithms, all of which sign with a private key. An algorithm with a shared secret would let this node
+make tokens."""
 REMEMBERED = 10_000
 """The number of verified tokens that are kept, because checking a signature takes about 50 µs."""
 
@@ -85,7 +87,7 @@ class Tokens:
         self._remembered: OrderedDict[str, Token] = OrderedDict()
 
     def apply(self, caller: Caller, text: str, now: Instant) -> Caller:
-        """Return the caller with what its token states: the user, or for an edge the caller behind it.
+        """Return the caller with what its token states: the user, or for an edge the caller behind the edge.
 
         Raises:
             BadToken: the token cannot be accepted.
@@ -185,7 +187,7 @@ def _document(claim: str, stated: Any) -> Document:
         )
         return canonical_document(message.type, message.number, message.issuing_country)
     except (ValueError, TypeError, KeyError, AttributeError):
-        # The cause is left out, because it could contain the number.
+        # The cause is left out, because it could contain the document's number.
         raise BadToken(f"the claim {claim} has no type and number of a document") from None
 
 
@@ -214,7 +216,7 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the hash of a text as hexadecimal; empty for an empty one."""
+    """Return the hash of a text as hexadecimal; empty for an empty text."""
     return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
 

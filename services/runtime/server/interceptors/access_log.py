@@ -19,7 +19,7 @@ _log = structlog.get_logger("access")
 class AccessLog:
     """Logs each call when it has ended. It is outside every layer that changes a call's outcome.
 
-    It reads the current call at the beginning, because an abandoned stream may be closed later in another task.
+    This layer reads the current call at the beginning, because an abandoned stream may be closed later in another task.
     """
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
@@ -74,7 +74,7 @@ def _write(method: Method, call: Call | None, start: float, **more: int) -> None
         code=call.code,
         ms=round((time.perf_counter() - start) * 1000, 3),
         request_id=call.request_id,
-        # A caller that is no longer accepted has no name, but its certificate has.
+        # A caller that is no longer accepted has no name, but its certificate still has one.
         caller=call.caller.name or call.caller.certificate_name,
         role=call.caller.role,
         peer=call.caller.peer,

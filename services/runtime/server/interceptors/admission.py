@@ -35,7 +35,7 @@ class Admission:
         self._ended = asyncio.Event()
 
     async def wait_until_idle(self) -> None:
-        """Wait until no call is in flight. The server must accept no new ones."""
+        """Wait until no call is in flight. The server must accept no new calls meanwhile."""
         while self._in_flight or self._streams:
             self._ended.clear()
             await self._ended.wait()

@@ -35,10 +35,11 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 from services.runtime.server.status import to_status
 
 COUNTED_AT_ONCE = 1_000
-"""After this many changes of a watch, a row says how many were sent. A row for each change would cost a commit each."""
+"""After this many changes of a watch, a row says how many changes were sent. A row for each change would cost a commit
+each."""
 _DENIED = frozenset({code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED, code_pb2.RESOURCE_EXHAUSTED})
 _BELIEVED = frozenset({"verification", LOCAL})
-"""The roles whose statement of the caller for whom they call is believed: this node's Verification, and local callers,
+"""The roles that are believed when they state for which caller they call: this node's Verification, and local callers,
 which may do everything."""
 _BUDGET = "BUDGET_EXCEEDED"
 """The reason of a call that would exceed its caller's budget. It is recorded as a denial, so that the audit shows
@@ -72,7 +73,7 @@ class Audit:
             except HutongError as error:
                 await trail.record(_events_of_error(rules, audit, error))
                 raise
-            # A decision has been stored with its row already, so that most calls have nothing to wait for.
+            # The row of a decision has been stored with the decision already, so most calls have nothing to wait for.
             if rules.reads and not (audit.is_recorded and rules.items is None) and not audit.is_inner:
                 events = _events_of_answer(rules, audit, request, response)
                 if events:
@@ -82,7 +83,7 @@ class Audit:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Store a row before the first change of a watch leaves, and rows with the counts of the later ones."""
+        """Store a row before the first change of a watch leaves, and rows with the counts of the later changes."""
         trail = self._trail
         if trail is None or not method.served or not method.name.startswith("/hutong."):
             return proceed
@@ -107,7 +108,8 @@ class Audit:
                 raise
             finally:
                 if count:
-                    # The changes since the last row stay uncounted if this fails, but an earlier row names the watch.
+                    # The changes since the last row stay uncounted if this row cannot be stored, but an earlier row
+                    # names the watch.
                     with contextlib.suppress(HutongError):
                         await trail.record(_events_of_watch(audit, count))
 
@@ -125,7 +127,7 @@ class _MethodRules:
         batch: the field of the items if the method is a batch.
         items: reads an item of the batch.
         questions: reads a question of a stream; None for other methods.
-        subjects_of_question: returns what such a question is about.
+        subjects_of_question: returns what a question of a stream is about.
     """
 
     def __init__(self, method: Method, key_of: KeyOf) -> None:
@@ -205,7 +207,7 @@ def _events_of_batch(
 ) -> list[AuditEvent]:
     """Return a row for each item of a batch.
 
-    If the service has recorded its answers, return the rows of refused items.
+    If the service has recorded its answers itself, return only the rows of refused items.
     """
     if len(items) != len(requests):
         # The answers are in columns (docs/adr/0002). They have no errors that a row would record.

@@ -38,12 +38,12 @@ OwnerOf = Callable[[str], Awaitable[Owner]]
 _REFLECTION = access_pb2.Access(
     grants=[access_pb2.Grant(role=access_pb2.ROLE_OPERATOR, bind=access_pb2.BIND_ANY)], cost=access_pb2.COST_LIGHT
 )
-"""The access of reflection, which is not in this contract. The contract is public, so a limit is needed only because of
-its size."""
+"""The access rules of reflection, whose methods are not in this contract. The contract is public, so reflection needs a
+limit only because of the contract's size."""
 
 
 class Authorization:
-    """Reads the grants of each method once. On a server whose callers are local it wraps nothing.
+    """Reads the grants of each method once. On a server whose callers are local the layer wraps nothing.
 
     `owner_of` asks the service's store for the owner of an object. `node` is the region of this node.
     """
@@ -54,7 +54,7 @@ class Authorization:
         self._node = node
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Refuse the call if it is not permitted, or the items of a batch that are not."""
+        """Refuse the call if it is not permitted, or the items of a batch that are not permitted."""
         if self._identifier.is_open or not method.served:
             return proceed
         rules = read_rules(method)
@@ -69,7 +69,8 @@ class Authorization:
             refuse_unreadable(request)
             if rules.batch:
                 return self._answer_batch(method, rules, role, call, request, context, proceed)
-            # What most calls state permits them. Then nothing is awaited here, and no coroutine is needed.
+            # Most calls are permitted by the region that they state. For such a call nothing is awaited here, and no
+            # coroutine is needed.
             if role.permits_region(caller, request):
                 return proceed(request, context)
             ruling = self._rule(rules, caller, request, call.case)

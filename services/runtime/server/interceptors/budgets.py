@@ -27,7 +27,7 @@ _STREAMS = ("streams",)
 
 
 class Budgets:
-    """Counts calls and persons by their callers. Without an access file it wraps nothing for local callers.
+    """Counts calls and persons by their callers. Without an access file the layer wraps nothing for local callers.
 
     Attributes:
         accounts: the counts by caller.
@@ -35,7 +35,7 @@ class Budgets:
     """
 
     def __init__(self, settings: Settings, clock: Clock, *, is_shared: bool) -> None:
-        """`is_shared` says that other workers of a group are sent the counts."""
+        """`is_shared` says that the counts are sent to other workers of a group."""
         self._clock = clock
         self._rules = NO_RULES
         self.accounts = Accounts(clock, NO_RULES.budget_of, is_shared=is_shared)
@@ -61,7 +61,7 @@ class Budgets:
                 return proceed(request, context)
             account.pay(plan.units)
             account.begin(kinds)
-            # The end of the call counts, so that no coroutine is needed here.
+            # This function does the counting at the end of the call, so that no coroutine is needed here.
             call.at_end = partial(_end, account, kinds)
             if method.request_streaming:
                 return proceed(self._counted(plan, account, call, request), context)
@@ -100,13 +100,15 @@ class Budgets:
         return handle
 
     def _admit(self, call: Call) -> Account | None:
-        """Return the caller's account; None for one without limits. Record in the call what the access file permits.
+        """Return the caller's account; None for a caller without limits.
+
+        Record in the call what the access file permits.
 
         Raises:
             PermissionDenied: NOT_PERMITTED, the access file excludes the caller's region or this time of day.
         """
         caller = call.caller
-        # Most nodes narrow no grant.
+        # The check is skipped on most nodes, because they narrow no grant.
         if self._rules.grants:
             self._require_admitted(caller)
             call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
@@ -180,10 +182,11 @@ class _Plan:
     def read_person(self, request: Any) -> int | None:
         """Return a hash of the person; None if the request names none.
 
-        Workers of one group have the same key of the hash (PYTHONHASHSEED). Other processes have keys of their own.
+        All workers of one group hash under the same key (PYTHONHASHSEED). Other processes have keys of their own.
 
-        Each name makes another hash. A caller that tries out names for one number therefore asks about a new person
-        each time. Every holder's token counts as a person of its own, because only the service can read it.
+        The hash depends on the name that is stated with the document. A caller that tries out names for one number
+        therefore asks about a new person each time. Every holder's token counts as a person of its own, because only
+        the service can read the token.
         """
         refuse_unreadable(request)
         asked = value_at(request, self._parents) if self._parents else request

@@ -94,7 +94,9 @@ class _Handler:
 
 
 class Routes(grpc.GenericRpcHandler):
-    """Every method of a server, wrapped in the layers. Generated code registers servicers here as at a server.
+    """Every method of a server, wrapped in the layers.
+
+    Generated code registers servicers with this object as with a server.
 
     Methods of health have layers of their own, outermost first.
     """
@@ -113,7 +115,10 @@ class Routes(grpc.GenericRpcHandler):
             )
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Do nothing, because `add_registered_method_handlers` gets the same methods. Older servers need this."""
+        """Do nothing, because `add_registered_method_handlers` gets the same methods.
+
+        Generated code calls both, because servers of older grpcio need this one.
+        """
 
     def handlers_of(self, services: Sequence[str]) -> list[tuple[Method, Any]]:
         """Return the methods of some services and their handlers."""

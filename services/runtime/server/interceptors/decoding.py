@@ -1,4 +1,4 @@
-"""Messages that cannot be decoded or are too large. They are marked while gRPC decodes, and refused in a layer.
+"""Messages that cannot be decoded or are too large. The decoder marks them, and a layer refuses them.
 
 gRPC decodes outside all layers. If decoding fails, usually because a text is not UTF-8, gRPC answers UNKNOWN with the
 exception's text. If a message exceeds gRPC's own limit, gRPC ends the call without a reason that programs can read.
@@ -29,7 +29,7 @@ _TOO_LARGE = _Mark()
 
 
 def mark_unreadable(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """Return a decoder that marks broken or too large messages instead of failing. None means bytes and stays None."""
+    """Return a decoder that marks broken or too large messages instead of failing. Without a decoder return None."""
     if decode is None:
         return None
 

@@ -72,8 +72,8 @@ async def _abort(method: Method, context: Context, error: Exception) -> NoReturn
 def _retry_pushback(error: Exception, seconds_left: float | None) -> tuple[tuple[str, str], ...]:
     """Return RetryInfo in the form that the retries of gRPC clients obey; empty for errors that they never retry.
 
-    A negative value prevents a retry. It is sent if no retry can help, and if the delay does not fit into the deadline,
-    because the client would wait until the deadline and then report it in place of this error.
+    A negative value prevents a retry. It is sent if no retry can help. It is also sent if the delay does not fit into
+    the deadline, because the client would wait until the deadline and then report the deadline in place of this error.
     """
     if not isinstance(error, Unavailable):
         return ()

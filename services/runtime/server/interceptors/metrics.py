@@ -1,4 +1,4 @@
-"""Metrics of calls for Prometheus. Names and labels are those that dashboards for gRPC expect.
+"""Metrics of calls for Prometheus. The metrics have the names and labels that dashboards for gRPC expect.
 
 The calls in flight are `grpc_server_started_total` minus `grpc_server_handled_total`.
 """
@@ -79,7 +79,7 @@ class _ByRole:
         self._counters: dict[str, tuple[str, Counter, Counter]] = {}
 
     def of(self, call: Call | None) -> tuple[str, Counter, Counter]:
-        """Return the role of the caller, and its counters of calls that began and that ended well."""
+        """Return the caller's role, and the role's two counters: of calls that began and of calls that ended OK."""
         role = (call.caller.role if call is not None else "") or UNKNOWN_ROLE
         found = self._counters.get(role)
         if found is None:

@@ -55,7 +55,7 @@ class OpenStreams:
         """Check the caller of the current call.
 
         Raises:
-            Unauthenticated: its certificate has expired, or it is on the deny-list.
+            Unauthenticated: the caller's certificate or token has expired, or the caller is on the deny-list.
         """
         call = current_call.get()
         fault = self._identifier.find_fault(call.caller if call is not None else UNKNOWN)
@@ -106,7 +106,7 @@ class _Stream:
         self._waits = False
 
     def end(self, fault: str) -> None:
-        """End the stream. While a response is being sent, it ends after that response."""
+        """End the stream. While a response is being sent, the stream ends after that response."""
         if self._fault:
             return
         self._fault = fault

@@ -25,7 +25,7 @@ audit records a case."""
 
 
 _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
-"""The codes that OpenTelemetry counts as errors of the server. The others are errors of the caller."""
+"""The codes that OpenTelemetry counts as errors of the server. Other codes are errors of the caller."""
 
 
 class RequestId:
@@ -66,7 +66,10 @@ class RequestId:
         return handle_traced
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Set the current call, go on, and end the call. A stream may last for days. Its messages have own traces."""
+        """Set the current call, go on, and end the call. A stream may last for days.
+
+        Its messages have their own traces.
+        """
         calls = None if self._tracer is None else _TracedCalls(self._tracer, method)
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:

@@ -1,4 +1,4 @@
-"""The parent of the workers of one service: it starts them, starts them again, and passes signals and counts on."""
+"""The parent of the workers of one service: it starts and replaces them, and passes signals and counts on."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class _Worker:
 
     Attributes:
         number: the least number that no other running worker has, from 1.
-        begun: when it was started, by time.monotonic().
-        is_needed: whether another one is started when it ends.
-        failure: the exit code and the reason that it gave for its end.
-        code: its exit code, once it has ended; that of a signal is negative.
+        begun: when the worker was started, by time.monotonic().
+        is_needed: whether another worker is started when this one ends.
+        failure: the exit code and the reason that the worker gave for its end.
+        code: the exit code of the worker, once it has ended; negative if a signal ended it.
     """
 
     number: int
@@ -54,7 +54,7 @@ class _Worker:
     code: int = 0
 
     def report(self) -> HealthReport:
-        """Return its health."""
+        """Return the worker's health."""
         return HealthReport(self.is_serving, time.monotonic() - self.heard)
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -132,11 +132,11 @@ class WorkerGroup:
                 worker.send_signal(signal.SIGHUP)
 
     def renew(self) -> None:
-        """Replace all workers one by one. Each goes on until another one serves in its place."""
+        """Replace all workers one by one. Each worker goes on until another worker serves in its place."""
         self._spawn_task(self._renew())
 
     async def measure(self) -> list[Metric]:
-        """Return the metrics of all workers, each up to date if it answers in time."""
+        """Return the metrics of all workers. The metrics of a worker are up to date if the worker answers in time."""
         asked = [worker for worker in self._workers.values() if worker.ready.is_set()]
         for worker in asked:
             worker.measured.clear()
@@ -196,7 +196,7 @@ class WorkerGroup:
             await self._start_again(worker)
 
     async def _start_again(self, ended: _Worker) -> None:
-        """Start a worker in place of a worker that has ended, or let the group end if that is useless."""
+        """Start a worker in place of a worker that has ended, or let the group end if another start is useless."""
         code, cause = ended.failure or (_EXIT_FAILED, english("the last one with exit code {code}", code=ended.code))
         if ended.failure is not None and not self._has_served:
             self._fail(code, cause)
@@ -228,11 +228,11 @@ class WorkerGroup:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _kill_silent(self, looked: float) -> float:
-        """Kill workers that hang. `looked` is when this was called last. Return the present time."""
+        """Kill workers that hang. `looked` is when this method was last called. Return the present time."""
         now = self._now()
         for worker in self._workers.values():
             if now - looked > self._timing.silent / 2:
-                # This process itself stood still, and has not read yet what the workers have sent.
+                # This process itself has stood still, and has not yet read what the workers have sent.
                 worker.heard = now
             elif worker.ready.is_set() and now - worker.heard > self._timing.silent:
                 _log.error("worker hangs", worker=worker.number)

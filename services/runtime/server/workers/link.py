@@ -1,6 +1,6 @@
 """What a parent and a worker say to each other, over a pair of sockets that both have from the worker's start.
 
-Either side notices at once if the other one ends, because the sockets of a process end with it.
+Either side notices at once if the other side ends, because the sockets of a process end with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import NamedTuple
 _HEADER_BYTES = 5
 """The kind of a message in one byte, and the length of its body in four."""
 _MOST_WAITING = 64 * 1024 * 1024
-"""Bytes that may wait for a peer that does not read. Further messages are dropped, so that memory stays bounded."""
+"""The most bytes that may wait for a peer that does not read. Further messages are dropped, so that memory stays
+bounded."""
 
 
 class Kind(IntEnum):
@@ -67,7 +68,7 @@ class Link:
         return cls(*await asyncio.open_connection(sock=end))
 
     def send(self, kind: Kind, body: bytes = b"") -> None:
-        """Send a message without waiting. It is lost if the peer has ended."""
+        """Send a message without waiting. The message is lost if the peer has ended."""
         transport = self._writer.transport
         if not transport.is_closing() and transport.get_write_buffer_size() < _MOST_WAITING:
             self._writer.write(frame(kind, body))

@@ -26,7 +26,7 @@ class _Sample(NamedTuple):
 def dump_metrics(families: Iterable[Metric]) -> bytes:
     """Return metrics for `GroupMetrics.note`.
 
-    Times of creation are left out, because the parts of a sum have several.
+    Times of creation are left out, because each part of a sum has a time of its own.
     """
     lines = [
         (family.name, family.documentation, family.type, sample.name, list(sample.labels.items()), repr(sample.value))

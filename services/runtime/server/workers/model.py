@@ -1,4 +1,4 @@
-"""How workers are started, the times of a group, and how it fails."""
+"""How workers are started, the times of a group, and how a group fails."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ class GroupTiming:
 
     Attributes:
         waits: the waits before a worker that ended early is started again: the first wait after the first such end, and
-            so on. After one more such end than there are waits the group ends, because another worker would end too.
+            so on. If workers end early once more than there are waits, the group ends, because another worker would end
+            too.
         early: a worker that ends sooner than this after its start has ended early.
         ready: how long a worker may take until it serves, in a restart of all workers one by one.
-        metrics: how long a worker may take to send its metrics. After that its last ones are served.
+        metrics: how long a worker may take to send its metrics. After that time the last metrics of the worker are
+            served.
         kill: how long a worker may go on after the drain before it is killed.
         silent: a worker that has served and then sends nothing for so long is killed, because it hangs. It sends its
             health each second.
@@ -48,8 +50,8 @@ class Launch:
 
     Attributes:
         command: the program and its arguments.
-        environment: its environment.
-        files: open files of this process that the worker gets. They are closed here after the start.
+        environment: the environment of the program.
+        files: open files of this process that the worker gets. This process closes them after the start.
     """
 
     command: Sequence[str]

@@ -1,4 +1,4 @@
-"""A worker's side of its group: it says how it is, shares its counts of callers, and ends with its parent."""
+"""A worker's side of its group: it reports its health, shares its counts of callers, and ends with its parent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 def end_with_parent() -> None:
     """Let this process be killed when its parent ends, also while it is busy or not yet serving (Linux).
 
-    Elsewhere the end of the link ends it.
+    On other systems the end of the link ends this process.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -91,7 +91,7 @@ class WorkerMembership:
                 self._counts.send_all()
             elif kind is Kind.ENDED:
                 self._counts.forget(int(body))
-        # The parent was killed. What this worker would still do could not be supervised, and it would keep the port.
+        # The parent was killed. Nobody supervises this worker any more, and if it went on it would keep the port.
         os._exit(_ABANDONED)
 
     async def _report_health(self, link: Link, health: Callable[[], HealthReport]) -> None:

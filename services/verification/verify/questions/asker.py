@@ -28,7 +28,7 @@ class Asker(NamedTuple):
         compares_name: whether the name in a question is compared. The name is not compared if the user has signed in.
         needs_name: whether a question must state a name.
         question: identifies the question by its caller and its own id. The same question may show a holder's token
-            again. Empty if the question has no id, so that its token is good once.
+            again. Empty if the question has no id; its token can then be used only once.
         call: the call, which counts answers about persons without any record; None outside a call.
     """
 

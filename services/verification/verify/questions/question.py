@@ -38,7 +38,8 @@ LOOKED_AT = 10
 Ten daily tests reach further back than any window.
 """
 LOOKED_AT_OF_THE_PAST = 20
-"""The number for a use time in the past, because later tests come first. A look-up returns no more than this."""
+"""The same number for a use time in the past. It is larger, because tests after the use time come first in the answer.
+No look-up returns more results."""
 PAST_AFTER: Span = DAY
 """A use time this long ago or longer is in the past. No person takes `LOOKED_AT` tests in less time."""
 
@@ -55,7 +56,8 @@ class Question(NamedTuple):
             suffice.
         view: how much of the decision the answer has.
         call: the call that asks; None outside a call.
-        signed: for each piece of evidence its signed report, None for one without; empty if none is signed.
+        signed: for each piece of evidence its signed report, or None for a piece without a signed report; empty if no
+            piece has a signed report.
         number: the number of the document as it was sent, if a report is signed; else empty.
     """
 
@@ -81,7 +83,7 @@ class Question(NamedTuple):
         return pepper.subject_key(self.document)
 
     def subject_keys(self, pepper: Pepper) -> list[tuple[Pepper, bytes]]:
-        """Return the key of the subject under each version of the pepper. A token may have one of them alone."""
+        """Return the key of the subject under each version of the pepper. A token may have only one of these keys."""
         if self.token is not None:
             keys = [key for key in (self.token.subject_key, self.token.other_key) if key]
             return list(zip(pepper.versions, keys, strict=False))

@@ -25,11 +25,11 @@ def read_signed(
 ) -> tuple[Sequence[PresentedEvidence], tuple[SealedReport | None, ...]]:
     """Return the evidence with the fields that its signed reports state, and the signed reports themselves.
 
-    The second value has one entry for each piece of evidence: its signed report, or None without a valid one. It is
-    empty if no piece has a signed report.
+    The second value has one entry for each piece of evidence: its signed report, or None for a piece without a valid
+    signed report. It is empty if no piece has a signed report.
 
-    The returned evidence lacks the text of the signed report, because that text must not be stored. A text that is no
-    signed report is added to `found`. A shown field that differs from the signed report is added too.
+    The returned evidence lacks the text of the signed report, because that text must not be stored. Faults are added to
+    `found`: a text that is no signed report, and a shown field that differs from the signed report.
     """
     if not any(evidence.signed_report for evidence in shown):
         return shown, ()

@@ -12,7 +12,7 @@ from hutong.approval.v1.approval_service_pb2 import (
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.approval.v1.pending_change_pb2 import PendingChange, PendingChangeState
 
-# Their requests are among what is proposed, and JSON needs their types.
+# A pending change holds a request of one of these services. To print the change as JSON, the request's type is needed.
 from hutong.policy.v1 import policy_admin_service_pb2
 from hutong.results.v1 import document_link_service_pb2, results_admin_service_pb2
 from hutong_texts import tr
@@ -114,7 +114,7 @@ def reject(node: Node, name: str, reason: str, as_json: bool) -> ExitCode:
 
 
 def describe_waiting(change: PendingChange) -> str:
-    """Describe what a call that needs a second approver has left: the change's name and how to approve it."""
+    """Describe the pending change that a call has proposed: the change's name and how to approve the change."""
     if change.state != PendingChangeState.PENDING_CHANGE_STATE_PENDING:
         return f"{change.name}: {_state(change)}"
     count = tr(" of {item_count:,} results", item_count=change.item_count) if change.item_count > 1 else ""
@@ -132,7 +132,10 @@ def _services(connection: Connection) -> tuple[ApprovalServiceStub, ApprovalServ
 
 
 def _owner(connection: Connection, name: str) -> ApprovalServiceStub:
-    """Return the service that has a change. If neither shows it, the call that follows fails with the right error."""
+    """Return the service that has a change.
+
+    If no service shows the change, the next call fails with the right error.
+    """
     results, policy = _services(connection)
     try:
         results.GetPendingChange(GetPendingChangeRequest(name=name), timeout=CALL_SECONDS)

@@ -48,7 +48,7 @@ _LABELS = {
     "masked_number": english("masked number"),
     "holder": english("holder"),
 }
-"""What the answer calls each part of a signed report."""
+"""The words for each part of a signed report."""
 _GOOD, _NOT_GOOD = english("good"), english("not good with these keys")
 _THIS_DOCUMENT, _ANOTHER_DOCUMENT = english("this document"), english("another document")
 

@@ -203,7 +203,7 @@ def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: b
 
 
 def _upload_file(node: Node, file: Path, order: Order) -> UploadRun | ExitCode:
-    """Upload one file and return the run to report; the exit code if another upload of the file is running."""
+    """Upload one file and return its run. If another upload of the file is running, return an exit code."""
     with open_source(file, order.work_dir) as source:
         return _upload_source(node, source, order)
 

@@ -185,7 +185,7 @@ class _ManyOptions:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the answers are not printed on the terminal one by one, so that progress is shown instead."""
+        """Whether progress is shown, because not every answer is printed on the terminal."""
         return self.exceptions_only or not sys.stdout.isatty()
 
     def answers(self, keep: Keep | None = None) -> Answers:

@@ -121,7 +121,7 @@ def policies(node: Node, cursor: str, cursor_file: Path | None, until_current: b
 
 
 def _first_cursor(cursor: str, file: Path | None) -> str:
-    """Return the cursor that was given, or else the one in the file, or an empty text."""
+    """Return the given cursor; without one, the cursor in the file; without either, an empty text."""
     if cursor or file is None or not file.exists():
         return cursor
     return file.read_text(encoding="utf-8").strip()
@@ -129,7 +129,7 @@ def _first_cursor(cursor: str, file: Path | None) -> str:
 
 @contextlib.contextmanager
 def _keeping(file: Path | None, request: WatchResultsRequest | WatchPoliciesRequest) -> Iterator[None]:
-    """Write the cursor of the last message that was printed to the file when the block ends, also by Ctrl-C."""
+    """When the block ends, also by Ctrl-C, write the cursor of the last printed message to the file."""
     first = request.cursor
     try:
         yield
@@ -140,7 +140,7 @@ def _keeping(file: Path | None, request: WatchResultsRequest | WatchPoliciesRequ
 
 
 def _keep(file: Path | None, cursor: str) -> None:
-    """Write the cursor to the file. After a crash, what came since the last heartbeat comes again."""
+    """Write the cursor to the file. After a crash, the changes since the last heartbeat are printed again."""
     if file:
         with replace_privately(file) as content:
             content.write(cursor + "\n")

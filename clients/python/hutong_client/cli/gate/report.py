@@ -48,7 +48,7 @@ class Report:
         self._append(self._sheet, ((title, _TITLE) for title in (*map(tr, _TITLES), *header)))
 
     def add(self, asked: Asked, verdict: Verdict) -> None:
-        """Add a row with its verdict, followed by its own cells."""
+        """Add a row with the cells of the verdict, followed by the cells of the file's row."""
         style = _style_of(verdict.action) if verdict.action in STYLES else _TEXT
         register = tr("register") if verdict.must_register else ""
         own = (str(asked.row), verdict.word, verdict.then or register, verdict.outcome, verdict.why, verdict.to_do)
@@ -64,7 +64,7 @@ class Report:
             sheet.append([word, count])
 
     def add_interruption(self) -> None:
-        """Add a last row which says that people are missing."""
+        """Add a last row that says that people are missing."""
         text = tr("The answers end here, because the command was interrupted. The people below were not asked.")
         self._append(self._sheet, [(text, _TITLE)])
 

@@ -52,9 +52,9 @@ class Verdict:
 
     Attributes:
         action: what the gate does first.
-        then: what the gate does if asking again gives the same answer; empty if the action is another one.
+        then: what the gate does if asking again gives the same answer; empty unless the first action is to ask again.
         must_register: whether the gate registers the case.
-        outcome: the outcome and the reason in the contract's words; for an error, its reason.
+        outcome: the outcome and the reason in the contract's words; for an error, the error's reason.
         why: the reason in a sentence.
         to_do: what the person or the gate can do.
         name: the masked name of the person; empty if it is not known.

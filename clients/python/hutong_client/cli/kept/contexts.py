@@ -18,14 +18,14 @@ VARIABLE = "HUTONG_CONTEXT"
 """The variable that names the context of commands without --context."""
 ADDRESSES = ("results", "policy", "verification")
 TLS_FILES = {"tls_ca": "ca_file", "tls_certificate": "certificate_file", "tls_key": "key_file"}
-"""The setting for each TLS file, with the name of the file in `Tls`."""
+"""The setting for each TLS file → the attribute of `Tls` that holds the file's path."""
 
 
 def read_context(name: str) -> Mapping[str, str]:
     """Return the settings of a context.
 
     Raises:
-        click.UsageError: there is none, or its file has something else than addresses and paths.
+        click.UsageError: there is no such context, or its file holds something other than addresses and paths.
     """
     content = CONTEXTS.read(name)
     for key, value in content.items():
@@ -37,7 +37,7 @@ def read_context(name: str) -> Mapping[str, str]:
 
 
 def context_option(keep: Callable[[click.Context, click.Parameter, str | None], None]) -> click.Option:
-    """Return the option --context, whose name is given to `keep`."""
+    """Return the option --context. `keep` is called with the name that the user gives."""
     text = help_text("The node of a kept context (hutong context); default: {variable}.", variable=VARIABLE)
     return click.Option(
         ["--context"], type=NAME, expose_value=False, callback=keep, help=text, shell_complete=CONTEXTS.complete
@@ -47,21 +47,24 @@ def context_option(keep: Callable[[click.Context, click.Parameter, str | None], 
 def find_context(name: str | None, *, is_chosen: bool) -> Mapping[str, str] | None:
     """Return the settings of the context `name`.
 
-    If `name` is empty, HUTONG_CONTEXT gives the name, unless `is_chosen` says that a context is chosen already. None if
-    neither gives a name.
+    If `name` is empty, HUTONG_CONTEXT gives the name, unless `is_chosen` says that a context is chosen already. Return
+    None if neither gives a name.
     """
     name = name or (None if is_chosen else os.environ.get(VARIABLE))
     return read_context(name) if name else None
 
 
 def settings_of(addresses: Mapping[str, str], tls: Tls) -> dict[str, str]:
-    """Return the settings that keep addresses and TLS files. Paths of files become absolute."""
+    """Return addresses and TLS files as settings to keep. Paths of files become absolute."""
     files = {key: getattr(tls, name) for key, name in TLS_FILES.items()}
     return {**addresses, **{key: str(Path(path).absolute()) for key, path in files.items() if path}}
 
 
 def merge_context(context: Mapping[str, str], addresses: Mapping[str, str], tls: Tls) -> tuple[dict[str, str], Tls]:
-    """Return the addresses and TLS files that were given. The context gives the others."""
+    """Return the given addresses and TLS files.
+
+    Addresses that are not given, and TLS files if none is given, come from the context.
+    """
     own = {key: value for key, value in context.items() if key in ADDRESSES}
     files = {name: Path(path) for key, name in TLS_FILES.items() if (path := context.get(key))}
     return {**own, **addresses}, tls if tls != Tls() else Tls(**files)

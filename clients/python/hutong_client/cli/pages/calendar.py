@@ -153,7 +153,7 @@ def _rule(rule: Policy) -> Sequence[str]:
 
 
 def _requirement_words(effective: EffectivePolicy) -> str:
-    """Describe the requirement, and note if a floor lifted it or replaced its basis."""
+    """Describe the requirement, and note if a floor lifted the requirement or replaced its validity basis."""
     replaced = any(override.WhichOneof("replaced") == "basis" for override in effective.overrides)
     lifted = (
         tr(", lifted by {lifting_floor}", lifting_floor=_local(effective.lifting_floor))

@@ -22,7 +22,10 @@ _LABELS = 5
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar from zero. `part` of its value is drawn in `tone` and the rest pale; `words` are written at its right."""
+    """A bar from zero.
+
+    `part` of its value is drawn in `tone` and the rest pale; `words` are written to the right of the bar.
+    """
 
     label: str
     value: float
@@ -48,7 +51,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a lane, [start, end) in the axis's unit. Its text is cut at its edge."""
+    """A part of a lane, [start, end) in the axis's unit. A text that is too long is cut at the segment's edge."""
 
     start: float
     end: float

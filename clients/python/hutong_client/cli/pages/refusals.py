@@ -172,7 +172,7 @@ _COLUMNS = (
 
 
 def _lines(row: RefusalSummary) -> Iterator[Sequence[str]]:
-    """Yield the line of all grounds together, then one for each ground."""
+    """Yield a line for all grounds together, then a line for each ground."""
     yield _line(row.region, tag("strong", tr("all grounds")), row.total)
     yield from (_line(row.region, _ground(it.ground), it.counts) for it in row.grounds)
 

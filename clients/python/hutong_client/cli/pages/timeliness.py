@@ -19,7 +19,8 @@ from hutong_client.formatting import moment, span
 MOST_SHOWN = 30
 """The most rows of a chart, so that the chart stays readable. The table has all rows."""
 _MANY_LATE = 0.05
-"""A laboratory with at least one late result in twenty is red. One with fewer is amber. No rule gives this share."""
+"""A laboratory is red if at least one in twenty of its results is late. It is amber if fewer are late, but at least
+one. No rule prescribes this share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def subject_of(shown: Timeliness) -> str:
 
 
 def late_share(shown: Timeliness) -> float:
-    """Return late results as a share of all; 0 if there are none."""
+    """Return late results as a share of all results; 0 if there are no results."""
     return shown.late_count / shown.result_count if shown.result_count else 0.0
 
 
@@ -211,7 +212,7 @@ def _name(shown: Timeliness, asked: Asked) -> str:
 
 
 def _code(shown: Timeliness, asked: Asked) -> str:
-    """Return the laboratory code to show under its name; empty if the name is unknown and the code is shown instead."""
+    """Return the code to show under a laboratory's name; empty if the code is already shown in place of the name."""
     return subject_of(shown) if subject_of(shown) in asked.lab_names else ""
 
 

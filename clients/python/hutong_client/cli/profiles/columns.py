@@ -43,11 +43,11 @@ column_option = click.option(
 
 
 def parse_columns(given: Sequence[str]) -> Vocabulary:
-    """Return the columns of a laboratory's file in which titles have other meanings, as "TITLE=COLUMN"."""
+    """Return the columns of a laboratory's file, with the meanings of titles that are given as "TITLE=COLUMN"."""
     pairs = (text.rpartition("=") for text in given)
     return replace(RESULTS, renamed={title: column for title, _, column in pairs}) if given else RESULTS
 
 
 def format_columns(vocabulary: Vocabulary) -> list[str]:
-    """Return what `parse_columns` has read, sorted."""
+    """Return the texts "TITLE=COLUMN" that `parse_columns` has read, sorted."""
     return sorted(f"{title}={column}" for title, column in vocabulary.renamed.items())

@@ -135,7 +135,7 @@ def remove(name: str, yes: bool, as_json: bool) -> None:
 
 
 def _check_header(file: Path, made: Profile) -> None:
-    """Open the file with the profile's columns; fail with a usage error that names those that are still missing."""
+    """Open the file with the profile's columns; fail with a usage error that names the columns still missing."""
     try:
         with open_table(file, parse_columns(made.columns), made.encoding):
             return

@@ -134,4 +134,4 @@ _TESTS: dict[str, Callable[[str, Sequence[str]], bool]] = {
     "report_no": _is_report_number,
     "name": lambda title, texts: _is_any(title, ("名", "name")) and not any(map(_CODE.fullmatch, texts)),
 }
-"""How a title that is not known and its cells show a column, the surest column first."""
+"""Column → check whether an unknown title and the cells under it belong to the column. The surest column is first."""

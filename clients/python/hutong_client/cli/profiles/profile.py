@@ -18,7 +18,7 @@ PROFILES = Kept("profiles")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The settings of one source system. Empty ones are not set.
+    """The settings of one source system. An empty setting counts as not set.
 
     Attributes:
         lab, timezone, region, encoding, items, columns: the options of `hutong upload` with these names.
@@ -44,7 +44,7 @@ class Profile:
         return replace(self, **{name: value for name, value in given.items() if value})
 
     def node(self, given: Node) -> Node:
-        """Return a node with the addresses and files of the profile, which come before those of a context."""
+        """Return a node with the profile's addresses and TLS files, which replace those of a context."""
         own = {key: str(value) for key, value in self.content().items() if key in {*ADDRESSES, *TLS_FILES}}
         return replace(given, context={**given.context, **own})
 
@@ -62,7 +62,7 @@ def read_profile(name: str) -> Profile:
     """Return a kept profile.
 
     Raises:
-        click.UsageError: there is none, or its file has something else than the settings of a profile.
+        click.UsageError: there is no such profile, or its file holds something other than the settings of a profile.
     """
     content = PROFILES.read(name)
     known = {field.name: field.default for field in fields(Profile)}

@@ -21,14 +21,15 @@ extension."""
 _MOST_NAMED = 10
 """The most files that a message lists."""
 _OWN = re.compile(r"\.rejects(\.\d+)?\.(csv|xlsx|ndjson)(\.part\.csv|\.new)?$|\.hutong-upload\.(json|lock)|^~\$|^\.")
-"""Names of files that an upload writes beside its file, of locks of spreadsheet programs, and of hidden files."""
+"""Matches names of three kinds of files: those that an upload writes beside its file, locks of spreadsheet programs,
+and hidden files."""
 
 
 def find_files(given: Iterable[str]) -> list[Path]:
     """Return the files of paths, folders and patterns, each once. The files of a folder or a pattern are sorted.
 
     "-" is standard input. Files that an upload has written are left out of folders and patterns. A file that is named
-    is always taken.
+    by its own path is always taken.
 
     Raises:
         click.BadParameter: a path does not exist, or a folder or pattern has no file to upload.
@@ -66,7 +67,10 @@ def complete_file(_context: click.Context, _parameter: click.Parameter, incomple
 
 
 def say_left_out(folder: Path, named: set[Path]) -> None:
-    """Name the files of a folder that are left out because of their extensions, and add them to those named before."""
+    """Print the files of a folder that are left out because of their extensions, unless `named` has them.
+
+    Add these files to `named`.
+    """
     left_out = {file for file in folder.iterdir() if file.suffix.lower() not in _TABLES and _is_given(file)} - named
     if left_out:
         shown = list_words(file.name for file in sorted(left_out)[:_MOST_NAMED])

@@ -73,8 +73,8 @@ def read_journal(path: Path, fresh: Journal) -> Journal | None:
 
     Args:
         path: the journal's path.
-        fresh: the journal that a new upload would begin with. If it names no rejects file, the earlier journal may name
-            any.
+        fresh: the journal that a new upload would begin with. If `fresh` names no rejects file, the earlier journal may
+            name any rejects file.
 
     Raises:
         CannotResume: the journal belongs to another file or to other options.
@@ -144,6 +144,6 @@ class JournalWriter:
         if self._path is None:
             return
         with replace_privately(self._path) as file:
-            # Escapes keep names of files in any bytes.
+            # JSON writes characters beyond ASCII as escapes, so the name of a file may have any bytes.
             json.dump(asdict(self.journal), file, indent=1)
         self._written = time.monotonic()

@@ -17,14 +17,14 @@ from hutong_client.tables.tubes import Reading
 from hutong_client.upload import MAX_TUBES
 
 _EXTENSIONS = {"ndjson": ".ndjson", "csv": ".csv", "xlsx": ".xlsx", "old": ".xlsx"}
-"""The format of the rejects file by that of the uploaded file."""
+"""The format of the uploaded file → the extension of its rejects file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The options of an upload, which are the same for all its files.
+    """The options of a command's uploads. They are the same for all files of the command.
 
-    If it is unattended, an upload that cannot be resumed begins anew.
+    With `unattended`, an upload that cannot be resumed begins anew.
     """
 
     lab: str

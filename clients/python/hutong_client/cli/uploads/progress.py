@@ -16,7 +16,8 @@ from hutong_client.tables.open import detect_format
 
 _CHUNK = 1 << 20
 _BEGINNING = 4096
-"""Bytes of a sheet in which its size is searched. It stands before the first row."""
+"""Number of bytes at a sheet's beginning that are searched for the sheet's size. The size stands before the first
+row."""
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 _SIZE = re.compile(rb'<(?:\w+:)?dimension [^>]*ref="[A-Z]+\d+:[A-Z]+(\d+)"')
 

@@ -41,7 +41,7 @@ NOTHING_UPLOADED: Mapping[str, Any] = {
     "rejects_file": "",
     "notices": [],
 }
-"""The outcome of a file of which nothing was uploaded, with the names that every outcome has."""
+"""The outcome of a file of which nothing was uploaded. It has the same names as every other outcome."""
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ STDIN = Path("-")
 """Standard input, as the commands name it."""
 _CHUNK = 1 << 20
 MOST_BYTES = 4 << 30
-"""Bytes that a pipe may give, far more than any file of a laboratory has. A larger size fills the disk."""
+"""The most bytes that are read from a pipe, far more than any file of a laboratory has. More bytes could fill the
+disk."""
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SPECIAL = (Path("/dev"), Path("/proc"))
 
@@ -76,7 +77,7 @@ def open_readable(path: Path) -> Iterator[Path]:
 
 
 def describe_read_only(error: OSError, folder: Path) -> str:
-    """Say what to do if an upload may not write beside its file; empty if the error is another one."""
+    """Say what to do if an upload may not write beside its file; return an empty text for any other error."""
     if error.errno not in _READ_ONLY:
         return ""
     return tr(
@@ -87,7 +88,10 @@ def describe_read_only(error: OSError, folder: Path) -> str:
 
 
 def copy_stream(content: IO[bytes], target: IO[bytes], most_bytes: int = MOST_BYTES) -> None:
-    """Copy a stream; raise NotATable if it does not end, as /dev/zero, so that it does not fill the disk."""
+    """Copy a stream.
+
+    Raise NotATable beyond `most_bytes`, because an endless stream, such as /dev/zero, would fill the disk.
+    """
     size = 0
     while chunk := content.read(_CHUNK):
         size += len(chunk)
@@ -100,5 +104,5 @@ def copy_stream(content: IO[bytes], target: IO[bytes], most_bytes: int = MOST_BY
 
 
 def _is_special(path: Path) -> bool:
-    """Check whether a path names an open file of this process and not a file of its own."""
+    """Check whether a path lies in /dev or /proc. Such a path names an open file of this process or a device."""
     return any(path.absolute().is_relative_to(folder) for folder in _SPECIAL)

@@ -18,7 +18,7 @@ RETRY_SECONDS = 30.0
 """The pause after a failed connection, in which no further file is tried."""
 _SENT = frozenset({ExitCode.DONE, ExitCode.PARTLY})
 _Mark = tuple[int, int, int]
-"""What tells that a file has changed: its size, its time of modification and its inode."""
+"""The properties that show whether a file has changed: its size, its time of modification and its inode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Outcome:
 
     Attributes:
         code: the exit code that the upload of this file alone would have.
-        content: the outcome with stable names, without those that have no value.
-        sent_as: the name under which the same content was sent before; empty if it is new.
+        content: the outcome with stable names; names without a value are left out.
+        sent_as: the name under which the same content was sent before; empty if the content is new.
     """
 
     code: ExitCode

@@ -17,7 +17,7 @@ class Ledger:
 
     Args:
         path: the file. It is made if it does not exist.
-        lab: the laboratory. Contents that were sent for another one do not count.
+        lab: the laboratory. Contents that were sent for another laboratory do not count.
 
     Raises:
         OSError: the file cannot be read or written.
@@ -37,7 +37,7 @@ class Ledger:
     def add(self, sha256: str, file: str, upload: str) -> None:
         """Record that a content was sent. The record is on the disk when this returns."""
         entry = {"lab": self._lab, "sha256": sha256, "file": file, "upload": upload}
-        # A line break before the entry ends a line that a kill has cut.
+        # If a kill has cut the last line, a line break before the entry ends that line.
         text = ("" if self._is_whole() else "\n") + json.dumps(entry, ensure_ascii=False) + "\n"
         with self._path.open("ab") as ledger:
             ledger.write(text.encode("utf-8", "backslashreplace"))
@@ -49,7 +49,10 @@ class Ledger:
         return self._path.read_bytes()[-1:] in {b"", b"\n"}
 
     def _read(self) -> list[dict[str, Any]]:
-        """Return the entries. A line that a kill has cut is left out, so its file is sent again and stored once."""
+        """Return the entries. A line that a kill has cut is left out.
+
+        The file of that line is then sent again, and the service stores its results only once.
+        """
         entries = []
         for line in self._path.read_bytes().split(b"\n"):
             try:

@@ -23,7 +23,7 @@ from hutong_client.cli.watched.ledger import NAME, Ledger
 
 LOCK = ".hutong-watch.lock"
 _LOOK_MILLISECONDS = 1_000
-"""The folder is looked at this often even without a notification, which network folders do not give."""
+"""The folder is looked at this often even without a notification, because network folders give none."""
 
 
 def watch_folder(

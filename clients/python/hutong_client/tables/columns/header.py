@@ -26,10 +26,10 @@ _CARD = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
 def find_header(
     rows: Iterable[tuple[int, Sequence[str]]], vocabulary: Vocabulary
 ) -> tuple[int, Sequence[str], dict[int, str]]:
-    """Find the header. It is the row, among the first rows, that names the most columns.
+    """Find the header. Of the first rows, the header is the one that names the most columns.
 
     Returns:
-        The row's number, its titles, and its columns as `read_header` returns them.
+        The header's row number, its titles, and its columns as `read_header` returns them.
 
     Raises:
         NotATable: the header is missing or faulty, or a row above it holds a person's data.
@@ -105,7 +105,7 @@ def list_unknown(titles: Sequence[str], known: Iterable[int]) -> str:
 def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
     """Return the known columns of a header, by the positions of their titles.
 
-    A time may be split into two columns: its date and its time of day. The name of the second one then ends in
+    A time may be split into two columns: its date and its time of day. The name of the second column then ends in
     `TIME_OF_DAY`.
 
     Raises:
@@ -120,7 +120,7 @@ def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str
     _refuse_persons_side_by_side(titles, by_column)
     for column, positions in by_column.items():
         exact = [at for at in positions if not vocabulary.is_fallback(titles[at])]
-        # Only the most exact fallback counts. A date counts with its time of day, and a time of day with its date.
+        # If only fallbacks name the column, only the most exact one counts. A date and its time of day count together.
         named = exact or _best_fallback(titles, positions, vocabulary)
         if len(named) > 1 and (halves := _split_time(titles, named)):
             found |= {halves[0]: column, halves[1]: column + TIME_OF_DAY}

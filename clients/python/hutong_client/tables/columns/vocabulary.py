@@ -1,6 +1,6 @@
 """Columns of files, with their English and Chinese names.
 
-The English names are the names of a municipal interface of 2022 for laboratories, and a few of this project.
+Most English names come from a municipal interface of 2022 for laboratories. This project has added a few.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DECORATION = re.compile(
     r"[\s*＊:：\u200b-\u200f\ufeff]+|[（(].*?[）)]|[\[［【〔].*?[\]］】〕]|[/／](?:人|人份|份|例|管)$"
 )
 IGNORED = "-"
-"""Stands for no column. It is also put before a title that is ignored, so that the title names nothing."""
+"""Stands for no column. It is also put before a title that is to be ignored, so that the title names no column."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,10 @@ class Vocabulary:
         aliases: column → its other names, beginning with the usual Chinese one.
         required: the columns without which no row of the file can be used.
         fallbacks: column → titles that name it only if no title of `aliases` does, the most exact first.
-        expected: columns that nearly every file needs. They are named together with missing required ones.
-        renamed: title → column, for titles of one source system. They come before all other names. A title whose column
-            is IGNORED names none.
+        expected: columns that nearly every file needs. If a required column is missing, the error also names the
+            missing expected columns.
+        renamed: title → column, for titles of one source system. These titles come before all other names. A title
+            whose column is IGNORED names no column.
     """
 
     aliases: Mapping[str, tuple[str, ...]]
@@ -37,7 +38,10 @@ class Vocabulary:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def rename(self, titles: Sequence[str]) -> Sequence[str]:
-        """Return the titles of a header. A title in `renamed` is replaced by its column, which is a title too."""
+        """Return the titles of a header.
+
+        A title in `renamed` is replaced by its column's name, which is a title too.
+        """
         if not self.renamed:
             return titles
         columns = [self._renamed.get(plain_title(title)) for title in titles]
@@ -54,11 +58,11 @@ class Vocabulary:
         return self._by_name.get(plain) or self._by_fallback.get(plain)
 
     def is_fallback(self, title: str) -> bool:
-        """Check whether a title names its column only if no other title does."""
+        """Check whether a title is a fallback: it names its column only if no title of `aliases` does."""
         return plain_title(title) not in self._by_name
 
     def rank(self, title: str) -> int:
-        """Return how exactly a known title names its column. The most exact one is 0."""
+        """Return how exactly a known title names its column: 0 is the most exact."""
         column, plain = self.find(title) or "", plain_title(title)
         if plain in self._renamed:
             return 0
@@ -145,9 +149,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 REMARK = ":remark"
-"""Name of the cell that holds the texts of unknown columns that name a test. No title names it."""
+"""Name of a cell made from unknown columns: it holds those of their texts that name a test. No title has this name."""
 OF_REJECTED = "can_be_retried"
-"""The column that marks a file of rejected rows. Every row of such a file has it filled, and no other file has it."""
+"""The column that marks a file of rejected rows. In such a file every row fills this column. No other file has this
+column."""
 
 RESULTS = Vocabulary(
     {**ALIASES, OF_REJECTED: ()},

@@ -27,7 +27,7 @@ _MAX_CELL_CHARACTERS = 1 << 20
 _MAX_RECORD_CHARACTERS = 32_767
 """Excel's limit for a cell. A longer record of several lines has a quotation mark that is never closed."""
 _END_OF_FILE = "\x1a"
-"""The last character of a file of DOS programs."""
+"""The character with which DOS programs end a file."""
 _KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 """A text that is written as a formula, so that a spreadsheet program keeps its zeros and digits."""
 _STRAY_QUOTE = english(
@@ -82,7 +82,7 @@ class _Lines:
         self._characters = 0
 
     def keep_first(self) -> str:
-        """Return the record's first line, and return the other lines to the queue to be read again."""
+        """Return the record's first line, and put the other lines back into the queue, to be read again."""
         first, *others = self.taken
         self._returned.extendleft(reversed(others))
         return first

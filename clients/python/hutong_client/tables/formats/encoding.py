@@ -24,16 +24,16 @@ _START = 1 << 16
 _TITLES_NEEDED = 2
 """The number of known titles that prove GB18030. Two cells are never titles by chance."""
 _WORDS_NEEDED = 0.05
-"""Share of the cells beyond ASCII that must be known words if no titles show the encoding."""
+"""If no titles show the encoding: the share of the cells beyond ASCII that must be known words."""
 _CELL = re.compile(rb'(?:^|(?<=[,;:\t\r\n"]))[ *]*([\x80-\xff][^,;:\t\r\n" *]*)')
 """A cell that begins with a character beyond ASCII."""
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _WORDS_LOOKED_AT = 100_000
 """Number of words that are examined, which is enough to distinguish the two encodings."""
 _CHANCE = 0.1
-"""A file is UTF-8 if a larger share of its words is Chinese in UTF-8.
+"""A file is UTF-8 if more than this share of its words is Chinese when read as UTF-8.
 
-One word of GB18030 in 10,000 is Chinese in UTF-8 by chance.
+Of the words of a GB18030 file, one in 10,000 is by chance Chinese when read as UTF-8.
 """
 
 
@@ -181,7 +181,10 @@ def _find_flaw(path: Path, encoding: str) -> _Flaw | None:
 
 
 def _is_damaged(path: Path, flaw: _Flaw, *, marked: bool) -> bool:
-    """Check whether a file with invalid UTF-8 is damaged UTF-8, by its byte-order mark, cut-off end or other words."""
+    """Check whether a file with invalid UTF-8 is damaged UTF-8.
+
+    A byte-order mark, a cut-off end or the other words show it.
+    """
     if not flaw.line:
         return False
     if marked or flaw.at_end:

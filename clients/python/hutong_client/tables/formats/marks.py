@@ -16,10 +16,10 @@ _ERROR_TEXTS = {
     0x00: "#NULL!", 0x07: "#DIV/0!", 0x17: "#REF!", 0x1D: "#NAME?", 0x24: "#NUM!", 0x2A: "#N/A", 0x2B: "#GETTING_DATA",
 }  # fmt: skip
 _FORMAT = re.compile(r"""((?:"[^"]*"|\\.|[ /-])*)(0+)""")
-"""A format of quoted and escaped characters before digits, which fills a number up with zeros."""
+"""A format with quoted or escaped characters before zeros. The zeros fill a number up with leading zeros."""
 _OTHER_ERROR = "#VALUE!"
 _MOST_CELLS = 1 << 25
-"""Cells of a used range that calamine can hold in 1 GiB of memory."""
+"""The most cells of a used range. calamine can hold this many in 1 GiB of memory."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Marks:
         hidden_rows: numbers of hidden rows.
         texts: row number and position of a column → the text that the workbook shows, where the reader returns another
             cell: an error value, or a number with leading zeros or letters.
-        uncomputed: whether it contains formulas without values, which the reader returns as empty cells.
+        uncomputed: whether the sheet contains formulas without values, which the reader returns as empty cells.
     """
 
     merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
@@ -64,11 +64,14 @@ class Marks:
             self.texts[row + 1, column] = template.format(int(number))
 
     def note_formula(self, column: int, *, is_empty: bool) -> None:
-        """Note a formula of a format that stores the empty text for a formula that was never computed."""
+        """Note a formula in a workbook whose format stores an empty text for formulas that were never computed."""
         (self._empty_formulas if is_empty else self._computed).add(column)
 
     def is_uncomputed(self, columns: Iterable[int]) -> bool:
-        """Check whether formulas have no values. Where that cannot be seen, a column of empty formulas has none."""
+        """Check whether formulas have no values.
+
+        If the format does not tell, formulas that are empty in the whole column have none.
+        """
         return self.uncomputed or not (self._empty_formulas - self._computed).isdisjoint(columns)
 
     def note_merged(self, column: int, first: int, last: int) -> None:
@@ -79,7 +82,8 @@ class Marks:
 def read_template(code: str) -> str:
     """Return the template for `str.format` of a format that shows numbers with leading zeros or after letters.
 
-    Return an empty text for another format. Signs alone, as of a currency, make no other number.
+    Return an empty text for any other format. A format that only adds signs, such as a currency sign, is one of these,
+    because the number stays the same.
     """
     found = _FORMAT.fullmatch(code)
     if found is None:
@@ -91,7 +95,7 @@ def read_template(code: str) -> str:
 
 
 def read_rk(body: bytes) -> float:
-    """Return the number of four bytes in which .xls and .xlsb store most numbers: 30 bits of it and two flags."""
+    """Return the number of four bytes in which .xls and .xlsb store most numbers, as 30 bits and two flags."""
     (packed,) = struct.unpack("<i", body)
     number = packed >> 2 if packed & 2 else struct.unpack("<d", bytes(4) + struct.pack("<i", packed & ~3))[0]
     return float(number / 100 if packed & 1 else number)

@@ -12,9 +12,9 @@ from hutong_client.tables.formats.marks import Marks, name_error
 _TABLE, _ROW, _CELL, _COVERED, _TEXT = (
     "table:table", "table:table-row", "table:table-cell", "table:covered-table-cell", "text:p",
 )  # fmt: skip
-"""Names of elements with their usual prefixes. calamine knows no others."""
+"""Names of elements with their usual prefixes. calamine knows no other prefixes."""
 _WITH_MORE = re.compile(r"(?:0|[^\W\d_][^\d,.%]*)(\d+)")
-"""A number as it is shown with leading zeros or after letters."""
+"""A number that is shown with leading zeros or after letters."""
 _MOST_ROWS = 1 << 20
 _CHUNK = 1 << 16
 

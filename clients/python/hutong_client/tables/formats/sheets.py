@@ -26,9 +26,9 @@ _EXPLANATION = re.compile(
 )
 """Names of sheets for people who fill the workbook in. Such a sheet may show an example of a person."""
 _OWN_COLUMNS = frozenset({"name", "card_no", "report_no"})
-"""Columns that every person has alone, so that a merged cell of them is never filled down."""
+"""Columns whose values belong to one person alone. A merged cell in one of these columns is never filled down."""
 _ROWS_NAMED = 5
-"""Number of hidden rows that are named; the others are counted."""
+"""Number of hidden rows that a notice names; of further rows only the number is given."""
 
 
 class SheetSource(Protocol):
@@ -221,7 +221,7 @@ def _first_texts(source: SheetSource) -> Iterator[tuple[int, list[str]]]:
 
 
 def _has_people(source: SheetSource, vocabulary: Vocabulary) -> bool:
-    """Check whether a sheet without a complete header holds people: most of a header, or the number of a card."""
+    """Check whether a sheet without a complete header holds people: several required titles, or a card number."""
     for at, (_, texts) in enumerate(_first_texts(source)):
         if has_card(texts):
             return True
@@ -245,7 +245,7 @@ def _list(rows: Sequence[int]) -> str:
 def _as_cell(value: Any) -> Cell:
     if isinstance(value, bool | int | float | dt.datetime | dt.time):
         return value
-    # A date has no time of day, which a window is counted from.
+    # A date becomes text, because it has no time of day from which a window could be counted.
     return as_text(value)
 
 

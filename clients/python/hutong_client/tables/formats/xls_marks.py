@@ -14,13 +14,13 @@ _FORMULA, _ERROR_OR_BOOLEAN, _ROW, _BOUND_SHEET, _BEGIN = 0x0006, 0x0205, 0x0208
 _FORMAT, _STYLE, _NUMBER, _PACKED_NUMBER = 0x041E, 0x00E0, 0x0203, 0x027E
 _WITH_PASSWORD = 0x002F
 _FILLED = frozenset({_FORMULA, _ERROR_OR_BOOLEAN, _NUMBER, _PACKED_NUMBER, 0x00D6, 0x00FD, 0x0204})
-"""Records of a cell with a value. They begin with its row and its column."""
+"""Records of a cell with a value. These records begin with the cell's row and column."""
 _SEVERAL_NUMBERS = 0x00BD
-"""A record of numbers side by side. It ends with the last column."""
+"""A record of numbers side by side. The record ends with the position of its last column."""
 _HIDDEN = 0x20
 """Bit of a row's flags for a height of 0."""
 _NO_NUMBER = b"\xff\xff"
-"""The last bytes of a formula's value that is no number. The first byte is then its kind."""
+"""The last bytes of a formula's value if the value is no number. The value's first byte is then its kind."""
 _ERROR, _EMPTY = 2, 3
 
 
@@ -54,7 +54,7 @@ def read_xls(path: Path) -> Sequence[Marks] | None:
 
 
 class _Templates:
-    """The template by which each style shows numbers; empty if it shows them as they are."""
+    """The template by which each style shows numbers; empty if the style shows numbers as they are."""
 
     def __init__(self) -> None:
         self._formats: dict[int, str] = {}

@@ -18,14 +18,14 @@ _FORMAT, _STYLE, _BEGIN_STYLES, _END_STYLES = 44, 47, 617, 618
 _FORMULAS = frozenset({_FORMULA_TEXT, _FORMULA_NUMBER, 10, _FORMULA_ERROR})
 _NUMBERS = frozenset({_PACKED_NUMBER, _NUMBER, _FORMULA_NUMBER})
 _LAST_CELL = _FORMULA_ERROR
-"""The records from 1 to this one are cells."""
+"""The kinds of records from 1 to this one are cells."""
 _HIDDEN = 0x10
 """Bit of a row's flags for a height of 0."""
 _CHUNK = 1 << 16
 _LONGEST_HEAD = 6
-"""Bytes of the kind and the size of a record."""
+"""The most bytes of the kind and the size of a record together."""
 _MOST_NEEDED = 16
-"""Bytes of a record that are looked at. Only the list of sheets has longer ones."""
+"""Number of bytes of a record that are needed. Only the records of the list of sheets need more."""
 _MANIFEST, _STYLES = "xl/workbook.bin", "xl/styles.bin"
 
 
@@ -46,7 +46,7 @@ def read_xlsb(archive: ZipFile) -> Sequence[Marks]:
 
 
 def _read_templates(archive: ZipFile) -> Sequence[str]:
-    """Return the template by which each style shows numbers; empty if it shows them as they are."""
+    """Return the template by which each style shows numbers; empty if the style shows numbers as they are."""
     formats: dict[int, str] = {}
     templates: list[str] = []
     is_of_cells = False

@@ -36,10 +36,11 @@ Show = Callable[[Any], Any]
 
 
 class Shown:
-    """How the workbook shows numbers: for each style the function that converts a number; None if it stays as it is.
+    """How the workbook shows numbers: for each style the function that converts a number, or None.
 
-    A date without a time of day is stored as midnight, and a number with leading zeros or letters without them. Only
-    the format of the cell tells. Both are returned as text.
+    None means that the number stays as it is. A workbook stores a date without a time of day as midnight, and stores a
+    number without the leading zeros or letters that it shows. Only the format of the cell tells how the value is shown.
+    Both kinds of value are returned as text.
     """
 
     def __init__(self, book: Workbook) -> None:
@@ -147,7 +148,7 @@ class RowReader(_Reader):
 
     Args:
         strings: the shared strings of the workbook.
-        shown: how it shows numbers.
+        shown: how the workbook shows numbers.
     """
 
     def __init__(self, strings: Sequence[str], shown: Shown) -> None:

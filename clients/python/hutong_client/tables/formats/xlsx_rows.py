@@ -37,12 +37,13 @@ _UNCOMPUTED = {
     b"<f": re.compile(_CELL_WITH_FORMULA.format("").encode()),
     b":f": re.compile(_CELL_WITH_FORMULA.format(r"\w+:").encode()),
 }
-"""A cell with a formula and no value, by what begins each formula: some programs write a prefix, as in <x:f>.
+"""What begins a formula → a cell with a formula and no value. Some programs write a prefix, as in <x:f>.
 
-The value of a formula may be an empty text, which the type "str" says.
+A cell of the type "str" is left out, because the value of its formula may be an empty text.
 """
 _LONGEST_FORMULA = 1 << 15
-"""Bytes of the chunk before that are searched again, more than a cell with a formula has."""
+"""Number of bytes at the end of a chunk that are searched again with the next chunk. A cell with a formula has fewer
+bytes."""
 _MANIFEST = re.compile(r"xl/workbook\d*\.xml")
 """The part that lists the sheets. Some programs number it."""
 _CANNOT_BE_OPENED = english("the file looks like an Excel workbook but cannot be opened; save it again in Excel")
@@ -134,7 +135,7 @@ class XlsxSheet:
             with self.archive.open(self.part) as part:
                 for number, cells in RowReader(self.strings, self.shown).read(part):
                     yield number, cells
-        except Exception as error:  # readers raise errors of any type; the caller's errors do not pass a yield
+        except Exception as error:  # readers raise errors of any type; errors of the caller do not arrive here
             where = tr("after row {number}", number=number) if number else tr("in its first row")
             raise NotATable(
                 tr(
@@ -147,7 +148,7 @@ class XlsxSheet:
     def marks(self) -> Marks:
         """Return the sheet's merged cells and hidden rows, and whether it has formulas without values.
 
-        They stand partly behind the cells, so the part is searched as text before its rows are read. Damage is
+        Some of these marks stand behind the cells, so the part is searched as text before its rows are read. Damage is
         reported when the rows are read.
         """
         marks = Marks()

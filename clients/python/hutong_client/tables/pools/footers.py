@@ -19,7 +19,7 @@ _TOTAL = re.compile(r"\s*(合计|总计|小计|共计|总数|total)\s*[:：]?\s*
 _BEFORE = " \t（(【[*※#"
 """Characters before the words of a footer, as in "（盖章）"."""
 _DAY = re.compile(r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}.*")
-"""A date or a time beside the words of a footer. No number of a document begins so."""
+"""A date or a time beside the words of a footer. No number of a document begins like a date."""
 _COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
 """A count in a footer. No number of a document is so short."""
 _LONGEST_COUNT = 6
@@ -33,7 +33,8 @@ def is_no_person(row: Row) -> bool:
     card = row.cells.get("card_no")
     report = row.cells.get("report_no")
     if type(card) is str and len(card) > _LONGEST_COUNT and card.isascii() and card.isalnum() and card[-2].isdigit():
-        # Nearly every row has a number of a document, which is no count. Its last character may be an X.
+        # Nearly every row has the number of a document here, which is no count. The number's last character may be an
+        # X.
         return False
     if isinstance(card, str) and _DAY.fullmatch(card):
         card = None
@@ -55,7 +56,7 @@ def _find_word(text: str) -> re.Match[str] | None:
 
 
 def describe_no_person(row: Row) -> str:
-    """Say what a row is that is no person's."""
+    """Say what a row that is no person's is."""
     if row.cells.get("card_no") in _CARD_TITLES:
         return tr("the row repeats the header and is no person's; delete it")
     word = next(found[1] for text in row.original if (found := _find_word(text)))

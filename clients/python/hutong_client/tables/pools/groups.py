@@ -29,8 +29,8 @@ MAX_ROWS = 5_000
 """Rows of one tube code that are kept in memory. A file with more of them repeats one code in every row."""
 _DITTO = frozenset({"同上", "同上行", "同左", "〃", "″", '"', "''", "\u201d", "↑", "^", "ditto"})
 _NO_CODE = frozenset({"无", "null", "none", "nil", "nan", "n/a"})
-"""Words that mean that there is no tube code, in lower case. A text without letters and digits, such as a dash, is
-another."""
+"""Words that mean that there is no tube code, in lower case. A text without letters and digits, such as a dash, means
+the same."""
 _WRITE = english("write the tube code in every row of the tube")
 _SINGLE = english("write 1 as its pool size (混检人数) if it is a tube of its own")
 
@@ -69,7 +69,7 @@ def _doubt_codes_of_persons(groups: Iterable[Group]) -> Iterator[Group]:
 
 
 def _size_of_lone_head(group: Group) -> int:
-    """Return the size of a pool with a code that only one row has; otherwise 0."""
+    """If only one row has the group's code, return the pool size that the row states; otherwise return 0."""
     head = _only_readable(group)
     if head is None or group.fault or "tube_code" not in head.cells:
         return 0
@@ -116,8 +116,8 @@ class _Grouper:
     """The rows since the last complete group.
 
     `_is_plain` says that every row of `_group` has the code itself and no fault. `_early` holds rows without a code
-    before the first code of the file. A pool's code may stand below its first members, so as many rows are kept as a
-    pool has at most.
+    before the first code of the file. A pool's code may stand below the pool's first members. Therefore `_early` keeps
+    as many rows as the largest pool has members.
     """
 
     def __init__(self) -> None:
@@ -159,7 +159,10 @@ class _Grouper:
         yield from self._flush_early()
 
     def _repeat_size(self, row: Row) -> Row:
-        """Return the row with the size of the row above it, if its own cell says that it is the same ("同上")."""
+        """Return the row.
+
+        If its cell says that the size is the same as above ("同上"), add the size of the row above.
+        """
         size = row.cells.get("pool_size")
         if row.sheet is not self._sheet:
             self._size, self._sheet = "", row.sheet
@@ -317,7 +320,7 @@ def _is_ditto(cell: Cell) -> bool:
 
 
 def _stated_size(row: Row) -> int | None:
-    """Return the size that a row states, POOLED for a pool of unknown size; None if it states none that can be read."""
+    """Return the size that a row states: POOLED for a pool of unknown size; None if the row states no readable size."""
     cell = find_pool_size(row.cells)
     return None if cell is None or _is_ditto(cell) else read_size(cell)
 

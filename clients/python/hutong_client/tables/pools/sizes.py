@@ -23,9 +23,9 @@ _CHINESE_SIZES = {"三": 3, "五": 5, "十": 10, "二十": 20}
 _IN_CHINESE = re.compile(r"(三|五|十|二十)(?:人)?(?:混|合|比)一(?:混检|混采)?")
 _ONE_TO_MANY = re.compile(r"1[:比/]([0-9]{1,2})")
 _AS_FLOAT = re.compile(r"([0-9]{1,3})\.0+")
-"""A size that a program wrote as a quantity, because another row has none."""
+"""A size that a program wrote as a quantity, as 10.0, because another row has no size."""
 _AS_TIME = re.compile(r"0?1:([0-9]{2}):00|([0-9]{1,2}):01(?::00)?")
-"""A ratio that a spreadsheet program has taken for a time of day. It shows 10:1 as 10:01."""
+"""A ratio that a spreadsheet program has taken for a time of day. The program shows 10:1 as 10:01."""
 _RATIO_INSIDE = re.compile(r"(?<![0-9])([0-9]{1,2})(?:混|合|:)1(?![0-9])|(?<![0-9])1:([0-9]{1,2})(?![0-9:])")
 _POOLED_INSIDE = re.compile("混检|混采|混样|混管")
 _SINGLE_INSIDE = re.compile("单检|单采|单管")
@@ -68,7 +68,7 @@ def _in_digits(word: str) -> str:
 
 
 def read_size(cell: Cell) -> int | None:
-    """Return the pool size of a cell like `read_pool_size`; None if it cannot be read."""
+    """Return the pool size of a cell like `read_pool_size`; None if the cell cannot be read."""
     try:
         return read_pool_size(cell)
     except BadCell:

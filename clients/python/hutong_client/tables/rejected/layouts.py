@@ -37,8 +37,8 @@ _KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 class Rejected:
     """A row that was not stored, with all its faults.
 
-    `filled` are cells from other rows of its file. The row is written with these cells, because it would be of another
-    tube without them.
+    `filled` are cells from other rows of its file. The row is written with these cells, because without them the row
+    would belong to another tube.
     """
 
     __slots__ = ("faults", "filled", "retryable", "row")

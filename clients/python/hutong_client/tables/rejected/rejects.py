@@ -56,7 +56,7 @@ def count_reasons(rejected: Iterable[Rejected]) -> Counter[str]:
 
 
 def _rejected_rows(read: ReadTube, rejection: Rejection) -> Iterator[Rejected]:
-    """Yield the rows of a rejection, one person's or all of the tube's, each with its own faults."""
+    """Yield the rows of a rejection, each with its own faults: the row of one person, or all rows of the tube."""
     whole = rejection.person_index < 0
     of_tube: list[Fault] = []
     of_person: dict[int, list[Fault]] = {}
@@ -87,7 +87,7 @@ class NotFree(Exception):
 
 
 def part_path(path: Path) -> Path:
-    """Return the path of the file to which rows are appended; a workbook is written from it at the end."""
+    """Return the path of the file to which rows are appended. At the end, a workbook is written from this file."""
     return path.with_name(path.name + ".part.csv") if path.suffix.lower() == ".xlsx" else path
 
 

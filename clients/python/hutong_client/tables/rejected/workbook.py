@@ -21,7 +21,7 @@ from hutong_client.tables.columns.vocabulary import RESULTS
 from hutong_client.tables.rejected.layouts import COLUMNS, unprotect
 
 MOST_ROWS = 1_000_000
-"""Rows of a sheet below the header. Excel reads 1,048,576 rows; further ones go to another sheet."""
+"""Rows of a sheet below the header. Excel reads 1,048,576 rows; further rows go to another sheet."""
 _TEXT = "@"
 """The format of text. A number that is typed into such a cell keeps its zeros and digits."""
 _STYLES = {"title": ("D9D9D9", True), "reason": ("FFF2CC", False), "own": ("", False), "faulty": ("F8CBAD", True)}
@@ -69,7 +69,7 @@ def _write_sheet(book: Workbook, styles: _Styles, titles: Sequence[str], rows: I
 
 
 class _Styles:
-    """The styles of the cells. Named ones are set ten times as fast as fonts and fills of single cells."""
+    """The styles of the cells. Named styles are set ten times as fast as fonts and fills of single cells."""
 
     def __init__(self, book: Workbook, titles: Sequence[str]) -> None:
         self._titles = titles
@@ -96,6 +96,6 @@ def text_cell(sheet: Any, text: str, style: str) -> Any:
     """Return a cell that holds text, whatever the text looks like, in a named style of the workbook."""
     cell: Any = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("\ufffd", text))
     cell.style = style
-    # Otherwise "=1+2" would be a formula and "#REF!" an error value.
+    # Without this type, "=1+2" would be a formula and "#REF!" an error value.
     cell.data_type = "s"
     return cell

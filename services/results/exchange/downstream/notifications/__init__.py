@@ -1,1 +1,1 @@
-"""Notifications of the nation to its nodes: who subscribes to which subjects, and what each node is told."""
+"""Notifications of the nation to its nodes: which node subscribes to which subjects, and what each node is told."""

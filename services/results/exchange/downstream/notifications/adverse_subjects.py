@@ -4,8 +4,8 @@ A mark is a subscription of this node itself to the subject. The query that find
 without an adverse result, and without a node's first result of a marked subject, therefore costs no further statement.
 
 A mark and a node's first result must not miss each other. A commit that marks a subject for the first time therefore
-waits for all commits that looked up subscribers before it. Commits that look them up later see the mark. The node's
-subscription takes care of everything after the mark.
+waits for all commits that looked up subscribers before it. Commits that look up subscribers later see the mark. After
+the mark, the node's subscription brings the node everything further.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Here(NamedTuple):
 
     Attributes:
         node: the region of this node.
-        child_of: returns the node that replicates to this one and is, or covers, the node where something came from;
-            empty if it came from elsewhere.
+        child_of: takes the node where something came from, and returns the node that replicates to this one and is, or
+            covers, that node; empty if there is none.
     """
 
     node: str
@@ -47,7 +47,7 @@ class Here(NamedTuple):
 def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange], own: str = NATION) -> set[bytes]:
     """Return the subjects of adverse results that are not marked yet. If there are any, wait for other commits.
 
-    The function costs nothing without adverse results. Call it before subscribers are looked up.
+    Without adverse results the function costs nothing. Call it before subscribers are looked up.
     """
     adverse = {key for change in changes for key in change.adverse_keys}
     if not adverse:
@@ -157,9 +157,10 @@ def subscribe_adverse(
 def _find_unsubscribed(
     change: LoggedChange, marked: Collection[bytes], subscribers: Mapping[bytes, Collection[str]]
 ) -> set[bytes]:
-    """Return the marked subjects of a change, with both documents of a link, to which the sender does not subscribe.
+    """Return the marked subjects of a change to which the sender does not subscribe.
 
-    A change of the node above is of a subject to which the nodes below with results of it subscribe already.
+    Return both documents of a link if either is marked. A change from the node above needs nothing: the nodes below
+    that have results of its subject subscribe to the subject already.
     """
     keys = set(change.subject_keys)
     if change.kind is ChangeKind.LINKS:

@@ -25,8 +25,9 @@ _Change = TypeVar("_Change", bound=Change)
 def leave_out_other_items(connection: Connection, node: str, changes: Sequence[_Change]) -> list[_Change]:
     """Return the changes, leaving out results of which the node gets no copies.
 
-    A result of an item that is not announced is left out, unless another revision of its report is of an announced item
-    or came from the node itself or one below it. The node may have that revision, and then needs what corrects it.
+    A result of an item that is not announced is left out. The result stays if another revision of its report is of an
+    announced item, or came from the node itself or from a node below it. The node may have that other revision, and
+    then needs the revision that corrects it.
     """
     others = [
         change.result for change in changes if isinstance(change, Replica) and not is_announced(change.result.item)
@@ -44,7 +45,7 @@ def leave_out_other_items(connection: Connection, node: str, changes: Sequence[_
 
 
 def _find_reports_of_node(connection: Connection, node: str, subject_keys: Sequence[bytes]) -> set[ReportName]:
-    """Return the reports of these subjects with a revision that is of an announced item or came from the node."""
+    """Return those reports of these subjects of which a revision is of an announced item or came from the node."""
     found: set[ReportName] = set()
     query = select(_results.c.lab, _results.c.report_number, _results.c.item, _results.c.source_node)
     for start in range(0, len(subject_keys), KEYS_AT_ONCE):

@@ -1,8 +1,8 @@
 """Notifications to the nodes below: changes to subscribed subjects, adverse subjects, missing reports.
 
 A transaction that concerns a node takes the next numbers from the node's row, and locks the row until it commits.
-Numbers are therefore in the order of commits, and a watcher that has received 7 has received 6. All transactions lock
-nodes in the same order.
+Numbers are therefore in the order of commits, and a watcher that has received number 7 has received number 6 too. All
+transactions lock nodes in the same order.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from services.results.missing_reports.store import find_closed, list_passed_on
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
 
 PAGE = 50
-"""Notifications that one read returns."""
+"""The most notifications that one read returns."""
 
 _FOR_ALL_NODES = frozenset({ChangeKind.LABS, ChangeKind.MISSING_REPORT_ANSWERS})
-"""Changes of which every node below is notified, but not the node that sent them."""
+"""Kinds of changes of which every node below is notified, except the node that sent the change."""
 
 _nodes = tables.nodes
 _notifications = tables.notifications
@@ -56,7 +56,7 @@ _subscriptions = tables.subscriptions
 
 
 class Notification(NamedTuple):
-    """A notification with those of its changes that are still stored.
+    """A notification, with its changes as far as they are still stored.
 
     A notification for a new subscription has no changes.
     """
@@ -69,9 +69,9 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
     """Notify nodes of changes to subscribed subjects, adverse subjects, and missing reports of their laboratories.
 
     All nodes are notified of laboratories and of their answers to missing reports. Each node is notified of removals of
-    its own links and of those below it. A node is not notified of changes that it sent itself. While there are no
-    subscriptions, the function costs two queries. The change log of a node with nodes below it calls the function;
-    `own` is its region.
+    its own links and of links of the nodes below it. A node is not notified of changes that it sent itself. While there
+    are no subscriptions, the function costs two queries. The change log of a node with nodes below it calls the
+    function; `own` is its region.
     """
     here = Here(own, _Children(connection).child_of)
     by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
@@ -163,7 +163,7 @@ def _find_closings(
 def _pair_with_subscribers(
     change: LoggedChange, subscribers: Mapping[bytes, Collection[str]]
 ) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Yield each name of a change with each node that subscribes to its subject; a link once for each node."""
+    """Yield each name of a change with each node that subscribes to the name's subject, but a link once for a node."""
     if change.kind is ChangeKind.LINKS:
         (name,) = change.names
         for node in {node for key in change.subject_keys for node in subscribers.get(key, ())}:
@@ -186,9 +186,9 @@ def note_subscription(connection: Connection, node: str, now: Instant) -> None:
 def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NATION) -> None:
     """Send to a node that begins without a cursor what no subscription brings.
 
-    These are all laboratories, and their answers to missing reports. If it has missed notifications, these are also all
-    adverse subjects of the node, its own links that have ended or are to be ended, and the missing reports of its
-    laboratories, closed ones too.
+    These are all laboratories, and their answers to missing reports. If the node has missed notifications, it also gets
+    all its adverse subjects, its own links that have ended or are to be ended, and the missing reports of its
+    laboratories, with the closed ones.
     """
     # A node may watch before it replicates for the first time.
     add_node(connection, node, now, own)
@@ -226,7 +226,7 @@ def _append(
 
 
 def has_missed(connection: Connection, node: str) -> bool:
-    """Return whether a node that begins without a cursor has missed notifications, because they are not kept."""
+    """Return whether a node that begins without a cursor has missed notifications that are not kept any more."""
     newest = connection.execute(select(_nodes.c.newest_notification).where(_nodes.c.node == node)).scalar()
     oldest = connection.execute(select(func.min(_notifications.c.number)).where(_notifications.c.node == node)).scalar()
     return bool(newest) and oldest != 1
@@ -256,7 +256,7 @@ class _Children:
         self._nodes: set[str] | None = None
 
     def child_of(self, origin: str) -> str:
-        """Return the node that is, or covers, the origin of something; empty if there is none."""
+        """Return the node that is, or covers, the node where something came from; empty if there is none."""
         if not origin or origin == NATION:
             return ""
         if self._nodes is None:
@@ -292,7 +292,9 @@ def _with_other_keys(connection: Connection, entries: Sequence[Entry], own: str)
 
 
 def open_watch(connection: Connection, node: str, position: NotificationPosition) -> None:
-    """Check a watch's position and delete the notifications before it. The one at the position stays, to identify it.
+    """Check a watch's position and delete the notifications before it.
+
+    The notification at the position stays, to identify the position.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, the position is unknown here, or notifications after it are gone.

@@ -1,10 +1,10 @@
 """Marks the adverse subjects that were stored before the first node joined below this one, in bounded steps.
 
 The transaction in which the node joins begins the marking (`subscribers.begin_marking`). From then on each commit marks
-its own adverse subjects. A step marks those of the next stored reports, and names them to the nodes below as the commit
-of a positive does. The subject is therefore named to a node whether the node's first result of the subject comes before
-the step or after it. A step commits its marks together with its position, so a process that is killed neither repeats
-nor skips a mark.
+its own adverse subjects. A step marks the adverse subjects of the next stored reports, and names these subjects to the
+nodes below as the commit of a positive does. The subject is therefore named to a node whether the node's first result
+of the subject comes before the step or after it. A step commits its marks together with its position, so a process that
+is killed neither repeats nor skips a mark.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Step(NamedTuple):
 
 
 class StoredPositives:
-    """Marks stored adverse subjects. Processes of one node take turns. `own` is the region of this node."""
+    """Marks stored adverse subjects. The processes of one node do the steps in turn.
+
+    `own` is the region of this node.
+    """
 
     def __init__(
         self, database: Database, clock: Clock, timing: ResultsTiming, own: str, reports_at_once: int = REPORTS_AT_ONCE
@@ -126,7 +129,7 @@ def read_step(connection: Connection, reports_at_once: int) -> Step | None:
 def mark_step(connection: Connection, step: Step, now: Instant, own: str) -> None:
     """Mark the subjects of a step, unless another process has done the step.
 
-    The position's row is locked first. Nothing else locks it after another lock.
+    The position's row is locked before anything else. No other transaction locks this row while it holds another lock.
     """
     here = (_positions.c.lab == step.after[0], _positions.c.report_number == step.after[1])
     if step.last is None:

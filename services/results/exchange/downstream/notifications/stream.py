@@ -51,7 +51,7 @@ MAX_MESSAGE_CHANGES = 1_000
 MAX_WATCHES = 256
 """The most concurrent watches in one process: several for each of the provinces."""
 _SETTLE_SECONDS = 0.005
-"""The wait between two checks whether the transactions that a new subscription waits for have ended."""
+"""A new subscription waits for open transactions to end. This is the wait between two checks."""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class SubscribesAbove(Protocol):
 
 
 class NotificationStream:
-    """Stores subscriptions and sends each node its notifications from its own cursor on."""
+    """Stores subscriptions, and sends each node its notifications from the node's cursor on."""
 
     def __init__(
         self,
@@ -94,8 +94,9 @@ class NotificationStream:
     async def subscribe(self, request: SubscribeSubjectsRequest) -> SubscribeSubjectsResponse:
         """Subscribe a node to subjects and return the stored results of these subjects.
 
-        If the request says so, this node first subscribes to them at the node above. The subscription is committed
-        before the results are read, so that a concurrent change is in the answer, in a notification, or in both.
+        If the request is `nationwide`, this node first subscribes to the subjects at the node above. The subscription
+        is committed before the results are read, so that a concurrent change is in the answer, in a notification, or in
+        both.
 
         Raises:
             InvalidArgument: BATCH_TOO_LARGE, the results exceed the size of a message.
@@ -151,7 +152,7 @@ class NotificationStream:
         yield self._message(cursor)
         last_sent = loop.time()
         while not self._drain.begun:
-            # The following read sees every notification up to this number.
+            # The read that follows sees every notification up to this number.
             seen = self._newest.get(region, 0)
             notifications = await self._database.read(read_notifications, region, cursor, self._own)
             for notification in notifications:
@@ -213,7 +214,7 @@ class NotificationStream:
             await asyncio.sleep(self._timing.notification_poll)
 
     async def _wait(self, region: str, seen: int, seconds: float) -> None:
-        """Wait until the newest number differs from `seen` or the server drains, at most for some seconds."""
+        """Wait until the newest number differs from `seen` or the server drains, but not longer than some seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._newest.get(region, 0) == seen and not self._drain.begun:

@@ -34,7 +34,7 @@ _WIDTH = len(COLUMNS)
 
 
 class SubscribedSubject(NamedTuple):
-    """What a node gets of a subject: the results of all its documents, newest report first."""
+    """What a node gets of a subject: the results of all documents of the subject, newest report first."""
 
     subject_keys: Sequence[bytes]
     replicas: Sequence[Replica]
@@ -43,7 +43,7 @@ class SubscribedSubject(NamedTuple):
 def subscribe_node(
     connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant, own: str = NATION
 ) -> list[list[bytes]]:
-    """Subscribe a node to subjects by all their documents. Return the keys of each subject, the given one first.
+    """Subscribe a node to subjects by all their documents. Return the keys of each subject, the given key first.
 
     A new subscription takes a notification number. A nation that knows the node's position therefore also knows the
     node's subscriptions.
@@ -77,9 +77,9 @@ def find_open_transactions(connection: Connection) -> set[str]:
 
 
 def find_all_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
-    """Return the links of these subjects' documents, ended ones too.
+    """Return the links of these subjects' documents, with ended links.
 
-    A node that was restored from an older copy would otherwise keep a link that has ended since.
+    Otherwise a node that was restored from an older copy would keep a link that has ended since.
     """
     keys = sorted({key for keys in subjects for key in keys})
     found: set[str] = set()

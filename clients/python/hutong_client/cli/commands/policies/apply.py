@@ -215,7 +215,7 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
 
 
 def _print_overrides(response: PublishPolicyResponse) -> None:
-    """Print what floors override in lower policies, from when, and what they override no longer."""
+    """Print what floors override in lower policies, and what floors override no longer, each with its start time."""
     for it in response.overrides:
         is_floor = it.floor == response.policy.name
         which = (
@@ -238,7 +238,7 @@ def _print_overrides(response: PublishPolicyResponse) -> None:
 
 
 def describe_restored(it: FloorOverride) -> str:
-    """Describe in one line what a floor overrides no longer, and from when."""
+    """Describe in one line what a floor no longer overrides, and from when."""
     return tr(
         "{floor} overrides {policy} no longer from {start_time}: {it}",
         floor=it.floor,

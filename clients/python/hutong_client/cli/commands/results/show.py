@@ -36,7 +36,7 @@ from hutong_client.tables.regions import show_region
 OUTCOME = Word(outcome_pb2.Outcome, "OUTCOME_")
 STATE = Word(result_pb2.ResultState, "RESULT_STATE_")
 EXAMPLE_RESULT = "labs/91220502MA000LAB8G/results/R-0001"
-"""A result for the examples of helps."""
+"""The name of a result, for the examples in help texts."""
 
 
 @click.group(cls=Group)
