@@ -106,8 +106,8 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
 def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> LinkEffect:
     """Store a link between two documents, or its end. A link that has ended stays ended.
 
-    Only the node that made a link ends it for other nodes. If another node below sends the end of the link, this is a
-    request to end the link (`removals`).
+    Other nodes take the end of a link only from the node that made the link. If another node below sends the end, this
+    is a request to end the link (`removals`).
     """
     source = link.source_node or arrival.sender
     # The node above returns a link to the node that made it.

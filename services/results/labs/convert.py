@@ -78,7 +78,7 @@ def key_to_proto(key: SigningKey, *, with_actor: bool = False) -> lab_pb2.LabSig
 
 
 def stated_keys(messages: Iterable[lab_pb2.LabSigningKey]) -> tuple[SigningKey, ...]:
-    """Return keys as another node states them."""
+    """Return the signing keys in messages that another node has sent."""
     return tuple(
         [
             SigningKey(

@@ -46,8 +46,8 @@ def replay_tubes(
     """Return the outcome for a batch's first `replayed` tubes, which lie below the committed offset.
 
     Raises:
-        InvalidArgument: UPLOAD_ID_REUSED, a person of these tubes is neither stored nor rejected. Other tubes were
-            therefore sent before.
+        InvalidArgument: UPLOAD_ID_REUSED, a person of these tubes is neither stored nor rejected. This shows that
+            different tubes were sent under this upload id earlier.
     """
     if not replayed:
         return Replay()

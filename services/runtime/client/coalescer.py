@@ -34,8 +34,8 @@ LONGEST_FINISH_SHARE = 4.0
 """The longest time that the next batch waits for `finish`, as a share of the time that `call` took. After a batch of at
 most LINGER_SHARED questions the next batch does not wait for `finish`."""
 LONGEST_LINGER_SECONDS = 0.01
-"""The longest wait. During a longer wait, as many new questions would arrive as a batch answers, so a backlog would not
-shrink."""
+"""The longest wait. During a longer wait, new questions would arrive as fast as batches answer them, and a backlog
+would not shrink."""
 
 
 class Coalescer(Generic[Q, A]):

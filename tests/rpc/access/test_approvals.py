@@ -101,7 +101,7 @@ def state(change: PendingChange) -> str:
 
 
 async def test_a_large_recall_waits_for_a_supervisor(guarded: Guarded) -> None:
-    """The laboratory proposes. Its repeat answers how the change stands. It is made once, with it as the actor."""
+    """The laboratory proposes, and asks again how the change stands. The change is made once, by the laboratory."""
     at = SystemClock().now() - 30 * HOUR
     await upload(guarded, 100, LIMIT + 1, at)
     admin = ResultsAdminServiceStub(await guarded.channel("results", LAB_NAME))

@@ -55,7 +55,7 @@ def hold_heads(connection: Connection, node: str, heads: Sequence[AuditHead], no
         if now - newest < LEAST_GAP:
             continue
         values = {"service": head.service, "chain": int(head.chain), "number": head.number, "head": head.head}
-        # Two streams of a node may meet while one of them ends.
+        # Two streams of a node may be open at the same time while one of them ends.
         connection.execute(insert_if_absent(connection, _heads).values(node=node, receive_time=now, **values))
         if newest < shanghai_day_start(shanghai_day(now)):
             _thin_out(connection, chain, now)

@@ -316,7 +316,7 @@ async def test_a_retired_nodes_silence_counts_no_more_until_it_comes_back(countr
 async def test_a_frozen_nation_leaves_what_the_province_knows(
     henan: Member, gate: Gate, link: Link, seconds: float
 ) -> None:
-    """From the first question on a local record counts, a missing one is no ground to refuse, and none is late."""
+    """A local record counts from the first question on. A missing record is no ground to refuse. No answer is late."""
     await henan.node.register()
     await upload(henan, 1)
     await connected(gate)

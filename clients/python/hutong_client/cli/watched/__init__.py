@@ -1,1 +1,1 @@
-"""Unattended uploads: a folder whose complete files are sent, each content once."""
+"""Unattended uploads of a folder. A file is sent when it is complete. Of files with equal content, one is sent."""

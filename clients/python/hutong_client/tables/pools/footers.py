@@ -21,7 +21,7 @@ _BEFORE = " \t（(【[*※#"
 _DAY = re.compile(r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}.*")
 """A date or a time beside the words of a footer. No number of a document begins like a date."""
 _COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
-"""A count in a footer. No number of a document is so short."""
+"""A count in a footer. Document numbers are longer."""
 _LONGEST_COUNT = 6
 """Digits of a count."""
 _CARD_TITLES = frozenset({"card_no", *ALIASES["card_no"]})
