@@ -28,7 +28,7 @@ from hutong_client.cli.main import run as run_hutong
 from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
-from services.results.exchange.downstream.freshness import MAX_SILENCE
+from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.tables import nodes, replicated_lives
 from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock

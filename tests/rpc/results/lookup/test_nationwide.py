@@ -27,7 +27,7 @@ from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, Look
 
 from services.domain.instant import DAY, MINUTE, SECOND, to_timestamp
 from services.results.documents.tables import document_links
-from services.results.exchange.downstream.freshness import MAX_SILENCE
+from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.tables import nodes, replicated_lives
 from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
