@@ -132,7 +132,7 @@ check-java:
 	@cd clients/java && mvn -B -q -ntp test
 
 check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, run the services behind pgbouncer, back PostgreSQL up and restore it, check the rules of Prometheus with promtool, and play the steps of the image; tests without their tool are skipped with a message
-	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
 check: lint licences types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, licences, types, protos-fresh, openapi-fresh and all tests
 
