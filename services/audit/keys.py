@@ -90,8 +90,10 @@ class AuditKeys:
 
     def tagger(self, day: int) -> Callable[[bytes], bytes]:
         """Return the function that makes the tags of persons, given by their subject keys, on one day."""
-        if self._of_day is not None and self._of_day[0] == day:
-            return self._of_day[1]
+        # Threads call this at the same time, so the attribute is read only once.
+        known = self._of_day
+        if known is not None and known[0] == day:
+            return known[1]
         # A keyed BLAKE2b is a third of the cost of an HMAC, and each Verify needs one.
         keyed = blake2b(b"subject%d:" % day, key=self.key, digest_size=TAG_LENGTH)
 
