@@ -68,7 +68,7 @@ def variables_of(container: Mapping[str, Any]) -> dict[str, str]:
     (kustomization,) = (one for one in documents() if one["kind"] == "Kustomization")
     (shared,) = kustomization["configMapGenerator"]
     literals = dict(one.partition("=")[::2] for one in shared["literals"]) if "envFrom" in container else {}
-    return literals | {one["name"]: one["value"] for one in container.get("env", ())}
+    return literals | {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,15 @@ def test_pods_run_commands_with_settings_that_can_be_used(component: str, tmp_pa
     mounted = {one["mountPath"] for one in container["volumeMounts"]}
     files = [value for name, value in given.items() if DECLARED[name].key.endswith("_file")]
     assert all(str(Path(value).parent) in mounted for value in files)
+
+
+@pytest.mark.parametrize("component", [*SERVICES, "migrate"])
+def test_pods_have_the_password_of_postgresql(component: str) -> None:
+    """A passfile from a secret would be of no use: the pod's group can read it, so that libpq ignores it."""
+    (container,) = pods()[component]["spec"]["containers"]
+    variables = {one["name"]: one.get("valueFrom") for one in container["env"]}
+    assert variables["PGPASSWORD"] == {"secretKeyRef": {"name": "hutong", "key": "password"}}
+    assert not [value for value in variables_of(container).values() if "passfile" in value]
 
 
 @pytest.mark.parametrize("component", [*SERVICES, "envoy", "migrate"])
