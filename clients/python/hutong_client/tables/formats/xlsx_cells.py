@@ -110,7 +110,14 @@ class _Reader:
     def _take_text(self) -> str:
         text = self._texts[0] if len(self._texts) == 1 else "".join(self._texts)
         self._texts.clear()
-        return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if "_x" in text else text
+        return _unescape(text) if "_x" in text else text
+
+
+def _unescape(text: str) -> str:
+    """Return a text with its escaped characters; raise UnicodeDecodeError for half a character."""
+    unescaped = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+    # Two escapes in UTF-16 may stand for the two halves of one character.
+    return unescaped.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 class StringReader(_Reader):

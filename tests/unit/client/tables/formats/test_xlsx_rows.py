@@ -175,3 +175,14 @@ def test_texts_of_several_fonts_and_escaped_characters_are_read(tmp_path: Path) 
         archive.writestr("xl/sharedStrings.xml", strings)
     (row_read,) = read_rows(path)
     assert row_read.cells == {"name": "赵示例", "report_no": "R1"}
+
+
+def test_halves_of_a_character_are_joined_and_half_a_character_is_damage(tmp_path: Path) -> None:
+    """Half a character fits into no message, and nobody can tell which name was meant."""
+    path = write_workbook(tmp_path / "day.xlsx", [HEADER, list(line(name="赵ESCAPED").values())])
+    damage_workbook(path, SHEET, lambda content: content.replace(b"ESCAPED", b"_xD842__xDFB7_"))
+    (row,) = read_rows(path)
+    assert row.cells["name"] == "赵𠮷"
+    damage_workbook(path, SHEET, lambda content: content.replace(b"_xDFB7_", b""))
+    with pytest.raises(NotATable, match="damaged after row 1"):
+        read_rows(path)
