@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from hutong.results.v1 import upload_pb2
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
@@ -19,8 +21,10 @@ from services.results.stores import Stores
 from services.results.timing import ResultsTiming
 from services.results.upload.model import Acknowledgement, UploadPosition
 from services.runtime.clock import FixedClock
+from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database, open_database
 from tests.support.results.factories import NOW, PEPPER, USCC, validate_batch
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 
 class Laboratory:
@@ -89,6 +93,38 @@ async def open_laboratory(url: str) -> AsyncIterator[Laboratory]:
         yield Laboratory(database, FixedClock(NOW))
     finally:
         database.close()
+
+
+async def commit_first(database: Database, work: Callable[[Connection], None], later: Awaitable[object]) -> None:
+    """Run two commits on PostgreSQL. The second one waits for the lock of subscriptions until the first one ends.
+
+    `work` is the first commit. `later` makes the second one, and begins once `work` has stored its part.
+    """
+    stored, may_end = threading.Event(), threading.Event()
+
+    def commit(connection: Connection) -> None:
+        work(connection)
+        stored.set()
+        assert may_end.wait(TIMEOUT_SECONDS)
+
+    earlier = asyncio.ensure_future(database.write(commit))
+    await asyncio.to_thread(stored.wait, TIMEOUT_SECONDS)
+    second = asyncio.ensure_future(later)
+
+    async def waits() -> bool:
+        return second.done() or await database.read(_count_waiting) == 1
+
+    await until(waits)
+    assert not second.done()
+    may_end.set()
+    await asyncio.gather(earlier, second)
+
+
+def _count_waiting(connection: Connection) -> int:
+    """Return how many transactions wait for the lock of subscriptions."""
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = :lock"
+    count: int = connection.execute(text(query), {"lock": AdvisoryLock.SUBSCRIPTION}).scalar_one()
+    return count
 
 
 def counts(acknowledgement: Acknowledgement) -> tuple[int, int, int, int]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, TypeGuard
 
 import pytest
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, event, select
 
 from services.domain.instant import DAY, HOUR, Instant
 from services.domain.names import DEFAULT_ITEM
@@ -27,7 +26,6 @@ from services.results.exchange.tables import notifications, subscriptions
 from services.results.records.model import ACTIVE, RECALLED, StoredResult
 from services.results.records.partitions import month_of, month_start
 from services.results.retention.purge import purge
-from services.storage.advisory_locks import AdvisoryLock
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN, SHANDONG
 from tests.support.results.factories import (
@@ -42,8 +40,7 @@ from tests.support.results.factories import (
     make_tube,
     subject_key,
 )
-from tests.support.results.store import Laboratory, open_laboratory
-from tests.support.waiting import TIMEOUT_SECONDS, until
+from tests.support.results.store import Laboratory, commit_first, open_laboratory
 
 if TYPE_CHECKING:
     from services.results.records.model import Outcome, State
@@ -309,35 +306,15 @@ async def test_two_commits_at_the_same_time_do_not_miss_each_other(
     """
     nation = postgresql
     await receive(nation, SHANDONG, report(SHANDONG, 9, POSITIVE))
-    stored, may_end = threading.Event(), threading.Event()
-
-    def commit(connection: Connection, source: str, replica: Replica) -> None:
-        nation.stores.applier.apply(connection, [replica], Arrival(NATION, source, NOW))
-        stored.set()
-        assert may_end.wait(TIMEOUT_SECONDS)
-
     both = [(JILIN, report(JILIN, outcome=POSITIVE)), (HENAN, report(HENAN, lab=OTHER_USCC))]
     (one, first), (other, second) = both if positive_first else reversed(both)
-    earlier = asyncio.ensure_future(nation.database.write(commit, one, first))
-    await asyncio.to_thread(stored.wait, TIMEOUT_SECONDS)
-    later = asyncio.ensure_future(receive(nation, other, second))
 
-    async def waits() -> bool:
-        return later.done() or await nation.database.read(count_waiting) == 1
+    def commit(connection: Connection) -> None:
+        nation.stores.applier.apply(connection, [first], Arrival(NATION, one, NOW))
 
-    await until(waits)
-    assert not later.done()
-    may_end.set()
-    await asyncio.gather(earlier, later)
+    await commit_first(nation.database, commit, receive(nation, other, second))
     assert subject_key(0) in await told(nation, HENAN)
     assert subject_key(0) in await told(nation, JILIN) or f"{HENAN}-0@1" in await told(nation, JILIN)
-
-
-def count_waiting(connection: Connection) -> int:
-    """Return how many transactions wait for the lock of subscriptions."""
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = :lock"
-    count: int = connection.execute(text(query), {"lock": AdvisoryLock.SUBSCRIPTION}).scalar_one()
-    return count
 
 
 NEWER = 100

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select
 
 from services.domain.names import DEFAULT_ITEM
 from services.domain.subject import Pepper
@@ -21,7 +21,6 @@ from services.results.records.model import ACTIVE, StoredResult
 from services.results.stores import Stores
 from services.results.timing import ResultsTiming
 from services.runtime.clock import FixedClock
-from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN
@@ -35,7 +34,7 @@ from tests.support.results.factories import (
     USCC,
     subject_key,
 )
-from tests.support.waiting import TIMEOUT_SECONDS, until
+from tests.support.results.store import commit_first
 
 ZHENGZHOU = "410100"
 STORED = range(7)
@@ -86,17 +85,18 @@ class Province:
 @pytest.fixture
 async def province(database_url: MakeUrl) -> AsyncIterator[Province]:
     """Henan, which has positives, a negative, and a positive of an item that is named to no node."""
-    async for opened in open_province(database_url("results")):
+    async with open_province(database_url("results")) as opened:
         yield opened
 
 
 @pytest.fixture
 async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Province]:
     """The same on PostgreSQL: only a server has concurrent write transactions."""
-    async for opened in open_province(postgres_url("results")):
+    async with open_province(postgres_url("results")) as opened:
         yield opened
 
 
+@contextlib.asynccontextmanager
 async def open_province(url: str) -> AsyncIterator[Province]:
     database = open_database(url)
     try:
@@ -162,29 +162,9 @@ async def test_a_step_waits_for_a_commit_that_looked_for_marks_before(postgresql
     """The commit brings the city's first result of a stored positive. It has seen no mark when the step begins."""
     province = postgresql
     await province.found()
-    stored, may_end = threading.Event(), threading.Event()
 
     def commit(connection: Connection) -> None:
         province.apply(connection, ZHENGZHOU, report(ZHENGZHOU, 0))
-        stored.set()
-        assert may_end.wait(TIMEOUT_SECONDS)
 
-    earlier = asyncio.ensure_future(province.database.write(commit))
-    await asyncio.to_thread(stored.wait, TIMEOUT_SECONDS)
-    later = asyncio.ensure_future(province.mark_all())
-
-    async def waits() -> bool:
-        return later.done() or await province.database.read(_count_waiting) == 1
-
-    await until(waits)
-    assert not later.done()
-    may_end.set()
-    await asyncio.gather(earlier, later)
+    await commit_first(province.database, commit, province.mark_all())
     assert await province.named() == [subject_key(0)]
-
-
-def _count_waiting(connection: Connection) -> int:
-    """Return how many transactions wait for the lock of subscriptions."""
-    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = :lock"
-    count: int = connection.execute(text(query), {"lock": AdvisoryLock.SUBSCRIPTION}).scalar_one()
-    return count
