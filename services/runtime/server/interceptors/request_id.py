@@ -22,8 +22,6 @@ _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
 _CASE = re.compile(r"(?=.*[!-~])(?!.*[0-9]{15})[ -\[\]-~]{1,64}")
 """Printable ASCII without a backslash, not only spaces: a blank case names nothing. No 15 digits in a row, because the
 audit records a case."""
-
-
 _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """The codes that OpenTelemetry counts as errors of the server. Other codes are errors of the caller."""
 
@@ -36,57 +34,36 @@ class RequestId:
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Set the current call, go on, and end the call."""
-        if self._tracer is None:
+        calls = self._traced(method)
 
-            async def handle(request: Any, context: Context) -> Any:
-                call = _open_call(context)
-                current_call.set(call)
-                try:
-                    return await proceed(request, context)
-                finally:
-                    if call.at_end is not None:
-                        call.at_end(call)
-
-            return handle
-        calls = _TracedCalls(self._tracer, method)
-
-        async def handle_traced(request: Any, context: Context) -> Any:
-            call = _open_call(context)
-            current_call.set(call)
-            active = calls.begin(call)
-            current_span.set(active)
+        async def handle(request: Any, context: Context) -> Any:
+            call, active = _begin(context, calls)
             try:
                 return await proceed(request, context)
             finally:
-                if call.at_end is not None:
-                    call.at_end(call)
-                if active is not None:
-                    _end(active, call)
+                _end(call, active)
 
-        return handle_traced
+        return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
         """Set the current call, go on, and end the call. A stream may last for days.
 
         Its messages have their own traces.
         """
-        calls = None if self._tracer is None else _TracedCalls(self._tracer, method)
+        calls = self._traced(method)
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            call = _open_call(context)
-            current_call.set(call)
-            active = None if calls is None else calls.begin(call)
-            current_span.set(active)
+            call, active = _begin(context, calls)
             try:
                 async for response in proceed(request, context):
                     yield response
             finally:
-                if call.at_end is not None:
-                    call.at_end(call)
-                if active is not None:
-                    _end(active, call)
+                _end(call, active)
 
         return handle
+
+    def _traced(self, method: Method) -> _TracedCalls | None:
+        return None if self._tracer is None else _TracedCalls(self._tracer, method)
 
 
 class _TracedCalls:
@@ -114,7 +91,19 @@ class _TracedCalls:
         return begun.active
 
 
-def _end(active: ActiveSpan, call: Call) -> None:
+def _begin(context: Context, calls: _TracedCalls | None) -> tuple[Call, ActiveSpan | None]:
+    call = _open_call(context)
+    current_call.set(call)
+    active = None if calls is None else calls.begin(call)
+    current_span.set(active)
+    return call, active
+
+
+def _end(call: Call, active: ActiveSpan | None) -> None:
+    if call.at_end is not None:
+        call.at_end(call)
+    if active is None:
+        return
     active.note("hutong.request_id", call.request_id)
     active.note("hutong.role", call.caller.role)
     active.note("rpc.grpc.status_code", grpc.StatusCode[call.code].value[0])
