@@ -16,6 +16,7 @@ import yaml
 from deploy.supply.packages import main
 from services.command.parser import make_parser
 from services.runtime.configuration.settings import DECLARED, VARIABLES, Settings
+from services.runtime.configuration.variables import BadSetting
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "deploy/kubernetes/base"
@@ -107,6 +108,15 @@ def test_pods_run_commands_with_settings_that_can_be_used(component: str, tmp_pa
     mounted = {one["mountPath"] for one in container["volumeMounts"]}
     files = [value for name, value in given.items() if DECLARED[name].key.endswith("_file")]
     assert all(str(Path(value).parent) in mounted for value in files)
+
+
+@pytest.mark.parametrize("component", [*SERVICES, "migrate"])
+def test_pods_get_no_variables_of_services(component: str) -> None:
+    """Those of the Service hutong-web are no settings, so that the pod would not start."""
+    assert "hutong-web" in of_kind("Service")
+    with pytest.raises(BadSetting, match="HUTONG_WEB_SERVICE_HOST"):
+        Settings.from_environment({"HUTONG_WEB_SERVICE_HOST": "10.0.0.1"})
+    assert pods()[component]["spec"]["enableServiceLinks"] is False
 
 
 @pytest.mark.parametrize("component", [*SERVICES, "migrate"])
