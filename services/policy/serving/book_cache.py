@@ -95,9 +95,10 @@ class PolicyBookCache:
             asked = self._clock.now()
             nodes_below, newest = await self._store.read_heads()
             # The sequences of lives are read before the changes that they stand for, and count once these changes are
-            # in the book. Another process may have received these changes from a node below.
+            # in the book. Another process may have received these changes from a node below, even since `newest` was
+            # read.
             lives = await self._store.read_lives_below() if nodes_below != self.nodes_below else {}
-            if self.as_of == 0 or newest != self.sequence:
+            if self.as_of == 0 or newest != self.sequence or lives:
                 changes = await self._store.read_changes(self.sequence)
                 if changes.revisions:
                     self._apply(changes)

@@ -109,10 +109,12 @@ class PolicySender:
     async def _open(self, call: Any) -> SendPoliciesResponse:
         start = SendPoliciesStart(node=format_node(self._jurisdiction))
         try:
-            # If the call has ended already, the read raises the error with which it ended.
-            with contextlib.suppress(asyncio.InvalidStateError):
-                await call.write(SendPoliciesRequest(start=start))
-            return await self._read(call)
+            # The first write waits for the connection.
+            async with asyncio.timeout(self._timing.silence_seconds):
+                # If the call has ended already, the read raises the error with which it ended.
+                with contextlib.suppress(asyncio.InvalidStateError):
+                    await call.write(SendPoliciesRequest(start=start))
+                return await self._read(call)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
                 # A node above with an older release takes no policies from here. It hands over only what the watch

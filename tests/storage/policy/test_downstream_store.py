@@ -10,6 +10,7 @@ import pytest
 from services.domain.errors import FailedPrecondition, Unavailable
 from services.domain.instant import DAY, Instant
 from services.policy.convert import bare_statement, revision_from_proto
+from services.policy.copies import NodeLife
 from services.policy.downstream.store import DownstreamStore, Progress, Stream
 from services.policy.received import ReceivedRevision
 from services.policy.serving.book_cache import PolicyBookCache
@@ -68,6 +69,31 @@ async def test_a_node_goes_on_where_it_was_and_its_effects_happen_once(database:
         await store.receive(stream, [received("late")], None, NOW)
     assert caught.value.reason == "STREAM_REPLACED"
     assert await policies.newest_sequence() == 3
+
+
+class StoreOfAnotherProcess(PolicyStore):
+    """A store in which another process receives a change between two reads of one refresh."""
+
+    def __init__(self, database: Database, receiving: DownstreamStore, stream: Stream) -> None:
+        super().__init__(database)
+        self._receiving = receiving
+        self._stream = stream
+
+    async def read_lives_below(self) -> dict[NodeLife, int]:
+        await self._receiving.receive(self._stream, [received()], Progress("c2", {}, {(HENAN, "a"): 1}), NOW)
+        return await super().read_lives_below()
+
+
+async def test_a_position_counts_only_with_its_change(database: Database) -> None:
+    """Another process may store both while this process refreshes its book."""
+    store = DownstreamStore(database)
+    stream = await store.open_stream(HENAN)
+    cache = PolicyBookCache(StoreOfAnotherProcess(database, store, stream), FixedClock(NOW))
+    await store.receive(stream, [], Progress("c1", {HENAN: 1}, {}), NOW)
+    cache.as_of = NOW
+    await cache.refresh()
+    assert cache.other_lives == {(HENAN, "a"): 1}
+    assert [revision for _, revision in cache.changes_after(0)] == [received().revision]
 
 
 async def test_a_node_below_another_one_is_sent_there(database: Database) -> None:
