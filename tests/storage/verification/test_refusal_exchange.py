@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
     ReportRefusalRequest,
     ReportRefusalResponse,
 )
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import HOUR, Instant
@@ -43,6 +44,8 @@ NOON: Instant = 1_660_190_400_000_000
 PEPPER = Pepper(b"p" * 32)
 HOTEL = purpose_pb2.PURPOSE_HOTEL
 NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
+FRAME_NUMBERS = itertools.count(1)
+"""The frames of a link have ascending numbers."""
 
 
 class OneNode:
@@ -106,11 +109,11 @@ class OneNode:
     async def change(self, refusal: Refusal, **fields: object) -> None:
         """Change a stored report and note that other nodes are to get it."""
 
-        def work(connection: object) -> None:
+        def work(connection: Connection) -> None:
             changed = replace(refusal, **fields)  # type: ignore[arg-type]
-            links = read_links(connection, self.region, self.region != NATION)  # type: ignore[arg-type]
-            connection.execute(update(refusals).where(refusals.c.uuid == refusal.uuid).values(to_row(changed)))  # type: ignore[attr-defined]
-            enqueue(connection, changed, links, self.clock.now())  # type: ignore[arg-type]
+            links = read_links(connection, self.region, self.region != NATION)
+            connection.execute(update(refusals).where(refusals.c.uuid == refusal.uuid).values(to_row(changed)))
+            enqueue(connection, changed, links, self.clock.now())
 
         await self.database.write(work)
 
@@ -132,9 +135,9 @@ class OneNode:
     def forget(self) -> None:
         """Lose everything, as a node that is restored from an empty copy."""
 
-        def work(connection: object) -> None:
+        def work(connection: Connection) -> None:
             for table in (refusals, refusal_outbox, refusal_links):
-                connection.execute(delete(table))  # type: ignore[attr-defined]
+                connection.execute(delete(table))
 
         self.database.write_now(work)
 
@@ -183,16 +186,13 @@ async def pump(sender: OneNode, receiver: OneNode) -> int:
     while outgoing := await sender.exchange.read_outbox(receiver.region, is_above=is_above):
         frames += 1
         assert frames < 20, "the nodes send each other the same reports for ever"
-        number = frames + 1_000 * _numbers.setdefault((sender.region, receiver.region), len(_numbers) + 1)
+        number = next(FRAME_NUMBERS)
         messages = [one.message for one in outgoing if one.message is not None]
         deferred = await receiver.exchange.receive(
             sender.region, RefusalExchangeFrame(number=number, refusals=messages)
         )
         await sender.exchange.acknowledge(receiver.region, number, outgoing, deferred, 60.0)
     return frames
-
-
-_numbers: dict[tuple[str, str], int] = {}
 
 
 async def settle(*links: tuple[OneNode, OneNode]) -> None:
@@ -214,9 +214,9 @@ async def joined(country: list[OneNode]) -> list[tuple[OneNode, OneNode]]:
 
 async def test_a_report_reaches_its_place_and_the_answer_comes_back(country: list[OneNode]) -> None:
     """Told in Jilin, assessed and answered in Zhengzhou, known to the nation without its words."""
-    nation, jilin, henan, zhengzhou = country
+    nation, jilin, _, zhengzhou = country
     links = await joined(country)
-    reported = await jilin.report(evidence=b"")
+    reported = await jilin.report()
     with pytest.raises(FailedPrecondition) as caught:
         await jilin.answer(reported.uuid, "here")
     assert caught.value.reason == "NOT_RESPONSIBLE"
@@ -239,7 +239,6 @@ async def test_a_report_reaches_its_place_and_the_answer_comes_back(country: lis
     assert (await nation.reports.get_refusal(local.uuid)).statement == ""
     with pytest.raises(NotFound):
         await jilin.reports.get_refusal(local.uuid)
-    assert henan.region == (await henan.reports.read_links()).own
 
 
 async def test_two_reports_of_one_refusal_are_one_everywhere(country: list[OneNode]) -> None:
