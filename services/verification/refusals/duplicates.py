@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
 from services.verification.refusals.outbox import enqueue
 from services.verification.refusals.routing import Links
-from services.verification.refusals.rows import from_row, to_row
+from services.verification.refusals.rows import from_row, write_changes
 from services.verification.refusals.rules import ANSWER, ASSESSMENT, Refusal
 from services.verification.refusals.tables import refusals
 
@@ -34,7 +34,7 @@ def copy_to_duplicates(connection: Connection, refusal: Refusal, links: Links, n
             if getattr(refusal, part[-1]) is not None:
                 copied = copied.with_part(refusal, part)
         if copied != duplicate:
-            connection.execute(update(refusals).where(_C.uuid == duplicate.uuid).values(to_row(copied)))
+            write_changes(connection, duplicate, copied)
             enqueue(connection, copied, links, now)
 
 
@@ -46,5 +46,5 @@ def demote(connection: Connection, refusal: Refusal, earlier: str, links: Links,
     query = select(refusals).where((_C.uuid == refusal.uuid) | (_C.duplicate_of == refusal.uuid)).order_by(_C.uuid)
     for one in [from_row(row) for row in connection.execute(query)]:
         demoted = one.as_duplicate_of(earlier)
-        connection.execute(update(refusals).where(_C.uuid == one.uuid).values(to_row(demoted)))
+        write_changes(connection, one, demoted)
         enqueue(connection, demoted, links, now)
