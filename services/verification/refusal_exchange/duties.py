@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -25,7 +24,7 @@ from services.verification.refusals.duplicates import copy_to_duplicates
 from services.verification.refusals.outbox import enqueue, links_for_change, read_links
 from services.verification.refusals.routing import ASSESS_WITHIN, Links, take_over
 from services.verification.refusals.rows import find_refusal, from_row, to_row
-from services.verification.refusals.rules import Refusal
+from services.verification.refusals.rules import ASSESSMENT, Refusal
 from services.verification.refusals.tables import refusals
 from services.verification.stored_decisions.store import StoredDecision, insert_decisions
 from services.verification.verify.verifier import Verifier
@@ -140,18 +139,8 @@ class RefusalDuties:
             return
         if made is not None:
             insert_decisions(connection, [made])
-        refusal = replace(
-            stored,
-            assessment=assessed.assessment,
-            forbidden_grounds=assessed.forbidden_grounds,
-            decision=assessed.decision,
-            assess_node=assessed.assess_node,
-            assess_time=assessed.assess_time,
-            evidence=b"",
-            shown_decision=b"",
-        )
         links = links_for_change(connection, self._own, self._joined)
-        _store(connection, refusal, links, now)
+        _store(connection, stored.with_part(assessed, ASSESSMENT), links, now)
 
     async def take_over_overdue(self) -> None:
         """Take over the overdue reports of the nodes below."""

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 from services.domain.instant import Instant
 from services.domain.region import within
 from services.verification.refusals.routing import ANSWER_WITHIN, Links, Responsibility
-from services.verification.refusals.rules import Refusal
+from services.verification.refusals.rules import ASSESSMENT, Refusal
 
-_ASSESSMENT = ("assessment", "forbidden_grounds", "decision", "assess_node", "assess_time")
 _ANSWER = ("answer", "answer_node", "answer_time")
-_PARTS = {_ASSESSMENT: "assess_node", _ANSWER: "answer_node"}
+_PARTS = {ASSESSMENT: "assess_node", _ANSWER: "answer_node"}
 """The parts of a report that another node may state. A key is the columns of a part, and its value is the column that
 names the node that made the part. The last column of a part is empty if the part is absent."""
 _NEEDED_ABOVE = ("statement", "evidence", "shown_decision")

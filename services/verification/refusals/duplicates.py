@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
 from services.verification.refusals.outbox import enqueue
 from services.verification.refusals.routing import Links
-from services.verification.refusals.rows import from_row, to_row
-from services.verification.refusals.rules import Refusal
+from services.verification.refusals.rows import from_row, write_changes
+from services.verification.refusals.rules import ANSWER, ASSESSMENT, Refusal
 from services.verification.refusals.tables import refusals
 
 _C = refusals.c
-_ASSESSMENT = ("forbidden_grounds", "decision", "assessment", "assess_node", "assess_time")
-_ANSWER = ("answer", "answer_actor", "answer_node", "answer_time")
 
 
 def with_what_is_known(refusal: Refusal, other: Refusal) -> Refusal:
@@ -23,9 +19,9 @@ def with_what_is_known(refusal: Refusal, other: Refusal) -> Refusal:
 
     The report gets the assessment of the other report if it has no assessment, and the answer if it has no answer.
     """
-    for part in (_ASSESSMENT, _ANSWER):
+    for part in (ASSESSMENT, ANSWER):
         if getattr(refusal, part[-1]) is None:
-            refusal = _with(refusal, other, part)
+            refusal = refusal.with_part(other, part)
     return refusal
 
 
@@ -34,11 +30,11 @@ def copy_to_duplicates(connection: Connection, refusal: Refusal, links: Links, n
     query = select(refusals).where(_C.duplicate_of == refusal.uuid).order_by(_C.uuid)
     for duplicate in [from_row(row) for row in connection.execute(query)]:
         copied = duplicate
-        for part in (_ASSESSMENT, _ANSWER):
+        for part in (ASSESSMENT, ANSWER):
             if getattr(refusal, part[-1]) is not None:
-                copied = _with(copied, refusal, part)
+                copied = copied.with_part(refusal, part)
         if copied != duplicate:
-            connection.execute(update(refusals).where(_C.uuid == duplicate.uuid).values(to_row(copied)))
+            write_changes(connection, duplicate, copied)
             enqueue(connection, copied, links, now)
 
 
@@ -50,9 +46,5 @@ def demote(connection: Connection, refusal: Refusal, earlier: str, links: Links,
     query = select(refusals).where((_C.uuid == refusal.uuid) | (_C.duplicate_of == refusal.uuid)).order_by(_C.uuid)
     for one in [from_row(row) for row in connection.execute(query)]:
         demoted = one.as_duplicate_of(earlier)
-        connection.execute(update(refusals).where(_C.uuid == one.uuid).values(to_row(demoted)))
+        write_changes(connection, one, demoted)
         enqueue(connection, demoted, links, now)
-
-
-def _with(refusal: Refusal, other: Refusal, part: tuple[str, ...]) -> Refusal:
-    return replace(refusal, **{name: getattr(other, name) for name in part})

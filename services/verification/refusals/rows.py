@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Row, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
 
 from services.domain.errors import NotFound
 from services.domain.names import format_refusal
@@ -54,6 +54,16 @@ def find_same(connection: Connection, same_keys: Sequence[bytes], request: bytes
     query = select(refusals).where(or_(*same), _C.duplicate_of == "").order_by(_C.uuid).limit(1)
     row = connection.execute(query).one_or_none()
     return None if row is None else from_row(row)
+
+
+def write_changes(connection: Connection, stored: Refusal, changed: Refusal) -> None:
+    """Write the columns in which a report differs from the stored report.
+
+    The row need not be locked. What another transaction writes meanwhile into other columns stays.
+    """
+    before, after = to_row(stored), to_row(changed)
+    values = {name: value for name, value in after.items() if value != before[name]}
+    connection.execute(update(refusals).where(_C.uuid == stored.uuid).values(values))
 
 
 def to_row(refusal: Refusal) -> dict[str, Any]:

@@ -28,6 +28,11 @@ UNLAWFUL = refusal_pb2.REFUSAL_ASSESSMENT_UNLAWFUL
 NOT_UNLAWFUL = refusal_pb2.REFUSAL_ASSESSMENT_NOT_UNLAWFUL
 UNDETERMINED = refusal_pb2.REFUSAL_ASSESSMENT_UNDETERMINED
 
+ASSESSMENT = ("assessment", "forbidden_grounds", "decision", "assess_node", "assess_time")
+"""The fields of a report's assessment. The last field is None while the report is not assessed."""
+ANSWER = ("answer", "answer_actor", "answer_node", "answer_time")
+"""The fields of a report's answer. The last field is None while the report is not answered."""
+
 _REPEAT_TEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 _POSITIVE = frozenset({decision_pb2.DECISION_REASON_POSITIVE_RESULT, decision_pb2.DECISION_REASON_PENDING_RECHECK})
 
@@ -99,6 +104,14 @@ class Refusal:
     def as_duplicate_of(self, uuid: str) -> Refusal:
         """Return the report as a duplicate of an earlier one of the same refusal."""
         return replace(self, duplicate_of=uuid, same_report_key=None)
+
+    def with_part(self, other: Refusal, part: Iterable[str]) -> Refusal:
+        """Return the report with some fields of another report of the same refusal, or of another copy of this report.
+
+        An assessed report has neither evidence nor a shown decision, because only the assessment needs them.
+        """
+        taken = replace(self, **{name: getattr(other, name) for name in part})
+        return taken if taken.assess_time is None else replace(taken, evidence=b"", shown_decision=b"")
 
     def is_overdue(self, now: Instant) -> bool:
         """Return whether it has no answer although the answer is due."""

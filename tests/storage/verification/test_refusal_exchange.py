@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
+from hutong.exchange.v1.replicated_refusal_pb2 import ShownDecision
 from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1.refusal_service_pb2 import (
@@ -21,6 +22,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import HOUR, Instant
+from services.domain.names import format_decision
 from services.domain.region import within
 from services.domain.subject import Pepper
 from services.runtime.clock import FixedClock
@@ -256,6 +258,21 @@ async def test_two_reports_of_one_refusal_are_one_everywhere(country: list[OneNo
     assert [one.uuid for one in await nation.listed()] == [reported[0].uuid]
     again = await nation.report()
     assert again.uuid == reported[0].uuid
+
+
+async def test_a_duplicate_of_an_assessed_report_keeps_no_shown_decision(small: list[OneNode]) -> None:
+    """The node of the place assesses the earliest report. Its later reports need nothing for an assessment."""
+    nation, _, henan, zhengzhou = small
+    await joined(small)
+    early = await zhengzhou.report()
+    await zhengzhou.assess(early.uuid)
+    shown = ShownDecision(name=format_decision(uuid7())).SerializeToString()
+    late = await nation.report(shown_decision=shown)
+    await pump(nation, henan)
+    await pump(henan, zhengzhou)
+    duplicate = await zhengzhou.reports.get_refusal(late.uuid)
+    assert (duplicate.duplicate_of, duplicate.assessment) == (early.uuid, UNLAWFUL)
+    assert duplicate.shown_decision == b""
 
 
 async def test_an_earlier_report_that_comes_late_takes_the_place_of_a_later_one(small: list[OneNode]) -> None:
