@@ -22,6 +22,7 @@ from prometheus_client import Counter
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, HutongError, InvalidArgument, Unavailable
 from services.domain.instant import Instant
 from services.domain.names import format_node, parse_node
+from services.domain.nodes import parse_node_below
 from services.domain.region import is_region, within
 from services.policy.copies import NodeLife
 from services.policy.downstream.store import DownstreamStore, Progress, Stream
@@ -104,11 +105,7 @@ class PolicyReceiver:
             raise DeadlineExceeded("DEADLINE", english("no first message in time")) from None
         if first is None or not first.HasField("start"):
             raise InvalidArgument.field("start", english('the first frame must be "start"'))
-        region = parse_node(first.start.node, "start.node")
-        if region == self._own or not is_region(region) or not within(region, self._own):
-            here = format_node(self._own)
-            text = english("{node} does not lie below {here}", node=first.start.node, here=here)
-            raise FailedPrecondition("NOT_AN_UPSTREAM", text, metadata={"node": here})
+        region = parse_node_below(first.start.node, self._own, "start.node")
         try:
             stream = await self._store.open_stream(region)
         except FailedPrecondition:

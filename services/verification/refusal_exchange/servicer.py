@@ -16,9 +16,9 @@ from hutong.exchange.v1.refusal_exchange_service_pb2 import (
 from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import RefusalExchangeServiceServicer
 from hutong_texts import english
 
-from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
-from services.domain.names import format_node, parse_node
-from services.domain.region import is_region, within
+from services.domain.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from services.domain.names import format_node
+from services.domain.nodes import parse_node_below
 from services.domain.subject import Pepper
 from services.runtime.server.service import Drain
 from services.storage.pepper_marks import name_versions, require_common_versions
@@ -118,9 +118,6 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
 
     def _admit(self, start: RefusalExchangeStart) -> str:
         """Return the calling node's region, which must lie in this node's region."""
-        region, here = parse_node(start.node, "start.node"), format_node(self._own)
-        if region == self._own or not is_region(region) or not within(region, self._own):
-            text = english("{node} does not lie below {here}", node=start.node, here=here)
-            raise FailedPrecondition("NOT_AN_UPSTREAM", text, metadata={"node": here})
+        region = parse_node_below(start.node, self._own, "start.node")
         require_common_versions(start, self._pepper)
         return region

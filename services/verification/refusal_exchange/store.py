@@ -12,9 +12,10 @@ from hutong.exchange.v1.replicated_refusal_pb2 import ReplicatedRefusal
 from hutong_texts import english
 from sqlalchemy import Connection, delete, literal, or_, select, update
 
-from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument
+from services.domain.errors import HutongError, InvalidArgument
 from services.domain.instant import SECOND, Instant
 from services.domain.names import format_node, format_refusal
+from services.domain.nodes import node_between
 from services.domain.subject import Pepper
 from services.runtime.clock import Clock
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
@@ -96,16 +97,7 @@ class RefusalExchangeStore:
         if not is_above:
             between = links.child_towards(node)
             if between and between != node:
-                raise FailedPrecondition(
-                    "NOT_AN_UPSTREAM",
-                    english(
-                        "{between} is between {node} and {here}",
-                        between=format_node(between),
-                        node=format_node(node),
-                        here=format_node(self._own),
-                    ),
-                    metadata={"node": format_node(between)},
-                )
+                raise node_between(node, between, self._own)
         if is_above:
             # A node has only one node above. What was to be sent to a former node above goes to the present node above.
             others = select(_links.node).where(_links.is_above, _links.node != node)

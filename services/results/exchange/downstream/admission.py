@@ -5,11 +5,7 @@ Each link leads from a region to a larger one that contains it. The links theref
 
 from __future__ import annotations
 
-from hutong_texts import english
-
-from services.domain.errors import FailedPrecondition
-from services.domain.names import format_node, parse_node
-from services.domain.region import is_region, within
+from services.domain.nodes import node_between, parse_node_below
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.homes.find import deepest_node
 
@@ -30,18 +26,11 @@ class NodeAdmission:
             Unavailable: the database does not answer.
         """
         region = self.require_below(node, field)
-        here = format_node(self._jurisdiction)
         others = {one.region for one in await self._store.list_nodes() if one.retire_time is None} - {region}
         if between := deepest_node(region, others):
-            text = english("{between} is between {node} and {here}", between=format_node(between), node=node, here=here)
-            raise FailedPrecondition("NOT_AN_UPSTREAM", text, metadata={"node": format_node(between)})
+            raise node_between(region, between, self._jurisdiction)
         return region
 
     def require_below(self, node: str, field: str = "node") -> str:
         """Return the region of the calling node, whose region must lie in this node's region. Raises as `admit`."""
-        region = parse_node(node, field)
-        here = format_node(self._jurisdiction)
-        if region == self._jurisdiction or not is_region(region) or not within(region, self._jurisdiction):
-            text = english("{node} does not lie below {here}", node=node, here=here)
-            raise FailedPrecondition("NOT_AN_UPSTREAM", text, metadata={"node": here})
-        return region
+        return parse_node_below(node, self._jurisdiction, field)
