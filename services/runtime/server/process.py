@@ -36,7 +36,7 @@ async def serve(
     worker: it has one service, shares its port with other workers, and leaves metrics and health to its parent.
 
     Raises:
-        BadSetting: an address cannot be used.
+        BadSetting: an address or a file of TLS cannot be used.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import Counter
 
-from services.runtime.certificates import channel_credentials
+from services.runtime.certificates import channel_credentials, check_tls_files
 from services.runtime.configuration.settings import Settings
 from services.runtime.tracing.recording import Attributes, Tracing
 
@@ -39,7 +39,12 @@ _log = structlog.get_logger(__name__)
 
 
 def open_export(settings: Settings) -> TraceExport:
-    """Export the spans of this process to the receiver of the settings."""
+    """Export the spans of this process to the receiver of the settings.
+
+    Raises:
+        BadSetting: a file of TLS cannot be used.
+    """
+    check_tls_files(settings.tls)
     # The exporter would write a line for each try. This module writes one line when the receiver begins to fail.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     common = {"service.version": version("hutong"), "hutong.node": settings.jurisdiction}
