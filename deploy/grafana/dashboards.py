@@ -84,6 +84,7 @@ NODES = (
             ("max by (job) (hutong_exchange_listening)", "notifications {{job}}"),
             ("max by (job) (hutong_policy_upstream_watched)", "policies {{job}}"),
             ("max by (job) (hutong_policy_sending)", "policies upwards {{job}}"),
+            ("max by (job) (hutong_refusals_connected)", "refusals {{job}}"),
         ),
     ),
     Panel("Age of the policies above", (("hutong:policy_lag_seconds:max", "{{job}}"),), "s"),

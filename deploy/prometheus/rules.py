@@ -189,6 +189,13 @@ ALERTS = (
         "policies of this node are not sent to the node above",
     ),
     Alert(
+        "HutongRefusalsNotExchanged",
+        "max without (instance, worker) (hutong_refusals_connected) == 0",
+        "2m",
+        "ticket",
+        "reported refusals are not exchanged with the node above",
+    ),
+    Alert(
         "HutongPoliciesSetAside",
         _grew("hutong_policy_set_aside_total", "1h"),
         "0m",

@@ -1,7 +1,7 @@
 """`hutong-health`: asks a running process whether it is healthy, for containers and service managers.
 
-It imports only the texts of Hutong, so that a probe every few seconds does not take the second of processor time that
-`hutongd` needs for its imports.
+It imports only the texts of Hutong and the parser of addresses, so that a probe every few seconds does not take the
+second of processor time that `hutongd` needs for its imports.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 
 from hutong_texts import speaking, tr
 from hutong_texts.language import choose_language
+
+from services.runtime.addresses import split_address
 
 SECONDS = 4.0
 """How long the process may take to answer, in seconds. Probes give up after five."""
@@ -37,12 +39,13 @@ def probe(arguments: list[str], address: str) -> int:
         )
         return HEALTHY if arguments in (["-h"], ["--help"]) else USAGE
     address = arguments[0] if arguments else address
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal():
+    try:
+        host, port = split_address(address)
+    except ValueError:
         text = tr("set HUTONG_METRICS_ADDRESS as for the service, such as {example}", example="127.0.0.1:9464")
         print(f"hutong-health: {text}", file=sys.stderr)
         return USAGE
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=SECONDS)
+    connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()

@@ -20,6 +20,9 @@ def test_sqlite_is_backed_up_and_restored(tmp_path: Path, sqlite_url: MakeUrl) -
     for service in ("results", "policy", "verification"):
         Path(sqlite_url(service).removeprefix("sqlite:///")).rename(data / f"{service}.db")
     (data / "results.db-wal").touch()
+    lock = data / "results.db-serving"
+    lock.touch()
+    served = lock.stat().st_ino
     pepper = data / "pepper"
     pepper.write_bytes(b"p" * 32)
     pepper.chmod(0o600)
@@ -37,5 +40,6 @@ def test_sqlite_is_backed_up_and_restored(tmp_path: Path, sqlite_url: MakeUrl) -
     (made,) = backups.iterdir()
     said = follow(block("docs/backup.md", "sh", "hutongd restore /backup/hutong/").replace(BACKUP, made.name))
     assert said.count(f"from the copy {made.name}") == 3
+    assert lock.stat().st_ino == served, "a process that still served Results would not be noticed"
     assert (tmp_path / "asked").read_text().split()[:1] == ["stop"]
     assert hutongd("doctor", "results", data_dir=str(data), jurisdiction="410000").returncode < 2

@@ -66,6 +66,7 @@ CASES: dict[str, tuple[dict[str, str], set[str]]] = {
             'hutong_exchange_listening{job="hutong",instance="a"}': NO_NUMBER,
             'hutong_policy_upstream_watched{job="hutong",instance="a"}': NO_NUMBER,
             'hutong_policy_sending{job="hutong",instance="a"}': NO_NUMBER,
+            'hutong_refusals_connected{job="hutong",instance="a"}': NO_NUMBER,
         },
         set(),
     ),
@@ -86,6 +87,7 @@ CASES: dict[str, tuple[dict[str, str], set[str]]] = {
             'hutong_exchange_listening{job="hutong",instance="a"}': AT_REST,
             'hutong_policy_upstream_watched{job="hutong",instance="a"}': AT_REST,
             'hutong_policy_sending{job="hutong",instance="a"}': AT_REST,
+            'hutong_refusals_connected{job="hutong",instance="a"}': AT_REST,
             'hutong_policy_upstream_lag_seconds{job="hutong",instance="a"}': "0+60x600",
         },
         {
@@ -96,6 +98,7 @@ CASES: dict[str, tuple[dict[str, str], set[str]]] = {
             "HutongPoliciesLost",
             "HutongPoliciesNotSent",
             "HutongPoliciesLate",
+            "HutongRefusalsNotExchanged",
         },
     ),
     "a first change that is set aside": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import grpc
@@ -30,6 +31,8 @@ from services.verification.refusal_exchange.store import RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
 
 CONNECTED = Gauge("hutong_refusals_connected", "Whether reported refusals are exchanged with the node above: 1 or 0")
+# The gauge is NaN until a link runs. A node without a node above never runs a link.
+CONNECTED.set(math.nan)
 
 _log = structlog.get_logger(__name__)
 
@@ -49,6 +52,7 @@ class RefusalLink:
 
     async def run(self) -> None:
         """Exchange until cancelled. A background job."""
+        CONNECTED.set(0)
         await reconnect_forever(self._connect, self._report_failure, self._timing.backoff)
 
     def _report_failure(self, why: str, text: str) -> None:

@@ -32,7 +32,16 @@ def test_no_answer_is_unhealthy(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "address"), [([], ""), (["9464"], ""), (["a:b"], ""), (["--x"], "a:1"), (["a:1", "b:1"], "")]
+    ("arguments", "address"),
+    [
+        ([], ""),
+        (["9464"], ""),
+        (["a:b"], ""),
+        (["a:65537"], ""),
+        (["http://a:1"], ""),
+        (["--x"], "a:1"),
+        (["a:1", "b:1"], ""),
+    ],
 )
 def test_wrong_usage_has_its_exit_code(arguments: list[str], address: str) -> None:
     assert probe(arguments, address) == USAGE
