@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -15,21 +16,37 @@ from rich.text import Text
 
 from hutong_client.formatting import as_dict
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""A control character other than a tab or a line break."""
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters escaped as in JSON.
+
+    A file name, or a text that somebody else wrote, could otherwise change what a terminal shows.
+    """
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def echo(text: str) -> None:
+    """Print a part of the answer for people, without colours."""
+    click.echo(printable(text))
+
 
 def print_json(value: Message | object) -> None:
     """Print a protobuf message, or dictionaries and lists, as indented JSON."""
     content = as_dict(value) if isinstance(value, Message) else value
-    click.echo(json.dumps(content, ensure_ascii=False, indent=2))
+    echo(json.dumps(content, ensure_ascii=False, indent=2))
 
 
 def print_json_line(value: object) -> None:
     """Print one line of NDJSON and flush it."""
-    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def say(text: str) -> None:
     """Print a message that is not part of the answer, on standard error."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def labelled(what: str, text: object) -> str:
@@ -41,7 +58,7 @@ def confirm(question: str) -> None:
     """Ask the question at a terminal; stop if the answer is no. Without a terminal, fail with a usage error."""
     if not sys.stdin.isatty():
         raise click.UsageError(tr("nobody can be asked; give --yes to make the change"))
-    click.confirm(question, abort=True, err=True)
+    click.confirm(printable(question), abort=True, err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
@@ -52,7 +69,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     console = Console(soft_wrap=True, width=None if _is_wide() else 400)
     table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
 
 

@@ -165,15 +165,17 @@ def test_people_are_read_from_a_fifo(tmp_path: Path) -> None:
 def test_names_of_files_have_any_bytes(
     tmp_path: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that is no text is printed with escapes, in words and in JSON. The journal keeps it."""
+    """A name that is no text, or would colour the terminal, is printed with escapes. The journal keeps it."""
     monkeypatch.chdir(tmp_path)
-    name = os.fsdecode(b"day \xff\xe9\n.csv")
+    name = os.fsdecode(b"day \xff\xe9\n\x1b[31m\xc2\x9b.csv")
     write_csv(tmp_path / name, [line(1), line(2, tube_code="REJECT2")])
     base = ["upload", "--lab", LAB, "--results", address]
     for options in ([name], [name, "--resume"], [".", "--watch", "--once", "--settle", "0"], [".", "--json"]):
-        capsys.readouterr()
         assert run([*base, *options]) == ExitCode.PARTLY
-    assert json.loads(capsys.readouterr().out)["file"] == name
+        printed = capsys.readouterr()
+        assert "\\u001b[31m\\u009b.csv" in printed.out
+        assert not {"\x1b", "\x9b"} & {*printed.out, *printed.err}
+    assert json.loads(printed.out)["file"] == name
 
 
 def test_folder_that_cannot_be_written(

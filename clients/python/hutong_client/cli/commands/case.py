@@ -12,7 +12,7 @@ from hutong_texts import english, tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group, help_text
 from hutong_client.cli.options import LAB, REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
@@ -165,5 +165,5 @@ def _show(found: pb.EvidenceCase, as_json: bool) -> ExitCode:
         lines.append(tr("  Finding: {finding}, {time}", finding=finding, time=moment(found.conclude_time)))
     if found.note:
         lines.append(f"  {found.note}")
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))
     return ExitCode.DONE

@@ -22,7 +22,7 @@ from hutong_client.cli.commands.lookup import print_results
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, document_options, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment
 from hutong_client.paging import all_pages
@@ -90,7 +90,7 @@ def list_holds(node: Node, include_lifted: bool, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"legal_holds": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("There is no hold."))
+        echo(tr("There is no hold."))
     else:
         rows = [(it.name, _conditions(it), it.case_id, moment(it.create_time), _state(it), it.reason) for it in found]
         print_table((tr("hold"), tr("covers"), tr("case"), tr("since"), tr("state"), tr("reason")), rows)
@@ -111,7 +111,7 @@ def results(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCod
     if as_json:
         print_json({"held_results": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("No purge has taken any of its results out of use."))
+        echo(tr("No purge has taken any of its results out of use."))
     else:
         print_results([it.test_result for it in found])
     return ExitCode.DONE
@@ -121,7 +121,7 @@ def _show(held: LegalHold, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"legal_hold": as_dict(held)})
     else:
-        click.echo(
+        echo(
             tr("{name}: {state}, covers {conditions}", name=held.name, state=_state(held), conditions=_conditions(held))
         )
     return ExitCode.DONE

@@ -8,12 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import click
 from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.failures import FAILURES, describe_failure, say_failure
-from hutong_client.cli.output import say
+from hutong_client.cli.output import echo, say
 from hutong_client.cli.uploads.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.uploads.progress import show_progress
 from hutong_client.cli.uploads.source import Source, describe_read_only
@@ -173,13 +172,11 @@ class UploadRun:
             counted = english("accepted {accepted}, duplicates {duplicates}, rejected {rejected}")
             if self._validate_only:
                 counted = english("would be accepted {accepted}, duplicates {duplicates}, rejected {rejected}")
-            click.echo(tr(counted, accepted=counts.accepted, duplicates=counts.duplicates, rejected=counts.rejected))
+            echo(tr(counted, accepted=counts.accepted, duplicates=counts.duplicates, rejected=counts.rejected))
             for reason, rows in journal.rejected_by_reason.items():
-                click.echo(f"  {rows:>8}  {name_reason(reason)} ({reason})")
+                echo(f"  {rows:>8}  {name_reason(reason)} ({reason})")
             if counts.rejected:
-                click.echo(
-                    tr("The rejected rows and their reasons are in {rejects_path}", rejects_path=self._rejects_path)
-                )
+                echo(tr("The rejected rows and their reasons are in {rejects_path}", rejects_path=self._rejects_path))
         return ExitCode.PARTLY if counts.rejected else ExitCode.DONE
 
     @staticmethod

@@ -14,7 +14,7 @@ from watchfiles import watch
 
 from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.lock import Locked, hold_lock
-from hutong_client.cli.output import print_json_line, say
+from hutong_client.cli.output import echo, print_json_line, say
 from hutong_client.cli.uploads.files import say_left_out
 from hutong_client.cli.uploads.run import NOTHING_UPLOADED, UploadRun, report_upload
 from hutong_client.cli.uploads.source import describe_read_only
@@ -52,7 +52,7 @@ def watch_folder(
 
     def send(file: Path) -> Outcome:
         if not as_json:
-            click.echo(f"{file.name}:")
+            echo(f"{file.name}:")
         return Outcome(*report_upload(partial(upload, file), silent=as_json))
 
     def report(file: Path, outcome: Outcome) -> None:
@@ -61,7 +61,7 @@ def watch_folder(
             line: dict[str, Any] = {"file": str(file), "exit_code": int(outcome.code), "sent_as": outcome.sent_as}
             print_json_line({**line, **NOTHING_UPLOADED, **outcome.content})
         elif outcome.sent_as:
-            click.echo(
+            echo(
                 tr("{file}: not sent again; the same content was sent as {name}", file=file.name, name=outcome.sent_as)
             )
 

@@ -29,14 +29,14 @@ class Marks:
     Attributes:
         merged: position of a column, from 0 → first and last row of each merged range of this column alone.
         hidden_rows: numbers of hidden rows.
-        texts: row number and position of a column → the text that the workbook shows, where the reader returns another
+        texts: row number → position of a column → the text that the workbook shows, where the reader returns another
             cell: an error value, or a number with leading zeros or letters.
         uncomputed: whether the sheet contains formulas without values, which the reader returns as empty cells.
     """
 
     merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     hidden_rows: list[int] = field(default_factory=list)
-    texts: dict[tuple[int, int], str] = field(default_factory=dict)
+    texts: dict[int, dict[int, str]] = field(default_factory=dict)
     uncomputed: bool = False
     _rows: int = 0
     _columns: int = 0
@@ -61,7 +61,11 @@ class Marks:
     def note_number(self, row: int, column: int, number: float, template: str) -> None:
         """Note a number that is shown by a template (`read_template`). Row and column are counted from 0."""
         if number >= 0 and number == int(number):
-            self.texts[row + 1, column] = template.format(int(number))
+            self.note_text(row, column, template.format(int(number)))
+
+    def note_text(self, row: int, column: int, text: str) -> None:
+        """Note the text that the workbook shows in a cell. Row and column are counted from 0."""
+        self.texts.setdefault(row + 1, {})[column] = text
 
     def note_formula(self, column: int, *, is_empty: bool) -> None:
         """Note a formula in a workbook whose format stores an empty text for formulas that were never computed."""

@@ -78,12 +78,12 @@ class _Reader:
         self._column += int(attributes.get("table:number-columns-repeated", 1))
         kind = attributes.get("office:value-type")
         is_formula = "table:formula" in attributes
-        if kind or is_formula:
+        self._is_error = attributes.get("calcext:value-type") == "error"
+        if kind or is_formula or self._is_error:
             self._is_filled = True
             self._marks.note_cell(self._row + self._rows - 1, self._column - 1)
         if is_formula and not kind:
             self._awaits_text = True
-        self._is_error = attributes.get("calcext:value-type") == "error"
         self._value = attributes.get("office:value")
         if self._is_error or kind == "float":
             self._shown = []
@@ -101,6 +101,7 @@ class _Reader:
             has_more = found is not None and int(found[1]) == float(self._value or "nan")
             shown = name_error(text) if self._is_error else text if has_more else ""
             if shown:
-                rows = range(self._row + 1, self._row + self._rows + 1)
-                self._marks.texts |= {(row, at): shown for row in rows for at in range(self._at, self._column)}
+                for row in range(self._row, self._row + self._rows):
+                    for column in range(self._at, self._column):
+                        self._marks.note_text(row, column, shown)
             self._shown = None

@@ -55,7 +55,7 @@ class OldSheet:
     """A sheet of an open workbook."""
 
     sheet: CalamineSheet
-    is_hidden: bool
+    hidden: bool
     own_marks: Marks
 
     @property
@@ -63,28 +63,17 @@ class OldSheet:
         """Return the sheet's name."""
         return self.sheet.name
 
-    @property
-    def hidden(self) -> bool:
-        """Return whether the sheet is hidden."""
-        return self.is_hidden
-
     def rows(self) -> Iterator[tuple[int, Sequence[Any]]]:
         """Yield the rows with their numbers."""
         # calamine yields empty rows from row 1 on, but leaves out the empty columns before the first filled one.
         margin = [""] * self._margin
-        shown = self._texts_by_row()
+        shown = self.own_marks.texts
         number = 0
         for number, values in enumerate(self.sheet.iter_rows(), start=1):
             cells = margin + values
             yield number, _put_in(cells, shown[number]) if number in shown else cells
         for below in sorted(row for row in shown if row > number):
             yield below, _put_in([], shown[below])
-
-    def _texts_by_row(self) -> Mapping[int, Mapping[int, str]]:
-        found: dict[int, dict[int, str]] = {}
-        for (row, at), text in self.own_marks.texts.items():
-            found.setdefault(row, {})[at] = text
-        return found
 
     @property
     def _margin(self) -> int:

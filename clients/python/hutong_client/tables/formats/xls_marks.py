@@ -88,11 +88,11 @@ def _read_cell(kind: int, body: bytes, marks: Marks, templates: _Templates) -> N
         number = read_rk(body[6:10]) if kind == _PACKED_NUMBER else struct.unpack_from("<d", body, 6)[0]
         marks.note_number(row, column, number, template)
     if kind == _ERROR_OR_BOOLEAN and body[7] == 1:
-        marks.texts[row + 1, column] = name_error(body[6])
+        marks.note_text(row, column, name_error(body[6]))
     elif kind == _FORMULA:
         is_number = body[12:14] != _NO_NUMBER
         if not is_number and body[6] == _ERROR:
-            marks.texts[row + 1, column] = name_error(body[8])
+            marks.note_text(row, column, name_error(body[8]))
         marks.note_formula(column, is_empty=not is_number and body[6] == _EMPTY)
 
 

@@ -80,7 +80,7 @@ def _read_sheet(part: IO[bytes], templates: Sequence[str]) -> Marks:
                 number = read_rk(body[8:12]) if kind == _PACKED_NUMBER else struct.unpack_from("<d", body, 8)[0]
                 marks.note_number(row, column, number, templates[style])
             if kind in {_ERROR, _FORMULA_ERROR}:
-                marks.texts[row + 1, column] = name_error(body[8])
+                marks.note_text(row, column, name_error(body[8]))
             if kind in _FORMULAS:
                 marks.note_formula(column, is_empty=kind == _FORMULA_TEXT and body[8:12] == bytes(4))
         elif kind == _MERGED:

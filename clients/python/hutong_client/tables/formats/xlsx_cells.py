@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -75,7 +76,7 @@ def _fill_in(template: str) -> Show:
     return lambda number: template.format(number) if type(number) is int and number >= 0 else number
 
 
-class _Reader:
+class _Reader(ABC):
     """Reader of elements that gathers the texts of one cell or shared string."""
 
     def __init__(self) -> None:
@@ -86,11 +87,13 @@ class _Reader:
         self._texts: list[str] = []
         self._is_phonetic = False
 
+    @abstractmethod
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
-        raise NotImplementedError
+        """Read the start of an element."""
 
+    @abstractmethod
     def _end(self, name: str) -> None:
-        raise NotImplementedError
+        """Read the end of an element."""
 
     def _parse(self, part: IO[bytes]) -> Iterator[None]:
         while True:

@@ -16,7 +16,7 @@ from hutong_texts import english, list_words, tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Command
 from hutong_client.cli.options import Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, say
+from hutong_client.cli.output import echo, print_json, say
 from hutong_client.connection import Connection
 from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied
 from hutong_client.formatting import as_dict, moment, word
@@ -101,8 +101,8 @@ def lint_files(path: Path, as_json: bool) -> ExitCode:
     else:
         for file in files:
             for fault in file.faults:
-                click.echo(f"{file.path}: {fault}")
-        click.echo(tr("{count} files, {sum} with faults", count=len(files), sum=sum(bool(it.faults) for it in files)))
+                echo(f"{file.path}: {fault}")
+        echo(tr("{count} files, {sum} with faults", count=len(files), sum=sum(bool(it.faults) for it in files)))
     return ExitCode.PARTLY if any(it.faults for it in files) else ExitCode.DONE
 
 
@@ -122,7 +122,7 @@ def _print_preview(connection: Connection, changes: list[Change], changed: list[
     for change in changed:
         answer = preview(connection, change.file)
         if isinstance(answer, HutongError):
-            click.echo(
+            echo(
                 tr(
                     "{name}: would be refused now, {reason}: {message}",
                     name=change.file.path.name,
@@ -132,11 +132,11 @@ def _print_preview(connection: Connection, changes: list[Change], changed: list[
             )
             continue
         for line in describe_impacts(answer.impacts):
-            click.echo(tr("{name} changes {line}", name=change.file.path.name, line=line))
+            echo(tr("{name} changes {line}", name=change.file.path.name, line=line))
         for restored in answer.restored:
-            click.echo(f"{change.file.path.name}: {describe_restored(restored)}")
+            echo(f"{change.file.path.name}: {describe_restored(restored)}")
         if answer.impact_count > len(answer.impacts):
-            click.echo(
+            echo(
                 tr(
                     "{name} changes {impact_count:,} answers in all",
                     name=change.file.path.name,
@@ -151,7 +151,7 @@ def _print_diffs(changes: list[Change]) -> None:
         for line in change.diff():
             click.secho(line, fg=colors.get(line[:1]))
     unchanged = sum(change.unchanged for change in changes)
-    click.echo(tr("{value} to publish, {unchanged} unchanged", value=len(changes) - unchanged, unchanged=unchanged))
+    echo(tr("{value} to publish, {unchanged} unchanged", value=len(changes) - unchanged, unchanged=unchanged))
 
 
 def describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
@@ -209,7 +209,7 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
             )
         return outcome | {"action": action, **as_dict(response)}
     if not as_json:
-        click.echo(f"{response.policy.name}: {tr(action)}, {response.policy.title}")
+        echo(f"{response.policy.name}: {tr(action)}, {response.policy.title}")
         _print_overrides(response)
     return outcome | {"action": action, **as_dict(response)}
 
@@ -221,7 +221,7 @@ def _print_overrides(response: PublishPolicyResponse) -> None:
         which = (
             tr("overrides {policy}", policy=it.policy) if is_floor else tr("is overridden by {floor}", floor=it.floor)
         )
-        click.echo(
+        echo(
             tr(
                 "  {which}: {it} from {start_time}",
                 which=which,
@@ -230,11 +230,11 @@ def _print_overrides(response: PublishPolicyResponse) -> None:
             )
         )
     if response.override_count > len(response.overrides):
-        click.echo(tr("  {override_count:,} overrides in all", override_count=response.override_count))
+        echo(tr("  {override_count:,} overrides in all", override_count=response.override_count))
     for it in response.restored:
-        click.echo(f"  {describe_restored(it)}")
+        echo(f"  {describe_restored(it)}")
     if response.restored_count > len(response.restored):
-        click.echo(tr("  {restored_count:,} overrides end in all", restored_count=response.restored_count))
+        echo(tr("  {restored_count:,} overrides end in all", restored_count=response.restored_count))
 
 
 def describe_restored(it: FloorOverride) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
 from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2
 from hutong_texts import list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.output import print_json
+from hutong_client.cli.output import echo, print_json
 from hutong_client.formatting import moment, word
 from hutong_client.tables.regions import show_region
 
@@ -23,9 +22,9 @@ def show_refusal(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
     if as_json:
         print_json(shown)
         return ExitCode.DONE
-    click.echo(f"{shown.name}: {assessment_of(shown)}")
+    echo(f"{shown.name}: {assessment_of(shown)}")
     purpose = word(purpose_pb2.Purpose, shown.purpose, "PURPOSE_")
-    click.echo(
+    echo(
         tr(
             "  Refused {refuse_time} in {place}, for {purpose}",
             refuse_time=moment(shown.refuse_time),
@@ -33,17 +32,15 @@ def show_refusal(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
             purpose=purpose,
         )
     )
-    click.echo(tr("  Grounds: {grounds}", grounds=list_grounds(shown.grounds)))
+    echo(tr("  Grounds: {grounds}", grounds=list_grounds(shown.grounds)))
     if shown.statement:
-        click.echo(tr("  The person's words: {statement}", statement=shown.statement))
+        echo(tr("  The person's words: {statement}", statement=shown.statement))
     if shown.forbidden_grounds:
-        click.echo(
-            tr("  Forbidden there: {forbidden_grounds}", forbidden_grounds=list_grounds(shown.forbidden_grounds))
-        )
+        echo(tr("  Forbidden there: {forbidden_grounds}", forbidden_grounds=list_grounds(shown.forbidden_grounds)))
     if shown.decision:
-        click.echo(tr("  Decision: {decision}", decision=shown.decision))
+        echo(tr("  Decision: {decision}", decision=shown.decision))
     if shown.duplicate_of:
-        click.echo(tr("  The same refusal was reported before: {name}", name=shown.duplicate_of))
+        echo(tr("  The same refusal was reported before: {name}", name=shown.duplicate_of))
     if not shown.answer and shown.HasField("due_time"):
         answers = tr(
             "  {state}; answered by {node} until {due_time}",
@@ -51,9 +48,9 @@ def show_refusal(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
             node=_answering(shown),
             due_time=moment(shown.due_time),
         )
-        click.echo(answers)
+        echo(answers)
     if shown.answer:
-        click.echo(tr("  Answered {answer_time}: {answer}", answer_time=moment(shown.answer_time), answer=shown.answer))
+        echo(tr("  Answered {answer_time}: {answer}", answer_time=moment(shown.answer_time), answer=shown.answer))
     return ExitCode.DONE
 
 

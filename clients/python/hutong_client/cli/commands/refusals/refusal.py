@@ -33,7 +33,7 @@ from hutong_client.cli.options import (
     html_option,
     json_option,
 )
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.cli.pages.frame import write_page
 from hutong_client.cli.pages.refusals import Asked, refusals_page
 from hutong_client.cli.words import Word
@@ -125,7 +125,7 @@ def report(
         return ExitCode.DONE
     show_refusal(answered.refusal, as_json)
     if answered.code:
-        click.echo(tr("  Code of the receipt: {code}", code=answered.code))
+        echo(tr("  Code of the receipt: {code}", code=answered.code))
     return ExitCode.DONE
 
 
