@@ -20,9 +20,13 @@ from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
+from tests.support.results.factories import OTHER_USCC
 from tests.support.results.node import ResultsNode, results_node
 
 JILIN, HENAN, SHANDONG = "220000", "410000", "370000"
+ZHENGZHOU = "410100"
+HENAN_USCC = "91410300MA00000018"
+"""A laboratory of Luoyang. Without a node of Luoyang its home is Henan."""
 
 
 @dataclass(slots=True)
@@ -139,6 +143,13 @@ async def open_country(
         contextlib.AsyncExitStack() as stack,
     ):
         yield Country(directory, make_url, nation, stack, timing, limits)
+
+
+async def laboratory(member: Member, uscc: str = OTHER_USCC) -> ResultsNode:
+    """Register a laboratory at a node. Return the node as that laboratory uploads to it."""
+    node = member.node.of_lab(uscc)
+    await node.register()
+    return node
 
 
 def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:

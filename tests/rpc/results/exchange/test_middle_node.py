@@ -38,7 +38,18 @@ from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.errors import failure_of
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member, read_rows
+from tests.support.results.country import (
+    HENAN,
+    HENAN_USCC,
+    JILIN,
+    ZHENGZHOU,
+    Country,
+    Member,
+    laboratory,
+    open_country,
+    open_member,
+    read_rows,
+)
 from tests.support.results.factories import (
     LAB_NAME,
     NEGATIVE,
@@ -48,12 +59,9 @@ from tests.support.results.factories import (
     make_tube,
     make_tubes,
 )
-from tests.support.results.node import ResultsNode
 from tests.support.waiting import until
 
-ZHENGZHOU, LUOYANG = "410100", "410300"
-HENAN_USCC = "91410300MA00000018"
-"""A laboratory of Luoyang. Without a node of Luoyang its home is Henan."""
+LUOYANG = "410300"
 
 
 @pytest.fixture
@@ -73,13 +81,6 @@ async def join_city(country: Country, **variables: str) -> tuple[Member, Member]
     """Start Henan below the nation, and Zhengzhou below Henan."""
     henan = await country.join(HENAN, **variables)
     return henan, await country.join(ZHENGZHOU, upstream=henan.address, **variables)
-
-
-async def laboratory(member: Member, uscc: str = OTHER_USCC) -> ResultsNode:
-    """Register a laboratory at a node and return the node, to which it uploads."""
-    node = member.node.of_lab(uscc)
-    await node.register()
-    return node
 
 
 async def look_up(member: Member, number: int, token: str = "", **fields: object) -> LookupLatestResponse:

@@ -18,14 +18,10 @@ from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.link import Link, link_to
 from tests.support.restored import Copy
-from tests.support.results.country import HENAN, Member, open_member
+from tests.support.results.country import HENAN, HENAN_USCC, ZHENGZHOU, Member, laboratory, open_member
 from tests.support.results.factories import OTHER_USCC, make_document, make_tube
-from tests.support.results.node import ResultsNode
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
-ZHENGZHOU = "410100"
-HENAN_USCC = "91410300MA00000018"
-"""A laboratory of Luoyang. Without a node of Luoyang its home is Henan."""
 EACH_ALONE = ResultsLimits(replication_batch_bytes=1)
 """Each commit is a frame of its own, so a slow connection soon has a backlog."""
 SOON = ResultsTiming(token_wait=0.3)
@@ -72,13 +68,6 @@ async def tree(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Tree]:
         # Where the link leads is set when Henan starts.
         down = await stack.enter_async_context(link_to(nation.address))
         yield Tree(tmp_path, sqlite_url, stack, nation, up, down, sqlite_url("results"))
-
-
-async def laboratory(member: Member, uscc: str) -> ResultsNode:
-    """Register a laboratory at a node and return the node, to which the laboratory uploads."""
-    node = member.node.of_lab(uscc)
-    await node.register()
-    return node
 
 
 async def ask(member: Member, person: int, token: str) -> str:

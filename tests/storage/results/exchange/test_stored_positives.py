@@ -23,7 +23,7 @@ from services.results.timing import ResultsTiming
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
-from tests.support.results.country import HENAN, JILIN
+from tests.support.results.country import HENAN, JILIN, ZHENGZHOU
 from tests.support.results.factories import (
     NEGATIVE,
     NOW,
@@ -36,7 +36,6 @@ from tests.support.results.factories import (
 )
 from tests.support.results.store import commit_first
 
-ZHENGZHOU = "410100"
 STORED = range(7)
 """Persons with a positive in Henan before Zhengzhou joins."""
 
