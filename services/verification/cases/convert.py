@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from hutong.verification.v1 import evidence_case_pb2
 
-from services.domain.instant import Instant, to_timestamp
+from services.domain.instant import to_timestamp
 from services.domain.names import format_case, format_decision, format_lab
 from services.verification.cases.model import EvidenceCase
 
 
 def case_to_proto(case: EvidenceCase) -> evidence_case_pb2.EvidenceCase:
     """Return the message of a case."""
-    message = evidence_case_pb2.EvidenceCase(
+    return evidence_case_pb2.EvidenceCase(
         name=format_case(case.uuid),
         lab=format_lab(case.lab),
         report_number=case.report_number,
@@ -23,13 +23,10 @@ def case_to_proto(case: EvidenceCase) -> evidence_case_pb2.EvidenceCase:
         other_decision=format_decision(case.other_decision) if case.other_decision else "",
         create_time=to_timestamp(case.create_time),
         assignee=case.assignee,
+        assign_time=None if case.assign_time is None else to_timestamp(case.assign_time),
         assign_actor=case.assign_actor,
         finding=case.finding,
         note=case.note,
+        conclude_time=None if case.conclude_time is None else to_timestamp(case.conclude_time),
         conclude_actor=case.conclude_actor,
     )
-    times: dict[str, Instant | None] = {"assign_time": case.assign_time, "conclude_time": case.conclude_time}
-    for field, time in times.items():
-        if time is not None:
-            getattr(message, field).CopyFrom(to_timestamp(time))
-    return message

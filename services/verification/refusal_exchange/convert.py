@@ -27,6 +27,7 @@ from services.domain.names import (
 )
 from services.domain.region import is_region, within
 from services.domain.subject import Pepper
+from services.runtime.configuration.settings import MAX_VERSION
 from services.runtime.server.validation import check
 from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.receipts import receipt_code, same_report_key
@@ -118,6 +119,8 @@ def refusal_from_message(message: ReplicatedRefusal, pepper: Pepper, now: Instan
         found.append(Violation("purpose", "INVALID_FIELD", english("is not known here")))
     if message.duplicate_of >= message.name:
         found.append(Violation("duplicate_of", "INVALID_FIELD", english("must be an earlier report")))
+    if message.key_version > MAX_VERSION:
+        found.append(Violation("key_version", "INVALID_FIELD", english("is not known here")))
     if message.subject_key and not message.key_version:
         found.append(Violation("key_version", "INVALID_FIELD", english("is required with a subject key")))
     # A time that is absent is the beginning of 1970, which is permitted.

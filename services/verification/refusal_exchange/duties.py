@@ -116,8 +116,9 @@ class RefusalDuties:
         await self._database.write(self._store_assessment, assessed, made, now)
 
     async def _decide_for(self, refusal: Refusal) -> StoredDecision | None:
-        keys = {refusal.key_version: refusal.subject_key}
-        known = [key for one in self._pepper.versions if (key := keys.get(one.version)) is not None]
+        known: list[bytes] = []
+        if refusal.subject_key is not None and self._pepper.of_version(refusal.key_version) is not None:
+            known.append(refusal.subject_key)
         if refusal.other_subject_key is not None:
             known.append(refusal.other_subject_key)
         if not known:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _C = refusals.c
 
 
-def select_refusal(connection: Connection, uuid: str) -> Refusal:
-    """Return one report.
+def select_refusal(connection: Connection, uuid: str, *, to_change: bool = False) -> Refusal:
+    """Return one report. With `to_change` no other transaction changes it meanwhile.
 
     Raises:
         NotFound: there is no such report.
     """
-    refusal = find_refusal(connection, uuid)
+    refusal = find_refusal(connection, uuid, to_change=to_change)
     if refusal is None:
         raise NotFound.resource(format_refusal(uuid))
     return refusal

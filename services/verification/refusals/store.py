@@ -30,7 +30,7 @@ from services.verification.refusals.duplicates import copy_to_duplicates
 from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.outbox import enqueue, links_for_change, read_links
 from services.verification.refusals.routing import Links, may_answer
-from services.verification.refusals.rows import find_refusal, find_same, from_bits, from_row, select_refusal, to_row
+from services.verification.refusals.rows import find_same, from_bits, from_row, select_refusal, to_row
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.summary import Reported
 from services.verification.refusals.tables import refusals, requests
@@ -251,9 +251,7 @@ def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
 
 
 def _answer(connection: Connection, links: Links, uuid: str, answer: str, now: Instant, actor: str | None) -> Refusal:
-    refusal = find_refusal(connection, uuid, to_change=True)
-    if refusal is None:
-        raise NotFound.resource(format_refusal(uuid))
+    refusal = select_refusal(connection, uuid, to_change=True)
     if refusal.answer_time is None:
         _require_responsible(links, refusal)
         refusal = replace(refusal, answer=answer, answer_time=now, answer_actor=actor, answer_node=links.own)

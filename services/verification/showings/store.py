@@ -218,12 +218,19 @@ def _openings(showing: Showing, flag: dict[str, Any] | None) -> Iterator[CaseOpe
         yield CaseOpening(
             showing.lab, showing.report_number, showing.case_kind, fields, region, showing.decision, "", showing.time
         )
-    for kind in from_bits(flag["kinds"]) if flag is not None else ():
-        if flag is not None and kind in KIND_OF_FLAG:
-            decisions = flag["decision"], flag["other_decision"]
+    if flag is None:
+        return
+    for kind in from_bits(flag["kinds"]):
+        if kind in KIND_OF_FLAG:
             yield CaseOpening(
-                *(showing.lab, showing.report_number, KIND_OF_FLAG[kind], ()),
-                *(flag["region"], *decisions, showing.time),
+                showing.lab,
+                showing.report_number,
+                KIND_OF_FLAG[kind],
+                (),
+                flag["region"],
+                flag["decision"],
+                flag["other_decision"],
+                showing.time,
             )
 
 

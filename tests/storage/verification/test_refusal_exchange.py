@@ -315,6 +315,18 @@ async def test_a_link_that_was_only_cut_sends_nothing_again(small: list[OneNode]
     assert [node.waiting() for node in small] == [0, 0, 0, 0]
 
 
+async def test_a_report_of_an_impossible_key_version_is_set_aside(small: list[OneNode]) -> None:
+    """PostgreSQL could not store the version. The other reports of the frame are taken."""
+    nation, jilin, _, _ = small
+    links = await joined(small)
+    faulty = await jilin.report(key_version=40_000)
+    sound = await jilin.report(subject=b"z" * 16)
+    await settle(*links)
+    with pytest.raises(NotFound):
+        await nation.reports.get_refusal(faulty.uuid)
+    assert (await nation.reports.get_refusal(sound.uuid)).origin_node == JILIN
+
+
 async def test_a_lying_node_changes_nothing_of_others(small: list[OneNode]) -> None:
     """Jilin answers a report of Zhengzhou, invents one of Henan, and claims one of Zhengzhou for itself."""
     nation, jilin, _, zhengzhou = small

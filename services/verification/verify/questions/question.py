@@ -116,11 +116,9 @@ def question_from_proto(
     view = asker.view_of(request.view)
     document: Document | None = None
     shown_token = holder
-    if holder is not None:
-        pass
-    elif request.holder_token:
+    if request.holder_token:
         shown_token = seal.read(request.holder_token, request.purpose, now, found)
-    else:
+    elif holder is None:
         document = check_document(request.document, "document", found)
         if asker.needs_name and not has_person_name_form(request.document.name):
             text = english("value is required of a caller of this role: the name as printed on the document")
