@@ -31,6 +31,7 @@ from services.policy.timing import PolicyTiming
 from services.policy.upstream.founding import Founding
 from services.policy.upstream.store import UpstreamStore
 from services.runtime.client.reconnect import reconnect_forever
+from services.runtime.client.stream_messages import read_message
 
 SENDING = Gauge("hutong_policy_sending", "Whether the policies of this node are being sent to the node above: 1 or 0")
 SENDING.set(math.nan)
@@ -74,9 +75,6 @@ class PolicySender:
             if is_sender:
                 try:
                     await self._stream()
-                except asyncio.InvalidStateError:
-                    # gRPC raises this for a write to a call that has ended.
-                    raise TimeoutError("the stream ended before a message was written") from None
                 finally:
                     SENDING.set(0)
                 return
@@ -114,7 +112,7 @@ class PolicySender:
                 # If the call has ended already, the read raises the error with which it ended.
                 with contextlib.suppress(asyncio.InvalidStateError):
                     await call.write(SendPoliciesRequest(start=start))
-                return await self._read(call)
+                return await read_message(call, SendPoliciesResponse)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
                 # A node above with an older release takes no policies from here. It hands over only what the watch
@@ -139,21 +137,11 @@ class PolicySender:
 
     async def _read_answers(self, call: Any) -> None:
         while True:
-            for one in (await self._read(call)).set_aside:
+            async with asyncio.timeout(self._timing.silence_seconds):
+                answer = await read_message(call, SendPoliciesResponse)
+            for one in answer.set_aside:
                 why = PolicySetAsideReason.Name(one.reason).removeprefix("POLICY_SET_ASIDE_REASON_")
                 _log.error("the node above has set a policy aside", policy=one.name, why=why)
-
-    async def _read(self, call: Any) -> SendPoliciesResponse:
-        async with asyncio.timeout(self._timing.silence_seconds):
-            answer = await call.read()
-        if answer is grpc.aio.EOF:
-            # Raise the error with which the stream ended.
-            code = await call.code()
-            raise grpc.aio.AioRpcError(
-                code, await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
-            )
-        assert isinstance(answer, SendPoliciesResponse)
-        return answer
 
 
 async def _first_failure(tasks: Sequence[asyncio.Future[None]]) -> None:

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.homes.find import Home
-from services.results.exchange.homes.register import read_homes
-from services.results.exchange.tables import lab_homes
-from services.results.labs.tables import labs
+from services.results.exchange.homes.register import find_listed, read_homes
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.answers import store_answers
 from services.results.missing_reports.model import MissingReport
@@ -52,10 +50,7 @@ def receive_answers(
                 count=len(reports) - len(own),
             )
         reports = own
-    registered = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
-    below = select(lab_homes.c.uscc).where(lab_homes.c.uscc.in_(usccs))
-    listed = set(connection.execute(registered).scalars()).difference(connection.execute(below).scalars())
-    stored, dropped = store_answers(connection, reports, listed, limits)
+    stored, dropped = store_answers(connection, reports, find_listed(connection, usccs), limits)
     if dropped:
         DROPPED.labels("limit reached").inc(dropped)
     numbers: dict[str, list[tuple[str, int]]] = {}

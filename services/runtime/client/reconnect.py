@@ -53,6 +53,9 @@ async def reconnect_forever(
             on_disconnect(error.reason, error.message)
         except TimeoutError as error:
             on_disconnect("TIMEOUT", str(error))
+        except asyncio.InvalidStateError:
+            # gRPC raises this for a write to a call that has ended.
+            on_disconnect("TIMEOUT", "the stream ended before a message was written")
         except Exception as error:  # noqa: BLE001 - whatever failed, the next connection may succeed
             _log.exception("a connection failed; it is opened again")
             on_disconnect(type(error).__name__, "")

@@ -6,7 +6,6 @@ import asyncio
 import math
 from typing import Any
 
-import grpc
 import structlog
 from hutong.exchange.v1.refusal_exchange_service_pb2 import (
     ExchangeRefusalsRequest,
@@ -24,6 +23,7 @@ from services.domain.region import within
 from services.domain.subject import Pepper
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
+from services.runtime.client.stream_messages import read_message
 from services.runtime.server.validation import check
 from services.storage.pepper_marks import name_versions, require_common_versions
 from services.verification.refusal_exchange.session import RefusalSession
@@ -67,9 +67,6 @@ class RefusalLink:
                 try:
                     async with self._open_channel() as channel:
                         await self._exchange(RefusalExchangeServiceStub(channel).ExchangeRefusals())
-                except asyncio.InvalidStateError:
-                    # gRPC raises this for a write to a call that has ended.
-                    raise TimeoutError("the stream ended before a frame was written") from None
                 finally:
                     CONNECTED.set(0)
                 raise TimeoutError("the node above has ended the stream")
@@ -84,12 +81,12 @@ class RefusalLink:
             name_versions(start, self._pepper)
             async with asyncio.timeout(self._timing.silence):
                 await call.write(ExchangeRefusalsRequest(start=start))
-                answer = await _read(call)
+                answer = await read_message(call, ExchangeRefusalsResponse)
             node = self._check(answer)
             begun = await self._store.begin(answer.start, node, is_above=True)
 
             async def read() -> RefusalExchangeFrame | None:
-                return (await _read(call)).changes
+                return (await read_message(call, ExchangeRefusalsResponse)).changes
 
             async def write(frame: RefusalExchangeFrame) -> None:
                 await call.write(ExchangeRefusalsRequest(changes=frame))
@@ -119,15 +116,3 @@ class RefusalLink:
             )
         require_common_versions(answer.start, self._pepper)
         return node
-
-
-async def _read(call: Any) -> ExchangeRefusalsResponse:
-    answer = await call.read()
-    if answer is grpc.aio.EOF:
-        # Raise the error with which the stream ended.
-        code = await call.code()
-        raise grpc.aio.AioRpcError(
-            code, await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
-        )
-    assert isinstance(answer, ExchangeRefusalsResponse)
-    return answer

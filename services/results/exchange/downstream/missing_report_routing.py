@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.results.changelog.log import ChangeLog, append_entry
-from services.results.exchange.tables import lab_homes
-from services.results.labs.tables import labs
+from services.results.exchange.homes.register import find_listed, find_registrants
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import missing_report_changes, select_uploadable
@@ -58,11 +57,9 @@ def _store_at_top(
     connection: Connection, reports: Sequence[MissingReport], limits: ResultsLimits
 ) -> tuple[list[MissingReport], int]:
     """Return the newly stored reports whose laboratory has a home node, and how many reports the full queue dropped."""
-    query = select(lab_homes.c.uscc, lab_homes.c.node).where(lab_homes.c.uscc.in_({report.lab for report in reports}))
-    at_home = {(row.uscc, row.node) for row in connection.execute(query)} if reports else set()
-    elsewhere = {lab for lab, _ in at_home}
+    elsewhere = find_registrants(connection, _labs_of(reports))
     # A report raised at the home node of its laboratory is listed there already.
-    wanted = [report for report in reports if (report.lab, report.raising_node) not in at_home]
+    wanted = [report for report in reports if report.raising_node not in elsewhere.get(report.lab, ())]
     stored, found_no_capacity = store_missing(connection, wanted, elsewhere, limits)
     return [report for report in stored if report.lab in elsewhere], found_no_capacity
 
@@ -84,7 +81,7 @@ class MiddleRouter:
         Return how many were dropped because the queue was full.
         """
         passed_on, found_no_capacity = self._store(connection, reports)
-        below = set(_find_registrants(connection, passed_on))
+        below = find_registrants(connection, _labs_of(passed_on))
         self._change_log.notify(connection, missing_report_changes(passed_on), now)
         for change in missing_report_changes([report for report in passed_on if report.lab not in below]):
             append_entry(connection, change.lab, change.names, now, change.kind)
@@ -94,13 +91,13 @@ class MiddleRouter:
         """Store reports that a node sent, or their ends. Return the reports of which other nodes must be notified."""
         if sender != NATION:
             sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
-            registrants = _find_registrants(connection, sound)
+            registrants = find_registrants(connection, _labs_of(sound))
             wanted = [report for report in sound if sender not in registrants.get(report.lab, ())]
             return self._store(connection, wanted)[0]
         closed = [report for report in reports if report.close_time is not None]
         close_missing(connection, closed)
         missing = select_uploadable([report for report in reports if report.close_time is None])
-        below = set(_find_registrants(connection, missing))
+        below = find_registrants(connection, _labs_of(missing))
         stored, _ = store_missing(connection, missing, below, self._limits)
         numbers: dict[str, list[str]] = {}
         for report in closed:
@@ -120,17 +117,11 @@ class MiddleRouter:
 
     def _store(self, connection: Connection, reports: Sequence[MissingReport]) -> tuple[list[MissingReport], int]:
         """Return the newly stored reports that are not listed here, and how many reports the full queue dropped."""
-        usccs = {report.lab for report in reports}
-        own = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
-        here = set(connection.execute(own).scalars()) - set(_find_registrants(connection, reports))
+        usccs = _labs_of(reports)
+        here = find_listed(connection, usccs)
         stored, found_no_capacity = store_missing(connection, reports, usccs - here, self._limits)
         return [report for report in stored if report.lab not in here], found_no_capacity
 
 
-def _find_registrants(connection: Connection, reports: Sequence[MissingReport]) -> dict[str, set[str]]:
-    """Return the nodes below that have registered the laboratories of these reports, by laboratory."""
-    query = select(lab_homes.c.uscc, lab_homes.c.node).where(lab_homes.c.uscc.in_({report.lab for report in reports}))
-    found: dict[str, set[str]] = {}
-    for uscc, node in connection.execute(query) if reports else ():
-        found.setdefault(uscc, set()).add(node)
-    return found
+def _labs_of(reports: Sequence[MissingReport]) -> set[str]:
+    return {report.lab for report in reports}

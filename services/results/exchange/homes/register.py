@@ -6,7 +6,6 @@ again when a node or this node's own register adds the laboratory, and when a no
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, true, update
@@ -25,16 +24,31 @@ _registrants = tables.lab_homes
 _positions = tables.replicated_positions
 
 
+def find_registrants(connection: Connection, usccs: Collection[str]) -> dict[str, set[str]]:
+    """Return the nodes below that have registered each of these laboratories. Laboratories without any are left out."""
+    query = select(_registrants.c.uscc, _registrants.c.node).where(_registrants.c.uscc.in_(usccs))
+    found: dict[str, set[str]] = {}
+    for uscc, node in connection.execute(query) if usccs else ():
+        found.setdefault(uscc, set()).add(node)
+    return found
+
+
+def find_listed(connection: Connection, usccs: Collection[str]) -> set[str]:
+    """Return which of these laboratories have their missing reports listed at this node.
+
+    This node has registered these laboratories, and no node below has.
+    """
+    registered = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
+    return set(connection.execute(registered).scalars()).difference(find_registrants(connection, usccs))
+
+
 def read_homes(connection: Connection, usccs: Collection[str], own: str = NATION) -> dict[str, Home]:
     """Return the home of each of these laboratories, registered or not."""
     nodes = set(connection.execute(select(_nodes.c.node)).scalars())
     listed = select(labs.c.uscc, labs.c.region).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
     recorded: dict[str, str] = dict(connection.execute(listed).all())
-    registrants: defaultdict[str, set[str]] = defaultdict(set)
-    query = select(_registrants.c.uscc, _registrants.c.node).where(_registrants.c.uscc.in_(usccs))
-    for uscc, node in connection.execute(query):
-        registrants[uscc].add(node)
-    return {uscc: find_home(uscc, nodes, recorded.get(uscc), registrants[uscc], own) for uscc in usccs}
+    registrants = find_registrants(connection, usccs)
+    return {uscc: find_home(uscc, nodes, recorded.get(uscc), registrants.get(uscc, ()), own) for uscc in usccs}
 
 
 def is_home(connection: Connection, uscc: str, node: str, own: str = NATION) -> bool:

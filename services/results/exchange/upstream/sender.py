@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import structlog
 from hutong.audit.v1.audit_head_pb2 import AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
@@ -40,6 +39,7 @@ from services.results.timing import ResultsTiming
 from services.runtime.background import Job
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
+from services.runtime.client.stream_messages import read_message
 from services.runtime.clock import Clock
 from services.runtime.tracing.spans import end_message, tracer_of
 from services.storage.pepper_marks import name_versions
@@ -121,9 +121,6 @@ class Sender:
         except _LogRenewed:
             _log.warning("the nation knows another log of this node; everything is sent again under a new log_id")
             return
-        except asyncio.InvalidStateError:
-            # gRPC raises this for a write to a call that has ended.
-            raise TimeoutError("the stream ended before a frame was written") from None
         finally:
             CONNECTED.set(0)
         # Another process of this node sends. That process reports the backlog and the lag, so this process reports
@@ -179,7 +176,7 @@ class Sender:
         name_versions(start, self._pepper)
         async with asyncio.timeout(self._timing.sender_answer):
             await call.write(ReplicateRequest(start=start))
-            answer = await _read(call)
+            answer = await read_message(call, ReplicateResponse)
         self._measure_skew(sent_time, answer)
         # A node of an older release states no name, and is the nation.
         self._is_above_nation = answer.node in ("", format_node(NATION))
@@ -256,7 +253,7 @@ class Sender:
         """Read answers, which come in the order of the frames, and record the acknowledged commits."""
         while True:
             async with asyncio.timeout(self._timing.sender_answer):
-                answer = await _read(call)
+                answer = await read_message(call, ReplicateResponse)
             frame = unanswered.popleft()
             slots.release()
             end_message(frame.span)
@@ -284,18 +281,6 @@ def _begin_span(frame: Frame) -> ActiveSpan | None:
     if span is not None:
         frame.request.batch.trace_parent = span.to_header()
     return span
-
-
-async def _read(call: Any) -> ReplicateResponse:
-    answer = await call.read()
-    if answer is grpc.aio.EOF:
-        # Raise the error with which the stream ended.
-        code = await call.code()
-        raise grpc.aio.AioRpcError(
-            code, await call.initial_metadata(), await call.trailing_metadata(), details=await call.details()
-        )
-    assert isinstance(answer, ReplicateResponse)
-    return answer
 
 
 def _acknowledged(commit: Outgoing, national_receive_time: Instant | None) -> AcknowledgedCommit:

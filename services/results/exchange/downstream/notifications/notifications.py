@@ -33,6 +33,7 @@ from services.results.exchange.downstream.notifications.adverse_subjects import 
 )
 from services.results.exchange.downstream.notifications.copied_items import leave_out_other_items
 from services.results.exchange.homes.find import deepest_node
+from services.results.exchange.homes.register import find_registrants
 from services.results.exchange.load import LABS_AT_ONCE, changes_of
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import find_subscribers
@@ -107,7 +108,7 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
     for change in missing:
         if change.maker and (child := here.child_of(change.maker)):
             by_node[child][change.kind, change.lab].extend(change.names)
-    homes = _find_homes(connection, {change.lab for change in missing}) if missing else {}
+    homes = find_registrants(connection, {change.lab for change in missing})
     for change in missing:
         for node in homes.get(change.lab, ()):
             if node != change.source and node != here.child_of(change.maker):
@@ -152,7 +153,7 @@ def _find_closings(
             names[change.lab].update(number for number, _ in change.names)
             sources[change.lab] = change.source
     closed = find_closed(connection, names)
-    homes = _find_homes(connection, {report.lab for report in closed}) if closed else {}
+    homes = find_registrants(connection, {report.lab for report in closed})
     return [
         (node, report)
         for report in closed
@@ -237,15 +238,6 @@ def has_subscriptions(connection: Connection) -> bool:
     # The lock is taken before the query. A subscription that the query misses commits later, and waits for this lock.
     share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     return connection.execute(select(literal(1)).select_from(_subscriptions).limit(1)).first() is not None
-
-
-def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, list[str]]:
-    """Return the nodes that have registered each of these laboratories."""
-    homes = tables.lab_homes
-    found: dict[str, list[str]] = {}
-    for uscc, node in connection.execute(select(homes.c.uscc, homes.c.node).where(homes.c.uscc.in_(usccs))):
-        found.setdefault(uscc, []).append(node)
-    return found
 
 
 class _Children:
