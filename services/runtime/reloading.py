@@ -14,7 +14,8 @@ from services.runtime.configuration.variables import BadSetting
 
 T = TypeVar("T")
 Signature: TypeAlias = tuple[object, ...]
-"""A value that changes whenever one of several files is written, replaced or given another mode."""
+"""A value that changes whenever one of several files is written or replaced, or when the mode of a file or of its
+folder changes."""
 
 FAILURES = Counter(
     "hutong_reload_failures_total", "Changed files that could not be used, so that the former ones stay", ["setting"]
@@ -24,18 +25,19 @@ _log = structlog.get_logger(__name__)
 
 
 def signature_of(paths: Sequence[Path]) -> Signature:
-    """Return the signature of files. A missing file contributes to it too, and so does a file's mode.
+    """Return the signature of files. A missing file contributes to it too.
 
-    A file that was refused because other users could read it is therefore tried again after `chmod`.
+    The mode of each file and the mode of its folder contribute as well. A file that was refused because other users
+    could read or replace the file is therefore tried again after `chmod`.
     """
     found: list[object] = []
     for path in paths:
         try:
-            stat = path.stat()
+            stat, folder = path.stat(), path.resolve().parent.stat()
         except OSError as error:
             found.append(error.errno)
         else:
-            found.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_mode))
+            found.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_mode, folder.st_mode))
     return tuple(found)
 
 

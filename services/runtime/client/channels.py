@@ -20,7 +20,7 @@ from services.runtime.reloading import FAILURES, Signature, signature_of
 from services.runtime.tracing.spans import is_tracing
 
 FILE_CHECK_SECONDS = 5.0
-"""Seconds between two checks for changed files. Each check costs three system calls."""
+"""Seconds between two checks for changed files. Each check costs a few system calls for each file."""
 
 _log = structlog.get_logger(__name__)
 

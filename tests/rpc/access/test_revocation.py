@@ -251,6 +251,12 @@ async def test_files_that_others_can_use_are_not_reloaded(tmp_path: Path, open_f
         await server.reload()
     assert [line for line in logs if line["log_level"] == "error"] == []
     assert connector.revision() != usable
+    usable = connector.revision()
+    own.certificate.parent.chmod(0o777)
+    shutil.copy(newer.certificate, own.certificate)
+    assert connector.revision() == usable
+    own.certificate.parent.chmod(0o755)
+    assert connector.revision() != usable
     await server.stop(0)
 
 
