@@ -257,6 +257,8 @@ lock: $(READY) ## Resolve the lock files again with the newest versions
 	  --python-version 3.11 -o deploy/envoy/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
 	@$(BIN)/uv pip compile deploy/supply/requirements.in --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 -o deploy/supply/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
+	@# What a package needs comes from the metadata of the installed one, so the new versions are installed first.
+	@$(MAKE) --no-print-directory $(READY)
 	@$(BIN)/python deploy/supply/packages.py requirements > deploy/image/requirements.lock
 	@$(BIN)/python deploy/supply/packages.py build > deploy/image/build.lock
 
