@@ -10,12 +10,14 @@ from hutong_client.tables.rows import NotATable
 
 from tests.support.client.laboratory_files import (
     HEADER,
+    damage_workbook,
     line,
     read_rows,
     write_csv,
     write_file,
     write_workbook,
 )
+from tests.support.client.laboratory_old_formats import xlsb
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,17 @@ def test_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "day.csv", (line(number) for number in range(5_000)))
     with open_table(path) as table:
         assert next(iter(table)).number == 2
+
+
+def test_workbook_at_which_calamine_panics_is_refused(tmp_path: Path) -> None:
+    """A panic of Rust code is no Exception, and must not end a command that watches a folder."""
+    path = xlsb(("结果", [HEADER, list(line().values())]))(tmp_path)
+    of_format = b"\x2c\x16"  # a record of 22 bytes
+
+    def cut(content: bytes) -> bytes:
+        before, body = content.split(of_format)
+        return before + of_format[:1] + b"\x04" + body[:4] + body[22:]
+
+    damage_workbook(path, "xl/styles.bin", cut)
+    with pytest.raises(NotATable, match="cannot be opened"):
+        read_rows(path)

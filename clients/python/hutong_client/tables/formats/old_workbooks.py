@@ -35,11 +35,12 @@ def open_old_workbook(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTa
             for data, own in zip(workbook.sheets_metadata, marks or (), strict=True)
             if data.typ == SheetTypeEnum.WorkSheet
         ]
-    except NotATable:
+    except (NotATable, KeyboardInterrupt, SystemExit):
         raise
     except PasswordError:
         raise NotATable(tr("the workbook has a password; save it without one")) from None
-    except Exception as error:  # calamine raises errors of several types for damaged files
+    except BaseException as error:
+        # For damaged files calamine raises errors of several types. A panic of its Rust code is no Exception.
         raise NotATable(
             tr(
                 "the file looks like a workbook of Excel 97-2003, .xlsb or .ods but cannot be "
