@@ -66,6 +66,8 @@ async def test_the_nations_policies_hold_while_it_is_unavailable_and_after_a_res
         await nation.publish(make_floor())
         async with province(url, tmp_path, link.address) as henan:
             await wait_until_known(henan, FLOOR)
+            # The first answer says that the province has been founded, for which it needs the nation.
+            assert await henan.governing() == f"{NATION_POLICY}@1"
             await link.cut()
             assert await henan.governing() == f"{NATION_POLICY}@1"
         await nation.publish(make_policy(NATION_POLICY, hours=24))
