@@ -55,8 +55,8 @@ OK, EXHAUSTED, DEADLINE, CANCELLED, NOT_SENT, SENT_LATE, BAD, NO_RETRY = (
 )
 """How a call ends.
 
-NOT_SENT is a call whose time was over before the connection had a free stream for it. SENT_LATE is a call that waited
-so for more than half of its time, and then had no answer in the rest of it.
+NOT_SENT is a call whose time was over before the connection had a free stream for the call. SENT_LATE is a call that
+waited for a free stream for more than half of its time, was then sent, and had no answer before its time was over.
 """
 _CODES = {0: OK, 1: CANCELLED, 4: DEADLINE, 8: EXHAUSTED}
 _STATUS = b"grpc-status"

@@ -126,7 +126,7 @@ def _watched_health(address: str) -> Iterator[list[float]]:
 
 
 def _memory_after(process: psutil.Process, before: float) -> float:
-    """Return the memory in MiB once it is back at what it was before, and after RECOVERY_SECONDS at the latest."""
+    """Wait until the memory is back, at most RECOVERY_SECONDS. Return the memory in MiB."""
     begun = time.perf_counter()
     while True:
         now = process.memory_info().rss / 2**20

@@ -86,8 +86,8 @@ class Marks:
 def read_template(code: str) -> str:
     """Return the template for `str.format` of a format that shows numbers with leading zeros or after letters.
 
-    Return an empty text for any other format. A format that only adds signs, such as a currency sign, is one of these,
-    because the number stays the same.
+    Return an empty text for any other format, also for a format that adds only signs, such as a currency sign. The
+    number stays the same with such a sign.
     """
     found = _FORMAT.fullmatch(code)
     if found is None:
