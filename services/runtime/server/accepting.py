@@ -194,9 +194,9 @@ class _Method:
     async def _send_status(self, call: Any, refusal: Refusal) -> None:
         """Send a status as the whole answer, by one batch of operations of gRPC.
 
-        The batch costs two thirds of what gRPC's own functions cost. It is not used for streams of requests. Their status
-        would come while clients of grpc.aio still write. Such a client loses the status and reports INTERNAL (grpc
-        issue 36066).
+        The batch costs two thirds of what gRPC's own functions cost. It is not used for streams of requests: their
+        status would come while a client of grpc.aio still writes, and such a client loses the status and reports
+        INTERNAL (grpc issue 36066).
 
         The batch also waits until the caller has closed its side of the call. Otherwise gRPC would reset the call after
         its status.
