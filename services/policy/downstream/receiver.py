@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator
 
 import structlog
 from hutong.policy.v1 import policy_pb2
@@ -30,7 +29,6 @@ from services.policy.received import ReceivedRevision, read_instant, read_receiv
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import ReadRetired
 from services.policy.timing import PolicyTiming
-from services.runtime.background import begin_ahead
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
@@ -76,7 +74,8 @@ class PolicyReceiver:
             InvalidArgument: a message that no node can have sent.
             Unavailable: SHUTTING_DOWN, the server drains; STREAM_REPLACED, the node has begun another stream.
         """
-        async with contextlib.aclosing(self._until_drained(aiter(requests))) as messages:
+        stopped = Unavailable("SHUTTING_DOWN", english("the server is being stopped; connect again"))
+        async with contextlib.aclosing(self._drain.read(aiter(requests), stopped)) as messages:
             async for response in self._answer(messages):
                 yield response
 
@@ -113,25 +112,6 @@ class PolicyReceiver:
         await self._cache.refresh()
         _log.info("a node sends its policies", node=region, cursor=stream.cursor)
         return stream
-
-    async def _until_drained(
-        self, requests: AsyncIterator[SendPoliciesRequest]
-    ) -> AsyncGenerator[SendPoliciesRequest, None]:
-        ending: asyncio.Future[Any] = asyncio.ensure_future(self._drain.wait())
-        coming: asyncio.Future[Any] = ending
-        try:
-            while True:
-                coming = begin_ahead(anext(requests, None))
-                await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; connect again"))
-                message = coming.result()
-                if message is None:
-                    return
-                yield message
-        finally:
-            coming.cancel()
-            ending.cancel()
 
 
 class _Intake:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 from hutong.results.v1.upload_pb2 import TubeBatch
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
@@ -12,7 +10,6 @@ from hutong_texts import Text, english
 
 from services.domain.errors import InvalidArgument, Unavailable, Violation
 from services.results.upload.validation import MAX_BATCH_BYTES, MAX_TUBES
-from services.runtime.background import begin_ahead
 from services.runtime.server.service import Drain
 
 
@@ -60,30 +57,15 @@ def too_large(field: str, text: Text, limit: int) -> InvalidArgument:
     )
 
 
-async def until_drained(
-    frames: AsyncIterator[UploadResultsRequest], drain: Drain
-) -> AsyncGenerator[UploadResultsRequest]:
+def until_drained(frames: AsyncIterator[UploadResultsRequest], drain: Drain) -> AsyncGenerator[UploadResultsRequest]:
     """Yield the frames until the stream ends.
 
     Raises:
         Unavailable: SHUTTING_DOWN, the server began to drain.
     """
-    draining: asyncio.Future[Any] = asyncio.ensure_future(drain.wait())
-    frame: asyncio.Future[Any] = draining
-    try:
-        while True:
-            frame = begin_ahead(anext(frames))
-            await asyncio.wait({frame, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if not frame.done():
-                raise Unavailable(
-                    "SHUTTING_DOWN",
-                    english("the server is being stopped; open the upload again and go on from GetUpload"),
-                    metadata={"service": "results"},
-                )
-            try:
-                yield frame.result()
-            except StopAsyncIteration:
-                return
-    finally:
-        frame.cancel()
-        draining.cancel()
+    stopped = Unavailable(
+        "SHUTTING_DOWN",
+        english("the server is being stopped; open the upload again and go on from GetUpload"),
+        metadata={"service": "results"},
+    )
+    return drain.read(frames, stopped)

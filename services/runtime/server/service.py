@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from services.domain.errors import NotFound
+from services.domain.errors import NotFound, Unavailable
 from services.runtime.audit import AuditTrail
-from services.runtime.background import Job
+from services.runtime.background import Job, begin_ahead
 from services.runtime.server.access.permits import Owner
+
+M = TypeVar("M")
 
 
 class Drain:
@@ -31,6 +33,27 @@ class Drain:
     async def wait(self) -> None:
         """Wait until the drain has begun."""
         await self._event.wait()
+
+    async def read(self, messages: AsyncIterator[M], error: Unavailable) -> AsyncGenerator[M]:
+        """Yield the messages of a stream until it ends. Raise the error as soon as the drain has begun.
+
+        Close the generator if it is left before the end of the stream.
+        """
+        draining: asyncio.Future[Any] = asyncio.ensure_future(self.wait())
+        message: asyncio.Future[Any] = draining
+        try:
+            while True:
+                message = begin_ahead(anext(messages))
+                await asyncio.wait({message, draining}, return_when=asyncio.FIRST_COMPLETED)
+                if not message.done():
+                    raise error
+                try:
+                    yield message.result()
+                except StopAsyncIteration:
+                    return
+        finally:
+            message.cancel()
+            draining.cancel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -106,26 +106,16 @@ class ReplicationReceiver:
         self, frames: AsyncIterator[ReplicateRequest], sender: str, waiting: asyncio.Queue[_Waiting | Exception | None]
     ) -> None:
         """Decode each frame while earlier ones are stored. The last item in `waiting` is the end: None or an error."""
-        ending: asyncio.Future[Any] = asyncio.ensure_future(self._drain.wait())
-        coming: asyncio.Future[Any] = ending
+        stopped = Unavailable("SHUTTING_DOWN", english("the server is being stopped; connect again"))
         try:
-            while True:
-                coming = begin_ahead(anext(frames, None))
-                await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; connect again"))
-                frame = coming.result()
-                if frame is None:
-                    break
-                decoded = begin_ahead(asyncio.to_thread(self._decode, frame, sender))
-                await waiting.put(_Waiting(frame, decoded))
+            async with contextlib.aclosing(self._drain.read(frames, stopped)) as arriving:
+                async for frame in arriving:
+                    decoded = begin_ahead(asyncio.to_thread(self._decode, frame, sender))
+                    await waiting.put(_Waiting(frame, decoded))
         except Exception as error:  # noqa: BLE001 - the reader of the queue raises it after the frames before it
             await waiting.put(error)
         else:
             await waiting.put(None)
-        finally:
-            coming.cancel()
-            ending.cancel()
 
     async def _begin(self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], Awaitable[str]]) -> _Begun:
         try:
