@@ -58,7 +58,8 @@ class Connector:
         self._credentials = _read_credentials(tls)
 
     def __call__(self) -> grpc.aio.Channel:
-        """Open a channel."""
+        """Open a channel with the newest usable files."""
+        self.revision()
         return _open(self._target, self._credentials, dedicated=True)
 
     def revision(self) -> Signature:

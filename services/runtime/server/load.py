@@ -78,11 +78,6 @@ class Backlog:
         self._most = calls_admitted
         self._window_begun = clock()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether a new call would take too long."""
-        return self.is_full_for(1)
-
     def is_full_for(self, times: int) -> bool:
         """Whether a new call would take too long if it may take `times` as long as other calls."""
         count = self._count - self._waiting

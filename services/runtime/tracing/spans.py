@@ -87,20 +87,16 @@ def end_message(active: ActiveSpan | None, error: str = "") -> None:
 
 
 @contextlib.contextmanager
-def batch_span(name: str, askers: Sequence[ActiveSpan | None]) -> Iterator[ActiveSpan | None]:
-    """Record the block as one span for a batch of questions, if the call of any question is recorded.
+def batch_span(name: str, askers: Sequence[ActiveSpan | None]) -> Iterator[ActiveSpan]:
+    """Record the block as one span for a batch of questions, of which at least one belongs to a recorded call.
 
     The span is a child of the first recorded call and has a link to each recorded call. Each of the other calls gets a
     link to the span.
     """
-    recorded_askers = [one for one in askers if one is not None]
-    if not recorded_askers:
-        yield None
-        return
-    distinct = list(dict.fromkeys(recorded_askers))
-    first = distinct[0]
+    distinct = list(dict.fromkeys(one for one in askers if one is not None))
+    first, *others = distinct
     active = first.child(name, {"hutong.batch.size": len(askers)}, links=distinct)
-    for other in distinct[1:]:
+    for other in others:
         other.link_to(active)
     with recorded(active):
         yield active

@@ -260,16 +260,20 @@ async def test_files_that_others_can_use_are_not_reloaded(tmp_path: Path, open_f
     await server.stop(0)
 
 
-async def test_a_connection_between_services_shows_the_newest_certificate(node: Node) -> None:
-    """From the next call on; files that do not fit together leave the former connection."""
-    shown, newer = node.clients.sign("lab", spiffe(LAB_NAME)), node.clients.sign("newer", spiffe(f"labs/{OTHER_USCC}"))
+def connector_of(node: Node, shown: Certificate) -> Connector:
     settings = settings_for(
         node.directory,
         tls_certificate_file=str(shown.certificate),
         tls_key_file=str(shown.key),
         tls_server_ca_file=str(node.clients.root.certificate),
     )
-    connection = ReconnectingStub(Connector(node.address, settings, file_check_seconds=0), LabServiceStub)
+    return Connector(node.address, settings, file_check_seconds=0)
+
+
+async def test_a_connection_between_services_shows_the_newest_certificate(node: Node) -> None:
+    """From the next call on; files that do not fit together leave the former connection."""
+    shown, newer = node.clients.sign("lab", spiffe(LAB_NAME)), node.clients.sign("newer", spiffe(f"labs/{OTHER_USCC}"))
+    connection = ReconnectingStub(connector_of(node, shown), LabServiceStub)
     await connection.stub.GetLab(GET_LAB)
     shutil.copy(newer.certificate, shown.certificate)
     await connection.stub.GetLab(GET_LAB)
@@ -277,6 +281,19 @@ async def test_a_connection_between_services_shows_the_newest_certificate(node: 
     await connection.stub.GetLab(GET_LAB)
     assert node.callers == [LAB_NAME, LAB_NAME, f"labs/{OTHER_USCC}"]
     await connection.close()
+
+
+async def test_a_stream_that_connects_again_shows_the_newest_certificate(node: Node) -> None:
+    """A stream opens its channels itself. No call asks whether the files have changed."""
+    shown, newer = node.clients.sign("lab", spiffe(LAB_NAME)), node.clients.sign("newer", spiffe(f"labs/{OTHER_USCC}"))
+    connector = connector_of(node, shown)
+    async with connector() as channel:
+        await LabServiceStub(channel).GetLab(GET_LAB)
+    shutil.copy(newer.certificate, shown.certificate)
+    shutil.copy(newer.key, shown.key)
+    async with connector() as channel:
+        await LabServiceStub(channel).GetLab(GET_LAB)
+    assert node.callers == [LAB_NAME, f"labs/{OTHER_USCC}"]
 
 
 async def test_a_connection_ends_at_its_age(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_calls_under_way_are_those_of_the_lag(rate: int, admitted_always: in
     backlog = Backlog(admitted_always, clock)
     run_at(backlog, clock, rate, 3.0)
     count = 0
-    while not backlog.is_full:
+    while not backlog.is_full_for(1):
         backlog.begin()
         count += 1
     assert count == pytest.approx(max(admitted_always, rate * LAG_SECONDS), rel=0.2, abs=2)
@@ -88,7 +88,7 @@ def test_the_lag_has_a_greatest_value() -> None:
     backlog.begin()
     for _ in range(600):
         clock.now += 1.0
-        assert backlog.is_full
+        assert backlog.is_full_for(1)
     assert backlog.lag == LONGEST_LAG
     backlog.end()
     backlog.end()
@@ -99,9 +99,9 @@ def test_calls_that_only_wait_do_not_count() -> None:
     backlog = Backlog(2, Clock())
     for _ in range(5):
         backlog.begin()
-    assert backlog.is_full
+    assert backlog.is_full_for(1)
     backlog.note_waiting(4)
-    assert not backlog.is_full
+    assert not backlog.is_full_for(1)
 
 
 def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
