@@ -102,6 +102,7 @@ async def test_a_province_has_exactly_what_the_nation_published_after_any_kills(
             await henan.kill()
             await henan.start()
             await _reaches(henan, PUBLICATIONS // 3)
+            await _is_founded(henan)
             await nation.kill()
             await _check_floor(henan)
             await henan.kill()
@@ -143,6 +144,19 @@ async def _reaches(henan: Process, number: int) -> None:
             return len(await revisions(stubs, NATION_POLICY)) >= number
 
         await until(is_there)
+
+
+async def _is_founded(henan: Process) -> None:
+    """Wait until Henan answers. Kills may have ended its founding again and again, and that needs the nation."""
+    async with henan.stubs() as stubs:
+
+        async def answers() -> bool:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await resolve(stubs)
+                return True
+            return False
+
+        await until(answers)
 
 
 async def _check_floor(henan: Process) -> None:
