@@ -23,7 +23,7 @@ from hutong_texts import list_words, tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
@@ -45,7 +45,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
     if as_json:
         print_json(upload)
         return ExitCode.DONE
-    click.echo(
+    echo(
         tr(
             "{name}: accepted {accepted_count:,}, duplicates {duplicate_count:,}, rejected {rejected_count:,}",
             name=upload.name,
@@ -54,8 +54,8 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
             rejected_count=upload.rejected_count,
         )
     )
-    click.echo(tr("  Tubes committed: {committed_offset:,}", committed_offset=upload.committed_offset))
-    click.echo(
+    echo(tr("  Tubes committed: {committed_offset:,}", committed_offset=upload.committed_offset))
+    echo(
         tr(
             "  From {create_time} to {update_time}",
             create_time=moment(upload.create_time),
@@ -75,7 +75,7 @@ def nodes(node: Node, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"nodes": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("No node replicates to this one."))
+        echo(tr("No node replicates to this one."))
     else:
         columns = (
             tr("node"),
@@ -142,7 +142,7 @@ def _show(it: ExchangeNode, as_json: bool) -> ExitCode:
     if as_json:
         print_json(it)
     elif it.HasField("retire_time"):
-        click.echo(
+        echo(
             tr(
                 "{name}: retired since {retire_time}, last contact {contact_time}",
                 name=it.name,
@@ -151,9 +151,7 @@ def _show(it: ExchangeNode, as_json: bool) -> ExitCode:
             )
         )
     else:
-        click.echo(
-            tr("{name}: not retired, last contact {contact_time}", name=it.name, contact_time=moment(it.contact_time))
-        )
+        echo(tr("{name}: not retired, last contact {contact_time}", name=it.name, contact_time=moment(it.contact_time)))
     return ExitCode.DONE
 
 
@@ -169,7 +167,7 @@ def audit_heads(node: Node, name: str, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"audit_heads": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("The node has sent no head."))
+        echo(tr("The node has sent no head."))
     else:
         print_table((tr("head"), tr("chain"), tr("received")), map(_head_row, found))
     return ExitCode.DONE
