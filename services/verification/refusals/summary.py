@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from statistics import median
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from hutong.verification.v1 import refusal_service_pb2
-
-from services.domain.instant import Instant, Span, shanghai_day, shanghai_day_start
+from services.domain.instant import Instant, Span
+from services.domain.periods import part_of
 from services.verification.refusals.rules import UNLAWFUL
 
 if TYPE_CHECKING:
+    from services.domain.periods import Period
     from services.verification.decision.model import Ground
     from services.verification.refusals.rules import Assessment
-
-    Period: TypeAlias = refusal_service_pb2.SummaryPeriod.ValueType
-
-_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,32 +90,9 @@ def summarize(reports: Iterable[Reported], period: Period, start_time: Instant, 
     """
     rows: dict[tuple[str, Instant], Summary] = {}
     for reported in reports:
-        begin = max(_begin(reported.refuse_time, period), start_time) if period else start_time
+        begin, end = part_of(reported.refuse_time, period, start_time, end_time)
         row = rows.get((reported.region, begin))
         if row is None:
-            end = min(_end(begin, period), end_time) if period else end_time
             row = rows[reported.region, begin] = Summary(reported.region, begin, end)
         row.add(reported)
     return sorted(rows.values(), key=lambda row: row.position)
-
-
-def _begin(instant: Instant, period: Period) -> Instant:
-    """Return the first instant of the day, week or month in Asia/Shanghai that contains an instant."""
-    day = shanghai_day(instant)
-    if period == refusal_service_pb2.SUMMARY_PERIOD_DAY:
-        return shanghai_day_start(day)
-    at = _EPOCH + timedelta(days=day)
-    if period == refusal_service_pb2.SUMMARY_PERIOD_WEEK:
-        return shanghai_day_start(day - at.weekday())
-    return shanghai_day_start(day - at.day + 1)
-
-
-def _end(begin: Instant, period: Period) -> Instant:
-    """Return the first instant of the day, week or month after the one that contains `begin`."""
-    first = shanghai_day(_begin(begin, period))
-    if period == refusal_service_pb2.SUMMARY_PERIOD_DAY:
-        return shanghai_day_start(first + 1)
-    if period == refusal_service_pb2.SUMMARY_PERIOD_WEEK:
-        return shanghai_day_start(first + 7)
-    next_month = (_EPOCH + timedelta(days=first + 31)).replace(day=1)
-    return shanghai_day_start((next_month - _EPOCH).days)
