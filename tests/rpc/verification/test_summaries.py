@@ -9,7 +9,7 @@ import grpc
 import pytest
 import pytest_asyncio
 from google.type.interval_pb2 import Interval
-from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.type.v1 import purpose_pb2, refusal_ground_pb2, summary_period_pb2
 from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1 import refusal_service_pb2 as service
 
@@ -156,7 +156,7 @@ async def test_decisions_before_an_interval_are_left_out(callers: Callers) -> No
 async def test_pages_of_several_groupings_meet(callers: Callers) -> None:
     """Pages of one row are the whole, also by day. A token is bound to its request."""
     groupings = (PURPOSE, DISTRICT, WHOLE, VENUE_KIND)
-    request = _request(*groupings, period=service.SUMMARY_PERIOD_DAY, page_size=500)
+    request = _request(*groupings, period=summary_period_pb2.SUMMARY_PERIOD_DAY, page_size=500)
     whole = (await callers.refusals.SummarizeRefusals(request)).refusal_summaries
     assert [row.grouping for row in whole] == sorted(row.grouping for row in whole)
     request.page_size = 1

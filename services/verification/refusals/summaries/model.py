@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from hutong.type.v1 import summary_period_pb2
 from hutong.verification.v1 import refusal_service_pb2
 
 from services.domain.instant import Instant, Span
+from services.domain.periods import part_of
 from services.domain.region import NATION, within
 from services.verification.decision_counts.model import OutcomeCounts
 from services.verification.refusals.rules import UNLAWFUL
-from services.verification.refusals.summaries.periods import Period, begin_of, end_of
 
 if TYPE_CHECKING:
+    from services.domain.periods import Period
     from services.verification.decision.model import Ground
     from services.verification.refusals.rules import Assessment
 
@@ -48,17 +50,13 @@ class SummaryQuestion:
     region: str
     start_time: Instant
     end_time: Instant
-    period: Period = refusal_service_pb2.SUMMARY_PERIOD_UNSPECIFIED
+    period: Period = summary_period_pb2.SUMMARY_PERIOD_UNSPECIFIED
     groupings: Sequence[Grouping] = (DISTRICT,)
     unanswered_only: bool = False
 
-    def row_begin(self, instant: Instant) -> Instant:
-        """Return the start of the row that contains an instant."""
-        return max(begin_of(instant, self.period), self.start_time) if self.period else self.start_time
-
-    def row_end(self, begin: Instant) -> Instant:
-        """Return the end of the row that begins at an instant."""
-        return min(end_of(begin, self.period), self.end_time) if self.period else self.end_time
+    def part_of(self, instant: Instant) -> tuple[Instant, Instant]:
+        """Return the start and the end of the row that contains an instant."""
+        return part_of(instant, self.period, self.start_time, self.end_time)
 
     def row_region(self, grouping: Grouping, region: str) -> str:
         """Return the region of a row: never one above the region asked for."""
@@ -171,7 +169,7 @@ def summarize(material: Material, question: SummaryQuestion, after: RowKey | Non
     rows: dict[RowKey, Summary] = {}
 
     def row_of(grouping: Grouping, region: str, venue_kind: int, purpose: int, instant: Instant) -> Summary:
-        begin = question.row_begin(instant)
+        begin, end = question.part_of(instant)
         key = RowKey(
             grouping,
             question.row_region(grouping, region),
@@ -181,7 +179,7 @@ def summarize(material: Material, question: SummaryQuestion, after: RowKey | Non
         )
         row = rows.get(key)
         if row is None:
-            row = rows[key] = Summary(key, question.row_end(begin))
+            row = rows[key] = Summary(key, end)
         return row
 
     for reported in material.reports:

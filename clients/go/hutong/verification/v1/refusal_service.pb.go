@@ -28,63 +28,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How a summary is split up.
-type SummaryPeriod int32
-
-const (
-	// One row for the whole interval.
-	SummaryPeriod_SUMMARY_PERIOD_UNSPECIFIED SummaryPeriod = 0
-	// One row a day, Asia/Shanghai.
-	SummaryPeriod_SUMMARY_PERIOD_DAY SummaryPeriod = 1
-	// One row a week, from Monday, Asia/Shanghai.
-	SummaryPeriod_SUMMARY_PERIOD_WEEK SummaryPeriod = 2
-	// One row a month, Asia/Shanghai.
-	SummaryPeriod_SUMMARY_PERIOD_MONTH SummaryPeriod = 3
-)
-
-// Enum value maps for SummaryPeriod.
-var (
-	SummaryPeriod_name = map[int32]string{
-		0: "SUMMARY_PERIOD_UNSPECIFIED",
-		1: "SUMMARY_PERIOD_DAY",
-		2: "SUMMARY_PERIOD_WEEK",
-		3: "SUMMARY_PERIOD_MONTH",
-	}
-	SummaryPeriod_value = map[string]int32{
-		"SUMMARY_PERIOD_UNSPECIFIED": 0,
-		"SUMMARY_PERIOD_DAY":         1,
-		"SUMMARY_PERIOD_WEEK":        2,
-		"SUMMARY_PERIOD_MONTH":       3,
-	}
-)
-
-func (x SummaryPeriod) Enum() *SummaryPeriod {
-	p := new(SummaryPeriod)
-	*p = x
-	return p
-}
-
-func (x SummaryPeriod) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (SummaryPeriod) Descriptor() protoreflect.EnumDescriptor {
-	return file_hutong_verification_v1_refusal_service_proto_enumTypes[0].Descriptor()
-}
-
-func (SummaryPeriod) Type() protoreflect.EnumType {
-	return &file_hutong_verification_v1_refusal_service_proto_enumTypes[0]
-}
-
-func (x SummaryPeriod) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use SummaryPeriod.Descriptor instead.
-func (SummaryPeriod) EnumDescriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{0}
-}
-
 type ReportRefusalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The place, a six-digit GB/T 2260 code.
@@ -751,7 +694,7 @@ type SummarizeRefusalsRequest struct {
 	// Refusals that happened in this interval. Both ends are needed, and the end is after the start.
 	Interval *interval.Interval `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
 	// How to divide the interval. By default there is one row for the whole interval.
-	Period        SummaryPeriod `protobuf:"varint,5,opt,name=period,proto3,enum=hutong.verification.v1.SummaryPeriod" json:"period,omitempty"`
+	Period        v1.SummaryPeriod `protobuf:"varint,5,opt,name=period,proto3,enum=hutong.type.v1.SummaryPeriod" json:"period,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -814,11 +757,11 @@ func (x *SummarizeRefusalsRequest) GetInterval() *interval.Interval {
 	return nil
 }
 
-func (x *SummarizeRefusalsRequest) GetPeriod() SummaryPeriod {
+func (x *SummarizeRefusalsRequest) GetPeriod() v1.SummaryPeriod {
 	if x != nil {
 		return x.Period
 	}
-	return SummaryPeriod_SUMMARY_PERIOD_UNSPECIFIED
+	return v1.SummaryPeriod(0)
 }
 
 // Counts of some reports.
@@ -1098,7 +1041,7 @@ var File_hutong_verification_v1_refusal_service_proto protoreflect.FileDescripto
 
 const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\n" +
-	",hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\xe4\x05\n" +
+	",hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\x1a#hutong/type/v1/summary_period.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\xe4\x05\n" +
 	"\x14ReportRefusalRequest\x12*\n" +
 	"\x06region\x18\x01 \x01(\tB\x12\xe2A\x01\x02\xbaH\v\xc8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12\x1e\n" +
 	"\x05venue\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05venue\x12B\n" +
@@ -1155,7 +1098,7 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"R\n" +
 	"\x15AnswerRefusalResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.hutong.verification.v1.RefusalR\arefusal\"\xfe\x03\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.hutong.verification.v1.RefusalR\arefusal\"\xf6\x03\n" +
 	"\x18SummarizeRefusalsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -1163,8 +1106,8 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x06region\x18\x03 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12\xa1\x02\n" +
 	"\binterval\x18\x04 \x01(\v2\x15.google.type.IntervalB\xed\x01\xe2A\x01\x02\xbaH\xe5\x01\xba\x01Y\n" +
 	"\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n" +
-	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12G\n" +
-	"\x06period\x18\x05 \x01(\x0e2%.hutong.verification.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\"\x92\x02\n" +
+	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12?\n" +
+	"\x06period\x18\x05 \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\"\x92\x02\n" +
 	"\rRefusalCounts\x12#\n" +
 	"\rrefusal_count\x18\x01 \x01(\x03R\frefusalCount\x12%\n" +
 	"\x0eunlawful_count\x18\x02 \x01(\x03R\runlawfulCount\x12\x1d\n" +
@@ -1183,12 +1126,7 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\agrounds\x18\x04 \x03(\v2%.hutong.verification.v1.GroundSummaryR\agrounds\"\x98\x01\n" +
 	"\x19SummarizeRefusalsResponse\x12S\n" +
 	"\x11refusal_summaries\x18\x01 \x03(\v2&.hutong.verification.v1.RefusalSummaryR\x10refusalSummaries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*z\n" +
-	"\rSummaryPeriod\x12\x1e\n" +
-	"\x1aSUMMARY_PERIOD_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12SUMMARY_PERIOD_DAY\x10\x01\x12\x17\n" +
-	"\x13SUMMARY_PERIOD_WEEK\x10\x02\x12\x18\n" +
-	"\x14SUMMARY_PERIOD_MONTH\x10\x032\xdf\x06\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xdf\x06\n" +
 	"\x0eRefusalService\x12\x95\x01\n" +
 	"\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\"'\x8a\xd3\x18 \n" +
 	"\x1a\b\x03\x10\x04\x1a\bdocument(\x012\bdecision\x10\x01\x18\x02\x90\x02\x02\x12\x88\x01\n" +
@@ -1222,74 +1160,73 @@ func file_hutong_verification_v1_refusal_service_proto_rawDescGZIP() []byte {
 	return file_hutong_verification_v1_refusal_service_proto_rawDescData
 }
 
-var file_hutong_verification_v1_refusal_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_hutong_verification_v1_refusal_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_hutong_verification_v1_refusal_service_proto_goTypes = []any{
-	(SummaryPeriod)(0),                // 0: hutong.verification.v1.SummaryPeriod
-	(*ReportRefusalRequest)(nil),      // 1: hutong.verification.v1.ReportRefusalRequest
-	(*ReportRefusalResponse)(nil),     // 2: hutong.verification.v1.ReportRefusalResponse
-	(*TrackRefusalRequest)(nil),       // 3: hutong.verification.v1.TrackRefusalRequest
-	(*TrackRefusalResponse)(nil),      // 4: hutong.verification.v1.TrackRefusalResponse
-	(*GetRefusalRequest)(nil),         // 5: hutong.verification.v1.GetRefusalRequest
-	(*GetRefusalResponse)(nil),        // 6: hutong.verification.v1.GetRefusalResponse
-	(*ListRefusalsRequest)(nil),       // 7: hutong.verification.v1.ListRefusalsRequest
-	(*ListRefusalsResponse)(nil),      // 8: hutong.verification.v1.ListRefusalsResponse
-	(*AnswerRefusalRequest)(nil),      // 9: hutong.verification.v1.AnswerRefusalRequest
-	(*AnswerRefusalResponse)(nil),     // 10: hutong.verification.v1.AnswerRefusalResponse
-	(*SummarizeRefusalsRequest)(nil),  // 11: hutong.verification.v1.SummarizeRefusalsRequest
-	(*RefusalCounts)(nil),             // 12: hutong.verification.v1.RefusalCounts
-	(*GroundSummary)(nil),             // 13: hutong.verification.v1.GroundSummary
-	(*RefusalSummary)(nil),            // 14: hutong.verification.v1.RefusalSummary
-	(*SummarizeRefusalsResponse)(nil), // 15: hutong.verification.v1.SummarizeRefusalsResponse
-	(v1.Purpose)(0),                   // 16: hutong.type.v1.Purpose
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
-	(v1.RefusalGround)(0),             // 18: hutong.type.v1.RefusalGround
-	(*v1.IdentityDocument)(nil),       // 19: hutong.type.v1.IdentityDocument
-	(*PresentedEvidence)(nil),         // 20: hutong.verification.v1.PresentedEvidence
-	(VenueKind)(0),                    // 21: hutong.verification.v1.VenueKind
-	(*Refusal)(nil),                   // 22: hutong.verification.v1.Refusal
-	(RefusalState)(0),                 // 23: hutong.verification.v1.RefusalState
-	(RefusalAssessment)(0),            // 24: hutong.verification.v1.RefusalAssessment
-	(*interval.Interval)(nil),         // 25: google.type.Interval
+	(*ReportRefusalRequest)(nil),      // 0: hutong.verification.v1.ReportRefusalRequest
+	(*ReportRefusalResponse)(nil),     // 1: hutong.verification.v1.ReportRefusalResponse
+	(*TrackRefusalRequest)(nil),       // 2: hutong.verification.v1.TrackRefusalRequest
+	(*TrackRefusalResponse)(nil),      // 3: hutong.verification.v1.TrackRefusalResponse
+	(*GetRefusalRequest)(nil),         // 4: hutong.verification.v1.GetRefusalRequest
+	(*GetRefusalResponse)(nil),        // 5: hutong.verification.v1.GetRefusalResponse
+	(*ListRefusalsRequest)(nil),       // 6: hutong.verification.v1.ListRefusalsRequest
+	(*ListRefusalsResponse)(nil),      // 7: hutong.verification.v1.ListRefusalsResponse
+	(*AnswerRefusalRequest)(nil),      // 8: hutong.verification.v1.AnswerRefusalRequest
+	(*AnswerRefusalResponse)(nil),     // 9: hutong.verification.v1.AnswerRefusalResponse
+	(*SummarizeRefusalsRequest)(nil),  // 10: hutong.verification.v1.SummarizeRefusalsRequest
+	(*RefusalCounts)(nil),             // 11: hutong.verification.v1.RefusalCounts
+	(*GroundSummary)(nil),             // 12: hutong.verification.v1.GroundSummary
+	(*RefusalSummary)(nil),            // 13: hutong.verification.v1.RefusalSummary
+	(*SummarizeRefusalsResponse)(nil), // 14: hutong.verification.v1.SummarizeRefusalsResponse
+	(v1.Purpose)(0),                   // 15: hutong.type.v1.Purpose
+	(*timestamppb.Timestamp)(nil),     // 16: google.protobuf.Timestamp
+	(v1.RefusalGround)(0),             // 17: hutong.type.v1.RefusalGround
+	(*v1.IdentityDocument)(nil),       // 18: hutong.type.v1.IdentityDocument
+	(*PresentedEvidence)(nil),         // 19: hutong.verification.v1.PresentedEvidence
+	(VenueKind)(0),                    // 20: hutong.verification.v1.VenueKind
+	(*Refusal)(nil),                   // 21: hutong.verification.v1.Refusal
+	(RefusalState)(0),                 // 22: hutong.verification.v1.RefusalState
+	(RefusalAssessment)(0),            // 23: hutong.verification.v1.RefusalAssessment
+	(*interval.Interval)(nil),         // 24: google.type.Interval
+	(v1.SummaryPeriod)(0),             // 25: hutong.type.v1.SummaryPeriod
 	(*durationpb.Duration)(nil),       // 26: google.protobuf.Duration
 }
 var file_hutong_verification_v1_refusal_service_proto_depIdxs = []int32{
-	16, // 0: hutong.verification.v1.ReportRefusalRequest.purpose:type_name -> hutong.type.v1.Purpose
-	17, // 1: hutong.verification.v1.ReportRefusalRequest.refuse_time:type_name -> google.protobuf.Timestamp
-	18, // 2: hutong.verification.v1.ReportRefusalRequest.grounds:type_name -> hutong.type.v1.RefusalGround
-	19, // 3: hutong.verification.v1.ReportRefusalRequest.document:type_name -> hutong.type.v1.IdentityDocument
-	20, // 4: hutong.verification.v1.ReportRefusalRequest.evidence:type_name -> hutong.verification.v1.PresentedEvidence
-	21, // 5: hutong.verification.v1.ReportRefusalRequest.venue_kind:type_name -> hutong.verification.v1.VenueKind
-	22, // 6: hutong.verification.v1.ReportRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	22, // 7: hutong.verification.v1.TrackRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	22, // 8: hutong.verification.v1.GetRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	18, // 9: hutong.verification.v1.ListRefusalsRequest.grounds:type_name -> hutong.type.v1.RefusalGround
-	23, // 10: hutong.verification.v1.ListRefusalsRequest.states:type_name -> hutong.verification.v1.RefusalState
-	24, // 11: hutong.verification.v1.ListRefusalsRequest.assessments:type_name -> hutong.verification.v1.RefusalAssessment
-	25, // 12: hutong.verification.v1.ListRefusalsRequest.refuse_interval:type_name -> google.type.Interval
-	22, // 13: hutong.verification.v1.ListRefusalsResponse.refusals:type_name -> hutong.verification.v1.Refusal
-	22, // 14: hutong.verification.v1.AnswerRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	25, // 15: hutong.verification.v1.SummarizeRefusalsRequest.interval:type_name -> google.type.Interval
-	0,  // 16: hutong.verification.v1.SummarizeRefusalsRequest.period:type_name -> hutong.verification.v1.SummaryPeriod
+	15, // 0: hutong.verification.v1.ReportRefusalRequest.purpose:type_name -> hutong.type.v1.Purpose
+	16, // 1: hutong.verification.v1.ReportRefusalRequest.refuse_time:type_name -> google.protobuf.Timestamp
+	17, // 2: hutong.verification.v1.ReportRefusalRequest.grounds:type_name -> hutong.type.v1.RefusalGround
+	18, // 3: hutong.verification.v1.ReportRefusalRequest.document:type_name -> hutong.type.v1.IdentityDocument
+	19, // 4: hutong.verification.v1.ReportRefusalRequest.evidence:type_name -> hutong.verification.v1.PresentedEvidence
+	20, // 5: hutong.verification.v1.ReportRefusalRequest.venue_kind:type_name -> hutong.verification.v1.VenueKind
+	21, // 6: hutong.verification.v1.ReportRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	21, // 7: hutong.verification.v1.TrackRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	21, // 8: hutong.verification.v1.GetRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	17, // 9: hutong.verification.v1.ListRefusalsRequest.grounds:type_name -> hutong.type.v1.RefusalGround
+	22, // 10: hutong.verification.v1.ListRefusalsRequest.states:type_name -> hutong.verification.v1.RefusalState
+	23, // 11: hutong.verification.v1.ListRefusalsRequest.assessments:type_name -> hutong.verification.v1.RefusalAssessment
+	24, // 12: hutong.verification.v1.ListRefusalsRequest.refuse_interval:type_name -> google.type.Interval
+	21, // 13: hutong.verification.v1.ListRefusalsResponse.refusals:type_name -> hutong.verification.v1.Refusal
+	21, // 14: hutong.verification.v1.AnswerRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	24, // 15: hutong.verification.v1.SummarizeRefusalsRequest.interval:type_name -> google.type.Interval
+	25, // 16: hutong.verification.v1.SummarizeRefusalsRequest.period:type_name -> hutong.type.v1.SummaryPeriod
 	26, // 17: hutong.verification.v1.RefusalCounts.median_time_to_answer:type_name -> google.protobuf.Duration
-	18, // 18: hutong.verification.v1.GroundSummary.ground:type_name -> hutong.type.v1.RefusalGround
-	12, // 19: hutong.verification.v1.GroundSummary.counts:type_name -> hutong.verification.v1.RefusalCounts
-	25, // 20: hutong.verification.v1.RefusalSummary.interval:type_name -> google.type.Interval
-	12, // 21: hutong.verification.v1.RefusalSummary.total:type_name -> hutong.verification.v1.RefusalCounts
-	13, // 22: hutong.verification.v1.RefusalSummary.grounds:type_name -> hutong.verification.v1.GroundSummary
-	14, // 23: hutong.verification.v1.SummarizeRefusalsResponse.refusal_summaries:type_name -> hutong.verification.v1.RefusalSummary
-	1,  // 24: hutong.verification.v1.RefusalService.ReportRefusal:input_type -> hutong.verification.v1.ReportRefusalRequest
-	5,  // 25: hutong.verification.v1.RefusalService.GetRefusal:input_type -> hutong.verification.v1.GetRefusalRequest
-	3,  // 26: hutong.verification.v1.RefusalService.TrackRefusal:input_type -> hutong.verification.v1.TrackRefusalRequest
-	7,  // 27: hutong.verification.v1.RefusalService.ListRefusals:input_type -> hutong.verification.v1.ListRefusalsRequest
-	9,  // 28: hutong.verification.v1.RefusalService.AnswerRefusal:input_type -> hutong.verification.v1.AnswerRefusalRequest
-	11, // 29: hutong.verification.v1.RefusalService.SummarizeRefusals:input_type -> hutong.verification.v1.SummarizeRefusalsRequest
-	2,  // 30: hutong.verification.v1.RefusalService.ReportRefusal:output_type -> hutong.verification.v1.ReportRefusalResponse
-	6,  // 31: hutong.verification.v1.RefusalService.GetRefusal:output_type -> hutong.verification.v1.GetRefusalResponse
-	4,  // 32: hutong.verification.v1.RefusalService.TrackRefusal:output_type -> hutong.verification.v1.TrackRefusalResponse
-	8,  // 33: hutong.verification.v1.RefusalService.ListRefusals:output_type -> hutong.verification.v1.ListRefusalsResponse
-	10, // 34: hutong.verification.v1.RefusalService.AnswerRefusal:output_type -> hutong.verification.v1.AnswerRefusalResponse
-	15, // 35: hutong.verification.v1.RefusalService.SummarizeRefusals:output_type -> hutong.verification.v1.SummarizeRefusalsResponse
+	17, // 18: hutong.verification.v1.GroundSummary.ground:type_name -> hutong.type.v1.RefusalGround
+	11, // 19: hutong.verification.v1.GroundSummary.counts:type_name -> hutong.verification.v1.RefusalCounts
+	24, // 20: hutong.verification.v1.RefusalSummary.interval:type_name -> google.type.Interval
+	11, // 21: hutong.verification.v1.RefusalSummary.total:type_name -> hutong.verification.v1.RefusalCounts
+	12, // 22: hutong.verification.v1.RefusalSummary.grounds:type_name -> hutong.verification.v1.GroundSummary
+	13, // 23: hutong.verification.v1.SummarizeRefusalsResponse.refusal_summaries:type_name -> hutong.verification.v1.RefusalSummary
+	0,  // 24: hutong.verification.v1.RefusalService.ReportRefusal:input_type -> hutong.verification.v1.ReportRefusalRequest
+	4,  // 25: hutong.verification.v1.RefusalService.GetRefusal:input_type -> hutong.verification.v1.GetRefusalRequest
+	2,  // 26: hutong.verification.v1.RefusalService.TrackRefusal:input_type -> hutong.verification.v1.TrackRefusalRequest
+	6,  // 27: hutong.verification.v1.RefusalService.ListRefusals:input_type -> hutong.verification.v1.ListRefusalsRequest
+	8,  // 28: hutong.verification.v1.RefusalService.AnswerRefusal:input_type -> hutong.verification.v1.AnswerRefusalRequest
+	10, // 29: hutong.verification.v1.RefusalService.SummarizeRefusals:input_type -> hutong.verification.v1.SummarizeRefusalsRequest
+	1,  // 30: hutong.verification.v1.RefusalService.ReportRefusal:output_type -> hutong.verification.v1.ReportRefusalResponse
+	5,  // 31: hutong.verification.v1.RefusalService.GetRefusal:output_type -> hutong.verification.v1.GetRefusalResponse
+	3,  // 32: hutong.verification.v1.RefusalService.TrackRefusal:output_type -> hutong.verification.v1.TrackRefusalResponse
+	7,  // 33: hutong.verification.v1.RefusalService.ListRefusals:output_type -> hutong.verification.v1.ListRefusalsResponse
+	9,  // 34: hutong.verification.v1.RefusalService.AnswerRefusal:output_type -> hutong.verification.v1.AnswerRefusalResponse
+	14, // 35: hutong.verification.v1.RefusalService.SummarizeRefusals:output_type -> hutong.verification.v1.SummarizeRefusalsResponse
 	30, // [30:36] is the sub-list for method output_type
 	24, // [24:30] is the sub-list for method input_type
 	24, // [24:24] is the sub-list for extension type_name
@@ -1309,14 +1246,13 @@ func file_hutong_verification_v1_refusal_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_verification_v1_refusal_service_proto_rawDesc), len(file_hutong_verification_v1_refusal_service_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      0,
 			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_hutong_verification_v1_refusal_service_proto_goTypes,
 		DependencyIndexes: file_hutong_verification_v1_refusal_service_proto_depIdxs,
-		EnumInfos:         file_hutong_verification_v1_refusal_service_proto_enumTypes,
 		MessageInfos:      file_hutong_verification_v1_refusal_service_proto_msgTypes,
 	}.Build()
 	File_hutong_verification_v1_refusal_service_proto = out.File

@@ -14,6 +14,7 @@ from google.type import interval_pb2 as _interval_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.type.v1 import refusal_ground_pb2 as _refusal_ground_pb2
+from hutong.type.v1 import summary_period_pb2 as _summary_period_pb2
 from hutong.verification.v1 import decision_counts_pb2 as _decision_counts_pb2
 from hutong.verification.v1 import evidence_pb2 as _evidence_pb2
 from hutong.verification.v1 import refusal_pb2 as _refusal_pb2
@@ -27,34 +28,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _SummaryPeriod:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _SummaryPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SummaryPeriod.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    SUMMARY_PERIOD_UNSPECIFIED: _SummaryPeriod.ValueType  # 0
-    """One row for the whole interval."""
-    SUMMARY_PERIOD_DAY: _SummaryPeriod.ValueType  # 1
-    """One row a day, Asia/Shanghai."""
-    SUMMARY_PERIOD_WEEK: _SummaryPeriod.ValueType  # 2
-    """One row a week, from Monday, Asia/Shanghai."""
-    SUMMARY_PERIOD_MONTH: _SummaryPeriod.ValueType  # 3
-    """One row a month, Asia/Shanghai."""
-
-class SummaryPeriod(_SummaryPeriod, metaclass=_SummaryPeriodEnumTypeWrapper):
-    """How a summary is split up."""
-
-SUMMARY_PERIOD_UNSPECIFIED: SummaryPeriod.ValueType  # 0
-"""One row for the whole interval."""
-SUMMARY_PERIOD_DAY: SummaryPeriod.ValueType  # 1
-"""One row a day, Asia/Shanghai."""
-SUMMARY_PERIOD_WEEK: SummaryPeriod.ValueType  # 2
-"""One row a week, from Monday, Asia/Shanghai."""
-SUMMARY_PERIOD_MONTH: SummaryPeriod.ValueType  # 3
-"""One row a month, Asia/Shanghai."""
-Global___SummaryPeriod: _TypeAlias = SummaryPeriod  # noqa: Y015
 
 class _RefusalGrouping:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -442,7 +415,7 @@ class SummarizeRefusalsRequest(_message.Message):
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
     """Only reports of this region or below it; empty for all."""
-    period: Global___SummaryPeriod.ValueType
+    period: _summary_period_pb2.SummaryPeriod.ValueType
     """How to divide the interval. By default there is one row for the whole interval."""
     unanswered_only: _builtins.bool
     """Only rows without an answered report: places where persons asked for decisions or reported refusals, and where no
@@ -463,7 +436,7 @@ class SummarizeRefusalsRequest(_message.Message):
         page_token: _builtins.str = ...,
         region: _builtins.str = ...,
         interval: _interval_pb2.Interval | None = ...,
-        period: Global___SummaryPeriod.ValueType = ...,
+        period: _summary_period_pb2.SummaryPeriod.ValueType = ...,
         groupings: _abc.Iterable[Global___RefusalGrouping.ValueType] | None = ...,
         unanswered_only: _builtins.bool = ...,
     ) -> None: ...

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hutong.type.v1 import refusal_ground_pb2
-from hutong.verification.v1 import refusal_service_pb2
+from hutong.type.v1 import refusal_ground_pb2, summary_period_pb2
 
 from services.domain.instant import DAY, HOUR, SECOND
 from services.verification.decision_counts.model import OutcomeCounts
@@ -72,12 +71,12 @@ def _by_ground(row: Summary) -> dict[int, int]:
     ("period", "starts", "ends"),
     [
         (
-            refusal_service_pb2.SUMMARY_PERIOD_DAY,
+            summary_period_pb2.SUMMARY_PERIOD_DAY,
             ["08-11 12", "08-12 00", "08-15 00"],
             ["08-12 00", "08-13 00", "08-16 00"],
         ),
-        (refusal_service_pb2.SUMMARY_PERIOD_WEEK, ["08-11 12", "08-15 00"], ["08-15 00", "08-20 12"]),
-        (refusal_service_pb2.SUMMARY_PERIOD_MONTH, ["08-11 12"], ["08-20 12"]),
+        (summary_period_pb2.SUMMARY_PERIOD_WEEK, ["08-11 12", "08-15 00"], ["08-15 00", "08-20 12"]),
+        (summary_period_pb2.SUMMARY_PERIOD_MONTH, ["08-11 12"], ["08-20 12"]),
     ],
 )
 def test_summary_rows_are_civil_days_weeks_and_months(period: int, starts: list[str], ends: list[str]) -> None:
