@@ -54,6 +54,7 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
             node=format_node(self._own),
             acknowledged_number=begun.acknowledged_number,
             received_number=begun.received_number,
+            takes_decision_counts=True,
         )
         name_versions(mine, self._pepper)
         yield ExchangeRefusalsResponse(start=mine)

@@ -14,7 +14,7 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.exports.options import Exports, export_options
 from hutong_client.cli.exports.sheet import Column, Sheet, time_value
 from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json
+from hutong_client.cli.output import echo, print_json
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
@@ -47,7 +47,7 @@ def missing_reports(node: Node, lab: str | None, include_closed: bool, exports: 
     if exports:
         exports.write(_sheet(found))
     elif not found:
-        click.echo(tr("No report is missing."))
+        echo(tr("No report is missing."))
     else:
         _sheet(found).show()
     return ExitCode.DONE
@@ -109,7 +109,7 @@ def answer_missing_report(
     if as_json:
         print_json(as_dict(answered))
     else:
-        click.echo(f"{answered.name}: {_answer(answered)}")
+        echo(f"{answered.name}: {_answer(answered)}")
     return ExitCode.DONE
 
 
