@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hutong.results.v1 import upload_pb2
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, CorrectResultResponse
+from hutong.results.v1.timeliness_pb2 import TIMELINESS_GROUPING_UNSPECIFIED
+from hutong.type.v1.summary_period_pb2 import SUMMARY_PERIOD_UNSPECIFIED
 from sqlalchemy import Connection, delete, event, select, text
 
 from services.domain.errors import FailedPrecondition, NotFound, Unavailable
@@ -24,6 +26,7 @@ from services.results.retention import purge as purge_module
 from services.results.retention.model import Deletion, PurgePace
 from services.results.retention.purge import purge
 from services.results.tables import metadata
+from services.results.timeliness.model import Page, Question
 from services.results.upload.dry_run import DryRun, DryRunBudget
 from services.results.upload.tables import uploads
 from services.storage.engine import open_database
@@ -90,6 +93,13 @@ async def correct(laboratory: Laboratory, number: str, sample: Instant | None, r
     )
 
 
+async def summarize_timeliness(laboratory: Laboratory, start: Instant, end: Instant) -> Page:
+    """Summarise all laboratories of the country."""
+    question = Question(start, end, HOUR, SUMMARY_PERIOD_UNSPECIFIED, NOW - DAY, NOW)
+    grouping = TIMELINESS_GROUPING_UNSPECIFIED
+    return await laboratory.stores.timeliness.summarize_region("000000", grouping, question, None, 9)
+
+
 async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laboratory: Laboratory) -> None:
     """The purge removes results, keys, reasons, uploads, rejections, delays and changes, and records results."""
     old = [make_tube(person, reported=BEFORE - person * DAY) for person in range(40)]
@@ -109,7 +119,8 @@ async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laborator
         "uploads": 1,
         "upload_rejections": 0,
     }
-    assert set((await laboratory.stores.timeliness.summarize_region("000000", None, 9, 0, NOW, HOUR)).by_lab) == {""}
+    assert [row.key for row in (await summarize_timeliness(laboratory, 0, NOW)).rows] == [""]
+    assert await rows_of(laboratory, "last_uploads") == {"last_uploads": 1}
     assert (await rows_of(laboratory, "delays"))["delays"] == 2
 
 
@@ -172,7 +183,7 @@ async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
         for ask in (
             partial(lab, USCC, query, ("", 0), 9, NOW),
             partial(person, [subject_key(0)], query, None, 9, NOW),
-            partial(laboratory.stores.timeliness.summarize_region, "000000", None, 9, 0, end, HOUR),
+            partial(summarize_timeliness, laboratory, 0, end),
         ):
             with pytest.raises(FailedPrecondition) as caught:
                 await ask()
@@ -212,11 +223,10 @@ async def test_kept_revisions_of_a_report_revised_over_the_horizon_are_returned(
 
 async def test_timeliness_returns_the_horizon_if_its_interval_begins_before_it(laboratory: Laboratory) -> None:
     await laboratory.send([make_tube(0, reported=BEFORE), make_tube(1, reported=AFTER)])
-    summarize = partial(laboratory.stores.timeliness.summarize_region, "000000", None, 9)
-    assert (await summarize(BEFORE, NOW, HOUR)).horizon is None
+    assert (await summarize_timeliness(laboratory, BEFORE, NOW)).horizon is None
     remove(laboratory)
-    assert (await summarize(BEFORE, NOW, HOUR)).horizon == HORIZON
-    assert (await summarize(HORIZON, NOW, HOUR)).horizon is None
+    assert (await summarize_timeliness(laboratory, BEFORE, NOW)).horizon == HORIZON
+    assert (await summarize_timeliness(laboratory, HORIZON, NOW)).horizon is None
 
 
 async def test_nothing_is_corrected_into_the_removed_past(laboratory: Laboratory) -> None:
