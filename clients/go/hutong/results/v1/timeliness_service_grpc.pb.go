@@ -26,8 +26,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
-// that a summary costs little however large the store is.
+// Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+// laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
 type TimelinessServiceClient interface {
 	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
 	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
@@ -58,8 +58,8 @@ func (c *timelinessServiceClient) SummarizeTimeliness(ctx context.Context, in *S
 // All implementations must embed UnimplementedTimelinessServiceServer
 // for forward compatibility.
 //
-// Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
-// that a summary costs little however large the store is.
+// Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+// laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
 type TimelinessServiceServer interface {
 	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
 	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class TimelinessServiceStub(object):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
-    that a summary costs little however large the store is.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
     """
 
     def __init__(self, channel):
@@ -44,8 +44,8 @@ class TimelinessServiceStub(object):
 
 
 class TimelinessServiceServicer(object):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
-    that a summary costs little however large the store is.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
     """
 
     def SummarizeTimeliness(self, request, context):
@@ -75,8 +75,8 @@ def add_TimelinessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TimelinessService(object):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
-    that a summary costs little however large the store is.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TimelinessServiceStub:
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
-    that a summary costs little however large the store is.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
     """
 
     @_typing.overload
@@ -44,8 +44,8 @@ class TimelinessServiceStub:
 
 @_typing.type_check_only
 class TimelinessServiceAsyncStub(TimelinessServiceStub):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
-    that a summary costs little however large the store is.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -57,8 +57,8 @@ class TimelinessServiceAsyncStub(TimelinessServiceStub):
     """
 
 class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
-    that a summary costs little however large the store is.
+    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
     """
 
     @_abc_1.abstractmethod

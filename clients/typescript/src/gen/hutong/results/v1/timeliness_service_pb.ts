@@ -148,8 +148,8 @@ export const SummarizeTimelinessResponseSchema: GenMessage<SummarizeTimelinessRe
   messageDesc(file_hutong_results_v1_timeliness_service, 1);
 
 /**
- * Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
- * that a summary costs little however large the store is.
+ * Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+ * laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
  *
  * @generated from service hutong.results.v1.TimelinessService
  */
