@@ -27,7 +27,7 @@ from hutong_client.cli.exports.options import Exports, export_options
 from hutong_client.cli.exports.sheet import SECONDS, Column, Sheet, Value, time_value
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
@@ -49,7 +49,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
     if as_json:
         print_json(upload)
         return ExitCode.DONE
-    click.echo(
+    echo(
         tr(
             "{name}: accepted {accepted_count:,}, duplicates {duplicate_count:,}, rejected {rejected_count:,}",
             name=upload.name,
@@ -58,8 +58,8 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
             rejected_count=upload.rejected_count,
         )
     )
-    click.echo(tr("  Tubes committed: {committed_offset:,}", committed_offset=upload.committed_offset))
-    click.echo(
+    echo(tr("  Tubes committed: {committed_offset:,}", committed_offset=upload.committed_offset))
+    echo(
         tr(
             "  From {create_time} to {update_time}",
             create_time=moment(upload.create_time),
@@ -82,7 +82,7 @@ def nodes(node: Node, exports: Exports, as_json: bool) -> ExitCode:
     elif exports:
         exports.write(_node_sheet(found))
     elif not found:
-        click.echo(tr("No node replicates to this one."))
+        echo(tr("No node replicates to this one."))
     else:
         _node_sheet(found).show()
     return ExitCode.DONE
@@ -154,7 +154,7 @@ def _show(it: ExchangeNode, as_json: bool) -> ExitCode:
     if as_json:
         print_json(it)
     elif it.HasField("retire_time"):
-        click.echo(
+        echo(
             tr(
                 "{name}: retired since {retire_time}, last contact {contact_time}",
                 name=it.name,
@@ -163,9 +163,7 @@ def _show(it: ExchangeNode, as_json: bool) -> ExitCode:
             )
         )
     else:
-        click.echo(
-            tr("{name}: not retired, last contact {contact_time}", name=it.name, contact_time=moment(it.contact_time))
-        )
+        echo(tr("{name}: not retired, last contact {contact_time}", name=it.name, contact_time=moment(it.contact_time)))
     return ExitCode.DONE
 
 
@@ -181,7 +179,7 @@ def audit_heads(node: Node, name: str, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"audit_heads": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("The node has sent no head."))
+        echo(tr("The node has sent no head."))
     else:
         print_table((tr("head"), tr("chain"), tr("received")), map(_head_row, found))
     return ExitCode.DONE
