@@ -61,6 +61,7 @@ PLAN: dict[str, Shards | Whole] = {
     "delays": _BY_LAB,
     "national_delays": _BY_LAB,
     "national_receive_times": _BY_LAB,
+    "last_uploads": _BY_LAB,
     # The register. Every machine needs it, and it is small.
     "labs": Whole.REFERENCE,
     "lab_standings": Whole.REFERENCE,
@@ -130,6 +131,8 @@ SWEEPS: dict[str, str] = {
     f"{_NOTIFICATIONS}.stored_positives.read_step": "the first node that joins below this one",
     f"{_EXCHANGE}.downstream.relayed._hand_over": "a node that was founded between another one and this one",
     f"{_EXCHANGE}.subscribers.end_subscriptions": "a purge",
+    "services.results.timeliness.groups.read_counts": "a summary of a region",
+    "services.results.timeliness.silence.find_silent_in": "a summary of a region",
     "services.results.holds.store.move_held": "a purge, for each legal hold",
     f"{_RETENTION}.purge.count_and_hash": "a purge",
     f"{_RETENTION}.purge._delete_keys": "a purge",

@@ -275,7 +275,7 @@ async def _open_results(
             registered(
                 "results.v1.TimelinessService",
                 add_TimelinessServiceServicer_to_server,
-                TimelinessServicer(stores.timeliness, tokens),
+                TimelinessServicer(stores.timeliness, tokens, clock),
             ),
             approval_registration(ApprovalServicer(approvals, grants, tokens)),
             audit.registration,

@@ -27,6 +27,7 @@ CASE = "hutong-case"
 TRACE_PARENT = "traceparent"
 """The metadata key of W3C Trace Context: version, trace id, parent span id and flags."""
 _SEES_ACTORS = {"supervisor", "authority", "operator", LOCAL}
+_SEES_CONTACTS = {"supervisor", "operator", LOCAL}
 UNKNOWN = Caller("", fault="the call was not identified")
 
 
@@ -179,6 +180,12 @@ def may_see_actors() -> bool:
     """Whether the caller of the current call may see who changed what."""
     call = current_call.get()
     return call is not None and call.caller.role in _SEES_ACTORS
+
+
+def may_see_contacts() -> bool:
+    """Whether the caller of the current call may see the contacts of laboratories."""
+    call = current_call.get()
+    return call is not None and call.caller.role in _SEES_CONTACTS
 
 
 @contextlib.contextmanager

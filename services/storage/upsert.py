@@ -1,4 +1,4 @@
-"""INSERT … ON CONFLICT DO NOTHING. Both databases have it, but SQLAlchemy has no common form of it."""
+"""INSERT … ON CONFLICT. Both databases have it, but SQLAlchemy has no common form of it."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def insert_if_absent(connection: Connection, table: Table) -> postgresql.Insert 
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
     return postgresql.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+
+
+def insert_or_update(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT to which the caller adds `on_conflict_do_update`."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)

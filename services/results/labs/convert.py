@@ -41,13 +41,15 @@ def _form(name: str, field: str) -> str:
     return form
 
 
-def lab_to_proto(lab: Lab, now: Instant, *, with_history: bool = True, with_actors: bool = False) -> lab_pb2.Lab:
+def lab_to_proto(
+    lab: Lab, now: Instant, *, with_history: bool = True, with_actors: bool = False, with_contact: bool = True
+) -> lab_pb2.Lab:
     """Return a laboratory's message with its standing now."""
     return lab_pb2.Lab(
         name=format_lab(lab.uscc),
         display_name=lab.display_name,
         region=lab.region,
-        contact=lab.contact,
+        contact=lab.contact if with_contact else "",
         authorize_time=optional_timestamp(lab.authorize_time),
         standing=lab.standing_at(now),
         standing_changes=[_change_to_proto(it, with_actors) for it in lab.changes] if with_history else (),

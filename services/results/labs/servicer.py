@@ -27,7 +27,7 @@ from services.domain.subject import mask_free_text
 from services.results.labs import convert
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.store import LabStore
-from services.runtime.call import current_actor, current_call, may_see_actors
+from services.runtime.call import current_actor, current_call, may_see_actors, may_see_contacts
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.idempotency import IdempotentRequest
@@ -59,7 +59,10 @@ class LabServicer(LabServiceServicer):
 
     async def GetLab(self, request: GetLabRequest, context: Context) -> GetLabResponse:
         lab = await self._store.get_lab(parse_lab(request.name))
-        return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now(), with_actors=may_see_actors()))
+        message = convert.lab_to_proto(
+            lab, self._clock.now(), with_actors=may_see_actors(), with_contact=may_see_contacts()
+        )
+        return GetLabResponse(lab=message)
 
     async def ListLabs(self, request: ListLabsRequest, context: Context) -> ListLabsResponse:
         query = convert.query_from_proto(request)
@@ -67,7 +70,8 @@ class LabServicer(LabServiceServicer):
         found = await self._store.list_labs(query, position[0] if position else "", rows_to_read(request.page_size))
         shown, token = self._tokens.page(request, found, lambda lab: [lab.uscc])
         now = self._clock.now()
-        labs = [convert.lab_to_proto(lab, now, with_history=False) for lab in shown]
+        with_contact = may_see_contacts()
+        labs = [convert.lab_to_proto(lab, now, with_history=False, with_contact=with_contact) for lab in shown]
         return ListLabsResponse(labs=labs, next_page_token=token)
 
     async def SetLabStanding(self, request: SetLabStandingRequest, context: Context) -> SetLabStandingResponse:

@@ -19,6 +19,8 @@ from services.domain.instant import DAY, Instant, Span, from_timestamp, to_times
 from services.domain.names import format_lab, format_missing_report, format_node, parse_lab, parse_missing_report
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.labs.copies import find_known
+from services.results.labs.model import Lab
 from services.results.missing_reports import model as missing
 from services.results.missing_reports.answers import answer_missing
 from services.results.missing_reports.convert import fill_answer
@@ -57,17 +59,17 @@ class MissingReportServicer:
         lab = parse_lab(request.lab, "lab") if request.lab else ""
         position = self._tokens.position(request, _POSITION)
         after: Position | None = (position[0], position[1], position[2]) if position else None
-        found = await self._database.read_in_bulk(
-            list_missing_reports,
-            lab,
-            after,
-            rows_to_read(request.page_size),
-            include_closed=request.include_closed,
-        )
+
+        def read(connection: Connection) -> tuple[list[ListedReport], dict[str, Lab]]:
+            limit = rows_to_read(request.page_size)
+            listed = list_missing_reports(connection, lab, after, limit, include_closed=request.include_closed)
+            return listed, find_known(connection, sorted({one.report.lab for one in listed}))
+
+        found, labs = await self._database.read_in_bulk(read)
         shown, token = self._tokens.page(request, found, _position_of)
-        return ListMissingReportsResponse(
-            missing_reports=[_to_proto(*listed, with_actor=may_see_actors()) for listed in shown], next_page_token=token
-        )
+        with_actor = may_see_actors()
+        reports = [_to_proto(*listed, labs.get(listed.report.lab), with_actor=with_actor) for listed in shown]
+        return ListMissingReportsResponse(missing_reports=reports, next_page_token=token)
 
     async def AnswerMissingReport(
         self, request: AnswerMissingReportRequest, context: Context
@@ -82,7 +84,8 @@ class MissingReportServicer:
             if is_new:
                 change = LoggedChange(ChangeKind.MISSING_REPORT_ANSWERS, lab, [(number, 0)])
                 self._change_log.record(connection, [change], now)
-            return _to_proto(report, report.close_time, with_actor=with_actor)
+            known = find_known(connection, [lab]).get(lab)
+            return _to_proto(report, report.close_time, known, with_actor=with_actor)
 
         def encode(message: MissingReport) -> AnswerMissingReportResponse:
             return AnswerMissingReportResponse(missing_report=message)
@@ -112,7 +115,9 @@ def _position_of(listed: ListedReport) -> list[str | int]:
     return [report.create_time, report.lab, report.report_number]
 
 
-def _to_proto(report: missing.MissingReport, close_time: Instant | None, *, with_actor: bool) -> MissingReport:
+def _to_proto(
+    report: missing.MissingReport, close_time: Instant | None, lab: Lab | None, *, with_actor: bool
+) -> MissingReport:
     message = MissingReport(
         name=format_missing_report(report.lab, report.report_number),
         lab=format_lab(report.lab),
@@ -120,6 +125,8 @@ def _to_proto(report: missing.MissingReport, close_time: Instant | None, *, with
         raising_node=format_node(report.raising_node),
         create_time=to_timestamp(report.create_time),
         close_time=None if close_time is None else to_timestamp(close_time),
+        lab_display_name=lab.display_name if lab else "",
+        lab_contact=lab.contact if lab else "",
     )
     if report.answer is not None:
         fill_answer(message.lab_answer, report.answer, with_actor=with_actor)

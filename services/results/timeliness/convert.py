@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hutong.results.v1 import timeliness_pb2
 
-from services.domain.instant import optional_timestamp, to_duration
+from services.domain.instant import optional_timestamp, to_duration, to_timestamp
 from services.domain.names import format_lab
-from services.results.timeliness.delays import Quantiles, Timeliness
+from services.results.timeliness.delays import Quantiles
+from services.results.timeliness.model import WHOLE, Row
 
 
-def timeliness_to_proto(found: Mapping[str, Timeliness], region: str) -> list[timeliness_pb2.Timeliness]:
-    """Return messages in order of laboratory code. The key "" stands for the whole region and comes first."""
-    return [_timeliness_to_proto(name, region, one) for name, one in sorted(found.items())]
-
-
-def _timeliness_to_proto(name: str, region: str, timeliness: Timeliness) -> timeliness_pb2.Timeliness:
+def row_to_proto(row: Row, region: str) -> timeliness_pb2.Timeliness:
+    """Return the message of a row of a region's summary; `region` is empty in a laboratory's summary."""
+    timeliness = row.timeliness
     message = timeliness_pb2.Timeliness(
         result_count=timeliness.result_count,
         late_count=timeliness.late_count,
         last_upload_time=optional_timestamp(timeliness.last_upload_time),
+        lab_display_name=row.name,
+        lab_contact=row.contact,
+        silence_start_time=optional_timestamp(row.silence_start),
+        lab_count=row.lab_count or 0,
+        silent_lab_count=row.silent_count or 0,
     )
-    if name:
-        message.lab = format_lab(name)
+    if len(row.key) in (len(WHOLE), len(region)):
+        message.region = row.key or region
     else:
-        message.region = region
+        message.lab = format_lab(row.key)
+    if row.part is not None:
+        start, end = map(to_timestamp, row.part)
+        message.interval.start_time.CopyFrom(start)
+        message.interval.end_time.CopyFrom(end)
     if timeliness.to_upload is not None:
         message.report_to_upload.CopyFrom(_quantiles_to_proto(timeliness.to_upload))
     if timeliness.to_nation is not None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Table, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection
 
 from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.results.timeliness import tables
+from services.storage.upsert import insert_or_update
 
 GROWTH = 1.05
 """The ratio between the longest delays of two neighbouring classes. It bounds the error of quantiles to 5 %."""
@@ -29,6 +29,7 @@ The notice of 29 July 2022 sets no deadline; two to four hours to the national p
 
 _delays = tables.delays
 _nationwide = tables.national_delays
+_last = tables.last_uploads
 _LOG_GROWTH = math.log(GROWTH)
 
 
@@ -54,21 +55,6 @@ class Timeliness:
     last_upload_time: Instant | None
 
 
-class Summary(NamedTuple):
-    """The answer to a question about timeliness.
-
-    Attributes:
-        by_lab: timeliness by laboratory code. A region's first page also has the timeliness of all laboratories
-            together, under "".
-        horizon: the horizon of retention if the interval begins before it, else None.
-        next_position: the code after which a region's next page begins; None at the end.
-    """
-
-    by_lab: dict[str, Timeliness]
-    horizon: Instant | None
-    next_position: str | None = None
-
-
 def delay_class(delay: Span) -> int:
     """Return the class of a delay. Class 0 has delays up to one second and negative ones, which clock skew causes."""
     seconds = max(delay, 0) / SECOND
@@ -92,7 +78,7 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
         {"lab": lab, "report_hour": hour, "delay_class": class_, "persons": persons, "last_upload_time": now}
         for (hour, class_), persons in sorted(counts.items())
     ]
-    new = sqlite.insert(_delays) if connection.dialect.name == "sqlite" else postgresql.insert(_delays)
+    new = insert_or_update(connection, _delays)
     connection.execute(
         new.on_conflict_do_update(
             index_elements=[_delays.c.lab, _delays.c.report_hour, _delays.c.delay_class],
@@ -102,6 +88,15 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
             },
         ),
         rows,
+    )
+    last = insert_or_update(connection, _last)
+    connection.execute(
+        last.on_conflict_do_update(
+            index_elements=[_last.c.lab],
+            set_={"upload_time": last.excluded.upload_time},
+            where=last.excluded.upload_time > _last.c.upload_time,
+        ),
+        {"lab": lab, "upload_time": now},
     )
 
 
@@ -115,7 +110,7 @@ def record_national_delays(connection: Connection, lab: str, report_times: Itera
         {"lab": lab, "report_hour": hour, "delay_class": class_, "persons": persons}
         for hour, persons in sorted(hours.items())
     ]
-    new = sqlite.insert(_nationwide) if connection.dialect.name == "sqlite" else postgresql.insert(_nationwide)
+    new = insert_or_update(connection, _nationwide)
     connection.execute(
         new.on_conflict_do_update(
             index_elements=[_nationwide.c.lab, _nationwide.c.report_hour, _nationwide.c.delay_class],
@@ -123,35 +118,6 @@ def record_national_delays(connection: Connection, lab: str, report_times: Itera
         ),
         rows,
     )
-
-
-def summarize(
-    connection: Connection, labs: Sequence[str], start: Instant, end: Instant, late: Span
-) -> dict[str, Timeliness]:
-    """Return the timeliness of each laboratory, and of all together under "". Hours that overlap the interval count."""
-    names = ("", *labs)
-    counts: dict[str, Counter[int]] = {name: Counter() for name in names}
-    to_nation: dict[str, Counter[int]] = {name: Counter() for name in names}
-    last: dict[str, Instant] = {}
-    for lab, class_, persons, upload_time in _read_classes(connection, _delays, labs, start, end):
-        for name in (lab, ""):
-            counts[name][class_] += int(persons)
-            last[name] = max(upload_time, last.get(name, upload_time))
-    for lab, class_, persons in _read_classes(connection, _nationwide, labs, start, end):
-        for name in (lab, ""):
-            to_nation[name][class_] += int(persons)
-    return {name: timeliness_of(counts[name], to_nation[name], last.get(name), late) for name in names}
-
-
-def _read_classes(
-    connection: Connection, table: Table, labs: Sequence[str], start: Instant, end: Instant
-) -> Iterable[Any]:
-    """Yield laboratory, class, persons and, if the table has it, the newest upload time, over whole hours."""
-    newest = [func.max(table.c.last_upload_time)] if "last_upload_time" in table.c else []
-    hours = table.c.report_hour >= start // HOUR, table.c.report_hour < -(-end // HOUR)
-    columns = (table.c.lab, table.c.delay_class)
-    query = select(*columns, func.sum(table.c.persons), *newest).where(table.c.lab.in_(labs), *hours)
-    return connection.execute(query.group_by(*columns))
 
 
 def timeliness_of(

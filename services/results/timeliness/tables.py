@@ -38,3 +38,12 @@ national_delays = Table(
     Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
     Column("persons", BigInteger, nullable=False),
 )
+
+# When the last report of each laboratory was uploaded. Purges keep the row, so that a laboratory that has been silent
+# for long stays known as one that has reported.
+last_uploads = Table(
+    "last_uploads",
+    metadata,
+    Column("lab", String(18), primary_key=True),
+    Column("upload_time", BigInteger, nullable=False),
+)

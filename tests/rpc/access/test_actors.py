@@ -21,7 +21,7 @@ from hutong.results.v1.document_link_service_pb2 import (
     UnlinkDocumentsRequest,
 )
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
-from hutong.results.v1.lab_service_pb2 import GetLabRequest, SetLabStandingRequest
+from hutong.results.v1.lab_service_pb2 import GetLabRequest, ListLabsRequest, SetLabStandingRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1.refusal_service_pb2 import AnswerRefusalRequest, GetRefusalRequest, ReportRefusalRequest
@@ -29,7 +29,7 @@ from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
 
 from services.domain.instant import HOUR, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.support.access.guarded import CALLERS, CASE, OTHER_USER, REGION, USER, Guarded, open_guarded
+from tests.support.access.guarded import CALLERS, CASE, CONTACT, OTHER_USER, REGION, USER, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import failure_of
 from tests.support.policy.service import make_policy
@@ -67,6 +67,18 @@ async def test_a_standing_names_who_set_it(guarded: Guarded) -> None:
         seen[role] = [change.actor for change in lab.standing_changes]
     shown = [CALLERS["operator"], SUPERVISOR]
     assert seen == {"supervisor": shown, "operator": shown, "gate": ["", ""], "lab": ["", ""]}
+
+
+async def test_a_contact_is_for_supervisors_and_operators(guarded: Guarded) -> None:
+    """The register is public, and whom to call at a laboratory is not."""
+    seen = {}
+    for role in ("supervisor", "operator", "gate", "lab", "app", "authority"):
+        reader = LabServiceStub(await guarded.channel("results", CALLERS[role]))
+        lab = (await reader.GetLab(GetLabRequest(name=LAB_NAME))).lab
+        (listed,) = (await reader.ListLabs(ListLabsRequest(page_size=1))).labs
+        assert (lab.display_name, lab.contact) == (listed.display_name, listed.contact)
+        seen[role] = lab.contact
+    assert seen == {"supervisor": CONTACT, "operator": CONTACT, "gate": "", "lab": "", "app": "", "authority": ""}
 
 
 async def test_a_link_names_who_made_and_ended_it(guarded: Guarded) -> None:

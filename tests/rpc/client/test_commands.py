@@ -258,7 +258,13 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
     wait_until(lambda: bool(hutong.json("missing-reports", "--lab", lab)["missing_reports"]))
     found = hutong.json("missing-reports", "--lab", lab)["missing_reports"]
     assert [(it["lab"], it["report_number"]) for it in found] == [(f"labs/{lab}", "JN-0001")]
-    hutong("lab", "create", lab, "--display-name", "Jinan", "--region", "370100")
+    table = tmp_path / "missing.csv"
+    hutong("missing-reports", "--lab", lab, "--csv", str(table))
+    assert table.read_text(encoding="utf-8-sig").splitlines()[1].startswith(f"labs/{lab},,,JN-0001,")
+    hutong("lab", "create", lab, "--display-name", "Jinan", "--region", "370100", "--contact", "0531-1234567")
+    assert " Jinan " in hutong("missing-reports", "--lab", lab).stdout
+    hutong("missing-reports", "--lab", lab, "--csv", str(table))
+    assert f"labs/{lab},Jinan,0531-1234567,JN-0001," in table.read_text(encoding="utf-8-sig")
     denied = hutong("answer-missing-report", found[0]["name"], "not-ours").stdout
     assert denied == f"labs/{lab}/missingReports/JN-0001: not ours\n"
     assert hutong.json("missing-reports", "--lab", lab)["missing_reports"] == []

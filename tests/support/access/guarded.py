@@ -58,6 +58,8 @@ from tests.support.waiting import TIMEOUT_SECONDS
 
 REGION, OTHER_REGION = "220000", "410000"
 OTHER_LAB = f"labs/{OTHER_USCC}"
+CONTACT = "0435-0000000"
+"""The contact of both laboratories."""
 CALLERS = {
     "lab": LAB_NAME,
     "gate": f"gates/{REGION}/1",
@@ -198,7 +200,9 @@ async def _fill(guarded: Guarded) -> None:
     reported = SystemClock().now() - HOUR
     places = (("own", LAB_NAME, "220502", USER), ("other", OTHER_LAB, "410105", OTHER_USER))
     for which, lab, region, person in places:
-        await operator.CreateLab(CreateLabRequest(lab=Lab(name=lab, display_name="检验所", region=region)))
+        await operator.CreateLab(
+            CreateLabRequest(lab=Lab(name=lab, display_name="检验所", region=region, contact=CONTACT))
+        )
         uploads = UploadServiceStub(await guarded.channel("results", lab))
         frames = iter([start(lab=lab), batch_of([make_tube(person, reported=reported, region=region)])])
         answers = [answer async for answer in uploads.UploadResults(frames, timeout=TIMEOUT_SECONDS)]

@@ -75,6 +75,8 @@ async def test_shown_in_henan_it_is_listed_in_jilin_alone_until_it_comes_in(coun
     await wait_for(jilin, "R0", "R1")
     (first, _) = await listed(jilin)
     assert (first.lab, first.raising_node) == (LAB_NAME, "nodes/410000")
+    registered = lab_to_register()
+    assert (first.lab_display_name, first.lab_contact) == (registered.display_name, registered.contact)
     assert first.create_time.ToMicroseconds() >= before
     for other in (henan, shandong, country.nation):
         assert list(await listed(other, include_closed=True)) == []

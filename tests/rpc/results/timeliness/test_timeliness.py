@@ -142,11 +142,12 @@ async def test_only_reports_that_were_stored_count_and_count_once(node: ResultsN
 
 
 async def test_a_laboratory_without_results_is_reported_as_silent(node: ResultsNode) -> None:
-    """It stands in its region's answer with nothing but its name: no delay, not a short one."""
+    """It stands in its region's answer with nothing but its name and contact: no delay, not a short one."""
     await node.upload([make_tube(0)])
     whole, *labs = await summarize(node, request(region="220000"))
     silent = next(lab for lab in labs if lab.lab == OTHER_LAB)
-    assert silent == Timeliness(lab=OTHER_LAB)
+    registered = lab_to_register(OTHER_USCC)
+    assert silent == Timeliness(lab=OTHER_LAB, lab_display_name=registered.display_name, lab_contact=registered.contact)
     assert whole.result_count == 1
     (nobody,) = await summarize(node, request(region="410000"))
     assert (nobody.region, nobody.result_count) == ("410000", 0)

@@ -168,7 +168,11 @@ type MissingReport struct {
 	// When the report was uploaded; absent while it is missing.
 	CloseTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
 	// What the laboratory has answered; absent while it has not.
-	LabAnswer     *LabAnswer `protobuf:"bytes,7,opt,name=lab_answer,json=labAnswer,proto3" json:"lab_answer,omitempty"`
+	LabAnswer *LabAnswer `protobuf:"bytes,7,opt,name=lab_answer,json=labAnswer,proto3" json:"lab_answer,omitempty"`
+	// The laboratory's registered name (Lab.display_name); empty if this node has not registered the laboratory.
+	LabDisplayName string `protobuf:"bytes,8,opt,name=lab_display_name,json=labDisplayName,proto3" json:"lab_display_name,omitempty"`
+	// Whom to ask for the report (Lab.contact); empty if this node does not know it.
+	LabContact    string `protobuf:"bytes,9,opt,name=lab_contact,json=labContact,proto3" json:"lab_contact,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +256,20 @@ func (x *MissingReport) GetLabAnswer() *LabAnswer {
 	return nil
 }
 
+func (x *MissingReport) GetLabDisplayName() string {
+	if x != nil {
+		return x.LabDisplayName
+	}
+	return ""
+}
+
+func (x *MissingReport) GetLabContact() string {
+	if x != nil {
+		return x.LabContact
+	}
+	return ""
+}
+
 var File_hutong_results_v1_missing_report_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_missing_report_proto_rawDesc = "" +
@@ -262,7 +280,7 @@ const file_hutong_results_v1_missing_report_proto_rawDesc = "" +
 	"\vanswer_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"answerTime\x12?\n" +
 	"\rexpected_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fexpectedTime\x12\x14\n" +
-	"\x05actor\x18\x04 \x01(\tR\x05actor\"\xed\x03\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\"\xc4\x04\n" +
 	"\rMissingReport\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x12)\n" +
 	"\x03lab\x18\x02 \x01(\tB\x17\xe2A\x01\x03\xfaA\x10\n" +
@@ -275,7 +293,10 @@ const file_hutong_results_v1_missing_report_proto_rawDesc = "" +
 	"\n" +
 	"close_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\tcloseTime\x12A\n" +
 	"\n" +
-	"lab_answer\x18\a \x01(\v2\x1c.hutong.results.v1.LabAnswerB\x04\xe2A\x01\x03R\tlabAnswer:h\xeaAe\n" +
+	"lab_answer\x18\a \x01(\v2\x1c.hutong.results.v1.LabAnswerB\x04\xe2A\x01\x03R\tlabAnswer\x12.\n" +
+	"\x10lab_display_name\x18\b \x01(\tB\x04\xe2A\x01\x03R\x0elabDisplayName\x12%\n" +
+	"\vlab_contact\x18\t \x01(\tB\x04\xe2A\x01\x03R\n" +
+	"labContact:h\xeaAe\n" +
 	"\x18hutong.org/MissingReport\x12*labs/{uscc}/missingReports/{report_number}*\x0emissingReports2\rmissingReport*\x85\x01\n" +
 	"\x13MissingReportAnswer\x12%\n" +
 	"!MISSING_REPORT_ANSWER_UNSPECIFIED\x10\x00\x12\"\n" +

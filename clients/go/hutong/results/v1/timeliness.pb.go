@@ -8,6 +8,7 @@ package resultsv1
 
 import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
+	interval "google.golang.org/genproto/googleapis/type/interval"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -23,6 +24,68 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// The rows of a summary, after the row of the whole region.
+type TimelinessGrouping int32
+
+const (
+	// As TIMELINESS_GROUPING_LAB.
+	TimelinessGrouping_TIMELINESS_GROUPING_UNSPECIFIED TimelinessGrouping = 0
+	// No further row.
+	TimelinessGrouping_TIMELINESS_GROUPING_WHOLE TimelinessGrouping = 1
+	// A row for each province that has laboratories in the region.
+	TimelinessGrouping_TIMELINESS_GROUPING_PROVINCE TimelinessGrouping = 2
+	// A row for each city (GB/T 2260 prefecture level) that has laboratories in the region. Laboratories whose region is a
+	// whole province are together in the row of that province.
+	TimelinessGrouping_TIMELINESS_GROUPING_CITY TimelinessGrouping = 3
+	// A row for each laboratory.
+	TimelinessGrouping_TIMELINESS_GROUPING_LAB TimelinessGrouping = 4
+)
+
+// Enum value maps for TimelinessGrouping.
+var (
+	TimelinessGrouping_name = map[int32]string{
+		0: "TIMELINESS_GROUPING_UNSPECIFIED",
+		1: "TIMELINESS_GROUPING_WHOLE",
+		2: "TIMELINESS_GROUPING_PROVINCE",
+		3: "TIMELINESS_GROUPING_CITY",
+		4: "TIMELINESS_GROUPING_LAB",
+	}
+	TimelinessGrouping_value = map[string]int32{
+		"TIMELINESS_GROUPING_UNSPECIFIED": 0,
+		"TIMELINESS_GROUPING_WHOLE":       1,
+		"TIMELINESS_GROUPING_PROVINCE":    2,
+		"TIMELINESS_GROUPING_CITY":        3,
+		"TIMELINESS_GROUPING_LAB":         4,
+	}
+)
+
+func (x TimelinessGrouping) Enum() *TimelinessGrouping {
+	p := new(TimelinessGrouping)
+	*p = x
+	return p
+}
+
+func (x TimelinessGrouping) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TimelinessGrouping) Descriptor() protoreflect.EnumDescriptor {
+	return file_hutong_results_v1_timeliness_proto_enumTypes[0].Descriptor()
+}
+
+func (TimelinessGrouping) Type() protoreflect.EnumType {
+	return &file_hutong_results_v1_timeliness_proto_enumTypes[0]
+}
+
+func (x TimelinessGrouping) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TimelinessGrouping.Descriptor instead.
+func (TimelinessGrouping) EnumDescriptor() ([]byte, []int) {
+	return file_hutong_results_v1_timeliness_proto_rawDescGZIP(), []int{0}
+}
 
 // The distribution of a delay.
 type DelayQuantiles struct {
@@ -98,18 +161,34 @@ type Timeliness struct {
 	//	*Timeliness_Lab
 	//	*Timeliness_Region
 	Subject isTimeliness_Subject `protobuf_oneof:"subject"`
-	// The number of persons whose report was issued in the interval.
+	// The number of uploaded reports that were issued in the interval. Each person tested has a report of their own. It is
+	// the denominator of rates: late_count / result_count is the rate of late results, and there is no rate if
+	// result_count is 0.
 	ResultCount int64 `protobuf:"varint,3,opt,name=result_count,json=resultCount,proto3" json:"result_count,omitempty"`
 	// The delay from report time to upload time at this node.
 	ReportToUpload *DelayQuantiles `protobuf:"bytes,4,opt,name=report_to_upload,json=reportToUpload,proto3" json:"report_to_upload,omitempty"`
 	// The delay from upload time at this node to the national node; absent if no such time is known.
 	UploadToNationwide *DelayQuantiles `protobuf:"bytes,5,opt,name=upload_to_nationwide,json=uploadToNationwide,proto3" json:"upload_to_nationwide,omitempty"`
-	// The number of persons whose report was uploaded later than late_threshold. Delays are counted in classes 5 percent
-	// wide, so that some uploads less than 5 percent beyond the threshold may not be counted. An upload within the
-	// threshold is never counted.
+	// How many of the reports were uploaded later than late_threshold. Delays are counted in classes 5 percent wide, so
+	// that some uploads less than 5 percent beyond the threshold may not be counted. An upload within the threshold is
+	// never counted.
 	LateCount int64 `protobuf:"varint,6,opt,name=late_count,json=lateCount,proto3" json:"late_count,omitempty"`
 	// When the last report of the interval was uploaded; absent if none was.
 	LastUploadTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_upload_time,json=lastUploadTime,proto3" json:"last_upload_time,omitempty"`
+	// The row's part of the interval. Set only if the request has a period.
+	Interval *interval.Interval `protobuf:"bytes,8,opt,name=interval,proto3" json:"interval,omitempty"`
+	// Of a laboratory: its registered name (Lab.display_name).
+	LabDisplayName string `protobuf:"bytes,9,opt,name=lab_display_name,json=labDisplayName,proto3" json:"lab_display_name,omitempty"`
+	// Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it: a node does not replicate contacts.
+	LabContact string `protobuf:"bytes,10,opt,name=lab_contact,json=labContact,proto3" json:"lab_contact,omitempty"`
+	// Of a laboratory that is silent: when its last report was uploaded, whenever that report was issued. A laboratory is
+	// silent if its standing is AUTHORIZED or WARNED now, and if its last report was uploaded more than silent_after ago.
+	// Absent if it is not silent, and if no report of it was ever uploaded. Not set in rows of a period.
+	SilenceStartTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=silence_start_time,json=silenceStartTime,proto3" json:"silence_start_time,omitempty"`
+	// Of a region: the number of its registered laboratories. Not set in rows of a period.
+	LabCount int32 `protobuf:"varint,12,opt,name=lab_count,json=labCount,proto3" json:"lab_count,omitempty"`
+	// Of a region: how many of its laboratories are silent (silence_start_time). Not set in rows of a period.
+	SilentLabCount int32 `protobuf:"varint,13,opt,name=silent_lab_count,json=silentLabCount,proto3" json:"silent_lab_count,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -204,6 +283,48 @@ func (x *Timeliness) GetLastUploadTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Timeliness) GetInterval() *interval.Interval {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *Timeliness) GetLabDisplayName() string {
+	if x != nil {
+		return x.LabDisplayName
+	}
+	return ""
+}
+
+func (x *Timeliness) GetLabContact() string {
+	if x != nil {
+		return x.LabContact
+	}
+	return ""
+}
+
+func (x *Timeliness) GetSilenceStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SilenceStartTime
+	}
+	return nil
+}
+
+func (x *Timeliness) GetLabCount() int32 {
+	if x != nil {
+		return x.LabCount
+	}
+	return 0
+}
+
+func (x *Timeliness) GetSilentLabCount() int32 {
+	if x != nil {
+		return x.SilentLabCount
+	}
+	return 0
+}
+
 type isTimeliness_Subject interface {
 	isTimeliness_Subject()
 }
@@ -226,11 +347,11 @@ var File_hutong_results_v1_timeliness_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_timeliness_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/results/v1/timeliness.proto\x12\x11hutong.results.v1\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x01\n" +
+	"\"hutong/results/v1/timeliness.proto\x12\x11hutong.results.v1\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\"\x97\x01\n" +
 	"\x0eDelayQuantiles\x12+\n" +
 	"\x03p50\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
 	"\x03p95\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03p95\x12+\n" +
-	"\x03p99\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"\x84\x03\n" +
+	"\x03p99\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"\x93\x05\n" +
 	"\n" +
 	"Timeliness\x12'\n" +
 	"\x03lab\x18\x01 \x01(\tB\x13\xfaA\x10\n" +
@@ -241,8 +362,22 @@ const file_hutong_results_v1_timeliness_proto_rawDesc = "" +
 	"\x14upload_to_nationwide\x18\x05 \x01(\v2!.hutong.results.v1.DelayQuantilesR\x12uploadToNationwide\x12\x1d\n" +
 	"\n" +
 	"late_count\x18\x06 \x01(\x03R\tlateCount\x12D\n" +
-	"\x10last_upload_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0elastUploadTimeB\t\n" +
-	"\asubjectBn\n" +
+	"\x10last_upload_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x0elastUploadTime\x121\n" +
+	"\binterval\x18\b \x01(\v2\x15.google.type.IntervalR\binterval\x12(\n" +
+	"\x10lab_display_name\x18\t \x01(\tR\x0elabDisplayName\x12\x1f\n" +
+	"\vlab_contact\x18\n" +
+	" \x01(\tR\n" +
+	"labContact\x12H\n" +
+	"\x12silence_start_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x10silenceStartTime\x12\x1b\n" +
+	"\tlab_count\x18\f \x01(\x05R\blabCount\x12(\n" +
+	"\x10silent_lab_count\x18\r \x01(\x05R\x0esilentLabCountB\t\n" +
+	"\asubject*\xb5\x01\n" +
+	"\x12TimelinessGrouping\x12#\n" +
+	"\x1fTIMELINESS_GROUPING_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19TIMELINESS_GROUPING_WHOLE\x10\x01\x12 \n" +
+	"\x1cTIMELINESS_GROUPING_PROVINCE\x10\x02\x12\x1c\n" +
+	"\x18TIMELINESS_GROUPING_CITY\x10\x03\x12\x1b\n" +
+	"\x17TIMELINESS_GROUPING_LAB\x10\x04Bn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 
 var (
@@ -257,25 +392,30 @@ func file_hutong_results_v1_timeliness_proto_rawDescGZIP() []byte {
 	return file_hutong_results_v1_timeliness_proto_rawDescData
 }
 
+var file_hutong_results_v1_timeliness_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_hutong_results_v1_timeliness_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_hutong_results_v1_timeliness_proto_goTypes = []any{
-	(*DelayQuantiles)(nil),        // 0: hutong.results.v1.DelayQuantiles
-	(*Timeliness)(nil),            // 1: hutong.results.v1.Timeliness
-	(*durationpb.Duration)(nil),   // 2: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(TimelinessGrouping)(0),       // 0: hutong.results.v1.TimelinessGrouping
+	(*DelayQuantiles)(nil),        // 1: hutong.results.v1.DelayQuantiles
+	(*Timeliness)(nil),            // 2: hutong.results.v1.Timeliness
+	(*durationpb.Duration)(nil),   // 3: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*interval.Interval)(nil),     // 5: google.type.Interval
 }
 var file_hutong_results_v1_timeliness_proto_depIdxs = []int32{
-	2, // 0: hutong.results.v1.DelayQuantiles.p50:type_name -> google.protobuf.Duration
-	2, // 1: hutong.results.v1.DelayQuantiles.p95:type_name -> google.protobuf.Duration
-	2, // 2: hutong.results.v1.DelayQuantiles.p99:type_name -> google.protobuf.Duration
-	0, // 3: hutong.results.v1.Timeliness.report_to_upload:type_name -> hutong.results.v1.DelayQuantiles
-	0, // 4: hutong.results.v1.Timeliness.upload_to_nationwide:type_name -> hutong.results.v1.DelayQuantiles
-	3, // 5: hutong.results.v1.Timeliness.last_upload_time:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	3, // 0: hutong.results.v1.DelayQuantiles.p50:type_name -> google.protobuf.Duration
+	3, // 1: hutong.results.v1.DelayQuantiles.p95:type_name -> google.protobuf.Duration
+	3, // 2: hutong.results.v1.DelayQuantiles.p99:type_name -> google.protobuf.Duration
+	1, // 3: hutong.results.v1.Timeliness.report_to_upload:type_name -> hutong.results.v1.DelayQuantiles
+	1, // 4: hutong.results.v1.Timeliness.upload_to_nationwide:type_name -> hutong.results.v1.DelayQuantiles
+	4, // 5: hutong.results.v1.Timeliness.last_upload_time:type_name -> google.protobuf.Timestamp
+	5, // 6: hutong.results.v1.Timeliness.interval:type_name -> google.type.Interval
+	4, // 7: hutong.results.v1.Timeliness.silence_start_time:type_name -> google.protobuf.Timestamp
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_timeliness_proto_init() }
@@ -292,13 +432,14 @@ func file_hutong_results_v1_timeliness_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_results_v1_timeliness_proto_rawDesc), len(file_hutong_results_v1_timeliness_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_hutong_results_v1_timeliness_proto_goTypes,
 		DependencyIndexes: file_hutong_results_v1_timeliness_proto_depIdxs,
+		EnumInfos:         file_hutong_results_v1_timeliness_proto_enumTypes,
 		MessageInfos:      file_hutong_results_v1_timeliness_proto_msgTypes,
 	}.Build()
 	File_hutong_results_v1_timeliness_proto = out.File

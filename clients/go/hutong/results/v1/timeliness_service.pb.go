@@ -9,7 +9,7 @@ package resultsv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/hutong/hutong/clients/go/hutong/access/v1"
-	_ "github.com/hutong/hutong/clients/go/hutong/type/v1"
+	v1 "github.com/hutong/hutong/clients/go/hutong/type/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	interval "google.golang.org/genproto/googleapis/type/interval"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -47,6 +47,13 @@ type SummarizeTimelinessRequest struct {
 	// An upload is late if it came more than this after the report; not below 0. Absent means 4 hours. The notice sets no
 	// threshold.
 	LateThreshold *durationpb.Duration `protobuf:"bytes,6,opt,name=late_threshold,json=lateThreshold,proto3" json:"late_threshold,omitempty"`
+	// Which rows follow the row of a region. Ignored for a laboratory.
+	Grouping TimelinessGrouping `protobuf:"varint,7,opt,name=grouping,proto3,enum=hutong.results.v1.TimelinessGrouping" json:"grouping,omitempty"`
+	// How to divide the interval. With a period, each laboratory or region has a row for each part of the interval in which
+	// a report was issued, and none otherwise. By default each has one row, also without reports.
+	Period v1.SummaryPeriod `protobuf:"varint,8,opt,name=period,proto3,enum=hutong.type.v1.SummaryPeriod" json:"period,omitempty"`
+	// A laboratory is silent if its last report was uploaded more than this ago; more than 0. Absent means 24 hours.
+	SilentAfter   *durationpb.Duration `protobuf:"bytes,9,opt,name=silent_after,json=silentAfter,proto3" json:"silent_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,6 +141,27 @@ func (x *SummarizeTimelinessRequest) GetLateThreshold() *durationpb.Duration {
 	return nil
 }
 
+func (x *SummarizeTimelinessRequest) GetGrouping() TimelinessGrouping {
+	if x != nil {
+		return x.Grouping
+	}
+	return TimelinessGrouping_TIMELINESS_GROUPING_UNSPECIFIED
+}
+
+func (x *SummarizeTimelinessRequest) GetPeriod() v1.SummaryPeriod {
+	if x != nil {
+		return x.Period
+	}
+	return v1.SummaryPeriod(0)
+}
+
+func (x *SummarizeTimelinessRequest) GetSilentAfter() *durationpb.Duration {
+	if x != nil {
+		return x.SilentAfter
+	}
+	return nil
+}
+
 type isSummarizeTimelinessRequest_Subject interface {
 	isSummarizeTimelinessRequest_Subject()
 }
@@ -154,8 +182,8 @@ func (*SummarizeTimelinessRequest_Region) isSummarizeTimelinessRequest_Subject()
 
 type SummarizeTimelinessResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The laboratory or region that was asked for comes first, on the first page. For a region its laboratories follow,
-	// in order of their names.
+	// The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities or
+	// laboratories follow, in order of their codes. Rows of a period are in order of time for each of them.
 	Timeliness []*Timeliness `protobuf:"bytes,1,rep,name=timeliness,proto3" json:"timeliness,omitempty"`
 	// The page_token for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -221,7 +249,7 @@ var File_hutong_results_v1_timeliness_service_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_timeliness_service_proto_rawDesc = "" +
 	"\n" +
-	"*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\"\x8f\a\n" +
+	"*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\x1a#hutong/type/v1/summary_period.proto\"\xe5\b\n" +
 	"\x1aSummarizeTimelinessRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -233,7 +261,10 @@ const file_hutong_results_v1_timeliness_service_proto_rawDesc = "" +
 	"\x0einterval.years\x12\"must lie in the years 1900 to 9999\x1a\x90\x02(!has(this.start_time) || (this.start_time >= timestamp('1900-01-01T00:00:00Z') && this.start_time <= timestamp('9999-12-31T23:59:59Z'))) && (!has(this.end_time) || (this.end_time >= timestamp('1900-01-01T00:00:00Z') && this.end_time <= timestamp('9999-12-31T23:59:59Z')))\xba\x01Y\n" +
 	"\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n" +
 	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12J\n" +
-	"\x0elate_threshold\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\rlateThresholdB\x10\n" +
+	"\x0elate_threshold\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\rlateThreshold\x12K\n" +
+	"\bgrouping\x18\a \x01(\x0e2%.hutong.results.v1.TimelinessGroupingB\b\xbaH\x05\x82\x01\x02\x10\x01R\bgrouping\x12?\n" +
+	"\x06period\x18\b \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\x12F\n" +
+	"\fsilent_after\x18\t \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\vsilentAfterB\x10\n" +
 	"\asubject\x12\x05\xbaH\x02\b\x01\"\xd2\x01\n" +
 	"\x1bSummarizeTimelinessResponse\x12=\n" +
 	"\n" +
@@ -266,21 +297,26 @@ var file_hutong_results_v1_timeliness_service_proto_goTypes = []any{
 	(*SummarizeTimelinessResponse)(nil), // 1: hutong.results.v1.SummarizeTimelinessResponse
 	(*interval.Interval)(nil),           // 2: google.type.Interval
 	(*durationpb.Duration)(nil),         // 3: google.protobuf.Duration
-	(*Timeliness)(nil),                  // 4: hutong.results.v1.Timeliness
-	(*timestamppb.Timestamp)(nil),       // 5: google.protobuf.Timestamp
+	(TimelinessGrouping)(0),             // 4: hutong.results.v1.TimelinessGrouping
+	(v1.SummaryPeriod)(0),               // 5: hutong.type.v1.SummaryPeriod
+	(*Timeliness)(nil),                  // 6: hutong.results.v1.Timeliness
+	(*timestamppb.Timestamp)(nil),       // 7: google.protobuf.Timestamp
 }
 var file_hutong_results_v1_timeliness_service_proto_depIdxs = []int32{
 	2, // 0: hutong.results.v1.SummarizeTimelinessRequest.interval:type_name -> google.type.Interval
 	3, // 1: hutong.results.v1.SummarizeTimelinessRequest.late_threshold:type_name -> google.protobuf.Duration
-	4, // 2: hutong.results.v1.SummarizeTimelinessResponse.timeliness:type_name -> hutong.results.v1.Timeliness
-	5, // 3: hutong.results.v1.SummarizeTimelinessResponse.retention_start_time:type_name -> google.protobuf.Timestamp
-	0, // 4: hutong.results.v1.TimelinessService.SummarizeTimeliness:input_type -> hutong.results.v1.SummarizeTimelinessRequest
-	1, // 5: hutong.results.v1.TimelinessService.SummarizeTimeliness:output_type -> hutong.results.v1.SummarizeTimelinessResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 2: hutong.results.v1.SummarizeTimelinessRequest.grouping:type_name -> hutong.results.v1.TimelinessGrouping
+	5, // 3: hutong.results.v1.SummarizeTimelinessRequest.period:type_name -> hutong.type.v1.SummaryPeriod
+	3, // 4: hutong.results.v1.SummarizeTimelinessRequest.silent_after:type_name -> google.protobuf.Duration
+	6, // 5: hutong.results.v1.SummarizeTimelinessResponse.timeliness:type_name -> hutong.results.v1.Timeliness
+	7, // 6: hutong.results.v1.SummarizeTimelinessResponse.retention_start_time:type_name -> google.protobuf.Timestamp
+	0, // 7: hutong.results.v1.TimelinessService.SummarizeTimeliness:input_type -> hutong.results.v1.SummarizeTimelinessRequest
+	1, // 8: hutong.results.v1.TimelinessService.SummarizeTimeliness:output_type -> hutong.results.v1.SummarizeTimelinessResponse
+	8, // [8:9] is the sub-list for method output_type
+	7, // [7:8] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_timeliness_service_proto_init() }

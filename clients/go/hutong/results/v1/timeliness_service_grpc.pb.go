@@ -29,9 +29,10 @@ const (
 // Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
 // that a summary costs little however large the store is.
 type TimelinessServiceClient interface {
-	// Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
-	// the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
-	// reported before the end of the interval.
+	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
+	// in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
+	// has removed everything that was reported before the end of the interval.
 	SummarizeTimeliness(ctx context.Context, in *SummarizeTimelinessRequest, opts ...grpc.CallOption) (*SummarizeTimelinessResponse, error)
 }
 
@@ -60,9 +61,10 @@ func (c *timelinessServiceClient) SummarizeTimeliness(ctx context.Context, in *S
 // Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, so
 // that a summary costs little however large the store is.
 type TimelinessServiceServer interface {
-	// Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
-	// the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
-	// reported before the end of the interval.
+	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
+	// in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
+	// has removed everything that was reported before the end of the interval.
 	SummarizeTimeliness(context.Context, *SummarizeTimelinessRequest) (*SummarizeTimelinessResponse, error)
 	mustEmbedUnimplementedTimelinessServiceServer()
 }

@@ -169,7 +169,7 @@ class Lab(_message.Message):
     """The region where it works, a six-digit GB/T 2260 code."""
     contact: _builtins.str
     """Whom to ask when a report is missing: a telephone number or address, at most 200 characters without control
-    characters. Optional.
+    characters. Optional. Stated to supervisors and operators alone.
     """
     standing: Global___LabStanding.ValueType
     """The current standing."""

@@ -27,7 +27,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/missing_report.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\tLabAnswer\x12\x36\n\x06\x61nswer\x18\x01 \x01(\x0e\x32&.hutong.results.v1.MissingReportAnswer\x12/\n\x0b\x61nswer_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rexpected_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\"\xa5\x03\n\rMissingReport\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12$\n\x03lab\x18\x02 \x01(\tB\x17\xe2\x41\x01\x03\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x1b\n\rreport_number\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x0craising_node\x18\x04 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nclose_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x36\n\nlab_answer\x18\x07 \x01(\x0b\x32\x1c.hutong.results.v1.LabAnswerB\x04\xe2\x41\x01\x03:h\xea\x41\x65\n\x18hutong.org/MissingReport\x12*labs/{uscc}/missingReports/{report_number}*\x0emissingReports2\rmissingReport*\x85\x01\n\x13MissingReportAnswer\x12%\n!MISSING_REPORT_ANSWER_UNSPECIFIED\x10\x00\x12\"\n\x1eMISSING_REPORT_ANSWER_NOT_OURS\x10\x01\x12#\n\x1fMISSING_REPORT_ANSWER_TO_FOLLOW\x10\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/missing_report.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\tLabAnswer\x12\x36\n\x06\x61nswer\x18\x01 \x01(\x0e\x32&.hutong.results.v1.MissingReportAnswer\x12/\n\x0b\x61nswer_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rexpected_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\"\xe0\x03\n\rMissingReport\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12$\n\x03lab\x18\x02 \x01(\tB\x17\xe2\x41\x01\x03\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x1b\n\rreport_number\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x0craising_node\x18\x04 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nclose_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x36\n\nlab_answer\x18\x07 \x01(\x0b\x32\x1c.hutong.results.v1.LabAnswerB\x04\xe2\x41\x01\x03\x12\x1e\n\x10lab_display_name\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0blab_contact\x18\t \x01(\tB\x04\xe2\x41\x01\x03:h\xea\x41\x65\n\x18hutong.org/MissingReport\x12*labs/{uscc}/missingReports/{report_number}*\x0emissingReports2\rmissingReport*\x85\x01\n\x13MissingReportAnswer\x12%\n!MISSING_REPORT_ANSWER_UNSPECIFIED\x10\x00\x12\"\n\x1eMISSING_REPORT_ANSWER_NOT_OURS\x10\x01\x12#\n\x1fMISSING_REPORT_ANSWER_TO_FOLLOW\x10\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,12 +49,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MISSINGREPORT'].fields_by_name['close_time']._serialized_options = b'\342A\001\003'
   _globals['_MISSINGREPORT'].fields_by_name['lab_answer']._loaded_options = None
   _globals['_MISSINGREPORT'].fields_by_name['lab_answer']._serialized_options = b'\342A\001\003'
+  _globals['_MISSINGREPORT'].fields_by_name['lab_display_name']._loaded_options = None
+  _globals['_MISSINGREPORT'].fields_by_name['lab_display_name']._serialized_options = b'\342A\001\003'
+  _globals['_MISSINGREPORT'].fields_by_name['lab_contact']._loaded_options = None
+  _globals['_MISSINGREPORT'].fields_by_name['lab_contact']._serialized_options = b'\342A\001\003'
   _globals['_MISSINGREPORT']._loaded_options = None
   _globals['_MISSINGREPORT']._serialized_options = b'\352Ae\n\030hutong.org/MissingReport\022*labs/{uscc}/missingReports/{report_number}*\016missingReports2\rmissingReport'
-  _globals['_MISSINGREPORTANSWER']._serialized_start=764
-  _globals['_MISSINGREPORTANSWER']._serialized_end=897
+  _globals['_MISSINGREPORTANSWER']._serialized_start=823
+  _globals['_MISSINGREPORTANSWER']._serialized_end=956
   _globals['_LABANSWER']._serialized_start=155
   _globals['_LABANSWER']._serialized_end=337
   _globals['_MISSINGREPORT']._serialized_start=340
-  _globals['_MISSINGREPORT']._serialized_end=761
+  _globals['_MISSINGREPORT']._serialized_end=820
 # @@protoc_insertion_point(module_scope)

@@ -101,6 +101,8 @@ class MissingReport(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CLOSE_TIME_FIELD_NUMBER: _builtins.int
     LAB_ANSWER_FIELD_NUMBER: _builtins.int
+    LAB_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    LAB_CONTACT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}/missingReports/{report_number}"."""
     lab: _builtins.str
@@ -109,6 +111,10 @@ class MissingReport(_message.Message):
     """The number on the report."""
     raising_node: _builtins.str
     """The node where it was first shown, "nodes/{region}"."""
+    lab_display_name: _builtins.str
+    """The laboratory's registered name (Lab.display_name); empty if this node has not registered the laboratory."""
+    lab_contact: _builtins.str
+    """Whom to ask for the report (Lab.contact); empty if this node does not know it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was first shown."""
@@ -131,10 +137,12 @@ class MissingReport(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         close_time: _timestamp_pb2.Timestamp | None = ...,
         lab_answer: Global___LabAnswer | None = ...,
+        lab_display_name: _builtins.str = ...,
+        lab_contact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab_answer", b"lab_answer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab", b"lab", "lab_answer", b"lab_answer", "name", b"name", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab", b"lab", "lab_answer", b"lab_answer", "lab_contact", b"lab_contact", "lab_display_name", b"lab_display_name", "name", b"name", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.type import interval_pb2 as google_dot_type_dot_interval__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hutong/results/v1/timeliness.proto\x12\x11hutong.results.v1\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n\x0e\x44\x65layQuantiles\x12&\n\x03p50\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p95\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xab\x02\n\nTimeliness\x12\"\n\x03lab\x18\x01 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/LabH\x00\x12\x10\n\x06region\x18\x02 \x01(\tH\x00\x12\x14\n\x0cresult_count\x18\x03 \x01(\x03\x12;\n\x10report_to_upload\x18\x04 \x01(\x0b\x32!.hutong.results.v1.DelayQuantiles\x12?\n\x14upload_to_nationwide\x18\x05 \x01(\x0b\x32!.hutong.results.v1.DelayQuantiles\x12\x12\n\nlate_count\x18\x06 \x01(\x03\x12\x34\n\x10last_upload_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07subjectBn\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hutong/results/v1/timeliness.proto\x12\x11hutong.results.v1\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\"\x88\x01\n\x0e\x44\x65layQuantiles\x12&\n\x03p50\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p95\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe8\x03\n\nTimeliness\x12\"\n\x03lab\x18\x01 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/LabH\x00\x12\x10\n\x06region\x18\x02 \x01(\tH\x00\x12\x14\n\x0cresult_count\x18\x03 \x01(\x03\x12;\n\x10report_to_upload\x18\x04 \x01(\x0b\x32!.hutong.results.v1.DelayQuantiles\x12?\n\x14upload_to_nationwide\x18\x05 \x01(\x0b\x32!.hutong.results.v1.DelayQuantiles\x12\x12\n\nlate_count\x18\x06 \x01(\x03\x12\x34\n\x10last_upload_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x08interval\x18\x08 \x01(\x0b\x32\x15.google.type.Interval\x12\x18\n\x10lab_display_name\x18\t \x01(\t\x12\x13\n\x0blab_contact\x18\n \x01(\t\x12\x36\n\x12silence_start_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlab_count\x18\x0c \x01(\x05\x12\x18\n\x10silent_lab_count\x18\r \x01(\x05\x42\t\n\x07subject*\xb5\x01\n\x12TimelinessGrouping\x12#\n\x1fTIMELINESS_GROUPING_UNSPECIFIED\x10\x00\x12\x1d\n\x19TIMELINESS_GROUPING_WHOLE\x10\x01\x12 \n\x1cTIMELINESS_GROUPING_PROVINCE\x10\x02\x12\x1c\n\x18TIMELINESS_GROUPING_CITY\x10\x03\x12\x1b\n\x17TIMELINESS_GROUPING_LAB\x10\x04\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_TIMELINESS'].fields_by_name['lab']._loaded_options = None
   _globals['_TIMELINESS'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab'
-  _globals['_DELAYQUANTILES']._serialized_start=150
-  _globals['_DELAYQUANTILES']._serialized_end=286
-  _globals['_TIMELINESS']._serialized_start=289
-  _globals['_TIMELINESS']._serialized_end=588
+  _globals['_TIMELINESSGROUPING']._serialized_start=808
+  _globals['_TIMELINESSGROUPING']._serialized_end=989
+  _globals['_DELAYQUANTILES']._serialized_start=178
+  _globals['_DELAYQUANTILES']._serialized_end=314
+  _globals['_TIMELINESS']._serialized_start=317
+  _globals['_TIMELINESS']._serialized_end=805
 # @@protoc_insertion_point(module_scope)

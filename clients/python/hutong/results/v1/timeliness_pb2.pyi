@@ -7,6 +7,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.type import interval_pb2 as _interval_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +19,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TimelinessGrouping:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TimelinessGroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimelinessGrouping.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TIMELINESS_GROUPING_UNSPECIFIED: _TimelinessGrouping.ValueType  # 0
+    """As TIMELINESS_GROUPING_LAB."""
+    TIMELINESS_GROUPING_WHOLE: _TimelinessGrouping.ValueType  # 1
+    """No further row."""
+    TIMELINESS_GROUPING_PROVINCE: _TimelinessGrouping.ValueType  # 2
+    """A row for each province that has laboratories in the region."""
+    TIMELINESS_GROUPING_CITY: _TimelinessGrouping.ValueType  # 3
+    """A row for each city (GB/T 2260 prefecture level) that has laboratories in the region. Laboratories whose region is a
+    whole province are together in the row of that province.
+    """
+    TIMELINESS_GROUPING_LAB: _TimelinessGrouping.ValueType  # 4
+    """A row for each laboratory."""
+
+class TimelinessGrouping(_TimelinessGrouping, metaclass=_TimelinessGroupingEnumTypeWrapper):
+    """The rows of a summary, after the row of the whole region."""
+
+TIMELINESS_GROUPING_UNSPECIFIED: TimelinessGrouping.ValueType  # 0
+"""As TIMELINESS_GROUPING_LAB."""
+TIMELINESS_GROUPING_WHOLE: TimelinessGrouping.ValueType  # 1
+"""No further row."""
+TIMELINESS_GROUPING_PROVINCE: TimelinessGrouping.ValueType  # 2
+"""A row for each province that has laboratories in the region."""
+TIMELINESS_GROUPING_CITY: TimelinessGrouping.ValueType  # 3
+"""A row for each city (GB/T 2260 prefecture level) that has laboratories in the region. Laboratories whose region is a
+whole province are together in the row of that province.
+"""
+TIMELINESS_GROUPING_LAB: TimelinessGrouping.ValueType  # 4
+"""A row for each laboratory."""
+Global___TimelinessGrouping: _TypeAlias = TimelinessGrouping  # noqa: Y015
 
 @_typing.final
 class DelayQuantiles(_message.Message):
@@ -67,17 +105,34 @@ class Timeliness(_message.Message):
     UPLOAD_TO_NATIONWIDE_FIELD_NUMBER: _builtins.int
     LATE_COUNT_FIELD_NUMBER: _builtins.int
     LAST_UPLOAD_TIME_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    LAB_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    LAB_CONTACT_FIELD_NUMBER: _builtins.int
+    SILENCE_START_TIME_FIELD_NUMBER: _builtins.int
+    LAB_COUNT_FIELD_NUMBER: _builtins.int
+    SILENT_LAB_COUNT_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """One laboratory, "labs/{uscc}"."""
     region: _builtins.str
     """All laboratories of this region and below it, a GB/T 2260 code."""
     result_count: _builtins.int
-    """The number of persons whose report was issued in the interval."""
-    late_count: _builtins.int
-    """The number of persons whose report was uploaded later than late_threshold. Delays are counted in classes 5 percent
-    wide, so that some uploads less than 5 percent beyond the threshold may not be counted. An upload within the
-    threshold is never counted.
+    """The number of uploaded reports that were issued in the interval. Each person tested has a report of their own. It is
+    the denominator of rates: late_count / result_count is the rate of late results, and there is no rate if
+    result_count is 0.
     """
+    late_count: _builtins.int
+    """How many of the reports were uploaded later than late_threshold. Delays are counted in classes 5 percent wide, so
+    that some uploads less than 5 percent beyond the threshold may not be counted. An upload within the threshold is
+    never counted.
+    """
+    lab_display_name: _builtins.str
+    """Of a laboratory: its registered name (Lab.display_name)."""
+    lab_contact: _builtins.str
+    """Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it: a node does not replicate contacts."""
+    lab_count: _builtins.int
+    """Of a region: the number of its registered laboratories. Not set in rows of a period."""
+    silent_lab_count: _builtins.int
+    """Of a region: how many of its laboratories are silent (silence_start_time). Not set in rows of a period."""
     @_builtins.property
     def report_to_upload(self) -> Global___DelayQuantiles:
         """The delay from report time to upload time at this node."""
@@ -90,6 +145,17 @@ class Timeliness(_message.Message):
     def last_upload_time(self) -> _timestamp_pb2.Timestamp:
         """When the last report of the interval was uploaded; absent if none was."""
 
+    @_builtins.property
+    def interval(self) -> _interval_pb2.Interval:
+        """The row's part of the interval. Set only if the request has a period."""
+
+    @_builtins.property
+    def silence_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Of a laboratory that is silent: when its last report was uploaded, whenever that report was issued. A laboratory is
+        silent if its standing is AUTHORIZED or WARNED now, and if its last report was uploaded more than silent_after ago.
+        Absent if it is not silent, and if no report of it was ever uploaded. Not set in rows of a period.
+        """
+
     def __init__(
         self,
         *,
@@ -100,10 +166,16 @@ class Timeliness(_message.Message):
         upload_to_nationwide: Global___DelayQuantiles | None = ...,
         late_count: _builtins.int = ...,
         last_upload_time: _timestamp_pb2.Timestamp | None = ...,
+        interval: _interval_pb2.Interval | None = ...,
+        lab_display_name: _builtins.str = ...,
+        lab_contact: _builtins.str = ...,
+        silence_start_time: _timestamp_pb2.Timestamp | None = ...,
+        lab_count: _builtins.int = ...,
+        silent_lab_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "last_upload_time", b"last_upload_time", "region", b"region", "report_to_upload", b"report_to_upload", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "last_upload_time", b"last_upload_time", "region", b"region", "report_to_upload", b"report_to_upload", "silence_start_time", b"silence_start_time", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "last_upload_time", b"last_upload_time", "late_count", b"late_count", "region", b"region", "report_to_upload", b"report_to_upload", "result_count", b"result_count", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "lab_contact", b"lab_contact", "lab_count", b"lab_count", "lab_display_name", b"lab_display_name", "last_upload_time", b"last_upload_time", "late_count", b"late_count", "region", b"region", "report_to_upload", b"report_to_upload", "result_count", b"result_count", "silence_start_time", b"silence_start_time", "silent_lab_count", b"silent_lab_count", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["lab", "region"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015

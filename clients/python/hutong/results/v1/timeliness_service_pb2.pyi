@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.type import interval_pb2 as _interval_pb2
 from hutong.results.v1 import timeliness_pb2 as _timeliness_pb2
+from hutong.type.v1 import summary_period_pb2 as _summary_period_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,6 +33,9 @@ class SummarizeTimelinessRequest(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     LATE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    GROUPING_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    SILENT_AFTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
@@ -40,6 +44,12 @@ class SummarizeTimelinessRequest(_message.Message):
     """One laboratory, "labs/{uscc}"."""
     region: _builtins.str
     """The laboratories of this region and below it, a GB/T 2260 code."""
+    grouping: _timeliness_pb2.TimelinessGrouping.ValueType
+    """Which rows follow the row of a region. Ignored for a laboratory."""
+    period: _summary_period_pb2.SummaryPeriod.ValueType
+    """How to divide the interval. With a period, each laboratory or region has a row for each part of the interval in which
+    a report was issued, and none otherwise. By default each has one row, also without reports.
+    """
     @_builtins.property
     def interval(self) -> _interval_pb2.Interval:
         """Reports that were issued in this interval, widened to whole hours of UTC. Start and end are both needed and lie in
@@ -52,6 +62,10 @@ class SummarizeTimelinessRequest(_message.Message):
         threshold.
         """
 
+    @_builtins.property
+    def silent_after(self) -> _duration_pb2.Duration:
+        """A laboratory is silent if its last report was uploaded more than this ago; more than 0. Absent means 24 hours."""
+
     def __init__(
         self,
         *,
@@ -61,10 +75,13 @@ class SummarizeTimelinessRequest(_message.Message):
         region: _builtins.str = ...,
         interval: _interval_pb2.Interval | None = ...,
         late_threshold: _duration_pb2.Duration | None = ...,
+        grouping: _timeliness_pb2.TimelinessGrouping.ValueType = ...,
+        period: _summary_period_pb2.SummaryPeriod.ValueType = ...,
+        silent_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "region", b"region", "subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "region", b"region", "silent_after", b"silent_after", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "page_size", b"page_size", "page_token", b"page_token", "region", b"region", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grouping", b"grouping", "interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "region", b"region", "silent_after", b"silent_after", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["lab", "region"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
@@ -83,8 +100,8 @@ class SummarizeTimelinessResponse(_message.Message):
     """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def timeliness(self) -> _containers.RepeatedCompositeFieldContainer[_timeliness_pb2.Timeliness]:
-        """The laboratory or region that was asked for comes first, on the first page. For a region its laboratories follow,
-        in order of their names.
+        """The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities or
+        laboratories follow, in order of their codes. Rows of a period are in order of time for each of them.
         """
 
     @_builtins.property

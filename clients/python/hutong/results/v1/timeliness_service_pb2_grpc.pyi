@@ -36,9 +36,10 @@ class TimelinessServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TimelinessServiceAsyncStub: ...
     SummarizeTimeliness: _grpc.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]
-    """Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
-    the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
-    reported before the end of the interval.
+    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+    or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
+    in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
+    has removed everything that was reported before the end of the interval.
     """
 
 @_typing.type_check_only
@@ -49,9 +50,10 @@ class TimelinessServiceAsyncStub(TimelinessServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SummarizeTimeliness: _aio.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]  # type: ignore[assignment]
-    """Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
-    the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
-    reported before the end of the interval.
+    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+    or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
+    in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
+    has removed everything that was reported before the end of the interval.
     """
 
 class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,9 +67,10 @@ class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _timeliness_service_pb2.SummarizeTimelinessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_timeliness_service_pb2.SummarizeTimelinessResponse, _abc.Awaitable[_timeliness_service_pb2.SummarizeTimelinessResponse]]:
-        """Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
-        the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
-        reported before the end of the interval.
+        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+        or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
+        in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
+        has removed everything that was reported before the end of the interval.
         """
 
 def add_TimelinessServiceServicer_to_server(servicer: TimelinessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.missing_report_pb2 import MissingReport, MissingReportAnswer
@@ -9,8 +11,10 @@ from hutong.results.v1.missing_report_service_pb2 import AnswerMissingReportRequ
 from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.exports.options import Exports, export_options
+from hutong_client.cli.exports.sheet import Column, Sheet, time_value
 from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, json_option
-from hutong_client.cli.output import echo, print_json, print_table
+from hutong_client.cli.output import echo, print_json
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
@@ -22,10 +26,14 @@ ANSWER = Word(MissingReportAnswer, "MISSING_REPORT_ANSWER_")
 @click.command("missing-reports", cls=NodeCommand, example="--lab 91220502MA000LAB8G --all")
 @click.option("--lab", type=LAB, help="Only reports of this laboratory.")
 @click.option("--all", "include_closed", is_flag=True, help="Also reports of which nothing is awaited any more.")
+@export_options
 @json_option
 @click.pass_obj
-def missing_reports(node: Node, lab: str | None, include_closed: bool, as_json: bool) -> ExitCode:
-    """List missing reports, newest first: their holders have shown them, and no node has a record of them."""
+def missing_reports(node: Node, lab: str | None, include_closed: bool, exports: Exports, as_json: bool) -> ExitCode:
+    """List missing reports, newest first: their holders have shown them, and no node has a record of them.
+
+    Beside each report stands whom to ask for it.
+    """
     request = ListMissingReportsRequest(lab=lab or "", include_closed=include_closed)
     with node.connect() as connection:
         found = [
@@ -36,22 +44,41 @@ def missing_reports(node: Node, lab: str | None, include_closed: bool, as_json: 
     if as_json:
         print_json({"missing_reports": [as_dict(it) for it in found]})
         return ExitCode.DONE
-    if not found:
+    if exports:
+        exports.write(_sheet(found))
+    elif not found:
         echo(tr("No report is missing."))
-        return ExitCode.DONE
+    else:
+        _sheet(found).show()
+    return ExitCode.DONE
+
+
+def _sheet(found: Sequence[MissingReport]) -> Sheet:
+    """Return the table of missing reports."""
+    titles = (
+        tr("laboratory"),
+        tr("name"),
+        tr("contact"),
+        tr("report"),
+        tr("shown"),
+        tr("at"),
+        tr("uploaded"),
+        tr("answer"),
+    )
     rows = [
         (
             it.lab,
+            it.lab_display_name,
+            it.lab_contact,
             it.report_number,
-            moment(it.create_time),
+            time_value(it.create_time),
             it.raising_node,
-            moment(it.close_time) if it.HasField("close_time") else "open",
+            time_value(it.close_time) if it.HasField("close_time") else tr("not uploaded"),
             _answer(it),
         )
         for it in found
     ]
-    print_table((tr("laboratory"), tr("report"), tr("shown"), tr("at"), tr("uploaded"), tr("answer")), rows)
-    return ExitCode.DONE
+    return Sheet(tr("missing reports"), [Column(title) for title in titles], rows)
 
 
 @click.command(

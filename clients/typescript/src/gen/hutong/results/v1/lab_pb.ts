@@ -150,7 +150,7 @@ export type Lab = Message<"hutong.results.v1.Lab"> & {
 
   /**
    * Whom to ask when a report is missing: a telephone number or address, at most 200 characters without control
-   * characters. Optional.
+   * characters. Optional. Stated to supervisors and operators alone.
    *
    * @generated from field: string contact = 4;
    */

@@ -2,18 +2,20 @@
 // @generated from file hutong/results/v1/timeliness.proto (package hutong.results.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_resource } from "../../../google/api/resource_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Interval } from "../../../google/type/interval_pb.js";
+import { file_google_type_interval } from "../../../google/type/interval_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file hutong/results/v1/timeliness.proto.
  */
 export const file_hutong_results_v1_timeliness: GenFile = /*@__PURE__*/
-  fileDesc("CiJodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKIAQoORGVsYXlRdWFudGlsZXMSJgoDcDUwGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKA3A5NRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgNwOTkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iqwIKClRpbWVsaW5lc3MSIgoDbGFiGAEgASgJQhP6QRAKDmh1dG9uZy5vcmcvTGFiSAASEAoGcmVnaW9uGAIgASgJSAASFAoMcmVzdWx0X2NvdW50GAMgASgDEjsKEHJlcG9ydF90b191cGxvYWQYBCABKAsyIS5odXRvbmcucmVzdWx0cy52MS5EZWxheVF1YW50aWxlcxI/ChR1cGxvYWRfdG9fbmF0aW9ud2lkZRgFIAEoCzIhLmh1dG9uZy5yZXN1bHRzLnYxLkRlbGF5UXVhbnRpbGVzEhIKCmxhdGVfY291bnQYBiABKAMSNAoQbGFzdF91cGxvYWRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCCQoHc3ViamVjdEJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiJodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKIAQoORGVsYXlRdWFudGlsZXMSJgoDcDUwGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKA3A5NRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgNwOTkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24i6AMKClRpbWVsaW5lc3MSIgoDbGFiGAEgASgJQhP6QRAKDmh1dG9uZy5vcmcvTGFiSAASEAoGcmVnaW9uGAIgASgJSAASFAoMcmVzdWx0X2NvdW50GAMgASgDEjsKEHJlcG9ydF90b191cGxvYWQYBCABKAsyIS5odXRvbmcucmVzdWx0cy52MS5EZWxheVF1YW50aWxlcxI/ChR1cGxvYWRfdG9fbmF0aW9ud2lkZRgFIAEoCzIhLmh1dG9uZy5yZXN1bHRzLnYxLkRlbGF5UXVhbnRpbGVzEhIKCmxhdGVfY291bnQYBiABKAMSNAoQbGFzdF91cGxvYWRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoIaW50ZXJ2YWwYCCABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBIYChBsYWJfZGlzcGxheV9uYW1lGAkgASgJEhMKC2xhYl9jb250YWN0GAogASgJEjYKEnNpbGVuY2Vfc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJbGFiX2NvdW50GAwgASgFEhgKEHNpbGVudF9sYWJfY291bnQYDSABKAVCCQoHc3ViamVjdCq1AQoSVGltZWxpbmVzc0dyb3VwaW5nEiMKH1RJTUVMSU5FU1NfR1JPVVBJTkdfVU5TUEVDSUZJRUQQABIdChlUSU1FTElORVNTX0dST1VQSU5HX1dIT0xFEAESIAocVElNRUxJTkVTU19HUk9VUElOR19QUk9WSU5DRRACEhwKGFRJTUVMSU5FU1NfR1JPVVBJTkdfQ0lUWRADEhsKF1RJTUVMSU5FU1NfR1JPVVBJTkdfTEFCEARCbgoVb3JnLmh1dG9uZy5yZXN1bHRzLnYxUAFaP2dpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9yZXN1bHRzL3YxO3Jlc3VsdHN2MaoCEUh1dG9uZy5SZXN1bHRzLlYxYgZwcm90bzM", [file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval]);
 
 /**
  * The distribution of a delay.
@@ -80,7 +82,9 @@ export type Timeliness = Message<"hutong.results.v1.Timeliness"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * The number of persons whose report was issued in the interval.
+   * The number of uploaded reports that were issued in the interval. Each person tested has a report of their own. It is
+   * the denominator of rates: late_count / result_count is the rate of late results, and there is no rate if
+   * result_count is 0.
    *
    * @generated from field: int64 result_count = 3;
    */
@@ -101,9 +105,9 @@ export type Timeliness = Message<"hutong.results.v1.Timeliness"> & {
   uploadToNationwide?: DelayQuantiles | undefined;
 
   /**
-   * The number of persons whose report was uploaded later than late_threshold. Delays are counted in classes 5 percent
-   * wide, so that some uploads less than 5 percent beyond the threshold may not be counted. An upload within the
-   * threshold is never counted.
+   * How many of the reports were uploaded later than late_threshold. Delays are counted in classes 5 percent wide, so
+   * that some uploads less than 5 percent beyond the threshold may not be counted. An upload within the threshold is
+   * never counted.
    *
    * @generated from field: int64 late_count = 6;
    */
@@ -115,6 +119,50 @@ export type Timeliness = Message<"hutong.results.v1.Timeliness"> & {
    * @generated from field: google.protobuf.Timestamp last_upload_time = 7;
    */
   lastUploadTime?: Timestamp | undefined;
+
+  /**
+   * The row's part of the interval. Set only if the request has a period.
+   *
+   * @generated from field: google.type.Interval interval = 8;
+   */
+  interval?: Interval | undefined;
+
+  /**
+   * Of a laboratory: its registered name (Lab.display_name).
+   *
+   * @generated from field: string lab_display_name = 9;
+   */
+  labDisplayName: string;
+
+  /**
+   * Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it: a node does not replicate contacts.
+   *
+   * @generated from field: string lab_contact = 10;
+   */
+  labContact: string;
+
+  /**
+   * Of a laboratory that is silent: when its last report was uploaded, whenever that report was issued. A laboratory is
+   * silent if its standing is AUTHORIZED or WARNED now, and if its last report was uploaded more than silent_after ago.
+   * Absent if it is not silent, and if no report of it was ever uploaded. Not set in rows of a period.
+   *
+   * @generated from field: google.protobuf.Timestamp silence_start_time = 11;
+   */
+  silenceStartTime?: Timestamp | undefined;
+
+  /**
+   * Of a region: the number of its registered laboratories. Not set in rows of a period.
+   *
+   * @generated from field: int32 lab_count = 12;
+   */
+  labCount: number;
+
+  /**
+   * Of a region: how many of its laboratories are silent (silence_start_time). Not set in rows of a period.
+   *
+   * @generated from field: int32 silent_lab_count = 13;
+   */
+  silentLabCount: number;
 };
 
 /**
@@ -123,4 +171,53 @@ export type Timeliness = Message<"hutong.results.v1.Timeliness"> & {
  */
 export const TimelinessSchema: GenMessage<Timeliness> = /*@__PURE__*/
   messageDesc(file_hutong_results_v1_timeliness, 1);
+
+/**
+ * The rows of a summary, after the row of the whole region.
+ *
+ * @generated from enum hutong.results.v1.TimelinessGrouping
+ */
+export enum TimelinessGrouping {
+  /**
+   * As TIMELINESS_GROUPING_LAB.
+   *
+   * @generated from enum value: TIMELINESS_GROUPING_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * No further row.
+   *
+   * @generated from enum value: TIMELINESS_GROUPING_WHOLE = 1;
+   */
+  WHOLE = 1,
+
+  /**
+   * A row for each province that has laboratories in the region.
+   *
+   * @generated from enum value: TIMELINESS_GROUPING_PROVINCE = 2;
+   */
+  PROVINCE = 2,
+
+  /**
+   * A row for each city (GB/T 2260 prefecture level) that has laboratories in the region. Laboratories whose region is a
+   * whole province are together in the row of that province.
+   *
+   * @generated from enum value: TIMELINESS_GROUPING_CITY = 3;
+   */
+  CITY = 3,
+
+  /**
+   * A row for each laboratory.
+   *
+   * @generated from enum value: TIMELINESS_GROUPING_LAB = 4;
+   */
+  LAB = 4,
+}
+
+/**
+ * Describes the enum hutong.results.v1.TimelinessGrouping.
+ */
+export const TimelinessGroupingSchema: GenEnum<TimelinessGrouping> = /*@__PURE__*/
+  enumDesc(file_hutong_results_v1_timeliness, 0);
 

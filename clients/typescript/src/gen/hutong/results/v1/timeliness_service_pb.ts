@@ -12,16 +12,18 @@ import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@
 import type { Interval } from "../../../google/type/interval_pb.js";
 import { file_google_type_interval } from "../../../google/type/interval_pb.js";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
-import type { Timeliness } from "./timeliness_pb.js";
+import type { Timeliness, TimelinessGrouping } from "./timeliness_pb.js";
 import { file_hutong_results_v1_timeliness } from "./timeliness_pb.js";
 import { file_hutong_type_v1_rules } from "../../type/v1/rules_pb.js";
+import type { SummaryPeriod } from "../../type/v1/summary_period_pb.js";
+import { file_hutong_type_v1_summary_period } from "../../type/v1/summary_period_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file hutong/results/v1/timeliness_service.proto.
  */
 export const file_hutong_results_v1_timeliness_service: GenFile = /*@__PURE__*/
-  fileDesc("CipodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzX3NlcnZpY2UucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxItQGChpTdW1tYXJpemVUaW1lbGluZXNzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSKQoDbGFiGAMgASgJQhr6QRAKDmh1dG9uZy5vcmcvTGFiukgEcgIYQEgAEh0KBnJlZ2lvbhgEIAEoCUILukgIcgbI6oHKBgFIABLiBAoIaW50ZXJ2YWwYBSABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbEK4BOJBAQK6SLAEugHHAgoOaW50ZXJ2YWwueWVhcnMSIm11c3QgbGllIGluIHRoZSB5ZWFycyAxOTAwIHRvIDk5OTkakAIoIWhhcyh0aGlzLnN0YXJ0X3RpbWUpIHx8ICh0aGlzLnN0YXJ0X3RpbWUgPj0gdGltZXN0YW1wKCcxOTAwLTAxLTAxVDAwOjAwOjAwWicpICYmIHRoaXMuc3RhcnRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKSAmJiAoIWhhcyh0aGlzLmVuZF90aW1lKSB8fCAodGhpcy5lbmRfdGltZSA+PSB0aW1lc3RhbXAoJzE5MDAtMDEtMDFUMDA6MDA6MDBaJykgJiYgdGhpcy5lbmRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKboBWQoNaW50ZXJ2YWwuZW5kcxIcbXVzdCBoYXZlIGEgc3RhcnQgYW5kIGFuIGVuZBoqaGFzKHRoaXMuc3RhcnRfdGltZSkgJiYgaGFzKHRoaXMuZW5kX3RpbWUpugGCAQoOaW50ZXJ2YWwub3JkZXISH2l0cyBlbmQgbXVzdCBiZSBhZnRlciB0aGUgc3RhcnQaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuZW5kX3RpbWUgPiB0aGlzLnN0YXJ0X3RpbWXIAQESOwoObGF0ZV90aHJlc2hvbGQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAjIAQhAKB3N1YmplY3QSBbpIAggBIqMBChtTdW1tYXJpemVUaW1lbGluZXNzUmVzcG9uc2USMQoKdGltZWxpbmVzcxgBIAMoCzIdLmh1dG9uZy5yZXN1bHRzLnYxLlRpbWVsaW5lc3MSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjgKFHJldGVudGlvbl9zdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDK5AQoRVGltZWxpbmVzc1NlcnZpY2USowEKE1N1bW1hcml6ZVRpbWVsaW5lc3MSLS5odXRvbmcucmVzdWx0cy52MS5TdW1tYXJpemVUaW1lbGluZXNzUmVxdWVzdBouLmh1dG9uZy5yZXN1bHRzLnYxLlN1bW1hcml6ZVRpbWVsaW5lc3NSZXNwb25zZSItkAIBitMYJgoJCAEQAhoDbGFiCgkIBRADGgNsYWIKDAgFEAMaBnJlZ2lvbhgDQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_results_v1_timeliness, file_hutong_type_v1_rules]);
+  fileDesc("CipodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzX3NlcnZpY2UucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxIosIChpTdW1tYXJpemVUaW1lbGluZXNzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSKQoDbGFiGAMgASgJQhr6QRAKDmh1dG9uZy5vcmcvTGFiukgEcgIYQEgAEh0KBnJlZ2lvbhgEIAEoCUILukgIcgbI6oHKBgFIABLiBAoIaW50ZXJ2YWwYBSABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbEK4BOJBAQK6SLAEugHHAgoOaW50ZXJ2YWwueWVhcnMSIm11c3QgbGllIGluIHRoZSB5ZWFycyAxOTAwIHRvIDk5OTkakAIoIWhhcyh0aGlzLnN0YXJ0X3RpbWUpIHx8ICh0aGlzLnN0YXJ0X3RpbWUgPj0gdGltZXN0YW1wKCcxOTAwLTAxLTAxVDAwOjAwOjAwWicpICYmIHRoaXMuc3RhcnRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKSAmJiAoIWhhcyh0aGlzLmVuZF90aW1lKSB8fCAodGhpcy5lbmRfdGltZSA+PSB0aW1lc3RhbXAoJzE5MDAtMDEtMDFUMDA6MDA6MDBaJykgJiYgdGhpcy5lbmRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKboBWQoNaW50ZXJ2YWwuZW5kcxIcbXVzdCBoYXZlIGEgc3RhcnQgYW5kIGFuIGVuZBoqaGFzKHRoaXMuc3RhcnRfdGltZSkgJiYgaGFzKHRoaXMuZW5kX3RpbWUpugGCAQoOaW50ZXJ2YWwub3JkZXISH2l0cyBlbmQgbXVzdCBiZSBhZnRlciB0aGUgc3RhcnQaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuZW5kX3RpbWUgPiB0aGlzLnN0YXJ0X3RpbWXIAQESOwoObGF0ZV90aHJlc2hvbGQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAjIAEkEKCGdyb3VwaW5nGAcgASgOMiUuaHV0b25nLnJlc3VsdHMudjEuVGltZWxpbmVzc0dyb3VwaW5nQgi6SAWCAQIQARI3CgZwZXJpb2QYCCABKA4yHS5odXRvbmcudHlwZS52MS5TdW1tYXJ5UGVyaW9kQgi6SAWCAQIQARI5CgxzaWxlbnRfYWZ0ZXIYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CCLpIBaoBAioAQhAKB3N1YmplY3QSBbpIAggBIqMBChtTdW1tYXJpemVUaW1lbGluZXNzUmVzcG9uc2USMQoKdGltZWxpbmVzcxgBIAMoCzIdLmh1dG9uZy5yZXN1bHRzLnYxLlRpbWVsaW5lc3MSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEjgKFHJldGVudGlvbl9zdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDK5AQoRVGltZWxpbmVzc1NlcnZpY2USowEKE1N1bW1hcml6ZVRpbWVsaW5lc3MSLS5odXRvbmcucmVzdWx0cy52MS5TdW1tYXJpemVUaW1lbGluZXNzUmVxdWVzdBouLmh1dG9uZy5yZXN1bHRzLnYxLlN1bW1hcml6ZVRpbWVsaW5lc3NSZXNwb25zZSItkAIBitMYJgoJCAEQAhoDbGFiCgkIBRADGgNsYWIKDAgFEAMaBnJlZ2lvbhgDQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_results_v1_timeliness, file_hutong_type_v1_rules, file_hutong_type_v1_summary_period]);
 
 /**
  * @generated from message hutong.results.v1.SummarizeTimelinessRequest
@@ -79,6 +81,28 @@ export type SummarizeTimelinessRequest = Message<"hutong.results.v1.SummarizeTim
    * @generated from field: google.protobuf.Duration late_threshold = 6;
    */
   lateThreshold?: Duration | undefined;
+
+  /**
+   * Which rows follow the row of a region. Ignored for a laboratory.
+   *
+   * @generated from field: hutong.results.v1.TimelinessGrouping grouping = 7;
+   */
+  grouping: TimelinessGrouping;
+
+  /**
+   * How to divide the interval. With a period, each laboratory or region has a row for each part of the interval in which
+   * a report was issued, and none otherwise. By default each has one row, also without reports.
+   *
+   * @generated from field: hutong.type.v1.SummaryPeriod period = 8;
+   */
+  period: SummaryPeriod;
+
+  /**
+   * A laboratory is silent if its last report was uploaded more than this ago; more than 0. Absent means 24 hours.
+   *
+   * @generated from field: google.protobuf.Duration silent_after = 9;
+   */
+  silentAfter?: Duration | undefined;
 };
 
 /**
@@ -93,8 +117,8 @@ export const SummarizeTimelinessRequestSchema: GenMessage<SummarizeTimelinessReq
  */
 export type SummarizeTimelinessResponse = Message<"hutong.results.v1.SummarizeTimelinessResponse"> & {
   /**
-   * The laboratory or region that was asked for comes first, on the first page. For a region its laboratories follow,
-   * in order of their names.
+   * The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities or
+   * laboratories follow, in order of their codes. Rows of a period are in order of time for each of them.
    *
    * @generated from field: repeated hutong.results.v1.Timeliness timeliness = 1;
    */
@@ -131,9 +155,10 @@ export const SummarizeTimelinessResponseSchema: GenMessage<SummarizeTimelinessRe
  */
 export const TimelinessService: GenService<{
   /**
-   * Summarises the delays of one laboratory, or of a region and each of its laboratories, paged (AIP-158). NOT_FOUND if
-   * the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was
-   * reported before the end of the interval.
+   * Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+   * or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
+   * in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
+   * has removed everything that was reported before the end of the interval.
    *
    * @generated from rpc hutong.results.v1.TimelinessService.SummarizeTimeliness
    */
