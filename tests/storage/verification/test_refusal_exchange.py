@@ -27,7 +27,9 @@ from services.domain.region import within
 from services.domain.subject import Pepper
 from services.runtime.clock import FixedClock
 from services.runtime.ids import uuid7
+from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database, open_database
+from services.storage.process_lock import try_process_lock
 from services.verification.refusal_exchange.duties import RefusalDuties
 from services.verification.refusal_exchange.store import RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
@@ -385,6 +387,30 @@ async def test_an_overdue_report_goes_up_one_node_at_a_time(country: list[OneNod
     for node in (nation, henan, zhengzhou):
         assert (await node.reports.get_refusal(reported.uuid)).answer == "from the nation"
     assert not await jilin.listed()
+
+
+async def test_more_overdue_reports_than_one_transaction_takes(small: list[OneNode]) -> None:
+    """A node takes over all of them, in several transactions."""
+    henan, zhengzhou = small[2:]
+    await connect(zhengzhou, henan)
+    for _ in range(101):
+        await henan.report(subject=None, responsible_node=ZHENGZHOU)
+    henan.clock.advance(ANSWER_WITHIN + HOUR)
+    await henan.duties.take_over_overdue()
+    taken = await henan.reports.list_refusals(RefusalFilter(), "", 200)
+    assert {(one.responsible_node, one.escalation_count) for one in taken} == {(HENAN, 1)}
+    assert len(taken) == 101
+
+
+async def test_only_one_process_of_a_node_assesses(country: list[OneNode]) -> None:
+    """While another process assesses, a process leaves the reports to it, which it could not assess here."""
+    nation = country[0]
+    await nation.report()
+    with try_process_lock(nation.database, "assessments", AdvisoryLock.ASSESSMENTS) as is_held:
+        assert is_held
+        await nation.duties.assess_waiting()
+    with pytest.raises(AttributeError):
+        await nation.duties.assess_waiting()
 
 
 async def test_a_node_between_two_others_is_preferred(small: list[OneNode]) -> None:
