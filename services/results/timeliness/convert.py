@@ -23,6 +23,8 @@ def row_to_proto(row: Row, region: str) -> timeliness_pb2.Timeliness:
         lab_count=row.lab_count or 0,
         silent_lab_count=row.silent_count or 0,
     )
+    if timeliness.result_count:
+        message.late_share = timeliness.late_count / timeliness.result_count
     if len(row.key) in (len(WHOLE), len(region)):
         message.region = row.key or region
     else:

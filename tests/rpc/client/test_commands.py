@@ -181,6 +181,26 @@ def test_timeliness_is_printed_for_a_laboratory(hutong: Shell) -> None:
     table = hutong("timeliness", "--region", "220000", *day).stdout.splitlines()
     assert "upload p50" in table[0]
     assert [line.split()[0] for line in table[1:]] == ["220000", f"labs/{LAB}"]
+    assert "100.0%" in table[2]
+
+
+def test_timeliness_is_grouped_and_written_to_files(hutong: Shell, tmp_path: Path) -> None:
+    """By city and by day, with the names of regions in Chinese, as CSV and as a workbook."""
+    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
+    rows = hutong.json("timeliness", "--region", "000000", *day, "--group", "city")["timeliness"]
+    assert [row["region"] for row in rows] == ["000000", "220500"]
+    csv_file, workbook, page = (tmp_path / f"late.{kind}" for kind in ("csv", "xlsx", "html"))
+    files = ("--csv", str(csv_file), "--xlsx", str(workbook), "--html", str(page))
+    hutong("timeliness", "--region", "220000", *day, "--group", "city", "--by", "day", *files)
+    header, whole, tonghua = csv_file.read_text(encoding="utf-8-sig").splitlines()
+    assert header.startswith("subject,name,from,results,late,share,")
+    assert whole.startswith("220000,吉林省,2022-08-09 00:00:00,200,200,1,")
+    assert tonghua.startswith("220500,吉林省通化市,2022-08-09 00:00:00,200,200,1,")
+    assert workbook.stat().st_size
+    assert "通化" in page.read_text(encoding="utf-8") or "220500" in page.read_text(encoding="utf-8")
+    silent = hutong("timeliness", "--region", "220000", *day, "--silent-after-hours", "0.0001").stdout.splitlines()
+    assert "silent since" in silent[0]
+    hutong("timeliness", "--lab", LAB, *day, "--csv", str(csv_file), "--json", code=ExitCode.USAGE)
 
 
 def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.exchange.v1 import node_pb2
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_UNAVAILABLE
 
-from services.domain.instant import Instant, optional_timestamp, set_timestamp, to_timestamp
+from services.domain.instant import Instant, optional_timestamp, set_timestamp, to_duration, to_timestamp
 from services.domain.names import format_node
+from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.downstream.relayed import RelayedNode
 from services.results.exchange.downstream.states import state_of, state_of_relayed
-from services.results.exchange.model import Node
+from services.results.exchange.model import Node, NodeState
 
 
 def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> node_pb2.Node:
     """Return the message for a node that replicates to this one."""
+    state = state_of(node, now)
     message = node_pb2.Node(
         name=format_node(node.region),
         contact_time=to_timestamp(node.contact_time),
@@ -21,7 +26,9 @@ def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> nod
         retire_time=optional_timestamp(node.retire_time),
         retire_reason=node.retire_reason,
         retire_actor=node.retire_actor or "" if with_actors else "",
-        state=state_of(node, now).state,
+        state=state.state,
+        lag=_lag(state, now),
+        silence_start_time=_silence_start(state, now),
     )
     if node.as_of_time is not None:
         set_timestamp(message.as_of_time, node.as_of_time)
@@ -40,11 +47,27 @@ def relayed_to_proto(node: RelayedNode, relaying: Node, now: Instant) -> node_pb
 
     Fields that only the node directly above that node knows are not set.
     """
+    state = state_of_relayed(node, relaying, now)
     return node_pb2.Node(
         name=format_node(node.region),
         as_of_time=optional_timestamp(node.as_of_time),
         contact_time=optional_timestamp(node.contact_time),
         backlog=node.backlog,
-        state=state_of_relayed(node, relaying, now).state,
+        state=state.state,
         relaying_node=format_node(node.relaying_node),
+        lag=_lag(state, now),
+        silence_start_time=_silence_start(state, now),
     )
+
+
+def _lag(node: NodeState, now: Instant) -> Duration | None:
+    return None if node.as_of_time is None else to_duration(now - node.as_of_time)
+
+
+def _silence_start(node: NodeState, now: Instant) -> Timestamp | None:
+    """Return when a silent node last sent something; None if it is not silent or not known."""
+    # The clock of a node between may be behind. A node that this one states as OK is therefore never silent.
+    is_silent = node.state == SOURCE_STATE_UNAVAILABLE
+    if not is_silent or node.contact_time is None or node.contact_time >= now - MAX_SILENCE:
+        return None
+    return to_timestamp(node.contact_time)

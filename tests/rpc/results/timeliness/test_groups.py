@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.type.interval_pb2 import Interval
@@ -41,9 +42,9 @@ async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
         yield running
 
 
-def request(region: str = "000000", **fields: object) -> SummarizeTimelinessRequest:
+def request(region: str = "000000", **fields: Any) -> SummarizeTimelinessRequest:
     interval = Interval(start_time=to_timestamp(SINCE), end_time=to_timestamp(NOW + HOUR))
-    return SummarizeTimelinessRequest(region=region, interval=interval, **fields)  # type: ignore[arg-type]
+    return SummarizeTimelinessRequest(region=region, interval=interval, **fields)
 
 
 async def summarize(node: ResultsNode, asked: SummarizeTimelinessRequest) -> Sequence[Timeliness]:
@@ -145,7 +146,7 @@ async def test_silent_laboratories_are_those_that_may_report_and_have_reported(n
     """Since their last upload; not a suspended one, not one that never reported, and not before the stated time."""
     await report_everywhere(node)
 
-    async def silent(**fields: object) -> dict[str, Instant]:
+    async def silent(**fields: Any) -> dict[str, Instant]:
         rows = await summarize(node, request(**fields))
         found = {row.lab: from_timestamp(row.silence_start_time) for row in rows if row.HasField("silence_start_time")}
         assert rows[0].silent_lab_count == len(found)

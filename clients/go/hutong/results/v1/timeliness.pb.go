@@ -161,9 +161,7 @@ type Timeliness struct {
 	//	*Timeliness_Lab
 	//	*Timeliness_Region
 	Subject isTimeliness_Subject `protobuf_oneof:"subject"`
-	// The number of uploaded reports that were issued in the interval. Each person tested has a report of their own. It is
-	// the denominator of rates: late_count / result_count is the rate of late results, and there is no rate if
-	// result_count is 0.
+	// The number of uploaded reports that were issued in the interval. Each person tested has a report of their own.
 	ResultCount int64 `protobuf:"varint,3,opt,name=result_count,json=resultCount,proto3" json:"result_count,omitempty"`
 	// The delay from report time to upload time at this node.
 	ReportToUpload *DelayQuantiles `protobuf:"bytes,4,opt,name=report_to_upload,json=reportToUpload,proto3" json:"report_to_upload,omitempty"`
@@ -189,8 +187,10 @@ type Timeliness struct {
 	LabCount int32 `protobuf:"varint,12,opt,name=lab_count,json=labCount,proto3" json:"lab_count,omitempty"`
 	// Of a region: how many of its laboratories are silent (silence_start_time). Not set in rows of a period.
 	SilentLabCount int32 `protobuf:"varint,13,opt,name=silent_lab_count,json=silentLabCount,proto3" json:"silent_lab_count,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The share of late reports, from 0 to 1: late_count / result_count. Absent without reports.
+	LateShare     *float64 `protobuf:"fixed64,14,opt,name=late_share,json=lateShare,proto3,oneof" json:"late_share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Timeliness) Reset() {
@@ -325,6 +325,13 @@ func (x *Timeliness) GetSilentLabCount() int32 {
 	return 0
 }
 
+func (x *Timeliness) GetLateShare() float64 {
+	if x != nil && x.LateShare != nil {
+		return *x.LateShare
+	}
+	return 0
+}
+
 type isTimeliness_Subject interface {
 	isTimeliness_Subject()
 }
@@ -351,7 +358,7 @@ const file_hutong_results_v1_timeliness_proto_rawDesc = "" +
 	"\x0eDelayQuantiles\x12+\n" +
 	"\x03p50\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
 	"\x03p95\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03p95\x12+\n" +
-	"\x03p99\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"\x93\x05\n" +
+	"\x03p99\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"\xc6\x05\n" +
 	"\n" +
 	"Timeliness\x12'\n" +
 	"\x03lab\x18\x01 \x01(\tB\x13\xfaA\x10\n" +
@@ -370,8 +377,11 @@ const file_hutong_results_v1_timeliness_proto_rawDesc = "" +
 	"labContact\x12H\n" +
 	"\x12silence_start_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x10silenceStartTime\x12\x1b\n" +
 	"\tlab_count\x18\f \x01(\x05R\blabCount\x12(\n" +
-	"\x10silent_lab_count\x18\r \x01(\x05R\x0esilentLabCountB\t\n" +
-	"\asubject*\xb5\x01\n" +
+	"\x10silent_lab_count\x18\r \x01(\x05R\x0esilentLabCount\x12\"\n" +
+	"\n" +
+	"late_share\x18\x0e \x01(\x01H\x01R\tlateShare\x88\x01\x01B\t\n" +
+	"\asubjectB\r\n" +
+	"\v_late_share*\xb5\x01\n" +
 	"\x12TimelinessGrouping\x12#\n" +
 	"\x1fTIMELINESS_GROUPING_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19TIMELINESS_GROUPING_WHOLE\x10\x01\x12 \n" +

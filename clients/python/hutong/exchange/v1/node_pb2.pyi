@@ -117,6 +117,8 @@ class Node(_message.Message):
     RETIRE_ACTOR_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     RELAYING_NODE_FIELD_NUMBER: _builtins.int
+    LAG_FIELD_NUMBER: _builtins.int
+    SILENCE_START_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{region}"."""
     backlog: _builtins.int
@@ -163,6 +165,18 @@ class Node(_message.Message):
     def retire_time(self) -> _timestamp_pb2.Timestamp:
         """When an operator retired it (ExchangeService.RetireNode), by the nation's clock; absent if it is not retired."""
 
+    @_builtins.property
+    def lag(self) -> _duration_pb2.Duration:
+        """How much time passed between as_of_time and this answer: what the node acknowledged in this time may be unknown here.
+        At least 0, because the clock of the node may be ahead. Absent without as_of_time.
+        """
+
+    @_builtins.property
+    def silence_start_time(self) -> _timestamp_pb2.Timestamp:
+        """Set if nothing came from the node for a minute: when the last frame came (contact_time). Absent if the node is not
+        silent or if it is retired.
+        """
+
     def __init__(
         self,
         *,
@@ -178,10 +192,12 @@ class Node(_message.Message):
         retire_actor: _builtins.str = ...,
         state: _lookup_pb2.SourceState.ValueType = ...,
         relaying_node: _builtins.str = ...,
+        lag: _duration_pb2.Duration | None = ...,
+        silence_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "clock_skew", b"clock_skew", "contact_time", b"contact_time", "retire_time", b"retire_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "clock_skew", b"clock_skew", "contact_time", b"contact_time", "lag", b"lag", "retire_time", b"retire_time", "silence_start_time", b"silence_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "name", b"name", "relaying_node", b"relaying_node", "retire_actor", b"retire_actor", "retire_reason", b"retire_reason", "retire_time", b"retire_time", "set_aside", b"set_aside", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "lag", b"lag", "name", b"name", "relaying_node", b"relaying_node", "retire_actor", b"retire_actor", "retire_reason", b"retire_reason", "retire_time", b"retire_time", "set_aside", b"set_aside", "silence_start_time", b"silence_start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -111,15 +111,13 @@ class Timeliness(_message.Message):
     SILENCE_START_TIME_FIELD_NUMBER: _builtins.int
     LAB_COUNT_FIELD_NUMBER: _builtins.int
     SILENT_LAB_COUNT_FIELD_NUMBER: _builtins.int
+    LATE_SHARE_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """One laboratory, "labs/{uscc}"."""
     region: _builtins.str
     """All laboratories of this region and below it, a GB/T 2260 code."""
     result_count: _builtins.int
-    """The number of uploaded reports that were issued in the interval. Each person tested has a report of their own. It is
-    the denominator of rates: late_count / result_count is the rate of late results, and there is no rate if
-    result_count is 0.
-    """
+    """The number of uploaded reports that were issued in the interval. Each person tested has a report of their own."""
     late_count: _builtins.int
     """How many of the reports were uploaded later than late_threshold. Delays are counted in classes 5 percent wide, so
     that some uploads less than 5 percent beyond the threshold may not be counted. An upload within the threshold is
@@ -133,6 +131,8 @@ class Timeliness(_message.Message):
     """Of a region: the number of its registered laboratories. Not set in rows of a period."""
     silent_lab_count: _builtins.int
     """Of a region: how many of its laboratories are silent (silence_start_time). Not set in rows of a period."""
+    late_share: _builtins.float
+    """The share of late reports, from 0 to 1: late_count / result_count. Absent without reports."""
     @_builtins.property
     def report_to_upload(self) -> Global___DelayQuantiles:
         """The delay from report time to upload time at this node."""
@@ -172,13 +172,19 @@ class Timeliness(_message.Message):
         silence_start_time: _timestamp_pb2.Timestamp | None = ...,
         lab_count: _builtins.int = ...,
         silent_lab_count: _builtins.int = ...,
+        late_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "last_upload_time", b"last_upload_time", "region", b"region", "report_to_upload", b"report_to_upload", "silence_start_time", b"silence_start_time", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_late_share", b"_late_share", "interval", b"interval", "lab", b"lab", "last_upload_time", b"last_upload_time", "late_share", b"late_share", "region", b"region", "report_to_upload", b"report_to_upload", "silence_start_time", b"silence_start_time", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "lab_contact", b"lab_contact", "lab_count", b"lab_count", "lab_display_name", b"lab_display_name", "last_upload_time", b"last_upload_time", "late_count", b"late_count", "region", b"region", "report_to_upload", b"report_to_upload", "result_count", b"result_count", "silence_start_time", b"silence_start_time", "silent_lab_count", b"silent_lab_count", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_late_share", b"_late_share", "interval", b"interval", "lab", b"lab", "lab_contact", b"lab_contact", "lab_count", b"lab_count", "lab_display_name", b"lab_display_name", "last_upload_time", b"last_upload_time", "late_count", b"late_count", "late_share", b"late_share", "region", b"region", "report_to_upload", b"report_to_upload", "result_count", b"result_count", "silence_start_time", b"silence_start_time", "silent_lab_count", b"silent_lab_count", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__late_share: _TypeAlias = _typing.Literal["late_share"]  # noqa: Y015
+    _WhichOneofArgType__late_share: _TypeAlias = _typing.Literal["_late_share", b"_late_share"]  # noqa: Y015
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["lab", "region"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__late_share) -> _WhichOneofReturnType__late_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
 
 Global___Timeliness: _TypeAlias = Timeliness  # noqa: Y015

@@ -25,22 +25,24 @@ one. No rule prescribes this share."""
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The question, and the known names of laboratories."""
+    """The question, the known names of laboratories, and the rows of the whole by day, week or month."""
 
     subject: str
     start_time: Timestamp
     end_time: Timestamp
     late_threshold: Duration
     lab_names: Mapping[str, str]
+    trend: Sequence[Timeliness] = ()
 
 
 def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
     """Return the page as HTML.
 
-    `found` is the service's answer: the laboratory or region that was asked for, then the laboratories of a region.
+    `found` is the service's answer: the laboratory or region that was asked for, then the laboratories of a region, or
+    its provinces or cities.
     """
     whole = found[0]
-    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.lab))
+    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.lab or it.region))
     reported = [it for it in labs if it.result_count]
     silent = [it for it in labs if not it.result_count]
     late = [it for it in reported if it.late_count]
@@ -70,7 +72,16 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
     if known:
         slowest = sorted(known, key=lambda it: -hours(it.upload_to_nationwide.p99))
         parts.append(_delays(tr("From upload to the national node"), slowest, asked, nationwide=True))
-    if silent:
+    if len(asked.trend) > 1:
+        parts.append(section(tr("Late results over time"), bars([_trend_bar(it) for it in asked.trend])))
+    stopped = [it for it in labs if it.HasField("silence_start_time")]
+    if stopped:
+        stopped.sort(key=lambda it: it.silence_start_time.ToMicroseconds())
+        note = tr("Authorised laboratories that have reported before, longest silence first.")
+        parts.append(
+            section(tr("Silent laboratories"), table(_SILENT, [_silent_row(it, asked) for it in stopped]), note=note)
+        )
+    if silent and not silent[0].region:
         names = [tag("li", _name(it, asked), tag("small", f" {_code(it, asked)}")) for it in silent]
         note = tr("Registered laboratories without an uploaded report that was issued in this interval.")
         parts.append(section(tr("Laboratories without reports"), tag("ul", *names), note=note))
@@ -115,7 +126,9 @@ def _figures(
         Figure(span(quantiles.p50) if whole.result_count else "–", tr("half were uploaded within")),
         Figure(span(quantiles.p99) if whole.result_count else "–", tr("99 of 100 were uploaded within")),
     ]
-    if len(labs) > 1:
+    if whole.silent_lab_count:
+        shown.append(Figure(f"{whole.silent_lab_count:,}", tr("silent laboratories"), "warn"))
+    if len(labs) > 1 and not labs[0].region:
         shown.append(
             Figure(
                 tr("{count} of {count2}", count=len(late), count2=len(labs)),
@@ -127,14 +140,23 @@ def _figures(
     return shown
 
 
+def _trend_bar(shown: Timeliness) -> Bar:
+    words = _share_words(shown)
+    return Bar(moment(shown.interval.start_time)[:10], late_share(shown), words, tone=_tone(shown))
+
+
 def _late_bar(shown: Timeliness, asked: Asked) -> Bar:
-    words = tr(
+    words = _share_words(shown)
+    return Bar(_name(shown, asked), late_share(shown), words, tone=_tone(shown), detail=_code(shown, asked))
+
+
+def _share_words(shown: Timeliness) -> str:
+    return tr(
         "{share:.1%} · {late_count:,} of {result_count:,}",
         share=late_share(shown),
         late_count=shown.late_count,
         result_count=shown.result_count,
     )
-    return Bar(_name(shown, asked), late_share(shown), words, tone=_tone(shown), detail=_code(shown, asked))
 
 
 def _delays(heading: str, shown: Sequence[Timeliness], asked: Asked, *, nationwide: bool) -> Html:
@@ -167,8 +189,15 @@ def _more(shown: Sequence[Timeliness]) -> Html:
     return tag("p", tr("{rest} more are in the table below.", rest=rest), class_="note") if rest > 0 else Html()
 
 
+_SILENT = (Column(english("laboratory")), Column(english("silent since")), Column(english("contact")))
+
+
+def _silent_row(shown: Timeliness, asked: Asked) -> Sequence[str]:
+    return _name(shown, asked), moment(shown.silence_start_time)[:16], shown.lab_contact
+
+
 _COLUMNS = (
-    Column(english("laboratory")),
+    Column(english("laboratory or region")),
     Column(english("results"), number=True),
     Column(english("late"), number=True),
     Column(english("share"), number=True),

@@ -24,7 +24,7 @@ from hutong_texts import list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.exports.options import Exports, export_options
-from hutong_client.cli.exports.sheet import SECONDS, Column, Sheet, Value, time_value
+from hutong_client.cli.exports.sheet import SECONDS, Column, Sheet, Value, span_value, time_value
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import Node, NodeCommand, json_option
 from hutong_client.cli.output import echo, print_json, print_table
@@ -95,7 +95,9 @@ def _node_sheet(found: Sequence[ExchangeNode]) -> Sheet:
         Column(tr("through")),
         Column(tr("state")),
         Column(tr("as of")),
+        Column(tr("lag")),
         Column(tr("last contact")),
+        Column(tr("silent since")),
         Column(tr("backlog")),
         Column(tr("clock ahead, s"), SECONDS),
         Column(tr("conflicts")),
@@ -113,7 +115,9 @@ def node_row(it: ExchangeNode) -> tuple[Value, ...]:
         it.relaying_node,
         word(SourceState, it.state, "SOURCE_STATE_"),
         time_value(it.as_of_time),
+        span_value(it.lag) if it.HasField("lag") else None,
         time_value(it.contact_time),
+        time_value(it.silence_start_time),
         it.backlog,
         it.clock_skew.ToTimedelta().total_seconds() if it.HasField("clock_skew") else None,
         it.conflict_count,

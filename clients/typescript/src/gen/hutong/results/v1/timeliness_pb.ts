@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/timeliness.proto.
  */
 export const file_hutong_results_v1_timeliness: GenFile = /*@__PURE__*/
-  fileDesc("CiJodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKIAQoORGVsYXlRdWFudGlsZXMSJgoDcDUwGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKA3A5NRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgNwOTkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24i6AMKClRpbWVsaW5lc3MSIgoDbGFiGAEgASgJQhP6QRAKDmh1dG9uZy5vcmcvTGFiSAASEAoGcmVnaW9uGAIgASgJSAASFAoMcmVzdWx0X2NvdW50GAMgASgDEjsKEHJlcG9ydF90b191cGxvYWQYBCABKAsyIS5odXRvbmcucmVzdWx0cy52MS5EZWxheVF1YW50aWxlcxI/ChR1cGxvYWRfdG9fbmF0aW9ud2lkZRgFIAEoCzIhLmh1dG9uZy5yZXN1bHRzLnYxLkRlbGF5UXVhbnRpbGVzEhIKCmxhdGVfY291bnQYBiABKAMSNAoQbGFzdF91cGxvYWRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoIaW50ZXJ2YWwYCCABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBIYChBsYWJfZGlzcGxheV9uYW1lGAkgASgJEhMKC2xhYl9jb250YWN0GAogASgJEjYKEnNpbGVuY2Vfc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJbGFiX2NvdW50GAwgASgFEhgKEHNpbGVudF9sYWJfY291bnQYDSABKAVCCQoHc3ViamVjdCq1AQoSVGltZWxpbmVzc0dyb3VwaW5nEiMKH1RJTUVMSU5FU1NfR1JPVVBJTkdfVU5TUEVDSUZJRUQQABIdChlUSU1FTElORVNTX0dST1VQSU5HX1dIT0xFEAESIAocVElNRUxJTkVTU19HUk9VUElOR19QUk9WSU5DRRACEhwKGFRJTUVMSU5FU1NfR1JPVVBJTkdfQ0lUWRADEhsKF1RJTUVMSU5FU1NfR1JPVVBJTkdfTEFCEARCbgoVb3JnLmh1dG9uZy5yZXN1bHRzLnYxUAFaP2dpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9yZXN1bHRzL3YxO3Jlc3VsdHN2MaoCEUh1dG9uZy5SZXN1bHRzLlYxYgZwcm90bzM", [file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval]);
+  fileDesc("CiJodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKIAQoORGVsYXlRdWFudGlsZXMSJgoDcDUwGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKA3A5NRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgNwOTkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ikAQKClRpbWVsaW5lc3MSIgoDbGFiGAEgASgJQhP6QRAKDmh1dG9uZy5vcmcvTGFiSAASEAoGcmVnaW9uGAIgASgJSAASFAoMcmVzdWx0X2NvdW50GAMgASgDEjsKEHJlcG9ydF90b191cGxvYWQYBCABKAsyIS5odXRvbmcucmVzdWx0cy52MS5EZWxheVF1YW50aWxlcxI/ChR1cGxvYWRfdG9fbmF0aW9ud2lkZRgFIAEoCzIhLmh1dG9uZy5yZXN1bHRzLnYxLkRlbGF5UXVhbnRpbGVzEhIKCmxhdGVfY291bnQYBiABKAMSNAoQbGFzdF91cGxvYWRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoIaW50ZXJ2YWwYCCABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBIYChBsYWJfZGlzcGxheV9uYW1lGAkgASgJEhMKC2xhYl9jb250YWN0GAogASgJEjYKEnNpbGVuY2Vfc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJbGFiX2NvdW50GAwgASgFEhgKEHNpbGVudF9sYWJfY291bnQYDSABKAUSFwoKbGF0ZV9zaGFyZRgOIAEoAUgBiAEBQgkKB3N1YmplY3RCDQoLX2xhdGVfc2hhcmUqtQEKElRpbWVsaW5lc3NHcm91cGluZxIjCh9USU1FTElORVNTX0dST1VQSU5HX1VOU1BFQ0lGSUVEEAASHQoZVElNRUxJTkVTU19HUk9VUElOR19XSE9MRRABEiAKHFRJTUVMSU5FU1NfR1JPVVBJTkdfUFJPVklOQ0UQAhIcChhUSU1FTElORVNTX0dST1VQSU5HX0NJVFkQAxIbChdUSU1FTElORVNTX0dST1VQSU5HX0xBQhAEQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval]);
 
 /**
  * The distribution of a delay.
@@ -82,9 +82,7 @@ export type Timeliness = Message<"hutong.results.v1.Timeliness"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * The number of uploaded reports that were issued in the interval. Each person tested has a report of their own. It is
-   * the denominator of rates: late_count / result_count is the rate of late results, and there is no rate if
-   * result_count is 0.
+   * The number of uploaded reports that were issued in the interval. Each person tested has a report of their own.
    *
    * @generated from field: int64 result_count = 3;
    */
@@ -163,6 +161,13 @@ export type Timeliness = Message<"hutong.results.v1.Timeliness"> & {
    * @generated from field: int32 silent_lab_count = 13;
    */
   silentLabCount: number;
+
+  /**
+   * The share of late reports, from 0 to 1: late_count / result_count. Absent without reports.
+   *
+   * @generated from field: optional double late_share = 14;
+   */
+  lateShare?: number | undefined;
 };
 
 /**
