@@ -13,6 +13,7 @@ class AdvisoryLock(IntEnum):
     """Keys of advisory locks. The keys of a release must not change: two releases run beside each other for a while.
 
     Attributes:
+        ASSESSMENTS: held by the one process of a node that assesses reported refusals of other nodes.
         PARTITIONS: held while partitions are created.
         POLICY_CHANGE: held by a publication until its commit.
         POLICY_SENDER: held by the one process of a node that sends the node's policies upstream.
@@ -27,6 +28,7 @@ class AdvisoryLock(IntEnum):
         SHOWN_REPORTS: held by a commit of decisions with evidence while it remembers what was shown.
     """
 
+    ASSESSMENTS = 0x48754173
     PARTITIONS = 0x48755061
     POLICY_CHANGE = 0x48755062
     POLICY_SENDER = 0x48755073

@@ -15,8 +15,10 @@ from services.domain.names import format_refusal
 from services.domain.subject import Pepper
 from services.runtime.background import Job
 from services.runtime.clock import Clock
+from services.storage.advisory_locks import AdvisoryLock
 from services.storage.columns import in_region
 from services.storage.engine import Database
+from services.storage.process_lock import aio_try_process_lock
 from services.verification.holder_tokens.seal import HolderToken
 from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.assessing import Assessor, question_of
@@ -77,8 +79,15 @@ class RefusalDuties:
             await asyncio.sleep(seconds)
 
     async def assess_waiting(self) -> None:
-        """Assess the reports that wait for this node."""
+        """Assess the reports that wait for this node. Only one process of the node does."""
         now = self._clock.now()
+        if not await self._database.read(self._waiting, "", now):
+            return
+        async with aio_try_process_lock(self._database, "assessments", AdvisoryLock.ASSESSMENTS) as is_held:
+            if is_held:
+                await self._assess_waiting(now)
+
+    async def _assess_waiting(self, now: Instant) -> None:
         self._retry_times = {uuid: time for uuid, time in self._retry_times.items() if time > now}
         after = ""
         while found := await self._database.read(self._waiting, after, now):
@@ -144,14 +153,17 @@ class RefusalDuties:
         _store(connection, stored.with_part(assessed, ASSESSMENT), links, now)
 
     async def take_over_overdue(self) -> None:
-        """Take over the overdue reports of the nodes below."""
-        await self._database.write(self._take_over)
+        """Take over the overdue reports of the nodes below, some in each transaction."""
+        after: str | None = ""
+        while after is not None:
+            after = await self._database.write(self._take_over, after)
 
-    def _take_over(self, connection: Connection) -> None:
+    def _take_over(self, connection: Connection, after: str) -> str | None:
+        """Take over some reports after the report `after`. Return the last report that was read; None at the end."""
         now = self._clock.now()
         links = links_for_change(connection, self._own, self._joined)
         if not links.below:
-            return
+            return None
         query = (
             select(refusals)
             .where(
@@ -162,11 +174,14 @@ class RefusalDuties:
                 _C.answer_time.is_(None),
                 _C.due_time < now,
                 _C.duplicate_of == "",
+                _C.uuid > after,
             )
             .order_by(_C.uuid)
+            .limit(_AT_ONCE)
             .with_for_update()
         )
-        for refusal in [from_row(row) for row in connection.execute(query)]:
+        found = [from_row(row) for row in connection.execute(query)]
+        for refusal in found:
             taken = take_over(links, refusal.region, refusal.responsibility, now)
             if taken is not None:
                 _log.warning(
@@ -175,6 +190,7 @@ class RefusalDuties:
                     from_node=refusal.responsible_node,
                 )
                 _store(connection, refusal.with_responsibility(taken), links, now)
+        return found[-1].uuid if found else None
 
 
 def _store(connection: Connection, refusal: Refusal, links: Links, now: Instant) -> None:

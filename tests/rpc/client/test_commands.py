@@ -361,7 +361,31 @@ def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: t
     page_text = page.read_text(encoding="utf-8")
     assert "河南 Henan" in page_text
     assert "1 · 1 unlawful" in page_text
+    assert "1 of 1 assessed are unlawful" in page_text
     hutong("refusal", "summary", *span, "--html", str(page), "--json", code=ExitCode.USAGE)
+    grouped = hutong.json("refusal", "summary", *span, "--group", "city", "--group", "venue-kind")["refusal_summaries"]
+    assert [(row["grouping"], row["rates"]["unlawful_share"]) for row in grouped] == [
+        ("REFUSAL_GROUPING_CITY", 1.0),
+        ("REFUSAL_GROUPING_VENUE_KIND", 1.0),
+    ]
+    assert hutong.json("refusal", "summary", *span, "--unanswered")["refusal_summaries"] == []
+    chinese = hutong("refusal", "summary", *span, "--group", "市", "--lang", "zh").stdout
+    assert "河南省郑州市金水区 410105" in chinese
+    assert "100.0%" in chinese
+    table, book = tmp_path / "refusals.csv", tmp_path / "refusals.xlsx"
+    hutong("refusal", "summary", *span, "--group", "whole", "--csv", str(table), "--xlsx", str(book))
+    titles, total, *_ = csv.reader(table.read_text(encoding="utf-8-sig").splitlines())
+    row = dict(zip(titles, total, strict=True))
+    assert (row["region"], row["reports"], row["unlawful share"], row["open"]) == ("410105", "1", "1", "0")
+    cells = [cell.value for cell in load_workbook(book).worksheets[0][2]]
+    assert cells[titles.index("unlawful share")] == 1
+    notice = ("notice", "draft", "--region", "410100", *span[2:])
+    text = hutong(*notice, "--lang", "zh").stdout
+    assert text.startswith("关于河南省郑州市检测结果互认情况的通报\n")
+    assert "（一）河南省郑州市金水区：已评定 1 件，其中违规 1 件，占 100.0%。" in text
+    assert not any(words in text for words in ("a hotel", "The hotel was told."))
+    assert "1 of 1 (100.0%) are answered" in hutong(*notice).stdout
+    assert hutong.json(*notice)["sections"][0]["heading"] == "Reported refusals of valid results"
 
 
 def counted(hutong: Shell, file: Path, *options: str, code: ExitCode = ExitCode.DONE) -> tuple[int, int]:

@@ -652,3 +652,10 @@ def files_of_verification(directory: Path) -> dict[str, bytes]:
     """Return the database and the logs by the names of the files."""
     paths = (*directory.glob("verification*"), *directory.glob("*.log"))
     return {path.name: path.read_bytes() for path in paths}
+
+
+async def test_cases_of_an_unknown_region_are_a_fault(callers: Callers) -> None:
+    """A filter by a code that is no region would match nothing, without a word."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await callers.cases.ListCases(ListCasesRequest(region="419999"))
+    assert field_violations(caught.value) == {"region": "REGION_UNKNOWN"}

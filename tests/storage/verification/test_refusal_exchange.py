@@ -21,13 +21,19 @@ from hutong.verification.v1.refusal_service_pb2 import (
 from sqlalchemy import Connection, delete, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
-from services.domain.instant import HOUR, Instant
+from services.domain.instant import DAY, HOUR, Instant
 from services.domain.names import format_decision
 from services.domain.region import within
 from services.domain.subject import Pepper
 from services.runtime.clock import FixedClock
 from services.runtime.ids import uuid7
+from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database, open_database
+from services.storage.process_lock import try_process_lock
+from services.verification.decision_counts.model import CountKey
+from services.verification.decision_counts.store import Span, add_counts, sum_counts
+from services.verification.decision_counts.tables import decision_counts
+from services.verification.refusal_exchange.counts import DecisionCountOutbox, count_to_message
 from services.verification.refusal_exchange.duties import RefusalDuties
 from services.verification.refusal_exchange.store import RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
@@ -138,7 +144,7 @@ class OneNode:
         """Lose everything, as a node that is restored from an empty copy."""
 
         def work(connection: Connection) -> None:
-            for table in (refusals, refusal_outbox, refusal_links):
+            for table in (refusals, refusal_outbox, refusal_links, decision_counts):
                 connection.execute(delete(table))
 
         self.database.write_now(work)
@@ -385,6 +391,79 @@ async def test_an_overdue_report_goes_up_one_node_at_a_time(country: list[OneNod
     for node in (nation, henan, zhengzhou):
         assert (await node.reports.get_refusal(reported.uuid)).answer == "from the nation"
     assert not await jilin.listed()
+
+
+async def send_counts(below: OneNode, above: OneNode) -> int:
+    """Send the counts of decisions that a node lacks, as a stream does. Return the number of frames."""
+    outbox = DecisionCountOutbox(below.database, below.region)
+    frames = 0
+    while True:
+        unsent = await outbox.read()
+        if unsent:
+            frame = RefusalExchangeFrame(
+                number=next(FRAME_NUMBERS), decision_counts=[count_to_message(one) for one in unsent]
+            )
+            await above.exchange.receive(below.region, frame)
+            await outbox.acknowledge(above.region, frame.number, unsent)
+            frames += 1
+        elif not await outbox.reopen(above.region):
+            return frames
+
+
+async def counted(node: OneNode) -> dict[str, int]:
+    """Return the number of decisions by the node that made them, as a node knows them."""
+    span, by_node = Span("", NOON, NOON + DAY), decision_counts.c.node
+    found = await node.database.read(sum_counts, span, by_node, by_day=False)
+    return {one.group: one.counts.total for one in found}
+
+
+async def test_counts_go_up_through_a_middle_node_and_again_after_a_restore(country: list[OneNode]) -> None:
+    """The nation has each count once. A nation that has lost them gets them again, and so does a new node above."""
+    nation, _, henan, zhengzhou = country
+    await joined(country)
+    for node, count in ((zhengzhou, 3), (henan, 2)):
+        for hour in range(2):
+            key = CountKey(NOON // HOUR + hour, PLACE, HOTEL, 1)
+            await node.database.write(add_counts, node.region, {key: count})
+    for _ in range(2):
+        await send_counts(zhengzhou, henan)
+        await send_counts(henan, nation)
+        assert await counted(nation) == await counted(henan) == {ZHENGZHOU: 6, HENAN: 4}
+    assert await send_counts(henan, nation) == 0
+    nation.forget()
+    await connect(henan, nation)
+    assert await counted(nation) == {}
+    assert await send_counts(henan, nation) > 0
+    assert await counted(nation) == {ZHENGZHOU: 6, HENAN: 4}
+    # The province is gone. It had every count of the city, and the nation above gets them once more.
+    nation.forget()
+    await connect(zhengzhou, nation)
+    assert await send_counts(zhengzhou, nation) > 0
+    assert await counted(nation) == {ZHENGZHOU: 6}
+
+
+async def test_more_overdue_reports_than_one_transaction_takes(small: list[OneNode]) -> None:
+    """A node takes over all of them, in several transactions."""
+    henan, zhengzhou = small[2:]
+    await connect(zhengzhou, henan)
+    for _ in range(101):
+        await henan.report(subject=None, responsible_node=ZHENGZHOU)
+    henan.clock.advance(ANSWER_WITHIN + HOUR)
+    await henan.duties.take_over_overdue()
+    taken = await henan.reports.list_refusals(RefusalFilter(), "", 200)
+    assert {(one.responsible_node, one.escalation_count) for one in taken} == {(HENAN, 1)}
+    assert len(taken) == 101
+
+
+async def test_only_one_process_of_a_node_assesses(country: list[OneNode]) -> None:
+    """While another process assesses, a process leaves the reports to it, which it could not assess here."""
+    nation = country[0]
+    await nation.report()
+    with try_process_lock(nation.database, "assessments", AdvisoryLock.ASSESSMENTS) as is_held:
+        assert is_held
+        await nation.duties.assess_waiting()
+    with pytest.raises(AttributeError):
+        await nation.duties.assess_waiting()
 
 
 async def test_a_node_between_two_others_is_preferred(small: list[OneNode]) -> None:

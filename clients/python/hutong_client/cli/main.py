@@ -20,6 +20,7 @@ from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
 from hutong_client.cli.commands.missing_reports import answer_missing_report, missing_reports
+from hutong_client.cli.commands.notice import notice
 from hutong_client.cli.commands.pending import pending
 from hutong_client.cli.commands.policies.apply import apply_files, diff_files, lint_files
 from hutong_client.cli.commands.policies.calendar import show_calendar
@@ -93,6 +94,7 @@ for _command in (
     refusal,
     lab,
     timeliness,
+    notice,
     missing_reports,
     answer_missing_report,
     holder_token,

@@ -8,12 +8,22 @@ from dataclasses import dataclass, replace
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.refusal_ground_pb2 import RefusalGround
+from hutong.verification.v1.refusal_service_pb2 import (
+    REFUSAL_GROUPING_DISTRICT as DISTRICT,
+)
+from hutong.verification.v1.refusal_service_pb2 import (
+    REFUSAL_GROUPING_PROVINCE as PROVINCE,
+)
+from hutong.verification.v1.refusal_service_pb2 import (
+    REFUSAL_GROUPING_VENUE_KIND as VENUE_KIND,
+)
 from hutong.verification.v1.refusal_service_pb2 import RefusalCounts, RefusalSummary
 from hutong_texts import english, tr
 
 from hutong_client.cli.pages.charts import Bar, bars, columns
 from hutong_client.cli.pages.frame import Column, Figure, badge, figures, legend, page, section, table
 from hutong_client.cli.pages.html import Html, tag
+from hutong_client.cli.pages.refusal_rates import owed_answers, per_decisions, venue_kinds
 from hutong_client.cli.provinces import province_of, region_words
 from hutong_client.formatting import moment, span, word
 
@@ -56,10 +66,13 @@ def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSu
     """Return the page as HTML.
 
     Args:
-        whole: the service's summaries of the whole interval.
+        whole: the service's summaries of the whole interval by province, district and kind of venue.
         over_time: the service's summaries of the same interval by day, week or month.
         asked: the question.
     """
+    by_province, by_venue = _of_grouping(whole, PROVINCE), _of_grouping(whole, VENUE_KIND)
+    whole = [row for row in _of_grouping(whole, DISTRICT) if row.total.refusal_count]
+    over_time = [row for row in over_time if row.total.refusal_count]
     parts = [figures(_figures(whole))]
     if whole:
         provinces = _sum((province_of(row.region), row.total) for row in whole)
@@ -77,7 +90,10 @@ def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSu
                 bars(_by_reports(grounds, str)),
                 note=tr("Grounds as reported. A report with several grounds is counted under each of them."),
             ),
+            venue_kinds(by_venue),
+            per_decisions(by_province),
             _over_time(over_time),
+            owed_answers(whole),
             _times_to_answer(whole),
             section(tr("All figures"), table(_COLUMNS, [line for row in whole for line in _lines(row)])),
         ]
@@ -94,6 +110,10 @@ def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSu
         ),
         footer=tr("Unlawful: on a ground that the policy forbids, or although a result was recognised at that time."),
     )
+
+
+def _of_grouping(rows: Sequence[RefusalSummary], grouping: int) -> list[RefusalSummary]:
+    return [row for row in rows if (row.grouping or DISTRICT) == grouping]
 
 
 def _figures(rows: Sequence[RefusalSummary]) -> list[Figure]:

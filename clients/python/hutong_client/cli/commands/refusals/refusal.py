@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.interval_pb2 import Interval
-from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2, summary_period_pb2
+from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong_texts import tr
@@ -20,6 +19,7 @@ from hutong_client.cli.commands.refusals.display import (
     show_refusal,
     state_of,
 )
+from hutong_client.cli.commands.refusals.summary import summary
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group, help_text
@@ -30,15 +30,12 @@ from hutong_client.cli.options import (
     Node,
     NodeCommand,
     document_options,
-    html_option,
     json_option,
 )
 from hutong_client.cli.output import echo, print_json, print_table
-from hutong_client.cli.pages.frame import write_page
-from hutong_client.cli.pages.refusals import Asked, refusals_page
 from hutong_client.cli.words import Word
-from hutong_client.connection import CALL_SECONDS, Connection
-from hutong_client.formatting import as_dict, moment, span
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import as_dict, moment
 from hutong_client.paging import all_pages
 from hutong_client.tables.regions import show_region
 
@@ -46,7 +43,6 @@ GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
 STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
 ASSESSMENT = Word(refusal_pb2.RefusalAssessment, "REFUSAL_ASSESSMENT_")
 VENUE_KIND = Word(refusal_pb2.VenueKind, "VENUE_KIND_")
-PERIOD = Word(summary_period_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
 
 
 @click.group(cls=Group)
@@ -234,69 +230,4 @@ def list_refusals(
     return ExitCode.DONE
 
 
-@refusal.command(
-    cls=NodeCommand, example="--region 410000 --from 2022-08-09T00:00:00+08:00 --to 2022-08-10T00:00:00+08:00 --by day"
-)
-@click.option("--region", type=REGION, default="", help="Only in this region and below, GB/T 2260.")
-@click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
-@click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")
-@click.option("--by", "period", type=PERIOD, help="One row per day, week or month.  [default: one in all]")
-@html_option
-@json_option
-@click.pass_obj
-def summary(
-    node: Node,
-    region: str,
-    start_time: Timestamp,
-    end_time: Timestamp,
-    period: int | None,
-    html_path: Path | None,
-    as_json: bool,
-) -> ExitCode:
-    """Count reports by jurisdiction and ground. A page also has a chart over time, by day unless --by is given."""
-    if html_path and as_json:
-        raise click.UsageError(tr("give either --html or --json"))
-    request = refusal_service_pb2.SummarizeRefusalsRequest(
-        region=region,
-        interval=Interval(start_time=start_time, end_time=end_time),
-        period=summary_period_pb2.SummaryPeriod.ValueType(period or 0),
-    )
-    with node.connect() as connection:
-        if html_path:
-            request.period = request.period or summary_period_pb2.SUMMARY_PERIOD_DAY
-        summaries = _summaries(connection, request)
-        if html_path:
-            request.ClearField("period")
-            whole = _summaries(connection, request)
-            write_page(html_path, refusals_page(whole, summaries, Asked(region, start_time, end_time)))
-            return ExitCode.DONE
-    if as_json:
-        print_json({"refusal_summaries": [as_dict(it) for it in summaries]})
-        return ExitCode.DONE
-    rows = [
-        (
-            show_region(it.region),
-            moment(it.interval.start_time),
-            ground,
-            str(counts.refusal_count),
-            str(counts.unlawful_count),
-            str(counts.open_count),
-            span(counts.median_time_to_answer) if counts.HasField("median_time_to_answer") else "",
-        )
-        for it in summaries
-        for ground, counts in ((tr("all"), it.total), *((list_grounds([own.ground]), own.counts) for own in it.grounds))
-    ]
-    print_table(
-        (tr("region"), tr("from"), tr("ground"), tr("reports"), tr("unlawful"), tr("open"), tr("median to answer")),
-        rows,
-    )
-    return ExitCode.DONE
-
-
-def _summaries(
-    connection: Connection, request: refusal_service_pb2.SummarizeRefusalsRequest
-) -> list[refusal_service_pb2.RefusalSummary]:
-    """Read the summaries of all pages."""
-    request.page_token = ""
-    pages = all_pages(connection.refusals.SummarizeRefusals, request)
-    return [it for page in pages for it in page.refusal_summaries]
+refusal.add_command(summary)

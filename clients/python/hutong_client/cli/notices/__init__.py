@@ -1,0 +1,1 @@
+"""Drafts of notices (通报) from the figures of supervision."""
