@@ -50,7 +50,8 @@ async def _call_for(target: Target, requests: Sequence[Message], seconds: float,
             request_serializer=type(requests[0]).SerializeToString,
             response_deserializer=target.response_type.FromString,
         )
-        await asyncio.gather(*(call(request) for request in requests[:callers]))
+        for answer in await asyncio.gather(*(call(request) for request in requests[:callers])):
+            target.demand(answer)
         begun = time.perf_counter()
         counts = await asyncio.gather(
             *(_keep_calling(target, call, requests[start::callers], begun + seconds) for start in range(callers))

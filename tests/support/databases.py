@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import signal
@@ -145,6 +146,15 @@ class PostgresServer:
         # Reads the new process's id.
         self.server.ensure_postgres_running()
         self._is_halted = False
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the server has taken, with that of its processes that have ended."""
+        postmaster = psutil.Process(self.server.get_pid())
+        seconds = float(sum(postmaster.cpu_times()[:4]))
+        for process in postmaster.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                seconds += sum(process.cpu_times()[:2])
+        return seconds
 
     def stop(self) -> None:
         """Stop the server and remove its files."""

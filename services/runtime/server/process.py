@@ -12,6 +12,7 @@ import structlog
 from services.runtime.background import Background
 from services.runtime.configuration.settings import Settings
 from services.runtime.server.collection import CollectionTimes, collect_oldest
+from services.runtime.server.interceptors.chain import Layer, ordered_layers
 from services.runtime.server.operators_port import OperatorsPort
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
@@ -29,11 +30,13 @@ async def serve(
     openers: Sequence[Callable[[Settings], Awaitable[Service]]],
     settings: Settings,
     membership: WorkerMembership | None = None,
+    arrange: Callable[..., list[Layer]] = ordered_layers,
 ) -> None:
     """Open services and serve each at its address until SIGTERM or SIGINT, then drain all of them at once.
 
     SIGHUP makes the services read keys, authorities and the deny-list again. With a `membership` this process is a
     worker: it has one service, shares its port with other workers, and leaves metrics and health to its parent.
+    `arrange` takes the parts of `ordered_layers` and returns the layers. A bench leaves some of them out.
 
     Raises:
         BadSetting: an address or a file of TLS cannot be used.
@@ -55,7 +58,7 @@ async def serve(
             service = await open_service(settings)
             try:
                 address = settings.service(service.name).address
-                server = await start(service, address, settings, shares_port=membership is not None)
+                server = await start(service, address, settings, arrange=arrange, shares_port=membership is not None)
             except BaseException:
                 await service.close()
                 raise
