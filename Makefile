@@ -34,7 +34,7 @@ GOMOD_VERSION   := v1.9.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-upgrade soak-memory soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-upgrade soak-memory soak-mix soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -226,6 +226,9 @@ soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions a
 
 soak-memory: $(READY) ## Run for 45 minutes: the health checks of an idle hour, then half load; fail if a process has grown by 2 MiB since its tenth minute
 	@$(BIN)/python -m tests.bench.growth
+
+soak-mix: $(READY) ## Run for 45 minutes: uploads, gates, watchers, recalls, publications and purges at half of the capacity; fail at an error, or if a service grows by 5 % or opens more descriptors; HUTONG_SOAK_SECONDS sets the time
+	@$(BIN)/python -m tests.bench.mix
 
 soak-fuzz: $(READY) ## Run for at most 40 minutes: send a million random messages to every RPC of a nation and a province, and abuse their HTTP/2
 	@HUTONG_FUZZ_FRAMES=$${HUTONG_FUZZ_FRAMES:-1000000} HUTONG_FUZZ_SECONDS=$${HUTONG_FUZZ_SECONDS:-2300} $(BIN)/python -m pytest -s tests/e2e/test_hostile_callers.py $(ARGS)

@@ -18,6 +18,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from hutong_client.throttle import Throttle
+
 from tests.support.hostile.frames import (
     ACK,
     DATA,
@@ -43,7 +45,8 @@ MOST_UNDER_WAY = 100
 """Calls under way on one connection. A caller with more has the rest wait, as it would at a gate."""
 FIRST_WINDOW = 65_535
 """The bytes that a connection may send before the peer has said anything (RFC 9113, section 6.9.2)."""
-OK, EXHAUSTED, DEADLINE, CANCELLED, NOT_SENT, SENT_LATE, BAD, NO_RETRY = (
+HELD, OK, EXHAUSTED, DEADLINE, CANCELLED, NOT_SENT, SENT_LATE, BAD, NO_RETRY = (
+    "held back",
     "OK",
     "RESOURCE_EXHAUSTED",
     "DEADLINE_EXCEEDED",
@@ -55,8 +58,9 @@ OK, EXHAUSTED, DEADLINE, CANCELLED, NOT_SENT, SENT_LATE, BAD, NO_RETRY = (
 )
 """How a call ends.
 
-NOT_SENT is a call whose time was over before the connection had a free stream for the call. SENT_LATE is a call that
-waited for a free stream for more than half of its time, was then sent, and had no answer before its time was over.
+HELD is a call that its caller held back because of earlier refusals. NOT_SENT is a call whose time was over before the
+connection had a free stream for the call. SENT_LATE is a call that waited for a free stream for more than half of its
+time, was then sent, and had no answer before its time was over.
 """
 _CODES = {0: OK, 1: CANCELLED, 4: DEADLINE, 8: EXHAUSTED}
 _STATUS = b"grpc-status"
@@ -79,6 +83,7 @@ class Load:
         rate: calls a second; 0 if `in_flight` governs.
         in_flight: calls that are kept under way if `rate` is 0.
         is_good: says of an encoded response whether the answer is a good one.
+        holds_back: whether callers hold calls back while they are refused, as our client library does.
     """
 
     address: str
@@ -89,10 +94,11 @@ class Load:
     is_good: Callable[[bytes], bool]
     rate: float = 0.0
     in_flight: int = 0
+    holds_back: bool = False
 
-    def with_rate(self, rate: float) -> Load:
+    def with_rate(self, rate: float, *, holds_back: bool = False) -> Load:
         """Return this load with calls that begin at a rate."""
-        return replace(self, rate=rate, in_flight=0)
+        return replace(self, rate=rate, in_flight=0, holds_back=holds_back)
 
     def with_calls(self, in_flight: int) -> Load:
         """Return this load with a number of calls under way."""
@@ -124,10 +130,15 @@ class _Connection:
         self._window = FIRST_WINDOW
         self._most = MOST_UNDER_WAY
         self._messages: dict[int, bytes] = {}
+        self._throttle = Throttle() if load.holds_back else None
         settings = ((HEADER_TABLE_SIZE, 0), (INITIAL_WINDOW_SIZE, LARGE), (TRUE_BINARY, 1))
         payload = b"".join(struct.pack(">HI", *pair) for pair in settings)
         grow = struct.pack(">I", LARGE - FIRST_WINDOW)
         self._out += PREFACE + frame(SETTINGS, 0, 0, payload) + frame(WINDOW_UPDATE, 0, 0, grow)
+
+    def holds_back(self) -> bool:
+        """Whether the caller ends the next call itself."""
+        return self._throttle is not None and self._throttle.holds()
 
     def is_free(self, size: int) -> bool:
         """Whether a call with a request of this size can be sent now."""
@@ -193,6 +204,8 @@ class _Connection:
             # When the time of a call is over the server ends it too. For the caller it is then at its deadline.
             is_over = outcome == CANCELLED and self._is_late(stream)
             if not is_over and self.open.pop(stream, None) is not None:
+                if self._throttle is not None:
+                    self._throttle.note(is_refused=outcome == EXHAUSTED)
                 ended(outcome, self._messages.pop(stream, b"")[5:])
         elif kind == RST_STREAM:
             due = None if self._is_late(stream) else self.open.pop(stream, None)
@@ -248,8 +261,12 @@ def _call(load: Load, seconds: float) -> Counter[str]:
             wanted = int((now - begun) * load.rate) if load.rate else ends.total() + load.in_flight
             while sent < wanted:
                 due = begun + sent / load.rate if load.rate else now
-                connections[sent % len(connections)].waiting.append(due)
+                connection = connections[sent % len(connections)]
                 sent += 1
+                if connection.holds_back():
+                    ends[HELD] += 1
+                else:
+                    connection.waiting.append(due)
         elif ends.total() >= sent:
             break
         for connection in connections:

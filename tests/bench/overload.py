@@ -21,11 +21,11 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 
 from tests.bench.gates import GateNode, gate_node, make_question, node_databases
 from tests.bench.measure import ROUNDS, Measurement
-from tests.bench.open_loop import EXHAUSTED, NOT_SENT, OK, SENT_LATE, Load, call_for
+from tests.bench.open_loop import EXHAUSTED, HELD, NOT_SENT, OK, SENT_LATE, Load, call_for
 from tests.support.databases import PostgresServer
 
-FACTORS = (2, 4, 10)
-"""How many times the capacity is offered."""
+FACTORS = ((2, False), (4, False), (10, False), (10, True))
+"""How many times the capacity is offered, and whether callers hold calls back as our client library does."""
 PROCESSES, CONNECTIONS = 2, 16
 """The processes of callers, and the connections of each."""
 IN_FLIGHT = 64
@@ -63,17 +63,17 @@ def bench_overload(directory: Path, postgres: PostgresServer, persons: int, seco
         before = process.memory_info().rss / 2**20
         seen = {factor: _Seen() for factor in FACTORS}
         for _ in range(ROUNDS):
-            for factor, found in seen.items():
-                _overload(node, load, factor, seconds, found)
+            for (factor, holds_back), found in seen.items():
+                _overload(node, load, factor, seconds, found, holds_back=holds_back)
         after = _memory_after(process, before)
-    lines = [line for factor, found in seen.items() for line in _lines(factor, found)]
+    lines = [line for offered, found in seen.items() for line in _lines(*offered, found)]
     return [*lines, Measurement("memory before overload", before, "afterwards", after, "MiB", MEMORY)]
 
 
-def _overload(node: GateNode, load: Load, factor: int, seconds: float, found: _Seen) -> None:
+def _overload(node: GateNode, load: Load, factor: int, seconds: float, found: _Seen, *, holds_back: bool) -> None:
     capacity = call_for(seconds, [load.with_calls(IN_FLIGHT)] * PROCESSES)[OK] / seconds
     with _watched_health(node.verification) as slowest:
-        ends = call_for(seconds, [load.with_rate(factor * capacity / PROCESSES)] * PROCESSES)
+        ends = call_for(seconds, [load.with_rate(factor * capacity / PROCESSES, holds_back=holds_back)] * PROCESSES)
     found.recovery.append(_seconds_until_normal(node.verification))
     found.capacity.append(capacity)
     found.goodput.append(ends[OK] / seconds)
@@ -81,15 +81,15 @@ def _overload(node: GateNode, load: Load, factor: int, seconds: float, found: _S
     found.ends.update(ends)
 
 
-def _lines(factor: int, found: _Seen) -> Iterator[Measurement]:
-    name = f"at {factor} x capacity"
+def _lines(factor: int, holds_back: bool, found: _Seen) -> Iterator[Measurement]:
+    name = f"at {factor} x capacity{', callers that hold back' * holds_back}"
     counts = found.ends
     print(f"{name}: calls by end {dict(counts)}; goodput by round {[round(one) for one in found.goodput]}")
     ratio = statistics.median(good / most for good, most in zip(found.goodput, found.capacity, strict=True))
     capacity = statistics.median(found.capacity)
     yield Measurement(f"good answers {name}", ratio * capacity, "capacity", capacity, "1/s", GOODPUT)
     # The server did not refuse a call that spent most of its time at its caller.
-    refused = counts.total() - counts[OK] - counts[NOT_SENT] - counts[SENT_LATE]
+    refused = counts.total() - counts[OK] - counts[NOT_SENT] - counts[SENT_LATE] - counts[HELD]
     if refused:
         clean = 100 * counts[EXHAUSTED] / refused
         yield Measurement(f"refusals with RetryInfo {name}", clean, "all that were not answered", 100, "%")

@@ -48,6 +48,7 @@ BY_HAND = {
     "bench": "its figures are those of a quiet machine",
     "lock": "it asks for the newest versions",
     "soak-memory": "it takes 45 minutes on a quiet machine",
+    "soak-mix": "it takes 45 minutes on a quiet machine",
     "sbom": "its tools are installed for it alone",
 }
 """Targets that only a person makes, and why."""

@@ -1,21 +1,25 @@
 """What the connection adds to every call, and the interceptor that adds this in the synchronous API.
 
 A call gets the connection's metadata, the language of the process and an `x-request-id`. A unary call without a timeout
-gets the timeout of the connection. Failures become `hutong_client.errors`.
+gets the timeout of the connection. Failures become `hutong_client.errors`. While a service is overloaded, a part of the
+unary calls is held back.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypedDict
 
 import grpc
 
+from hutong_client.errors import HutongError
 from hutong_client.errors.mapping import REQUEST_ID, from_rpc_error
 from hutong_client.request_ids import with_request_id
 from hutong_client.request_languages import with_language
+from hutong_client.throttle import Refusals
 
 Proceed = Callable[[Any, Any], Any]
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -91,9 +95,11 @@ class _Details(NamedTuple):
 class _Call:
     """A wrapper of a call that raises Hutong errors and passes everything else on to the call."""
 
-    def __init__(self, call: Any, request_id: str) -> None:
+    def __init__(self, call: Any, request_id: str, refusals: Refusals | None = None) -> None:
+        """`refusals` notes how a unary call ends."""
         self._call = call
         self._request_id = request_id
+        self._refusals = refusals
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
@@ -110,9 +116,17 @@ class _Call:
     def result(self, timeout: float | None = None) -> Any:
         """Return the response of a unary call."""
         try:
-            return self._call.result(timeout)
+            response = self._call.result(timeout)
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self._request_id) from error
+            failed = from_rpc_error(error, self._request_id)
+            self._note(failed)
+            raise failed from error
+        self._note(None)
+        return response
+
+    def _note(self, error: HutongError | None) -> None:
+        if self._refusals is not None:
+            self._refusals.note(error)
 
 
 class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
@@ -120,11 +134,15 @@ class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor,
 
     def __init__(self, options: CallOptions) -> None:
         self._options = options
+        self._refusals: defaultdict[str, Refusals] = defaultdict(Refusals)
 
     def intercept_unary_unary(self, continuation: Proceed, client_call_details: Any, request: Any) -> Any:
-        """Make a unary call."""
+        """Make a unary call. Raise its error at once if the service is overloaded and the call is held back."""
         details, request_id = self._prepare(client_call_details, self._options.timeout)
-        return _Call(continuation(details, with_request_id(request)), request_id)
+        refusals = self._refusals[details.method]
+        if (held := refusals.of_next(request_id)) is not None:
+            raise held
+        return _Call(continuation(details, with_request_id(request)), request_id, refusals)
 
     def intercept_unary_stream(self, continuation: Proceed, client_call_details: Any, request: Any) -> Any:
         """Begin a watch."""

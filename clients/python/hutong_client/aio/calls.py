@@ -11,6 +11,7 @@ import grpc
 from hutong_client.calls import CallOptions
 from hutong_client.errors import HutongError, from_rpc_error
 from hutong_client.request_ids import with_request_id
+from hutong_client.throttle import Refusals
 
 _OVERWRITTEN = "Internal error from Core"
 """The details text of the status that grpc.aio itself makes when it cannot write a message."""
@@ -86,6 +87,58 @@ class _Call:
             return ended
 
 
+class _UnaryCall(_Call):
+    """A unary call, whose end is noted."""
+
+    def __init__(self, call: Any, request_id: str, refusals: Refusals) -> None:
+        super().__init__(call, request_id)
+        self._refusals = refusals
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._noted().__await__()
+
+    async def _noted(self) -> Any:
+        try:
+            response = await self._mapped(self._call)
+        except HutongError as error:
+            self._refusals.note(error)
+            raise
+        self._refusals.note(None)
+        return response
+
+
+class _HeldCall(_Call):
+    """A unary call that is not sent, because the service is overloaded. It has ended with an error."""
+
+    def __init__(self, error: HutongError) -> None:
+        super().__init__(None, error.request_id)
+        self._failed = error
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        raise self._failed
+        yield
+
+    async def code(self) -> grpc.StatusCode:
+        """Return the code of the error."""
+        return self._failed.code
+
+    async def details(self) -> str:
+        """Return the text of the error."""
+        return self._failed.message
+
+    def done(self) -> bool:
+        """Return True."""
+        return True
+
+    def cancel(self) -> bool:
+        """Return False: the call has ended."""
+        return False
+
+    def cancelled(self) -> bool:
+        """Return False: the call has ended with another error."""
+        return False
+
+
 def _now(ready: Coroutine[Any, Any, Any]) -> Any:
     """Return the result of a coroutine that has nothing to wait for; None if the coroutine waits nevertheless."""
     try:
@@ -99,7 +152,8 @@ def _now(ready: Coroutine[Any, Any, Any]) -> Any:
 class Channel:
     """The parts of `grpc.aio.Channel` that stubs use.
 
-    A request whose field `request_id` is empty gets a new id, so that gRPC may repeat the call.
+    A request whose field `request_id` is empty gets a new id, so that gRPC may repeat the call. While the service is
+    overloaded, a part of the unary calls is held back.
     """
 
     def __init__(self, channel: grpc.aio.Channel, options: CallOptions) -> None:
@@ -112,12 +166,15 @@ class Channel:
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., _Call]:
         """Return a unary method."""
-        method = self._channel.unary_unary(*arguments, **options)
+        method, refusals = self._channel.unary_unary(*arguments, **options), Refusals()
 
         def call(request: Any, **given: Any) -> _Call:
             if given.get("timeout") is None:
                 given["timeout"] = self._options.timeout
-            return self._call(method, with_request_id(request), **given)
+            given["metadata"], request_id = self._options.prepare(given.get("metadata"))
+            if (held := refusals.of_next(request_id)) is not None:
+                return _HeldCall(held)
+            return _UnaryCall(method(with_request_id(request), **given), request_id, refusals)
 
         return call
 
