@@ -131,17 +131,19 @@ async def victims(
 
 async def test_random_requests_have_an_answer_of_the_contract(victims: Sequence[Victim]) -> None:
     """In a soak, connections are abused at the same time."""
-    before = [victim.memory() for victim in victims]
-    abuse = asyncio.create_task(abuse_on(victims)) if IS_SOAK else None
+    sizes = [[victim.memory() for victim in victims]]
+    others = [abuse_on(victims), watch_memory(victims, sizes)] if IS_SOAK else []
+    beside = [asyncio.create_task(other) for other in others]
     addresses = [victim.addresses for victim in victims]
     report = await call_at_random(addresses, SEED, MESSAGES, SECONDS, PROCESSES)
-    if abuse is not None:
-        abuse.cancel()
-        await asyncio.wait([abuse])
-    after = [victim.memory() for victim in victims]
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+    sizes.append([victim.memory() for victim in victims])
     print("\n".join(report.lines()))
     print(f"seed {SEED}: {report.total:,} messages in {report.seconds:.0f} s, {dict(report.all_codes())}")
-    print(f"memory in MiB: {before} before, {after} after")
+    for victim, each in zip(victims, zip(*sizes, strict=True), strict=True):
+        print(f"memory in MiB, each minute, of {victim.addresses['results']}: {[round(size) for size in each]}")
     assert not report.faults, f"seed {SEED}:\n" + "\n".join(report.faults)
     for victim in victims:
         await victim.require_well()
@@ -149,6 +151,13 @@ async def test_random_requests_have_an_answer_of_the_contract(victims: Sequence[
     # Of the few calls of a short run, those of one RPC may all end at their deadlines.
     assert not IS_SOAK or not report.not_reached(rpc.full_name for rpc in RPCS)
     assert len(report.all_codes()) > 5, "too few different answers: the requests reach nothing"
+
+
+async def watch_memory(victims: Sequence[Victim], sizes: list[list[float]]) -> None:
+    """Note the memory of each process every minute until cancelled."""
+    while True:
+        await asyncio.sleep(60)
+        sizes.append([victim.memory() for victim in victims])
 
 
 async def abuse_on(victims: Sequence[Victim]) -> None:
