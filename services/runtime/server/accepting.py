@@ -26,6 +26,7 @@ on refusals. Each call adds a task that accepts calls, up to this number of task
 memory."""
 _NEEDED = (
     "_RequestCallError",
+    "_ServicerContext",
     "_handle_rpc",
     "_schedule_rpc_coro",
     "ExecuteBatchError",
@@ -55,10 +56,11 @@ class Refusal:
 class Limit(Protocol):
     """Decides whether the calls of one method are admitted."""
 
-    def refuse(self) -> Refusal | None:
+    def refuse(self, call: Any) -> Refusal | None:
         """Return None if a call is admitted now, else the status that refuses it.
 
-        For an admitted call `end` is called once when the call has ended.
+        `call` is what grpcio knows of the call; `peer_of` reads it, and nothing may keep it. For an admitted call `end`
+        is called once when the call has ended.
         """
         ...
 
@@ -88,6 +90,12 @@ def can_limit() -> bool:
     """Whether the installed grpcio has all that `AcceptingServer` needs."""
     has_functions = all(hasattr(cygrpc, name) for name in _NEEDED)
     return has_functions and all(hasattr(cygrpc.AioServer, name) for name in _NEEDED_OF_SERVER)
+
+
+def peer_of(call: Any) -> str:
+    """Return the address of the connection of a call that a `Limit` decides about."""
+    peer: str = cygrpc._ServicerContext(call, None, None, None).peer()  # noqa: SLF001
+    return peer
 
 
 class AcceptingServer(GrpcServer):
@@ -169,7 +177,7 @@ class _Method:
             if len(self._accepting) < ACCEPTED_AT_ONCE:
                 self._accept_one_more()
             try:
-                refusal = self._limit.refuse()
+                refusal = self._limit.refuse(call)
                 if refusal is None:
                     self._answer(call)
                 else:

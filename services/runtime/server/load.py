@@ -6,6 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import structlog
 from hutong.access.v1 import access_pb2
@@ -166,9 +167,9 @@ class LoadLimits:
 
 
 class Unlimited:
-    """The limit of a method that is always admitted, such as a health check."""
+    """The limit of a method that is always admitted, such as a health check of a local caller."""
 
-    def refuse(self) -> None:
+    def refuse(self, _call: Any) -> None:
         """Return None."""
 
     def end(self) -> None:
@@ -193,7 +194,7 @@ class MethodLimit:
             HANDLED.labels(*labels, UNKNOWN_ROLE, "ResourceExhausted"),
         )
 
-    def refuse(self) -> Refusal | None:
+    def refuse(self, _call: Any) -> Refusal | None:
         """Return None for a call that is admitted now, and count it."""
         if self._is_always_admitted:
             return None
@@ -220,7 +221,7 @@ class MethodLimit:
 
 
 def _lag_refusal(delay: Span) -> Refusal:
-    return _encoded(
+    return encode_refusal(
         ResourceExhausted(
             "OVERLOADED",
             english("this process has more work than it can do in time; try again"),
@@ -230,13 +231,14 @@ def _lag_refusal(delay: Span) -> Refusal:
     )
 
 
-def _encoded(error: HutongError) -> Refusal:
+def encode_refusal(error: HutongError) -> Refusal:
+    """Return the status of an error with its details, for calls that are refused before any work."""
     status = to_status(error)
     code: int = grpc_code(status).value[0]
     return Refusal(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
-_STREAM_REFUSAL = _encoded(
+_STREAM_REFUSAL = encode_refusal(
     ResourceExhausted(
         "OVERLOADED",
         english("more streams are open than this process takes; try again"),

@@ -25,7 +25,7 @@ class Faulty:
         self.calls = 0
         self.ended = 0
 
-    def refuse(self) -> Refusal | None:
+    def refuse(self, _call: Any) -> Refusal | None:
         """Fail, refuse or admit."""
         self.calls += 1
         if self.calls == 1:

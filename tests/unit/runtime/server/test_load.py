@@ -54,7 +54,7 @@ def limit_of(limits: LoadLimits, name: str, cost: int = access_pb2.COST_NORMAL, 
 
 def admitted(limit: MethodLimit, calls: int) -> int:
     """How many of some calls are admitted."""
-    return sum(limit.refuse() is None for _ in range(calls))
+    return sum(limit.refuse(None) is None for _ in range(calls))
 
 
 def run_at(backlog: Backlog, clock: Clock, rate: int, seconds: float) -> None:
@@ -110,7 +110,7 @@ def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
     assert admitted(limit, LIGHT_CALLS + 10) == LIGHT_CALLS
     delays = set()
     for _ in RETRIES:
-        refusal = limit.refuse()
+        refusal = limit.refuse(None)
         assert refusal is not None
         assert refusal.code == code_pb2.RESOURCE_EXHAUSTED
         ((key, encoded),) = refusal.trailers
@@ -125,7 +125,7 @@ def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
         delays.add(retry.retry_delay.ToMicroseconds())
     assert delays == set(RETRIES)
     limit.end()
-    assert limit.refuse() is None
+    assert limit.refuse(None) is None
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED_LAST))
@@ -136,7 +136,7 @@ def test_what_gates_need_is_refused_last(name: str, limits: LoadLimits) -> None:
     others, gates = limit_of(limits, "/lab.Lab/Get"), limit_of(limits, name)
     assert admitted(others, LIGHT_CALLS + 10) == LIGHT_CALLS
     assert admitted(gates, LAST_TIMES * LIGHT_CALLS) == (LAST_TIMES - 1) * LIGHT_CALLS
-    assert others.refuse() is not None
+    assert others.refuse(None) is not None
 
 
 def test_heavy_calls_leave_the_light_ones_alone(limits: LoadLimits) -> None:
@@ -170,7 +170,7 @@ def test_streams_have_a_limit_in_all(limits: LoadLimits) -> None:
     watch, upload = (limit_of(limits, f"/lab.Lab/{name}", stream=True) for name in ("Watch", "Upload"))
     assert admitted(watch, STREAMS - 1) == STREAMS - 1
     assert admitted(upload, 5) == 1
-    refusal = watch.refuse()
+    refusal = watch.refuse(None)
     assert refusal is not None
     assert "streams" in refusal.text
     assert admitted(limit_of(limits, "/lab.Lab/Get"), 5) == 5
