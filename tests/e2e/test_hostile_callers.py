@@ -131,17 +131,19 @@ async def victims(
 
 async def test_random_requests_have_an_answer_of_the_contract(victims: Sequence[Victim]) -> None:
     """In a soak, connections are abused at the same time."""
-    before = [victim.memory() for victim in victims]
-    abuse = asyncio.create_task(abuse_on(victims)) if IS_SOAK else None
+    sizes = [[victim.memory() for victim in victims]]
+    abuse = asyncio.create_task(abuse_on(victims, sizes)) if IS_SOAK else None
     addresses = [victim.addresses for victim in victims]
     report = await call_at_random(addresses, SEED, MESSAGES, SECONDS, PROCESSES)
     if abuse is not None:
         abuse.cancel()
         await asyncio.wait([abuse])
-    after = [victim.memory() for victim in victims]
+    sizes.append([victim.memory() for victim in victims])
     print("\n".join(report.lines()))
     print(f"seed {SEED}: {report.total:,} messages in {report.seconds:.0f} s, {dict(report.all_codes())}")
-    print(f"memory in MiB: {before} before, {after} after")
+    for victim, each in zip(victims, zip(*sizes, strict=True), strict=True):
+        rounded = [round(size) for size in each]
+        print(f"memory of {victim.addresses['results']} after each round of abuse, in MiB: {rounded}")
     assert not report.faults, f"seed {SEED}:\n" + "\n".join(report.faults)
     for victim in victims:
         await victim.require_well()
@@ -151,8 +153,8 @@ async def test_random_requests_have_an_answer_of_the_contract(victims: Sequence[
     assert len(report.all_codes()) > 5, "too few different answers: the requests reach nothing"
 
 
-async def abuse_on(victims: Sequence[Victim]) -> None:
-    """Abuse the connections of all services in turn until cancelled."""
+async def abuse_on(victims: Sequence[Victim], sizes: list[list[float]]) -> None:
+    """Abuse the connections of all services in turn until cancelled. Note the memory of the nodes after each round."""
     rng = random.Random(SEED)
     sent = 0
     try:
@@ -160,6 +162,7 @@ async def abuse_on(victims: Sequence[Victim]) -> None:
             for victim in victims:
                 for address in victim.addresses.values():
                     sent += await abuse_once(rng.choice(ABUSES), address, rng)
+            sizes.append([victim.memory() for victim in victims])
     finally:
         print(f"{sent:,} frames of abuse at the same time")
 

@@ -190,7 +190,7 @@ class LoadLimits:
 
 
 class Unlimited:
-    """The limit of a method that is always admitted, such as a health check."""
+    """The limit of a method that is always admitted, such as a health check of a local caller."""
 
     def refuse(self, _connection: str, _left: float | None) -> None:
         """Return None."""
@@ -248,7 +248,7 @@ class MethodLimit:
 
 
 def _lag_refusal(delay: Span) -> Refusal:
-    return _encoded(
+    return encode_refusal(
         ResourceExhausted(
             "OVERLOADED",
             english("this process has more work than it can do in time; try again"),
@@ -258,13 +258,14 @@ def _lag_refusal(delay: Span) -> Refusal:
     )
 
 
-def _encoded(error: HutongError) -> Refusal:
+def encode_refusal(error: HutongError) -> Refusal:
+    """Return the status of an error with its details, for calls that are refused before any work."""
     status = to_status(error)
     code: int = grpc_code(status).value[0]
     return Refusal(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
-_STREAM_REFUSAL = _encoded(
+_STREAM_REFUSAL = encode_refusal(
     ResourceExhausted(
         "OVERLOADED",
         english("more streams are open than this process takes; try again"),

@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 
 from services.runtime.addresses import is_loopback, split_address
 from services.runtime.configuration.variables import BadSetting
-from services.runtime.server.health import HealthReport
+from services.runtime.server.health.checks import HealthReport
 
 STALE_SECONDS = 30.0
 """The age in seconds beyond which a health report no longer counts as healthy. A check takes five seconds at most and

@@ -28,8 +28,9 @@ from services.runtime.server.accepting import Limit, make_server
 from services.runtime.server.access.budgets import Accounts
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.credentials import ServerCredentials
-from services.runtime.server.health import Health, HealthReport
-from services.runtime.server.health_access import HealthAccess
+from services.runtime.server.health.access import HealthAccess
+from services.runtime.server.health.checks import Health, HealthReport
+from services.runtime.server.health.rate import HealthRate
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization, read_rules
@@ -47,7 +48,6 @@ from services.runtime.server.timing import ServerTiming
 from services.runtime.tracing.spans import tracer_of
 
 MAX_METADATA_BYTES = 16 * 1024
-HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
 
 _log = structlog.get_logger(__name__)
 
@@ -185,7 +185,8 @@ async def start(
     layers = arrange(
         RequestId(tracer_of(service.name)), identity, audit, streams, authorization, budgets, admission, timing.deadline
     )
-    routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams)])
+    health_rate = HealthRate()
+    routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams, health_rate)])
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
     health_ = Health(service, timing)
@@ -198,7 +199,9 @@ async def start(
         method.name: (handler, limits.of(method, read_rules(method).cost))
         for method, handler in routes.handlers_of(names)
     }
-    limited[HEALTH_CHECK] = routes.handler_of(HEALTH_CHECK), Unlimited()
+    # Checks are accepted as fast as other calls, so that they do not wait behind these.
+    limit: Limit = Unlimited() if identifier.is_open else health_rate
+    limited |= {method.name: (handler, limit) for method, handler in routes.handlers_of([health.SERVICE_NAME])}
     server = make_server([routes], _options(timing, shares_port=shares_port), limited)
     check_exposure(address, settings)
     check_tls_files(settings.tls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -25,16 +26,19 @@ from services.runtime.call import current_call
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock, SystemClock
-from services.runtime.server.health_access import MAX_WATCHES
+from services.runtime.server.health.access import MAX_WATCHES
+from services.runtime.server.health.rate import BURST_SECONDS, PER_CONNECTION
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.timing import ServerTiming
 from tests.support.certificates import Authority, Certificate, spiffe
-from tests.support.errors import failure_of
+from tests.support.errors import error_info, failure_of
 from tests.support.fake_service import answer, pretend
 from tests.support.results.factories import LAB_NAME, OTHER_USCC
 from tests.support.servers import new_channel, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
+FLOOD = round(PER_CONNECTION * BURST_SECONDS)
+"""Calls of health that one connection may make at once."""
 QUICK = ServerTiming(reload=0.02, recheck=0.02)
 GET_LAB = GetLabRequest(name=LAB_NAME)
 UNKNOWN = (grpc.StatusCode.UNAUTHENTICATED, "NOT_AUTHENTICATED")
@@ -141,6 +145,27 @@ async def test_health_is_closed_to_a_denied_certificate_and_its_watches_are_limi
         assert (await failure_of(health.Check(asked)))[:2] == UNKNOWN
         assert (await other_health.Check(asked)).status == health_pb2.HealthCheckResponse.SERVING
         assert not other_watch.done()
+
+
+async def test_a_flood_of_health_on_one_connection_is_refused_before_any_work(node: Node) -> None:
+    """The first calls are answered, the others end as calls beyond the process's load do. Others are answered."""
+    refused = {"rate_of": "connection"}
+    before = REGISTRY.get_sample_value("hutong_health_refusals_total", refused) or 0.0
+    flooder, probe = node.clients.sign("balancer"), node.clients.sign("probe", spiffe("operators/1"))
+    asked = health_pb2.HealthCheckRequest()
+    async with node.connect(flooder) as channel, node.connect(probe) as other_channel:
+        health, other_health = health_pb2_grpc.HealthStub(channel), health_pb2_grpc.HealthStub(other_channel)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            # A slow machine refills the connection's burst meanwhile, but at most as fast as the calls come.
+            ends = await asyncio.gather(*(health.Check(asked) for _ in range(20 * FLOOD)), return_exceptions=True)
+        errors = [end for end in ends if isinstance(end, grpc.aio.AioRpcError)]
+        assert (await other_health.Check(asked)).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await other_health.Watch(asked).read()).status == health_pb2.HealthCheckResponse.SERVING
+    assert len(ends) - len(errors) >= FLOOD
+    assert {(error.code(), error_info(error).reason) for error in errors} == {
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    }
+    assert (REGISTRY.get_sample_value("hutong_health_refusals_total", refused) or 0.0) - before == len(errors)
 
 
 async def test_a_stream_ends_when_its_certificate_expires(node: Node) -> None:

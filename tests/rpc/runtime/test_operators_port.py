@@ -20,7 +20,7 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong_texts import english
 
 from services.domain.errors import Unavailable
-from services.runtime.server.health import HealthReport
+from services.runtime.server.health.checks import HealthReport
 from services.runtime.server.operators_port import STALE_SECONDS, OperatorsPort
 from services.runtime.server.server import running
 from tests.support.fake_service import answer, pretend

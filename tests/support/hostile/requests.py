@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf import message_factory
@@ -34,6 +35,7 @@ _NAMES = {
     "EmergencyGrant": [f"emergencyGrants/{_UUID}"],
     "Item": ("items/sars-cov-2-antigen", "items/sars-cov-2-nucleic-acid"),
 }
+_KINDS = list(_NAMES)
 KINDS = {"decisions": "Decision", "refusals": "Refusal", "pendingChanges": "PendingChange"} | {
     "emergencyGrants": "EmergencyGrant"
 }
@@ -55,6 +57,10 @@ _WHOLE = (0, 1, -1, 2, 7, 20, 500, 2**31 - 1, -(2**31))
 _LONG = (*_WHOLE, 2**63 - 1, -(2**63))
 _WHOLE_TYPES = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32}
 _LONG_TYPES = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
+_MANY = 600
+"""Items of a list beyond most limits."""
+_MADE_OF_MANY = 30
+"""How many of the items of such a list are made. The others are copies of these, so that the caller has time."""
 _DEEP = (b"\x0b" * 50_000, b"\x0a\x7f" * 10_000, b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x07", b"\x00")
 """Endings that no encoder writes: groups in groups, lengths beyond the end, and fields without a number."""
 
@@ -117,19 +123,19 @@ class RequestMaker:
             if name in message.DESCRIPTOR.fields_by_name and rng.random() < 0.8:
                 setattr(message, name, str(uuid.UUID(int=rng.getrandbits(128), version=4)))
         if getattr(message, "name", "") == "$name":
-            message.name = self._text(message.DESCRIPTOR.fields_by_name["name"])  # type: ignore[attr-defined]
+            message.name = self.text(_text_kind(message.DESCRIPTOR.fields_by_name["name"]))  # type: ignore[attr-defined]
         return message
 
     def _change(self, message: Any) -> None:
         """Make one field anew or remove it, here or in a message within."""
         rng = self._rng
-        fields = list(message.DESCRIPTOR.fields)
+        fields = _facts(message.DESCRIPTOR).fields
         if not fields:
             return
         field = rng.choice(fields)
-        if field.message_type is not None and rng.random() < 0.7:
+        if field.make is None and rng.random() < 0.7:
             inner = list(getattr(message, field.name)) if field.is_repeated else [getattr(message, field.name)]
-            if inner and not field.message_type.GetOptions().map_entry:
+            if inner and not field.is_map:
                 self._change(rng.choice(inner))
             return
         message.ClearField(field.name)
@@ -148,43 +154,50 @@ class RequestMaker:
     def _fill(self, message: Message, depth: int, only: str = "") -> None:
         """Fill a message. If it has one field of several, `only` may name it."""
         rng, taken = self._rng, set()
-        if message.DESCRIPTOR.full_name == "hutong.type.v1.IdentityDocument" and rng.random() < 0.7:
+        facts = _facts(message.DESCRIPTOR)
+        if facts.is_document and rng.random() < 0.7:
             message.CopyFrom(make_document(rng.randrange(50)))
             return
-        for field in message.DESCRIPTOR.fields:
-            group = field.containing_oneof
-            left_out = 0.03 if field_behavior_pb2.REQUIRED in _behaviour(field) else 0.4
-            if only and group is not None:
-                left_out = 0.0 if field.name == only else 1.0
-            if rng.random() < left_out or (group is not None and group.name in taken):
+        for field in facts.fields:
+            left_out = field.left_out
+            if field.group:
+                if only:
+                    left_out = 0.0 if field.name == only else 1.0
+                if field.group in taken:
+                    continue
+            if rng.random() < left_out:
                 continue
-            if group is not None:
-                taken.add(group.name)
+            if field.group:
+                taken.add(field.group)
             self._fill_field(message, field, depth)
 
-    def _fill_field(self, message: Message, field: FieldDescriptor, depth: int) -> None:
+    def _fill_field(self, message: Message, field: _Field, depth: int) -> None:
+        if field.is_map:
+            return
         if field.is_repeated:
-            self._fill_repeated(message, field, depth)
-        elif field.message_type is not None:
+            self._fill_repeated(getattr(message, field.name), field, depth)
+        elif field.make is None:
             child = getattr(message, field.name)
             child.SetInParent()
             self._fill_child(child, depth)
         else:
-            setattr(message, field.name, self._value(field))
+            setattr(message, field.name, field.make(self))
 
-    def _fill_repeated(self, message: Message, field: FieldDescriptor, depth: int) -> None:
-        count = self._rng.choice((0, 1, 1, 2, 3)) if self._rng.random() < 0.99 else 600
-        values: Any = getattr(message, field.name)
-        if field.message_type is None:
-            values.extend(self._value(field) for _ in range(count))
-        elif field.message_type.GetOptions().map_entry:
-            return
+    def _fill_repeated(self, values: Any, field: _Field, depth: int) -> None:
+        count = self._rng.choice((0, 1, 1, 2, 3)) if self._rng.random() < 0.99 else _MANY
+        if field.make is None and depth <= DEPTH - 3:
+            count = min(count, 3)
+        made = min(count, _MADE_OF_MANY)
+        if field.make is not None:
+            values.extend([field.make(self) for _ in range(made)])
         else:
-            for _ in range(count if depth > DEPTH - 3 else min(count, 3)):
+            for _ in range(made):
                 self._fill_child(values.add(), depth)
+        if count > made:
+            values.extend(self._rng.choices(list(values), k=count - made))
 
     def _fill_child(self, child: Any, depth: int) -> None:
-        rng, kind = self._rng, child.DESCRIPTOR.full_name
+        rng, kind = self._rng, _facts(child.DESCRIPTOR).full_name
         if kind == "google.protobuf.Timestamp":
             near = int(time.time()) - rng.randrange(-_DAY, 20 * _DAY)
             child.seconds = near if rng.random() < 0.9 else rng.choice(_LONG)
@@ -195,47 +208,41 @@ class RequestMaker:
         elif depth:
             self._fill(child, depth - 1)
 
-    def _value(self, field: FieldDescriptor) -> Any:
-        rng, kind = self._rng, field.cpp_type
-        if kind == FieldDescriptor.CPPTYPE_STRING:
-            if field.type == FieldDescriptor.TYPE_STRING:
-                return self._text(field)
-            return pepper_mark(PEPPER) if field.name == "pepper_mark" and rng.random() < 0.9 else self._bytes()
-        if kind == FieldDescriptor.CPPTYPE_ENUM:
-            assert field.enum_type is not None
-            known = [value.number for value in field.enum_type.values]
-            return rng.choice(known[1:]) if rng.random() < 0.97 else rng.choice(_WHOLE)
-        if kind == FieldDescriptor.CPPTYPE_BOOL:
-            return rng.random() < 0.5
-        if kind in _WHOLE_TYPES | _LONG_TYPES:
-            values: Sequence[int] = _WHOLE if kind in _WHOLE_TYPES else _LONG
-            is_signed = kind in {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
-            chosen = rng.choice((1, 2, 3)) if rng.random() < 0.9 else rng.choice(values)
-            return chosen if is_signed else abs(chosen)
-        return rng.choice((0.0, 1.0, -1.0, float("nan"), float("inf"), 1e300))
+    def one_of(self, often: Sequence[Any], seldom: Sequence[Any], share: float) -> Any:
+        """Return one of the values, with that share from the first ones."""
+        return self._rng.choice(often if self._rng.random() < share else seldom)
 
-    def _text(self, field: FieldDescriptor) -> str:
+    def mark(self) -> bytes:
+        """Return the mark of the servers' pepper, or other bytes."""
+        return pepper_mark(PEPPER) if self._rng.random() < 0.9 else self.some_bytes()
+
+    def text(self, kind: str) -> str:
+        """Return a text of a field.
+
+        `kind` is a kind of object, "*" for the name of any object, "region", "id", "page_token", or "" for other texts.
+        """
         rng = self._rng
         if rng.random() < 0.03:
             return rng.choice(_TEXTS)
-        kind = field.GetOptions().Extensions[resource_pb2.resource_reference].type.removeprefix("hutong.org/")
-        if kind in _NAMES:
-            return self._name(kind)
-        if field.name.endswith("region"):
-            return rng.choice(("410105", "410000", "000000", "220502"))
-        if field.name == "name":
-            return self._name(rng.choice(list(_NAMES)))
-        if field.name in {"request_id", "log_id", "correlation_id"}:
-            return str(uuid.UUID(int=rng.getrandbits(128), version=4))
-        if field.name == "page_token":
-            return ""
-        return rng.choice(_TEXTS[1:6])
+        match kind:
+            case "region":
+                return rng.choice(("410105", "410000", "000000", "220502"))
+            case "id":
+                return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+            case "page_token":
+                return ""
+            case "*":
+                return self._name(rng.choice(_KINDS))
+            case "":
+                return rng.choice(_TEXTS[1:6])
+        return self._name(kind)
 
     def _name(self, kind: str) -> str:
         known = self._names.get(kind)
         return self._rng.choice(known if known and self._rng.random() < 0.8 else _NAMES[kind])
 
-    def _bytes(self) -> bytes:
+    def some_bytes(self) -> bytes:
+        """Return random bytes, most often of the length of a key or of a hash."""
         return self._rng.randbytes(self._rng.choice((0, 1, 8, 100, *[16] * 8, *[32] * 4)))
 
     def _spoil(self, data: bytes) -> bytes:
@@ -278,6 +285,78 @@ def make_metadata(rng: random.Random) -> list[tuple[str, str | bytes]]:
     if rng.random() < 0.01:
         found += [(f"x-{number}", "y" * 500) for number in range(rng.choice((10, 100)))]
     return found
+
+
+class _Field(NamedTuple):
+    """What is needed of a field to fill it. Descriptors are slow to ask.
+
+    `left_out` is the share of messages without it, and `make` makes a value unless the field is a message.
+    """
+
+    name: str
+    group: str
+    left_out: float
+    is_repeated: bool
+    is_map: bool
+    make: Callable[[RequestMaker], Any] | None
+
+
+class _Facts(NamedTuple):
+    full_name: str
+    is_document: bool
+    fields: Sequence[_Field]
+
+
+@cache
+def _facts(descriptor: Descriptor) -> _Facts:
+    name = descriptor.full_name
+    return _Facts(name, name == "hutong.type.v1.IdentityDocument", [_field(field) for field in descriptor.fields])
+
+
+def _field(field: FieldDescriptor) -> _Field:
+    message, group = field.message_type, field.containing_oneof
+    return _Field(
+        name=field.name,
+        group="" if group is None else group.name,
+        left_out=0.03 if field_behavior_pb2.REQUIRED in _behaviour(field) else 0.4,
+        is_repeated=field.is_repeated,
+        is_map=message is not None and message.GetOptions().map_entry,
+        make=None if message is not None else _value_maker(field),
+    )
+
+
+def _value_maker(field: FieldDescriptor) -> Callable[[RequestMaker], Any]:
+    """Return what makes a value of a field that is no message."""
+    kind = field.cpp_type
+    if field.type == FieldDescriptor.TYPE_STRING:
+        text_kind = _text_kind(field)
+        return lambda maker: maker.text(text_kind)
+    if kind == FieldDescriptor.CPPTYPE_STRING:
+        return RequestMaker.mark if field.name == "pepper_mark" else RequestMaker.some_bytes
+    often: Sequence[Any] = (0.0, 1.0, -1.0, float("nan"), float("inf"), 1e300)
+    seldom, share = often, 1.0
+    if kind == FieldDescriptor.CPPTYPE_ENUM:
+        assert field.enum_type is not None
+        often, seldom, share = [value.number for value in field.enum_type.values][1:], _WHOLE, 0.97
+    elif kind == FieldDescriptor.CPPTYPE_BOOL:
+        often = seldom = (False, True)
+    elif kind in _WHOLE_TYPES | _LONG_TYPES:
+        is_signed = kind in {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
+        limits = _WHOLE if kind in _WHOLE_TYPES else _LONG
+        often, seldom, share = (1, 2, 3), limits if is_signed else [abs(value) for value in limits], 0.9
+    return lambda maker: maker.one_of(often, seldom, share)
+
+
+def _text_kind(field: FieldDescriptor) -> str:
+    """Return what texts a field has, as `RequestMaker.text` takes it."""
+    kind = field.GetOptions().Extensions[resource_pb2.resource_reference].type.removeprefix("hutong.org/")
+    if kind in _NAMES:
+        return str(kind)
+    if field.name.endswith("region"):
+        return "region"
+    if field.name in {"request_id", "log_id", "correlation_id"}:
+        return "id"
+    return {"name": "*", "page_token": "page_token"}.get(field.name, "")
 
 
 def _behaviour(field: FieldDescriptor) -> Sequence[int]:

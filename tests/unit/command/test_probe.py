@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from services.command.probe import HEALTHY, UNHEALTHY, USAGE, probe
-from services.runtime.server.health import HealthReport
+from services.runtime.server.health.checks import HealthReport
 from services.runtime.server.operators_port import OperatorsPort
 from tests.support.ports import free_address
 from tests.support.processes import run

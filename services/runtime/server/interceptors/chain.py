@@ -129,10 +129,6 @@ class Routes(grpc.GenericRpcHandler):
             if name.startswith(prefixes)
         ]
 
-    def handler_of(self, name: str) -> Any:
-        """Return the handler of a method by its full name."""
-        return self._handlers[name]
-
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of the called method. The handler of an unknown method ends with NOT_SERVED."""
         name: str = handler_call_details.method

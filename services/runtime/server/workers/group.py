@@ -17,7 +17,7 @@ from hutong_texts import Text, english
 from hutong_texts.system import system_text
 from prometheus_client import Counter, Metric
 
-from services.runtime.server.health import HealthReport
+from services.runtime.server.health.checks import HealthReport
 from services.runtime.server.workers.link import Kind, Link
 from services.runtime.server.workers.metrics import GroupMetrics
 from services.runtime.server.workers.model import GroupTiming, Launch, WorkersFailed

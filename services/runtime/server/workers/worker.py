@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from services.runtime.server.access.budgets import Accounts
 from services.runtime.server.access.shared_counts import SharedCounts
-from services.runtime.server.health import HealthReport
+from services.runtime.server.health.checks import HealthReport
 from services.runtime.server.workers.link import Kind, Link, frame
 from services.runtime.server.workers.metrics import dump_metrics
 

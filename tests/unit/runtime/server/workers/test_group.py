@@ -14,7 +14,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from services.runtime.server.health import HealthReport
+from services.runtime.server.health.checks import HealthReport
 from services.runtime.server.workers.group import WorkerGroup
 from services.runtime.server.workers.link import Kind, Link, frame
 from services.runtime.server.workers.model import GroupTiming, Launch, WorkersFailed

@@ -10,7 +10,9 @@ from hutong_texts import Text, english
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
 from services.runtime.call import UNKNOWN, current_call
+from services.runtime.caller import Caller
 from services.runtime.server.access.identify import Identifier
+from services.runtime.server.health.rate import HealthRate, owner_of
 from services.runtime.server.interceptors.method import Context, Method, UnaryHandler
 from services.runtime.server.interceptors.open_streams import OpenStreams
 
@@ -20,6 +22,11 @@ limited because every watch keeps some memory."""
 MAX_WATCHES_OF_ALL = 4_096
 """The most watches of a process. So many watches take 90 MiB. Without this limit, a caller with many certificates would
 have no limit."""
+MAX_WATCHES_OF_NAMELESS = 1_024
+"""The most watches of all certificates that name no caller."""
+KEPT_FOR_OPERATORS = 64
+"""How many of MAX_WATCHES_OF_ALL only operators may have, so that their load balancers always get a watch."""
+_OPERATOR = "operator"
 
 
 class HealthAccess:
@@ -29,10 +36,12 @@ class HealthAccess:
     the limit of the process applies.
     """
 
-    def __init__(self, identifier: Identifier, streams: OpenStreams) -> None:
+    def __init__(self, identifier: Identifier, streams: OpenStreams, rate: HealthRate) -> None:
         self._identifier = identifier
         self._streams = streams
+        self._rate = rate
         self._watches: Counter[str] = Counter()
+        self._nameless = 0
         self._open = 0
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
@@ -40,22 +49,18 @@ class HealthAccess:
         is_local = self._identifier.is_open
 
         async def check(request: Any, context: Context) -> Any:
+            self._rate.note_caller(_caller())
             self._streams.require_accepted()
             return await proceed(request, context)
 
         async def watch(request: Any, context: Context) -> Any:
-            call = current_call.get()
-            caller = call.caller if call is not None else UNKNOWN
-            # A caller may have several certificates with its name. The watches of a certificate that names no caller
-            # are counted by the certificate's hash.
-            owner = caller.certificate_name or caller.certificate_hash
-            if self._open >= MAX_WATCHES_OF_ALL:
-                text = english("more streams are open than this process takes; try again")
-                raise _too_many(text, "watches of health in this process", MAX_WATCHES_OF_ALL)
-            if not is_local and self._watches[owner] >= MAX_WATCHES:
-                text = english("the caller may have {limit} watches of health open", limit=MAX_WATCHES)
-                raise _too_many(text, "watches of health", MAX_WATCHES)
+            caller = _caller()
+            owner, is_nameless = owner_of(caller), not is_local and not caller.role
+            if not is_local:
+                self._rate.note_caller(caller)
+            self._require_place(caller, owner, is_local=is_local, is_nameless=is_nameless)
             self._open += 1
+            self._nameless += is_nameless
             self._watches[owner] += 1
             try:
                 if is_local:
@@ -63,6 +68,7 @@ class HealthAccess:
                 return await self._streams.wait_for(lambda: proceed(request, context))
             finally:
                 self._open -= 1
+                self._nameless -= is_nameless
                 self._watches[owner] -= 1
                 if not self._watches[owner]:
                     del self._watches[owner]
@@ -70,6 +76,29 @@ class HealthAccess:
         if method.response_streaming:
             return watch
         return proceed if is_local else check
+
+    def _require_place(self, caller: Caller, owner: str, *, is_local: bool, is_nameless: bool) -> None:
+        """Check that the caller may open one more watch.
+
+        Raises:
+            ResourceExhausted: OVERLOADED, too many watches are open.
+        """
+        kept = 0 if is_local or caller.role == _OPERATOR else KEPT_FOR_OPERATORS
+        if self._open >= MAX_WATCHES_OF_ALL - kept:
+            text = english("more streams are open than this process takes; try again")
+            raise _too_many(text, "watches of health in this process", MAX_WATCHES_OF_ALL - kept)
+        if is_nameless and self._nameless >= MAX_WATCHES_OF_NAMELESS:
+            text = english("more streams are open than this process takes; try again")
+            raise _too_many(text, "watches of health of certificates without a role", MAX_WATCHES_OF_NAMELESS)
+        if not is_local and self._watches[owner] >= MAX_WATCHES:
+            text = english("the caller may have {limit} watches of health open", limit=MAX_WATCHES)
+            raise _too_many(text, "watches of health", MAX_WATCHES)
+
+
+def _caller() -> Caller:
+    """Return the caller of the current call."""
+    call = current_call.get()
+    return call.caller if call is not None else UNKNOWN
 
 
 def _too_many(text: Text, what: str, limit: int) -> ResourceExhausted:

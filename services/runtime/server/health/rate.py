@@ -1,0 +1,100 @@
+"""Limits how often callers ask for health, so that a flood of checks costs no more than as many refused calls.
+
+Checks are answered under any load and take a third of the work of a light call. Without a limit, one connection could
+take the whole process with them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+from hutong_texts import english
+from prometheus_client import Counter
+
+from services.domain.errors import ResourceExhausted
+from services.domain.instant import SECOND
+from services.runtime.caller import Caller
+from services.runtime.server.accepting import Refusal
+from services.runtime.server.load import encode_refusal
+
+PER_CONNECTION = 50
+"""Calls of health a second on one connection: a hundredth of a core. Load balancers ask once in some seconds."""
+PER_CALLER = 200
+"""Calls of health a second of one caller over all its connections. A certificate that names no caller counts as one."""
+OF_NAMELESS = 500
+"""Calls of health a second of all certificates that name no caller. They take a tenth of a core."""
+BURST_SECONDS = 2.0
+"""The calls of so many seconds may come at once: on one connection, more than the watches that a caller may have."""
+NOTE_SECONDS = 10.0
+"""How long a connection is taken for its caller's after an admitted call. Its address may belong to another caller's
+connection later."""
+REMEMBERED = 10_000
+"""The connections and callers that are remembered. One that is forgotten may send a burst again, which costs it a
+handshake."""
+
+REFUSED = Counter(
+    "hutong_health_refusals_total", "Calls of health refused because of their rate, by whose rate it was", ["rate_of"]
+)
+
+
+class HealthRate:
+    """The limit of the methods of health, for all of them together.
+
+    The first call of a connection is admitted, because its caller is not known before the call is under way. So is a
+    call after NOTE_SECONDS without an admitted one, within the connection's own rate.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._paid_until: OrderedDict[Hashable, float] = OrderedDict()
+        self._callers: OrderedDict[str, tuple[str, bool, float]] = OrderedDict()
+
+    def refuse(self, connection: str, _left: float | None) -> Refusal | None:
+        """Return None for a call that is admitted now, and count it."""
+        rates: list[tuple[str, Hashable, int]] = [("connection", ("connection", connection), PER_CONNECTION)]
+        now = self._clock()
+        owner, is_named, noted = self._callers.get(connection, ("", False, 0.0))
+        if owner and now - noted < NOTE_SECONDS:
+            rates.append(("caller", ("caller", owner), PER_CALLER))
+            if not is_named:
+                rates.append(("nameless", "nameless", OF_NAMELESS))
+        for whose, key, rate in rates:
+            if self._paid_until.get(key, now) - now > BURST_SECONDS - 1 / rate:
+                REFUSED.labels(whose).inc()
+                return _REFUSAL
+        for _, key, rate in rates:
+            self._paid_until[key] = max(self._paid_until.get(key, now), now) + 1 / rate
+            self._paid_until.move_to_end(key)
+        while len(self._paid_until) > REMEMBERED:
+            self._paid_until.popitem(last=False)
+        return None
+
+    def end(self, _connection: str) -> None:
+        """Do nothing. Only the beginnings of calls are counted."""
+
+    def note_caller(self, caller: Caller) -> None:
+        """Remember who calls over a connection."""
+        self._callers[caller.peer] = owner_of(caller), bool(caller.role), self._clock()
+        self._callers.move_to_end(caller.peer)
+        if len(self._callers) > REMEMBERED:
+            self._callers.popitem(last=False)
+
+
+def owner_of(caller: Caller) -> str:
+    """Return the name in a caller's certificate. If it names no caller, return its hash.
+
+    A caller may have several certificates with its name.
+    """
+    return caller.certificate_name or caller.certificate_hash
+
+
+_REFUSAL = encode_refusal(
+    ResourceExhausted(
+        "OVERLOADED",
+        english("health is asked for too often; ask less often"),
+        metadata={"limit": str(PER_CONNECTION), "what": "calls of health a second on one connection"},
+        retry_after=SECOND,
+    )
+)
