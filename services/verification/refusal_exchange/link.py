@@ -17,6 +17,7 @@ from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import RefusalExchange
 from hutong_texts import english
 from prometheus_client import Gauge
 
+from services.domain.capabilities import OWN
 from services.domain.errors import FailedPrecondition
 from services.domain.names import format_node, parse_node
 from services.domain.region import within
@@ -76,7 +77,10 @@ class RefusalLink:
         try:
             acknowledged, received = await self._store.numbers_above()
             start = RefusalExchangeStart(
-                node=format_node(self._own), acknowledged_number=acknowledged, received_number=received
+                node=format_node(self._own),
+                acknowledged_number=acknowledged,
+                received_number=received,
+                capabilities=OWN,
             )
             name_versions(start, self._pepper)
             async with asyncio.timeout(self._timing.silence):
