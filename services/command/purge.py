@@ -108,6 +108,7 @@ def _purge_others(settings: Settings, results: Database, others: Mapping[str, Da
             settings.requests_days,
             settings.shown_reports_days,
             settings.cases_days,
+            settings.decision_counts_days,
         )
         purge_verification(
             database,

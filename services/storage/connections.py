@@ -41,7 +41,11 @@ SQLITE_BUSY_MS = 10_000
 CONNECT_SECONDS = 5
 """How long to wait until a PostgreSQL server accepts a connection, in seconds."""
 STATEMENT_MS = 60_000
-"""The longest a service's PostgreSQL statement may run, in milliseconds. Migrations have their own limits."""
+"""The longest a service's PostgreSQL statement may run, in milliseconds. Short reads and migrations have their own
+limits."""
+SHORT_READ_SECONDS = 5.0
+"""The longest that a statement of a short read may run. A short read uses an index and takes milliseconds. It is a
+setting of the connection, so that it takes no round trip."""
 _CITUS = "hutong_citus"
 WRITE_OPTION = "hutong_write"
 """The execution option of a connection on which write transactions begin."""
@@ -110,7 +114,10 @@ def create_reading_engine(url: str) -> Engine:
     person, until the partition is analyzed again. Behind a pooler no plans are kept.
     """
     return _create_postgresql_engine(
-        make_url(url), READ_THREADS + BULK_READ_THREADS, "-c enable_seqscan=off", isolation_level="AUTOCOMMIT"
+        make_url(url),
+        READ_THREADS + BULK_READ_THREADS,
+        f"-c enable_seqscan=off -c statement_timeout={round(SHORT_READ_SECONDS * 1000)}",
+        isolation_level="AUTOCOMMIT",
     )
 
 

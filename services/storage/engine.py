@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import psycopg
 import structlog
@@ -31,10 +33,12 @@ from services.storage.connections import (
     driver_args,
 )
 from services.storage.lone_statements import LoneStatements
-from services.storage.statement_limits import TimeLimit, limited
+from services.storage.statement_limits import TimeLimit, limited, limited_short
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_Limiting: TypeAlias = Callable[[Connection, TimeLimit], AbstractContextManager[None]]
+"""Limits the statements on a connection."""
 
 BULK_READS_WAITING = 32
 """The most reads of very many rows that are under way or wait. Together they may take some seconds."""
@@ -51,6 +55,8 @@ _UNREACHABLE = (
 )
 _UNFIT = (exc.DataError, psycopg.DataError)
 _INTERNAL = (exc.InternalError, psycopg.InternalError)
+_INTERRUPTED = "interrupted"
+"""The text of SQLite for a statement that took too long."""
 _WORKER_IS_LOST = ("failure on connection", "connection to the remote node", "connection not open")
 """Texts by which Citus says that it has lost a worker in the middle of a transaction. The error has no class of its
 own."""
@@ -81,13 +87,19 @@ class Database:
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)`, which only reads. `work` runs once more if the server had closed the connection.
 
-        On PostgreSQL each statement sees what was committed before it. On SQLite all statements see one state.
+        On PostgreSQL each statement sees what was committed before it. On SQLite all statements see one state. If the
+        caller's time is over before a thread is free, the work is dropped. A statement runs for five seconds at most.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
+            Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached or took too long.
+            DeadlineExceeded: DEADLINE, the caller's time was over.
         """
-        run = carried("database read", lambda: self.read_now(work, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        limit = TimeLimit(time.monotonic() + seconds_left(math.inf))
+        try:
+            run = carried("database read", lambda: self._read_within(limited_short, limit, work, *args, **kwargs))
+            return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+        finally:
+            limit.gone.set()
 
     async def read_in_bulk(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, for work that may read very many rows. Such reads run one after the other.
@@ -110,17 +122,22 @@ class Database:
         self._bulk_reads += 1
         limit = TimeLimit(time.monotonic() + seconds_left(STATEMENT_MS / 1000))
         try:
-            run = carried("database bulk read", lambda: self._read_within(limit, work, *args, **kwargs))
+            run = carried("database bulk read", lambda: self._read_within(limited, limit, work, *args, **kwargs))
             return await asyncio.get_running_loop().run_in_executor(self._bulk_readers, run)
         finally:
             limit.gone.set()
             self._bulk_reads -= 1
 
     def _read_within(
-        self, limit: TimeLimit, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+        self,
+        limiting: _Limiting,
+        limit: TimeLimit,
+        work: Callable[Concatenate[Connection, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R:
         def run(connection: Connection) -> R:
-            with limited(connection, limit):
+            with limiting(connection, limit):
                 return work(connection, *args, **kwargs)
 
         return self.read_now(run)
@@ -253,6 +270,10 @@ def _unavailable(error: Exception) -> HutongError:
     """Return the error for a database that cannot be reached. The cause is logged and not sent to the caller."""
     cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
     _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
+    if isinstance(cause, psycopg.errors.QueryCanceled) or str(cause) == _INTERRUPTED:
+        return Unavailable(
+            "DATABASE_UNAVAILABLE", english("the service's database took too long; try again"), retry_after=2 * SECOND
+        )
     return Unavailable(
         "DATABASE_UNAVAILABLE", english("the service's database cannot be reached; try again"), retry_after=2 * SECOND
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from hutong_texts import english
 from sqlalchemy import Connection, exc
 
 from services.domain.errors import DeadlineExceeded
-from services.storage.connections import begin_transaction
+from services.storage.connections import SHORT_READ_SECONDS, begin_transaction
 
 SQLITE_STEPS = 10_000
 """Steps of SQLite between two looks at the clock: about a tenth of a millisecond."""
@@ -61,6 +61,29 @@ def limited(connection: Connection, limit: TimeLimit) -> Iterator[None]:
             begin_transaction(connection)
             milliseconds = max(1, round((limit.end - time.monotonic()) * 1000))
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+            yield
+    except exc.OperationalError:
+        limit.check()
+        raise
+
+
+@contextlib.contextmanager
+def limited_short(connection: Connection, limit: TimeLimit, seconds: float = SHORT_READ_SECONDS) -> Iterator[None]:
+    """End each statement of a short read when the read has taken some seconds.
+
+    On SQLite a statement also ends when the time of its caller is over or the caller is gone. On PostgreSQL every
+    connection for short reads has a limit of SHORT_READ_SECONDS, so it takes no round trip.
+
+    Raises:
+        DeadlineExceeded: the caller's time was over.
+        OperationalError: a statement took too long, and its caller still waits.
+    """
+    limit.check()
+    try:
+        if connection.dialect.name == "sqlite":
+            with _watched(connection, replace(limit, end=min(limit.end, time.monotonic() + seconds))):
+                yield
+        else:
             yield
     except exc.OperationalError:
         limit.check()

@@ -32,9 +32,12 @@ from services.storage.migrate import open_migrated
 from services.storage.pepper_marks import checking_pepper
 from services.verification.cases.servicer import EvidenceCaseServicer
 from services.verification.cases.store import CaseStore
+from services.verification.decision_counts.counter import DecisionCounter
+from services.verification.decision_counts.recorder import DecisionCountRecorder
 from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.servicer import HolderTokenServicer
 from services.verification.holder_tokens.store import TokenUses
+from services.verification.refusal_exchange.counts import DecisionCountOutbox
 from services.verification.refusal_exchange.duties import RefusalDuties
 from services.verification.refusal_exchange.link import RefusalLink
 from services.verification.refusal_exchange.servicer import RefusalExchangeServicer
@@ -44,6 +47,7 @@ from services.verification.refusals.assessing import Assessor
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.servicer import RefusalServicer
 from services.verification.refusals.store import RefusalStore
+from services.verification.refusals.summaries.store import SummaryStore
 from services.verification.schema import audit as audit_tables
 from services.verification.showings.servicer import EvidenceFlagServicer
 from services.verification.showings.store import FlagStore
@@ -103,7 +107,9 @@ async def open_verification(
     flags = FlagStore(database)
     cases = CaseStore(database, pepper.secrets)
     sources = Sources(policies, results)
-    verifier = Verifier(sources, results, store, pepper, clock, token_uses)
+    counter = DecisionCounter()
+    recorder = DecisionCountRecorder(database, counter, node)
+    verifier = Verifier(sources, results, store, pepper, clock, token_uses, counter)
     refusal_store = RefusalStore(database, pepper.secrets, node, joined=joined)
     assessor = Assessor(policies, store, pepper, node)
     reporter = RefusalReporter(verifier, assessor, store, refusal_store, pepper, clock)
@@ -111,7 +117,8 @@ async def open_verification(
     link = None
     if joined:
         open_above = Connector(settings.upstream_verification, settings)
-        link = RefusalLink(exchange_store, open_above, node, pepper, refusal_timing)
+        outbox = DecisionCountOutbox(database, node)
+        link = RefusalLink(exchange_store, outbox, open_above, node, pepper, refusal_timing)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
     audit = ServiceAudit(
         database,
@@ -143,6 +150,7 @@ async def open_verification(
         if heads is not None:
             await heads.close()
         await audit.close()
+        await recorder.store()
         await asyncio.to_thread(database.close)
 
     return Service(
@@ -158,7 +166,7 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.RefusalService",
                 add_RefusalServiceServicer_to_server,
-                RefusalServicer(reporter, refusal_store, PageTokens(pepper.secrets), clock),
+                RefusalServicer(reporter, refusal_store, SummaryStore(database), PageTokens(pepper.secrets), clock),
             ),
             Registration(
                 "hutong.exchange.v1.RefusalExchangeService",
@@ -189,6 +197,7 @@ async def open_verification(
             streams.close_when_drained,
             *audit.jobs,
             token_uses.purge,
+            recorder.run,
             *duties.jobs,
             *(() if link is None else (link.run,)),
         ),

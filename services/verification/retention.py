@@ -15,14 +15,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.result_pb2 import TestResult
 from hutong.verification.v1.decision_pb2 import DecisionInputs
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
-from sqlalchemy import Column, Connection, delete, or_, select
+from sqlalchemy import Column, Connection, delete, func, or_, select
 
-from services.domain.instant import DAY, Instant, Span, from_timestamp, shanghai_day
+from services.domain.instant import DAY, HOUR, Instant, Span, from_timestamp, shanghai_day
 from services.domain.names import is_uscc
 from services.storage.deletion_counts import DeletionCounts, deletion_counts_table
 from services.storage.engine import Database
 from services.verification.cases.tables import evidence_cases
 from services.verification.decision.evidence import canonical_report_number
+from services.verification.decision_counts.tables import decision_counts
 from services.verification.refusals.tables import refusal_outbox, refusals, requests
 from services.verification.schema import metadata
 from services.verification.showings.tables import evidence_flags, shown_reports
@@ -43,6 +44,7 @@ class RetentionAges:
     requests: Span
     shown_reports: Span
     cases: Span = 730 * DAY
+    decision_counts: Span = 400 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Removed:
     shown_reports: int
     evidence_flags: int
     cases: int
+    decision_counts: int
 
 
 ReportName: TypeAlias = tuple[str, str]
@@ -94,7 +97,23 @@ def purge_verification(database: Database, ages: RetentionAges, purge: Purge) ->
         database.write_now(_remove_shown_reports, counts, purge.now - ages.shown_reports),
         database.write_now(_remove_flags, counts),
         _repeat(database, evidence_cases.c.uuid, partial(_remove_cases, counts, purge, purge.now - ages.cases)),
+        _remove_decision_counts(database, counts, (purge.now - ages.decision_counts) // HOUR),
     )
+
+
+def _remove_decision_counts(database: Database, counts: DeletionCounts, first_hour: int) -> int:
+    """Remove the counts of the hours before `first_hour`, one hour in each transaction. Return the number of rows."""
+    hour = decision_counts.c.hour
+    oldest = select(func.min(hour)).where(hour < first_hour)
+    removed = 0
+    while (at := database.read_now(lambda connection: connection.execute(oldest).scalar())) is not None:
+        removed += database.write_now(_remove_hour, counts, at)
+    return removed
+
+
+def _remove_hour(connection: Connection, counts: DeletionCounts, hour: int) -> int:
+    gone = delete(decision_counts).where(decision_counts.c.hour == hour)
+    return counts.add(connection, decision_counts.name, connection.execute(gone).rowcount)
 
 
 def _repeat(database: Database, uuid: Column[str], step: Callable[[Connection, list[str]], int]) -> int:

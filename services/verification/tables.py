@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.verification.cases.tables import evidence_cases
+from services.verification.decision_counts.tables import decision_counts
 from services.verification.holder_tokens.tables import used_holder_tokens
 from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals, requests
 from services.verification.retention import deletion_counts
@@ -12,6 +13,7 @@ from services.verification.stored_decisions.tables import decisions, pepper_mark
 
 __all__ = [
     "audit",
+    "decision_counts",
     "decisions",
     "deletion_counts",
     "evidence_cases",

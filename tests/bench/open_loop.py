@@ -116,7 +116,8 @@ class _Connection:
         self.socket.setblocking(False)
         self.open: dict[int, float] = {}
         self.waiting: deque[float] = deque()
-        self._headers = request_headers(load.method) + literal("grpc-timeout", f"{round(load.timeout * 1000)}m")
+        self._headers = request_headers(load.method)
+        self._timeout = load.timeout
         self._next = 1
         self._out = bytearray()
         self._in = bytearray()
@@ -132,10 +133,11 @@ class _Connection:
         """Whether a call with a request of this size can be sent now."""
         return len(self.open) < self._most and self._window > size + 5
 
-    def send(self, request: bytes, due: float) -> int:
-        """Send a call. Return its stream."""
+    def send(self, request: bytes, due: float, left: float) -> int:
+        """Send a call that has so many seconds left, which its headers say as with every library. Return its stream."""
         stream, self._next = self._next, self._next + 2
-        self._out += frame(HEADERS, END_HEADERS, stream, self._headers)
+        timeout = literal("grpc-timeout", f"{max(1, round(left * 1000))}m")
+        self._out += frame(HEADERS, END_HEADERS, stream, self._headers + timeout)
         self._out += frame(DATA, END_STREAM, stream, struct.pack(">BI", 0, len(request)) + request)
         self._window -= len(request) + 5
         self.open[stream] = due
@@ -177,15 +179,23 @@ class _Connection:
             at += 9 + size
         del self._in[:at]
 
+    def _is_late(self, stream: int) -> bool:
+        """Whether the time of a call is over."""
+        due = self.open.get(stream)
+        return due is not None and time.perf_counter() + _TICK_SECONDS >= due + self._timeout
+
     def _take(self, kind: int, flags: int, stream: int, payload: bytes, ended: Callable[[str, bytes], None]) -> None:
         if kind == DATA:
             if stream in self.open:
                 self._messages[stream] = self._messages.get(stream, b"") + payload
         elif kind == HEADERS and flags & END_STREAM:
-            if self.open.pop(stream, None) is not None:
-                ended(_outcome(payload), self._messages.pop(stream, b"")[5:])
+            outcome = _outcome(payload)
+            # When the time of a call is over the server ends it too. For the caller it is then at its deadline.
+            is_over = outcome == CANCELLED and self._is_late(stream)
+            if not is_over and self.open.pop(stream, None) is not None:
+                ended(outcome, self._messages.pop(stream, b"")[5:])
         elif kind == RST_STREAM:
-            due = self.open.pop(stream, None)
+            due = None if self._is_late(stream) else self.open.pop(stream, None)
             if due is not None:
                 self._messages.pop(stream, None)
                 if int.from_bytes(payload) == REFUSED_STREAM:
@@ -248,7 +258,7 @@ def _call(load: Load, seconds: float) -> Counter[str]:
                 ends[NOT_SENT] += 1
             while connection.waiting and connection.is_free(largest):
                 due, number = connection.waiting.popleft(), next(numbers)
-                stream = connection.send(load.requests[number % len(load.requests)], due)
+                stream = connection.send(load.requests[number % len(load.requests)], due, due + load.timeout - now)
                 heapq.heappush(expiring, (due + load.timeout, number, connection, stream, now))
         while expiring and expiring[0][0] <= now:
             _, _, connection, stream, sent_at = heapq.heappop(expiring)

@@ -24,6 +24,8 @@ SHOWN = [
     ROOT / "services/__main__.py",
 ]
 """The modules of `hutong` and of `hutongd`."""
+PRINTING = [path for path in SHOWN if "hutong_client" in path.parts and path.name != "output.py"]
+"""The modules of `hutong` that print through output.py."""
 SHOWING = {
     "say",
     "echo",
@@ -148,6 +150,15 @@ def test_what_a_command_prints_is_marked(path: Path) -> None:
             ]
             found += [word for word in words if any(map(str.isalpha, word)) and " " in word.strip()]
     assert found == []
+
+
+@pytest.mark.parametrize("path", PRINTING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_command_prints_has_its_control_characters_escaped(path: Path) -> None:
+    """Commands of `hutong` print through output.py alone, which escapes what others wrote."""
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    named = {function.attr for function in calls if isinstance(function, ast.Attribute)}
+    assert not {"echo", "secho"} & named
+    assert "print" not in {function.id for function in calls if isinstance(function, ast.Name)}
 
 
 def inside_a_mark(top: ast.AST, part: ast.AST) -> bool:

@@ -1,4 +1,4 @@
-"""Tests of Verification's revision 0017: nodes exchange a refusal that was reported before they exchanged any."""
+"""Tests of Verification's revision 0018: nodes exchange a refusal that was reported before they exchanged any."""
 
 from __future__ import annotations
 

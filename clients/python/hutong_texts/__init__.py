@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hutong_texts.catalogue import CHINESE, ENGLISH, translate
 from hutong_texts.language import current_language, list_words, speaking, tr
-from hutong_texts.text import Text, english, join, text_of
+from hutong_texts.text import Text, english, escape_controls, join, text_of
 
 __all__ = [
     "CHINESE",
@@ -16,6 +16,7 @@ __all__ = [
     "Text",
     "current_language",
     "english",
+    "escape_controls",
     "join",
     "list_words",
     "speaking",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any, Self
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Text(str):
@@ -11,7 +15,8 @@ class Text(str):
 
     Attributes:
         template: the English with its placeholders, which is the key in the catalogue.
-        values: the values of the placeholders. A value that is itself a Text is translated too.
+        values: the values of the placeholders. A value that is itself a Text is translated too. A path becomes a text
+            in which control characters are escaped, so that the name of a file cannot add a line.
     """
 
     __slots__ = ("template", "values")
@@ -20,14 +25,25 @@ class Text(str):
 
     def __new__(cls, template: str, values: Mapping[str, Any] | None = None) -> Self:
         """Return the English of a template. If there are no values, braces in the template are plain characters."""
-        made = super().__new__(cls, template.format_map(values) if values else template)
+        shown = {name: _show_path(value) for name, value in values.items()} if values else {}
+        made = super().__new__(cls, template.format_map(shown) if shown else template)
         made.template = template
-        made.values = values or {}
+        made.values = shown
         return made
 
     def __reduce__(self) -> tuple[type[Text], tuple[str, dict[str, Any]]]:
         """Keep the template and the values when a process sends the text to another one."""
         return (type(self), (self.template, dict(self.values)))
+
+
+def _show_path(value: Any) -> Any:
+    """Return a path as a text with its control characters escaped as in JSON, and any other value as it is."""
+    return escape_controls(str(value)) if isinstance(value, PurePath) else value
+
+
+def escape_controls(name: str) -> str:
+    """Return a name with all its control characters escaped as in JSON, tabs and line breaks too."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", name)
 
 
 def english(template: str, /, **values: Any) -> Text:

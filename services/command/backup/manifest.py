@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import orjson
 from hutong_texts import english
@@ -83,7 +83,12 @@ def read_manifest(folder: Path) -> Manifest:
         stored = orjson.loads(path.read_bytes())
     except OSError as error:
         raise BadSetting(
-            english("{folder} is no backup: {file}: {cause}", folder=folder, file=path.name, cause=system_text(error))
+            english(
+                "{folder} is no backup: {file}: {cause}",
+                folder=folder,
+                file=PurePath(path.name),
+                cause=system_text(error),
+            )
         ) from None
     except orjson.JSONDecodeError:
         stored = None

@@ -123,7 +123,7 @@ class Coalescer(Generic[Q, A]):
             recorded = _first_recorded(batch) if is_tracing() else None
             work = self._run(batch) if recorded is None else self._run_traced(batch)
             first = recorded or batch[0]
-            task = asyncio.get_running_loop().create_task(work, context=_context_of(first[2]))
+            task = asyncio.get_running_loop().create_task(work, context=_context_of(first[2], batch))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
@@ -213,14 +213,23 @@ def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
         future.set_result(answer)
 
 
-def _context_of(call: Call | None) -> Context:
-    """Return the context of a batch: id, trace and caller of the call that it is made for, without its deadline.
-
-    Other calls share the batch, so it must not end at that call's deadline.
-    """
+def _context_of(call: Call | None, batch: Sequence[_Asked[Q, A]]) -> Context:
+    """Return the context of a batch: id, trace and caller of the call that it is made for, and its longest deadline."""
     context = Context()
     if call is not None:
         shared = Call(call.request_id, call.trace)
         shared.caller = call.caller
+        shared.deadline = _latest_deadline(batch)
         context.run(current_call.set, shared)
     return context
+
+
+def _latest_deadline(batch: Sequence[_Asked[Q, A]]) -> float | None:
+    """Return the deadline of the question that waits longest; None if one waits for ever."""
+    latest = 0.0
+    for asked in batch:
+        call = asked[2]
+        if call is None or call.deadline is None:
+            return None
+        latest = max(latest, call.deadline)
+    return latest

@@ -201,6 +201,7 @@ class Settings:
     refusals_days: int = _days(english("days that a reported refusal is kept"), "730")
     shown_reports_days: int = _days(english("days that a report shown as evidence is remembered"), "90")
     cases_days: int = _days(english("days that a case of evidence is kept"), "730")
+    decision_counts_days: int = _days(english("days that the counts of decisions are kept"), "400")
     requests_days: int = _days(english("days that a service remembers a request id"), "30")
     uploads_days: int = _days(
         english("days that an upload and its rejections are kept at most after its last batch"), "180"

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -26,6 +27,7 @@ on refusals. Each call adds a task that accepts calls, up to this number of task
 memory."""
 _NEEDED = (
     "_RequestCallError",
+    "_ServicerContext",
     "_handle_rpc",
     "_schedule_rpc_coro",
     "ExecuteBatchError",
@@ -55,15 +57,16 @@ class Refusal:
 class Limit(Protocol):
     """Decides whether the calls of one method are admitted."""
 
-    def refuse(self) -> Refusal | None:
-        """Return None if a call is admitted now, else the status that refuses it.
+    def refuse(self, connection: str, left: float | None) -> Refusal | None:
+        """Return None if a call from a connection is admitted now, else the status that refuses it.
 
-        For an admitted call `end` is called once when the call has ended.
+        `left` are the seconds that the caller still waits, None if it waits for ever. For an admitted call `end` is
+        called once when the call has ended.
         """
         ...
 
-    def end(self) -> None:
-        """Note that an admitted call has ended."""
+    def end(self, connection: str) -> None:
+        """Note that an admitted call from a connection has ended."""
         ...
 
 
@@ -169,14 +172,27 @@ class _Method:
             if len(self._accepting) < ACCEPTED_AT_ONCE:
                 self._accept_one_more()
             try:
-                refusal = self._limit.refuse()
-                if refusal is None:
-                    self._answer(call)
-                else:
-                    self._refuse(call, refusal)
+                self._decide(call)
             finally:
-                # A call is released with its last reference, and a stopping server waits for it.
                 del call
+
+    def _decide(self, call: Any) -> None:
+        """Answer or refuse a call. Drop a call whose time is over: its caller does not wait any more."""
+        context = cygrpc._ServicerContext(call, None, None, self._loop)  # noqa: SLF001
+        try:
+            left = context.time_remaining()
+            if left == 0:
+                return
+            connection = context.peer()
+            refusal = self._limit.refuse(connection, left)
+            if refusal is None:
+                self._answer(call, connection)
+            else:
+                self._refuse(call, refusal)
+        finally:
+            # A call is released with its last reference, and a stopping server waits for it. The frame of a fault lives
+            # on in its traceback.
+            del context, call
 
     def _refuse(self, call: Any, refusal: Refusal) -> None:
         if self._reads_stream:
@@ -208,16 +224,16 @@ class _Method:
         with contextlib.suppress(cygrpc.ExecuteBatchError):
             await cygrpc.execute_batch(call, (headers, status, closed), self._loop)
 
-    def _answer(self, call: Any) -> None:
+    def _answer(self, call: Any, connection: str) -> None:
         answering = cygrpc._handle_rpc(self._name, self._resolver, (), call, self._loop, False)  # noqa: SLF001
         whole = cygrpc._schedule_rpc_coro(answering, call, self._loop, self._name)  # noqa: SLF001
         task = self._loop.create_task(whole)
         self._under_way.add(task)
-        task.add_done_callback(self._end)
+        task.add_done_callback(partial(self._end, connection))
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    def _end(self, connection: str, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
-        self._limit.end()
+        self._limit.end(connection)
 
 
 class _Resolver:

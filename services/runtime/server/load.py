@@ -36,6 +36,12 @@ LONGEST_LAG = 60.0
 nothing."""
 NEWEST_SHARE = 0.3
 """The weight of the newest window in the rate. The rate follows a change of speed in a few windows."""
+SMALL_SHARE = 0.5
+"""While calls are refused, a connection still gets calls admitted until it has this part of an equal share of the calls
+under way. With the whole share, connections that all send too much would keep the number of calls above the limit."""
+MOST_BESIDE = 2
+"""How many times the usual number of calls may be under way because of such connections. So the lag is at most twice as
+long, however many connections there are."""
 RETRIES: tuple[Span, ...] = tuple(
     milliseconds * SECOND // 1000 for milliseconds in (500, 700, 900, 1_100, 1_300, 1_500)
 )
@@ -65,26 +71,40 @@ _log = structlog.get_logger(__name__)
 class Backlog:
     """Calls under way of one kind.
 
-    By Little's law a new call takes about as long as the calls under way divided by the rate at which calls end.
+    By Little's law a new call takes about as long as the calls under way divided by the rate at which calls end. While
+    that is too long, only connections with few calls under way get new ones admitted. So a caller that asks seldom is
+    answered beside a flood from other connections. Callers behind one proxy share its connections. A caller that will
+    not wait as long is refused at once.
     """
 
     def __init__(self, calls_admitted: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._admitted = calls_admitted
         self._clock = clock
         self._count = 0
+        self._by_connection: dict[str, int] = {}
         self._waiting = 0
         self._ended = 0
         self._rate = 0.0
         self._most = calls_admitted
         self._window_begun = clock()
 
-    def is_full_for(self, times: int) -> bool:
-        """Whether a new call would take too long if it may take `times` as long as other calls."""
+    def is_full_for(self, times: int, connection: str, left: float | None) -> bool:
+        """Whether a new call of a connection would take too long if it may take `times` as long as other calls.
+
+        `left` are the seconds that the caller still waits, None if it waits for ever.
+        """
         count = self._count - self._waiting
         if count < self._admitted * times:
             return False
         self._measure()
-        return count >= self._most * times
+        if left is not None and left < min(self.lag, MOST_BESIDE * LAG_SECONDS):
+            return True
+        most = self._most * times
+        if count < most:
+            return False
+        own = self._by_connection.get(connection, 0)
+        connections = len(self._by_connection) + (not own)
+        return count >= most * MOST_BESIDE or own >= most / connections * SMALL_SHARE
 
     @property
     def lag(self) -> float:
@@ -92,14 +112,18 @@ class Backlog:
         count = max(self._count - self._waiting, 0)
         return min(count / self._rate, LONGEST_LAG) if self._rate else LONGEST_LAG * (count >= self._admitted)
 
-    def begin(self) -> None:
+    def begin(self, connection: str) -> None:
         """Count a call that is admitted."""
         self._count += 1
+        self._by_connection[connection] = self._by_connection.get(connection, 0) + 1
 
-    def end(self) -> None:
+    def end(self, connection: str) -> None:
         """Count the end of an admitted call."""
         self._count -= 1
         self._ended += 1
+        left = self._by_connection.pop(connection) - 1
+        if left:
+            self._by_connection[connection] = left
         self._measure()
 
     def note_waiting(self, change: int) -> None:
@@ -168,10 +192,10 @@ class LoadLimits:
 class Unlimited:
     """The limit of a method that is always admitted, such as a health check."""
 
-    def refuse(self) -> None:
+    def refuse(self, _connection: str, _left: float | None) -> None:
         """Return None."""
 
-    def end(self) -> None:
+    def end(self, _connection: str) -> None:
         """Do nothing."""
 
 
@@ -186,6 +210,7 @@ class MethodLimit:
         self._is_stream = method.request_streaming or method.response_streaming
         self._light = limits.backlog(heavy=False)
         self._own = limits.backlog(heavy=is_heavy and not self._is_stream)
+        self._kinds = (self._light,) if self._own is self._light else (self._own, self._light)
         labels = labels_of(method)
         self._counters = (
             REFUSED.labels(*labels),
@@ -193,12 +218,12 @@ class MethodLimit:
             HANDLED.labels(*labels, UNKNOWN_ROLE, "ResourceExhausted"),
         )
 
-    def refuse(self) -> Refusal | None:
+    def refuse(self, connection: str, left: float | None) -> Refusal | None:
         """Return None for a call that is admitted now, and count it."""
         if self._is_always_admitted:
             return None
         refusal = self._limits.refuse_stream() if self._is_stream else None
-        if refusal is None and (self._own.is_full_for(self._times) or self._light.is_full_for(self._times)):
+        if refusal is None and self._is_full_for(connection, left):
             refusal = self._limits.next_refusal()
         if refusal is not None:
             for counter in self._counters:
@@ -206,17 +231,20 @@ class MethodLimit:
         elif self._is_stream:
             self._limits.streams += 1
         else:
-            self._own.begin()
+            self._own.begin(connection)
         return refusal
 
-    def end(self) -> None:
+    def end(self, connection: str) -> None:
         """Count the end of an admitted call."""
         if self._is_always_admitted:
             return
         if self._is_stream:
             self._limits.streams -= 1
         else:
-            self._own.end()
+            self._own.end(connection)
+
+    def _is_full_for(self, connection: str, left: float | None) -> bool:
+        return any(kind.is_full_for(self._times, connection, left) for kind in self._kinds)
 
 
 def _lag_refusal(delay: Span) -> Refusal:

@@ -14,6 +14,7 @@ from hutong.exchange.v1.refusal_exchange_service_pb2 import (
     RefusalExchangeStart,
 )
 from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import RefusalExchangeServiceStub
+from hutong.type.v1.capability_pb2 import CAPABILITY_DECISION_COUNTS
 from hutong_texts import english
 from prometheus_client import Gauge
 
@@ -27,6 +28,7 @@ from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.client.stream_messages import read_message
 from services.runtime.server.validation import check
 from services.storage.pepper_marks import name_versions, require_common_versions
+from services.verification.refusal_exchange.counts import DecisionCountOutbox
 from services.verification.refusal_exchange.session import RefusalSession
 from services.verification.refusal_exchange.store import RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
@@ -42,9 +44,16 @@ class RefusalLink:
     """Exchanges reported refusals with the node above as long as the service runs. `own` is the region of this node."""
 
     def __init__(
-        self, store: RefusalExchangeStore, open_channel: OpenChannel, own: str, pepper: Pepper, timing: RefusalTiming
+        self,
+        store: RefusalExchangeStore,
+        counts: DecisionCountOutbox,
+        open_channel: OpenChannel,
+        own: str,
+        pepper: Pepper,
+        timing: RefusalTiming,
     ) -> None:
         self._store = store
+        self._counts = counts
         self._open_channel = open_channel
         self._own = own
         self._pepper = pepper
@@ -99,7 +108,14 @@ class RefusalLink:
             self._last_failure = ""
             _log.info("reported refusals are exchanged with the node above", node=format_node(node))
             session = RefusalSession(
-                self._store, node, self._timing, read, write, is_above=True, last_number=begun.last_number
+                self._store,
+                node,
+                self._timing,
+                read,
+                write,
+                is_above=True,
+                last_number=begun.last_number,
+                counts=self._counts if CAPABILITY_DECISION_COUNTS in answer.start.capabilities else None,
             )
             await session.run()
         finally:

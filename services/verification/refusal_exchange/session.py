@@ -1,7 +1,7 @@
 """One stream between two nodes after the first frame of each. Both ends run this code.
 
-Each side sends one frame with reports at a time and waits for its acknowledgement. Meanwhile it receives frames of the
-other side. A stream that is silent for too long is closed, and the node below opens another one.
+Each side sends one frame with reports or counts at a time and waits for its acknowledgement. Meanwhile it receives
+frames of the other side. A stream that is silent for too long is closed, and the node below opens another one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame
 
+from services.verification.refusal_exchange.counts import COUNTS_BATCH, DecisionCountOutbox, count_to_message
 from services.verification.refusal_exchange.store import Outgoing, RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
 
@@ -20,7 +21,11 @@ WriteFrame = Callable[[RefusalExchangeFrame], Awaitable[None]]
 
 
 class RefusalSession:
-    """Exchanges reports with one node. `last_number` is the greatest number of a sent frame that the node may have."""
+    """Exchanges reports with one node.
+
+    `last_number` is the greatest number of a sent frame that the node may have. `counts` has the counts of decisions
+    for a node above that takes them; None for another node.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class RefusalSession:
         *,
         is_above: bool,
         last_number: int,
+        counts: DecisionCountOutbox | None = None,
     ) -> None:
         self._store = store
         self._node = node
@@ -40,6 +46,7 @@ class RefusalSession:
         self._write = write
         self._is_above = is_above
         self._number = last_number
+        self._counts = counts
         self._writing = asyncio.Lock()
         self._answers: asyncio.Queue[RefusalExchangeFrame] = asyncio.Queue()
 
@@ -72,7 +79,13 @@ class RefusalSession:
     async def _send(self) -> None:
         loop = asyncio.get_running_loop()
         last_beat = loop.time()
+        counts_due = last_beat
         while True:
+            if self._counts is not None and loop.time() >= counts_due:
+                if await self._send_counts(self._counts):
+                    last_beat = loop.time()
+                else:
+                    counts_due = loop.time() + self._timing.counts
             outgoing = await self._store.read_outbox(self._node, is_above=self._is_above)
             if outgoing:
                 await self._send_reports(outgoing)
@@ -88,17 +101,31 @@ class RefusalSession:
         messages = [one.message for one in outgoing if one.message is not None]
         deferred: frozenset[str] = frozenset()
         if messages:
-            self._number += 1
-            await self._send_frame(RefusalExchangeFrame(number=self._number, refusals=messages))
-            while True:
-                async with asyncio.timeout(self._timing.silence):
-                    answer = await self._answers.get()
-                if answer.acknowledged_number == self._number:
-                    break
+            answer = await self._send_content(RefusalExchangeFrame(refusals=messages))
             deferred = frozenset(answer.deferred)
         await self._store.acknowledge(
             self._node, self._number if messages else 0, outgoing, deferred, self._timing.deferred
         )
+
+    async def _send_counts(self, counts: DecisionCountOutbox) -> bool:
+        """Send changed counts of decisions. Return whether there may be more."""
+        unsent = await counts.read()
+        if not unsent:
+            return await counts.reopen(self._node)
+        await self._send_content(RefusalExchangeFrame(decision_counts=map(count_to_message, unsent)))
+        await counts.acknowledge(self._node, self._number, unsent)
+        return len(unsent) == COUNTS_BATCH
+
+    async def _send_content(self, frame: RefusalExchangeFrame) -> RefusalExchangeFrame:
+        """Send a frame with content and the next number. Return its acknowledgement."""
+        self._number += 1
+        frame.number = self._number
+        await self._send_frame(frame)
+        while True:
+            async with asyncio.timeout(self._timing.silence):
+                answer = await self._answers.get()
+            if answer.acknowledged_number == self._number:
+                return answer
 
     async def _send_frame(self, frame: RefusalExchangeFrame) -> None:
         # gRPC takes one message of a call at a time.

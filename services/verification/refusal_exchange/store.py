@@ -24,6 +24,7 @@ from services.storage.engine import Database
 from services.storage.process_lock import aio_try_process_lock
 from services.storage.upsert import insert_if_absent
 from services.verification.refusal_exchange.convert import refusal_from_message, refusal_to_message
+from services.verification.refusal_exchange.counts import receive_counts
 from services.verification.refusal_exchange.merge import Standing, merge
 from services.verification.refusals.duplicates import copy_to_duplicates, demote, with_what_is_known
 from services.verification.refusals.outbox import enqueue, enqueue_for, links_for_change, read_links
@@ -124,11 +125,12 @@ class RefusalExchangeStore:
         if row is None or not in_step:
             _log.info("all reported refusals of a link are sent again", node=format_node(node), is_new=row is None)
             self._enqueue_all(connection, node, is_above)
+        again = {"resend_hour": 0} if is_above and (row is None or not in_step) else {}
         aligned = {
             "acknowledged_number": max(acknowledged, start.received_number),
             "received_number": max(received, start.acknowledged_number),
         }
-        connection.execute(update(refusal_links).where(_links.node == node).values(aligned))
+        connection.execute(update(refusal_links).where(_links.node == node).values(aligned | again))
         return Begun(acknowledged, received, aligned["acknowledged_number"])
 
     def _enqueue_all(self, connection: Connection, node: str, is_above: bool) -> None:
@@ -197,7 +199,7 @@ class RefusalExchangeStore:
             )
 
     async def receive(self, node: str, frame: RefusalExchangeFrame) -> list[str]:
-        """Store the reports of a frame in one transaction. Return the names of those that are deferred."""
+        """Store the content of a frame in one transaction. Return the names of the reports that are deferred."""
         return await self._database.write(self._receive, node, frame)
 
     def _receive(self, connection: Connection, node: str, frame: RefusalExchangeFrame) -> list[str]:
@@ -205,6 +207,7 @@ class RefusalExchangeStore:
         if len(frame.refusals) > BATCH:
             text = english("holds more than {limit} reports", limit=BATCH)
             raise InvalidArgument.field("changes.refusals", text, "BATCH_TOO_LARGE")
+        receive_counts(connection, frame.decision_counts, node, links, now)
         deferred: list[str] = []
         set_aside: dict[str, int] = {}
         # Rows are locked in one order by all transactions.

@@ -20,6 +20,8 @@ class RefusalTiming:
         deferred: after the other node has deferred a report, the time until the report is sent again.
         assess: the time between two reads for reports that this node is to assess.
         assess_retry: the time until a report is assessed again after a source did not answer.
+        counts: the time between two reads for changed counts of decisions. Counts reach the node above about this much
+            later, and a count that changes all the time is not sent more often.
         escalation: the time between two reads for overdue reports of the nodes below.
         backoff: the pauses after a stream failed.
     """
@@ -31,5 +33,6 @@ class RefusalTiming:
     deferred: float = 60.0
     assess: float = 1.0
     assess_retry: float = 30.0
+    counts: float = 30.0
     escalation: float = 60.0
     backoff: Backoff = field(default_factory=Backoff)

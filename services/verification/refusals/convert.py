@@ -1,4 +1,4 @@
-"""Converts reported refusals, filters and summaries between messages and values."""
+"""Converts reported refusals and filters between messages and values."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 from google.type.interval_pb2 import Interval
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
-from hutong_texts import english
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_region, check_text, check_time
-from services.domain.instant import Instant, from_timestamp, to_duration, to_timestamp
+from services.domain.instant import Instant, from_timestamp, to_timestamp
 from services.domain.names import format_decision, format_node, format_refusal, parse_refusal
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.store import RefusalFilter
-from services.verification.refusals.summary import Counts, Summary
 
 if TYPE_CHECKING:
     from services.verification.refusals.rules import State
@@ -85,7 +83,7 @@ def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest, now: Ins
     Raises:
         InvalidArgument: the region is unknown, or a time is impossible.
     """
-    _check_place_and_time(request.region, request.refuse_interval, "refuse_interval")
+    check_place_and_time(request.region, request.refuse_interval, "refuse_interval")
     times = request.refuse_interval
     return RefusalFilter(
         request.region,
@@ -98,45 +96,12 @@ def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest, now: Ins
     )
 
 
-def summary_interval_from_proto(request: refusal_service_pb2.SummarizeRefusalsRequest) -> tuple[Instant, Instant]:
-    """Return the start and the end of a summary.
+def check_place_and_time(region: str, interval: Interval, field: str) -> None:
+    """Check the region and the interval of a request. An empty region is none, and either end may be absent.
 
     Raises:
-        InvalidArgument: the region is unknown, a time is impossible, or the interval is empty.
+        InvalidArgument: the region is unknown, or a time is impossible.
     """
-    _check_place_and_time(request.region, request.interval, "interval")
-    start_time, end_time = from_timestamp(request.interval.start_time), from_timestamp(request.interval.end_time)
-    if end_time <= start_time:
-        raise InvalidArgument.field("interval", english("its end must be after the start"))
-    return start_time, end_time
-
-
-def summary_to_proto(summary: Summary) -> refusal_service_pb2.RefusalSummary:
-    """Return the message of a summary."""
-    return refusal_service_pb2.RefusalSummary(
-        region=summary.region,
-        interval=Interval(start_time=to_timestamp(summary.start_time), end_time=to_timestamp(summary.end_time)),
-        total=_counts_to_proto(summary.total),
-        grounds=[
-            refusal_service_pb2.GroundSummary(ground=ground, counts=_counts_to_proto(counts))
-            for ground, counts in sorted(summary.by_ground.items())
-        ],
-    )
-
-
-def _counts_to_proto(counts: Counts) -> refusal_service_pb2.RefusalCounts:
-    time_to_answer = counts.median_time_to_answer
-    return refusal_service_pb2.RefusalCounts(
-        refusal_count=counts.refusal_count,
-        unlawful_count=counts.unlawful_count,
-        open_count=counts.open_count,
-        pending_count=counts.pending_count,
-        overdue_count=counts.overdue_count,
-        median_time_to_answer=None if time_to_answer is None else to_duration(time_to_answer),
-    )
-
-
-def _check_place_and_time(region: str, interval: Interval, field: str) -> None:
     found: list[Violation] = []
     if region:
         check_region(region, "region", found)

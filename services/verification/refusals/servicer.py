@@ -21,6 +21,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
 )
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer
 
+from services.domain.instant import optional_timestamp
 from services.domain.names import parse_refusal
 from services.runtime.call import current_caller, may_see_actors
 from services.runtime.clock import Clock
@@ -29,14 +30,14 @@ from services.verification.refusals.convert import (
     answered_from_proto,
     filter_from_proto,
     refusal_to_proto,
-    summary_interval_from_proto,
-    summary_to_proto,
 )
 from services.verification.refusals.receipts import parse_code
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.rules import Refusal, may_read_words
-from services.verification.refusals.store import RefusalFilter, RefusalStore
-from services.verification.refusals.summary import summarize
+from services.verification.refusals.store import RefusalStore
+from services.verification.refusals.summaries.convert import question_from_proto, summary_to_proto
+from services.verification.refusals.summaries.model import RowKey, summarize
+from services.verification.refusals.summaries.store import SummaryStore, remaining
 
 Context = Any
 """A grpc.aio.ServicerContext. Only the interceptors use it."""
@@ -45,9 +46,12 @@ Context = Any
 class RefusalServicer(RefusalServiceServicer):
     """RefusalService: stores, answers and counts reported refusals."""
 
-    def __init__(self, reporter: RefusalReporter, store: RefusalStore, tokens: PageTokens, clock: Clock) -> None:
+    def __init__(
+        self, reporter: RefusalReporter, store: RefusalStore, summaries: SummaryStore, tokens: PageTokens, clock: Clock
+    ) -> None:
         self._reporter = reporter
         self._store = store
+        self._summaries = summaries
         self._tokens = tokens
         self._clock = clock
 
@@ -82,15 +86,18 @@ class RefusalServicer(RefusalServiceServicer):
         return await self._store.answer_refusal(uuid, now, request, encode)
 
     async def SummarizeRefusals(self, request: SummarizeRefusalsRequest, context: Context) -> SummarizeRefusalsResponse:
-        start_time, end_time = summary_interval_from_proto(request)
-        position = self._tokens.position(request, (str, int))
-        after = (position[0], position[1]) if position else ("", start_time)
-        wanted = RefusalFilter(request.region, start_time=start_time, end_time=end_time, from_region=after[0])
-        reports = await self._store.list_reported(wanted, self._clock.now())
-        rows = [row for row in summarize(reports, request.period, start_time, end_time) if row.position > after]
-        shown, token = self._tokens.page(request, rows, lambda row: row.position)
+        question, now = question_from_proto(request), self._clock.now()
+        position = self._tokens.position(request, (int, str, int, int, int))
+        after = RowKey(*position) if position else None
+        question = remaining(question, after)
+        material = await self._summaries.read(question, after, now)
+        rows = summarize(material, question, after)
+        shown, token = self._tokens.page(request, rows, lambda row: tuple(row.key))
+        start_time = material.decision_start_time
         return SummarizeRefusalsResponse(
-            refusal_summaries=[summary_to_proto(row) for row in shown], next_page_token=token
+            refusal_summaries=[summary_to_proto(row, now, counts_decisions=start_time is not None) for row in shown],
+            next_page_token=token,
+            decision_start_time=optional_timestamp(start_time),
         )
 
     def _show(self, refusal: Refusal) -> refusal_pb2.Refusal:

@@ -30,9 +30,8 @@ from services.verification.refusals.duplicates import copy_to_duplicates
 from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.outbox import enqueue, links_for_change, read_links
 from services.verification.refusals.routing import Links, may_answer
-from services.verification.refusals.rows import find_same, from_bits, from_row, select_refusal, to_row
+from services.verification.refusals.rows import find_same, from_row, select_refusal, to_row
 from services.verification.refusals.rules import Refusal
-from services.verification.refusals.summary import Reported
 from services.verification.refusals.tables import refusals, requests
 from services.verification.stored_decisions.store import StoredDecision, insert_decisions
 
@@ -185,7 +184,7 @@ class RefusalStore:
 
         If `before` is empty, begin at the newest report.
         """
-        conditions = _conditions(wanted)
+        conditions = filter_conditions(wanted)
         if before:
             conditions.append(_C.uuid < before)
         statement = select(refusals).where(*conditions).order_by(_C.uuid.desc()).limit(limit)
@@ -195,43 +194,14 @@ class RefusalStore:
 
         return await self._database.read_in_bulk(work)
 
-    async def list_reported(self, wanted: RefusalFilter, now: Instant) -> list[Reported]:
-        """Return the part of each selected report that a summary needs."""
-        columns = (
-            _C.region,
-            _C.grounds,
-            _C.assessment,
-            _C.refuse_time,
-            _C.create_time,
-            _C.answer_time,
-            _C.assess_time,
-            _C.due_time,
-        )
-        statement = select(*columns).where(*_conditions(wanted))
-
-        def work(connection: Connection) -> list[Reported]:
-            return [
-                Reported(
-                    row.region,
-                    from_bits(row.grounds),
-                    row.assessment,
-                    row.refuse_time,
-                    None if row.answer_time is None else row.answer_time - row.create_time,
-                    row.assess_time is None,
-                    row.due_time < now,
-                )
-                for row in connection.execute(statement)
-            ]
-
-        return await self._database.read_in_bulk(work)
-
 
 def _subjects(refusal: Refusal) -> Sequence[bytes]:
     """Return the subjects of a report, for the audit."""
     return () if refusal.subject_key is None else (refusal.subject_key,)
 
 
-def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
+def filter_conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter."""
     conditions = [in_region(_C.region, wanted.region), _C.duplicate_of == ""]
     if wanted.from_region:
         conditions.append(_C.region >= wanted.from_region)

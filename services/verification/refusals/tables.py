@@ -83,6 +83,8 @@ refusal_links = Table(
     Column("acknowledged_number", BigInteger, nullable=False),
     # The number of the last frame with reports from the other node that is stored here.
     Column("received_number", BigInteger, nullable=False),
+    # The hour from which on counts of decisions are to be sent again; NULL if none are.
+    Column("resend_hour", Integer),
 )
 
 refusal_outbox = Table(

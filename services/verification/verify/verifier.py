@@ -19,6 +19,7 @@ from services.runtime.call import only_waiting
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.validation import check_each
+from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
 from services.verification.holder_tokens.store import TokenUse, TokenUses
 from services.verification.showings.shares import SHARES
@@ -62,6 +63,7 @@ class Verifier:
         pepper: Pepper,
         clock: Clock,
         token_uses: TokenUses,
+        counter: DecisionCounter,
     ) -> None:
         self._sources = sources
         self._results = results
@@ -70,6 +72,7 @@ class Verifier:
         self._clock = clock
         self._seal = TokenSeal(pepper)
         self._token_uses = token_uses
+        self._counter = counter
 
     def read(self, request: VerifyRequest, asker: Asker) -> Question:
         """Decode a request that arrives now. The method raises the same errors as `question_from_proto`."""
@@ -218,7 +221,12 @@ class Verifier:
     def fill(
         self, question: Question, settled: SettledQuestion, asker: Asker, message: pb.Decision
     ) -> KeptAnswer | None:
-        """Write a decision into an empty message. Return what must be stored before it is sent; None for nothing."""
+        """Count a decision, and write it into an empty message.
+
+        Return what must be stored before it is sent; None for nothing.
+        """
+        asked = question.policy
+        self._counter.count(asked.region, asked.purpose, settled.decision.outcome, question.evaluate_time)
         kept = self._fill(question, settled, message)
         return kept_answer(question, message, kept, asker.audit, self._pepper)
 

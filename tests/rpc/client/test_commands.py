@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -150,6 +151,26 @@ def test_gate_gets_its_answer_before_it_asks_again(hutong: Shell) -> None:
             assert answer["decision"]["reason"] == "DECISION_REASON_NO_RESULT"
         gate.stdin.close()
         assert gate.wait(TIMEOUT_SECONDS) == ExitCode.NOT_RECOGNIZED
+
+
+def test_gate_whose_answers_nobody_reads_ends_quietly(hutong: Shell) -> None:
+    """`hutong verify - | head -1` says nothing on standard error."""
+    command = [sys.executable, "-m", "hutong_client", "verify", "-", *PLACE]
+    command += ["--use-time", "2022-08-10T23:00:00+08:00"]
+    pipe = subprocess.PIPE
+    with started(command, env=hutong.environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as gate:
+        assert gate.stdin
+        assert gate.stdout
+        assert gate.stderr
+        gate.stdin.write(f"{UNKNOWN_CARD}\n")
+        gate.stdin.flush()
+        assert gate.stdout.readline()
+        gate.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            gate.stdin.write(f"{UNKNOWN_CARD}\n" * 2)
+            gate.stdin.close()
+        assert gate.stderr.read() == ""
+        gate.wait(TIMEOUT_SECONDS)
 
 
 def test_timeliness_is_printed_for_a_laboratory(hutong: Shell) -> None:

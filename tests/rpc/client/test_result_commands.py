@@ -62,6 +62,11 @@ def test_upload_and_nodes_are_shown(hutong: Shell, tmp_path: Path) -> None:
     """The journal has the upload's id."""
     assert "No node" in hutong("nodes").stdout
     assert hutong.json("nodes") == {"nodes": []}
+    hutong("nodes", "--csv", str(tmp_path / "nodes.csv"), "--xlsx", str(tmp_path / "nodes.xlsx"))
+    (header,) = (tmp_path / "nodes.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert header.split(",")[:4] == ["node", "through", "state", "as of"]
+    assert (tmp_path / "nodes.xlsx").exists()
+    hutong("nodes", "--csv", str(tmp_path / "nodes.csv"), "--json", code=ExitCode.USAGE)
     upload = hutong.json(*upload_of_negatives(tmp_path, 604))["upload"]
     assert hutong.json("uploads", "get", upload)["accepted_count"] == "1"
     assert "accepted 1, duplicates 0, rejected 0" in hutong("uploads", "get", upload).stdout

@@ -61,6 +61,32 @@ async def test_the_newest_calls_are_refused_before_any_work(tmp_path: Path) -> N
         assert (await labs[0].GetLab(LAB, timeout=TIMEOUT_SECONDS)).lab.name == "labs/1"
 
 
+async def test_a_quiet_gate_is_answered_beside_a_flood(tmp_path: Path) -> None:
+    """A flood from three connections has all places. Each of twenty calls of a gate on a fourth connection gets one.
+
+    Further calls of the flood are refused.
+    """
+    gate = Gate()
+    before = refused()
+    async with serving(pretend(gate), settings_for(tmp_path)) as address, contextlib.AsyncExitStack() as stack:
+        flood = [LabServiceStub(await stack.enter_async_context(new_channel(address))) for _ in range(3)]
+        quiet = LabServiceStub(await stack.enter_async_context(new_channel(address)))
+
+        def call(labs: Any) -> asyncio.Future[Any]:
+            return asyncio.ensure_future(labs.GetLab(LAB, timeout=TIMEOUT_SECONDS))
+
+        flooding = [call(flood[index % 3]) for index in range(LIGHT_CALLS + 50)]
+        await until(lambda: refused() - before == 50)
+        asking = [call(quiet) for _ in range(20)]
+        await gate.reached(LIGHT_CALLS + 20)
+        flooding += [call(flood[index % 3]) for index in range(50)]
+        await until(lambda: refused() - before == 100)
+        gate.open()
+        assert [answer.lab.name for answer in await asyncio.gather(*asking)] == ["labs/1"] * 20
+        ends = await asyncio.gather(*flooding, return_exceptions=True)
+        assert sum(isinstance(end, grpc.aio.AioRpcError) for end in ends) == 100
+
+
 async def test_calls_beyond_the_limit_of_a_connection_wait_at_the_client(tmp_path: Path) -> None:
     """None is reset. Calls begin as others end, which is when gRPC counts more calls than the client does."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from services.domain.errors import DeadlineExceeded, HutongError, InvalidArgumen
 from services.runtime.call import Call, current_call
 from services.storage.engine import BULK_READS_WAITING, Database, open_database
 from services.storage.errors import UnusableDatabase
+from services.storage.statement_limits import TimeLimit, limited_short
 from tests.support.databases import MakeUrl
 from tests.support.processes import started
 from tests.support.waiting import TIMEOUT_SECONDS, turns, until
@@ -194,7 +196,9 @@ async def test_postgresql_is_as_we_say(postgresql: Database) -> None:
         names = ("statement_timeout", "TimeZone", "application_name", "transaction_isolation", "synchronous_commit")
         return [connection.execute(text(f"SHOW {name}")).scalar_one() for name in names]
 
-    assert await postgresql.read(shown) == ["1min", "UTC", "hutong", "read committed", "on"]
+    usual = ["UTC", "hutong", "read committed", "on"]
+    assert await postgresql.write(shown) == ["1min", *usual]
+    assert await postgresql.read(shown) == ["5s", *usual]
 
 
 def close_all_others(connection: Connection) -> None:
@@ -357,19 +361,60 @@ async def test_a_statement_ends_with_the_time_of_its_caller(database: Database) 
     call.deadline = None
     assert await database.read_in_bulk(value) == 0
     if not database.is_sqlite:
-        assert await database.read(statement_timeout) == "1min"
+        assert await database.read(statement_timeout) == "5s"
 
 
-async def test_a_statement_ends_when_its_caller_is_gone(sqlite: Database) -> None:
-    """On PostgreSQL it ends with the time of the caller only."""
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_a_statement_ends_when_its_caller_is_gone(sqlite: Database, *, bulk: bool) -> None:
+    """On PostgreSQL it ends with the time of the caller, or after five seconds, only."""
+    read = sqlite.read_in_bulk if bulk else sqlite.read
+    ended = threading.Event()
     begun = threading.Event()
 
     def count(connection: Connection) -> None:
         begun.set()
-        connection.execute(text(ENDLESS))
+        try:
+            connection.execute(text(ENDLESS))
+        finally:
+            ended.set()
 
-    reading = asyncio.ensure_future(sqlite.read_in_bulk(count))
+    reading = asyncio.ensure_future(read(count))
     await until(begun.is_set)
     reading.cancel()
     await asyncio.wait([reading])
-    assert await sqlite.read_in_bulk(value) == 0
+    await until(ended.is_set)
+    assert await read(value) == 0
+
+
+def count_endlessly(connection: Connection) -> None:
+    """On PostgreSQL the limit of the connection is shorter than usual."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET statement_timeout = 100")
+    connection.execute(text(ENDLESS))
+
+
+async def test_a_short_read_ends_with_the_time_of_its_caller(database: Database) -> None:
+    """On PostgreSQL it ends at the limit of its connection. A read that waited too long is not begun."""
+    call = Call("test")
+    call.deadline = asyncio.get_running_loop().time() + 0.05
+    current_call.set(call)
+    with pytest.raises(DeadlineExceeded), capture_logs() as logs:
+        await database.read(count_endlessly)
+    assert logs == []
+    with pytest.raises(DeadlineExceeded):
+        await database.read(value)
+    call.deadline = None
+    assert await database.read(value) == 0
+
+
+async def test_a_short_read_that_takes_long_fails_for_a_caller_that_waits(database: Database) -> None:
+    """It may try again. The connection can be used afterwards."""
+
+    def count(connection: Connection) -> None:
+        with limited_short(connection, TimeLimit(math.inf), 0.1):
+            count_endlessly(connection)
+
+    with pytest.raises(Unavailable, match="took too long") as slow:
+        await database.read(count)
+    assert slow.value.retry_after
+    assert await database.read(value) == 0

@@ -67,14 +67,14 @@ async def test_a_purge_removes_each_kind_by_its_age_and_copies_by_the_horizon(da
             ReportRefusalRequest(request_id=f"01890000-0000-4000-8000-00000000000{number}"),
             lambda it: ReportRefusalResponse(refusal=refusal_to_proto(it, NOW)),
         )
-    assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(5, 1, 3, 0, 0, 0)
+    assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(5, 1, 3, 0, 0, 0, 0)
     with database.engine.connect() as connection:
         assert set(connection.execute(select(decisions.c.uuid)).scalars()) == {one.uuid for one in kept}
         assert set(connection.execute(select(refusals.c.uuid)).scalars()) == {one.uuid for one in young}
         assert len(connection.execute(select(requests)).all()) == 1
         blobs = b"".join(bytes(it) for it in connection.execute(select(decisions.c.inputs)).scalars())
         assert b"GONE" not in blobs
-    assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(0, 0, 0, 0, 0, 0)
+    assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(0, 0, 0, 0, 0, 0, 0)
     database.close()
 
 

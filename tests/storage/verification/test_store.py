@@ -23,7 +23,8 @@ from services.storage.engine import Database, open_database
 from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.rules import NOT_UNLAWFUL, UNLAWFUL, Refusal
 from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
-from services.verification.refusals.summary import Reported
+from services.verification.refusals.summaries.model import Reported
+from services.verification.refusals.summaries.store import read_reported
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.stored_decisions.subject_tag import SubjectTag
 from tests.support.databases import MakeUrl
@@ -182,7 +183,7 @@ async def test_of_two_answers_at_once_one_wins(refusals: RefusalStore) -> None:
         (RefusalFilter(start_time=NOON + HOUR, end_time=NOON + 3 * HOUR), [2, 1]),
     ],
 )
-async def test_filters(refusals: RefusalStore, wanted: RefusalFilter, expected: list[int]) -> None:
+async def test_filters(database: Database, refusals: RefusalStore, wanted: RefusalFilter, expected: list[int]) -> None:
     """Each filter narrows as it says, newest first."""
     added = [
         await _add(refusals, replace(_refusal("410105"), assess_time=None)),
@@ -194,7 +195,7 @@ async def test_filters(refusals: RefusalStore, wanted: RefusalFilter, expected: 
     await refusals.answer_refusal(added[2].uuid, NOON + 4 * HOUR, answer, _encode_answer)
     found = await refusals.list_refusals(wanted, "", 10)
     assert [one.uuid for one in found] == [added[index].uuid for index in expected]
-    reported = await refusals.list_reported(wanted, NOON)
+    reported = await database.read(read_reported, wanted, NOON)
     assert sorted(one.refuse_time for one in reported) == sorted(one.refuse_time for one in found)
 
 
@@ -209,11 +210,11 @@ async def test_pages_meet_without_gap_or_overlap(refusals: RefusalStore) -> None
     assert seen == [one.uuid for one in reversed(added)]
 
 
-async def test_reported_tells_the_time_to_answer(refusals: RefusalStore) -> None:
+async def test_reported_tells_the_time_to_answer(database: Database, refusals: RefusalStore) -> None:
     """From report to answer; None while open."""
     refusal = await _add(refusals, _refusal())
-    (open_one,) = await refusals.list_reported(RefusalFilter(), NOON)
-    assert open_one == Reported("410105", (NOT_LOCAL,), UNLAWFUL, NOON, None)
+    (open_one,) = await database.read(read_reported, RefusalFilter(), NOON)
+    assert open_one == Reported("410105", (NOT_LOCAL,), UNLAWFUL, NOON, NOON, purpose=HOTEL, venue_kind=0)
     await refusals.answer_refusal(refusal.uuid, NOON + HOUR, AnswerRefusalRequest(answer="!"), _encode_answer)
-    (answered,) = await refusals.list_reported(RefusalFilter(), NOON)
-    assert answered.time_to_answer == HOUR
+    (answered,) = await database.read(read_reported, RefusalFilter(), NOON)
+    assert answered.answer_time == NOON + HOUR

@@ -31,6 +31,7 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.ids import uuid7
 from services.storage.engine import Database
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.holder_tokens.store import TokenUses
 from services.verification.refusals.assessing import Assessor
 from services.verification.refusals.reporting import RefusalReporter
@@ -166,7 +167,9 @@ class Story:
         store = DecisionStore(database)
         self._store = store
         sources = Sources(scripted, results)
-        self._verifier = Verifier(sources, results, store, pepper, self._clock, TokenUses(database, self._clock))
+        self._verifier = Verifier(
+            sources, results, store, pepper, self._clock, TokenUses(database, self._clock), DecisionCounter()
+        )
         self._singles = SingleQuestions(self._verifier, sources, results, store)
         kept = RefusalStore(database, [b"s" * 32])
         assessor = Assessor(scripted, store, pepper, "000000")

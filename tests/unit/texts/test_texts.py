@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hutong_texts import CHINESE, ENGLISH, Text, english, join, list_words, speaking, tr, translate
@@ -18,6 +19,13 @@ def test_text_is_its_english_and_keeps_template_and_values() -> None:
     assert (made.template, made.values) == ("{name} is not known here", {"name": "labs/1"})
     assert translate(made, ENGLISH) == made
     assert translate(made, CHINESE) == "本地没有 labs/1"
+
+
+def test_the_name_of_a_file_adds_no_line() -> None:
+    """A folder can hold files of strangers, whose names could look like messages of the command."""
+    path = Path("day\n\tdone\x1b[2J\x9b.csv")
+    assert english("{path} is gone", path=path) == "day\\u000a\\u0009done\\u001b[2J\\u009b.csv is gone"
+    assert translate(english("{path}: {fault}", path=path, fault="a\nb"), CHINESE).count("\n") == 1
 
 
 def test_text_without_values_keeps_its_braces() -> None:

@@ -33,6 +33,11 @@ def echo(text: str) -> None:
     click.echo(printable(text))
 
 
+def echo_raw(text: str, *, ends_line: bool = True) -> None:
+    """Print a text as it is. It must have no part that somebody else wrote, or only escaped ones."""
+    click.echo(text, nl=ends_line)
+
+
 def print_json(value: Message | object) -> None:
     """Print a protobuf message, or dictionaries and lists, as indented JSON."""
     content = as_dict(value) if isinstance(value, Message) else value

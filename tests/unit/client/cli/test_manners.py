@@ -173,7 +173,7 @@ def test_names_of_files_have_any_bytes(
     for options in ([name], [name, "--resume"], [".", "--watch", "--once", "--settle", "0"], [".", "--json"]):
         assert run([*base, *options]) == ExitCode.PARTLY
         printed = capsys.readouterr()
-        assert "\\u001b[31m\\u009b.csv" in printed.out
+        assert "\\n\\u001b[31m\\u009b.csv" in printed.out.replace("\\u000a", "\\n")
         assert not {"\x1b", "\x9b"} & {*printed.out, *printed.err}
     assert json.loads(printed.out)["file"] == name
 

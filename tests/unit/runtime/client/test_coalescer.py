@@ -228,26 +228,27 @@ async def test_when_all_waiting_questions_are_cancelled_nothing_is_asked() -> No
     assert desk.batches == [[0], [2]]
 
 
-async def test_a_batch_is_not_held_to_the_deadline_of_its_first_asker() -> None:
-    """Nor does it end with an earlier caller's deadline. Each caller has its own."""
+@in_virtual_time
+async def test_a_batch_has_as_long_as_the_caller_that_waits_longest() -> None:
+    """It has no deadline if one of its callers has none. Each caller has its own deadline beside."""
     seen: list[float] = []
 
     async def call(questions: list[int]) -> list[int]:
         seen.append(seconds_left(10.0))
-        await turns(1)
         return questions
 
     coalescer = Coalescer(call, in_flight=1)
 
-    async def ask_late(number: int) -> int:
+    async def ask(number: int, seconds: float | None) -> int:
         call_ = Call("late")
-        call_.deadline = asyncio.get_running_loop().time() - 1
+        call_.deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         current_call.set(call_)
         return await coalescer.ask(number)
 
-    assert await asyncio.gather(*(asyncio.create_task(ask_late(number)) for number in range(3))) == [0, 1, 2]
-    assert await coalescer.ask(4) == 4
-    assert set(seen) == {10.0}
+    for waits in ([1.0, 5.0, 3.0], [1.0, None, 3.0], [-1.0]):
+        asked = [asyncio.create_task(ask(*one)) for one in enumerate(waits)]
+        assert await asyncio.gather(*asked) == list(range(len(waits)))
+    assert seen == [pytest.approx(5.0, abs=0.1), 10.0, 0.0]
 
 
 @settings(max_examples=40, deadline=None)

@@ -25,14 +25,14 @@ class Faulty:
         self.calls = 0
         self.ended = 0
 
-    def refuse(self) -> Refusal | None:
+    def refuse(self, _connection: str, _left: float | None) -> Refusal | None:
         """Fail, refuse or admit."""
         self.calls += 1
         if self.calls == 1:
             raise RuntimeError("broken")
         return Refusal(8, "not now", (("x-why", "a test"),)) if self.calls == 2 else None
 
-    def end(self) -> None:
+    def end(self, _connection: str) -> None:
         """Count."""
         self.ended += 1
 

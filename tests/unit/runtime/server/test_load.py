@@ -16,6 +16,7 @@ from services.runtime.server.load import (
     LAST_TIMES,
     LIGHT_CALLS,
     LONGEST_LAG,
+    MOST_BESIDE,
     REFUSED_LAST,
     RETRIES,
     STREAMS,
@@ -24,6 +25,9 @@ from services.runtime.server.load import (
     MethodLimit,
 )
 from services.runtime.server.status import info_from_status
+
+FLOOD = "ipv4:127.0.0.1:1"
+"""The connection of all calls, if a test does not name another one."""
 
 
 class Clock:
@@ -52,17 +56,17 @@ def limit_of(limits: LoadLimits, name: str, cost: int = access_pb2.COST_NORMAL, 
     return limits.of(Method(name, request_streaming=stream, response_streaming=stream), cost)
 
 
-def admitted(limit: MethodLimit, calls: int) -> int:
+def admitted(limit: MethodLimit, calls: int, connection: str = FLOOD) -> int:
     """How many of some calls are admitted."""
-    return sum(limit.refuse() is None for _ in range(calls))
+    return sum(limit.refuse(connection, None) is None for _ in range(calls))
 
 
 def run_at(backlog: Backlog, clock: Clock, rate: int, seconds: float) -> None:
     """Let calls begin and end at a rate, beside those under way."""
     for _ in range(round(seconds * rate)):
-        backlog.begin()
+        backlog.begin(FLOOD)
         clock.now += 1 / rate
-        backlog.end()
+        backlog.end(FLOOD)
 
 
 @given(rate=st.integers(10, 20_000), admitted_always=st.integers(1, 300))
@@ -72,8 +76,8 @@ def test_the_calls_under_way_are_those_of_the_lag(rate: int, admitted_always: in
     backlog = Backlog(admitted_always, clock)
     run_at(backlog, clock, rate, 3.0)
     count = 0
-    while not backlog.is_full_for(1):
-        backlog.begin()
+    while not backlog.is_full_for(1, FLOOD, None):
+        backlog.begin(FLOOD)
         count += 1
     assert count == pytest.approx(max(admitted_always, rate * LAG_SECONDS), rel=0.2, abs=2)
     assert backlog.lag == pytest.approx(max(admitted_always / rate, LAG_SECONDS), rel=0.3, abs=3 / rate)
@@ -84,24 +88,38 @@ def test_the_lag_has_a_greatest_value() -> None:
     clock = Clock()
     backlog = Backlog(2, clock)
     run_at(backlog, clock, 100, 1.0)
-    backlog.begin()
-    backlog.begin()
+    backlog.begin(FLOOD)
+    backlog.begin(FLOOD)
     for _ in range(600):
         clock.now += 1.0
-        assert backlog.is_full_for(1)
+        assert backlog.is_full_for(1, FLOOD, None)
     assert backlog.lag == LONGEST_LAG
-    backlog.end()
-    backlog.end()
+    backlog.end(FLOOD)
+    backlog.end(FLOOD)
     assert backlog.lag == 0.0
 
 
 def test_calls_that_only_wait_do_not_count() -> None:
     backlog = Backlog(2, Clock())
     for _ in range(5):
-        backlog.begin()
-    assert backlog.is_full_for(1)
+        backlog.begin(FLOOD)
+    assert backlog.is_full_for(1, FLOOD, None)
     backlog.note_waiting(4)
-    assert not backlog.is_full_for(1)
+    assert not backlog.is_full_for(1, FLOOD, None)
+
+
+def test_a_call_whose_time_is_shorter_than_the_lag_is_refused() -> None:
+    """Its answer would come too late. Calls that wait longer are admitted. Without a backlog all are."""
+    clock = Clock()
+    backlog = Backlog(10, clock)
+    run_at(backlog, clock, 100, 3.0)
+    for _ in range(10):
+        assert not backlog.is_full_for(1, FLOOD, 0.01)
+        backlog.begin(FLOOD)
+    assert backlog.lag == pytest.approx(0.1, rel=0.2)
+    assert backlog.is_full_for(1, FLOOD, 0.05)
+    assert not backlog.is_full_for(1, FLOOD, 0.2)
+    assert not backlog.is_full_for(1, FLOOD, None)
 
 
 def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
@@ -110,7 +128,7 @@ def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
     assert admitted(limit, LIGHT_CALLS + 10) == LIGHT_CALLS
     delays = set()
     for _ in RETRIES:
-        refusal = limit.refuse()
+        refusal = limit.refuse(FLOOD, None)
         assert refusal is not None
         assert refusal.code == code_pb2.RESOURCE_EXHAUSTED
         ((key, encoded),) = refusal.trailers
@@ -124,8 +142,28 @@ def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
         assert any(detail.Unpack(retry) for detail in status.details)
         delays.add(retry.retry_delay.ToMicroseconds())
     assert delays == set(RETRIES)
-    limit.end()
-    assert limit.refuse() is None
+    limit.end(FLOOD)
+    assert limit.refuse(FLOOD, None) is None
+
+
+def test_a_quiet_connection_is_admitted_beside_a_flood(limits: LoadLimits) -> None:
+    """It has half of an equal share, which becomes smaller with more connections. The flood gets nothing meanwhile."""
+    limit = limit_of(limits, "/lab.Lab/Get")
+    assert admitted(limit, LIGHT_CALLS + 10) == LIGHT_CALLS
+    assert admitted(limit, LIGHT_CALLS, "quiet") == LIGHT_CALLS // 4
+    assert admitted(limit, LIGHT_CALLS, "third") == -(-LIGHT_CALLS // 6)
+    assert admitted(limit, 10) == 0
+    limit.end("quiet")
+    assert admitted(limit, 10, "quiet") == 0
+    for _ in range(LIGHT_CALLS // 4 - 1):
+        limit.end("quiet")
+    assert admitted(limit, LIGHT_CALLS, "quiet") == -(-LIGHT_CALLS // 6)
+
+
+def test_very_many_connections_do_not_double_the_lag_again(limits: LoadLimits) -> None:
+    """Each has one call, and none has more than its share."""
+    limit = limit_of(limits, "/lab.Lab/Get")
+    assert sum(admitted(limit, 1, str(number)) for number in range(10_000)) == MOST_BESIDE * LIGHT_CALLS
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED_LAST))
@@ -136,20 +174,20 @@ def test_what_gates_need_is_refused_last(name: str, limits: LoadLimits) -> None:
     others, gates = limit_of(limits, "/lab.Lab/Get"), limit_of(limits, name)
     assert admitted(others, LIGHT_CALLS + 10) == LIGHT_CALLS
     assert admitted(gates, LAST_TIMES * LIGHT_CALLS) == (LAST_TIMES - 1) * LIGHT_CALLS
-    assert others.refuse() is not None
+    assert others.refuse(FLOOD, None) is not None
 
 
 def test_heavy_calls_leave_the_light_ones_alone(limits: LoadLimits) -> None:
     """Light calls that are too many stop the heavy ones too, and new streams, but no call of a node."""
     light, heavy = limit_of(limits, "/lab.Lab/Get"), limit_of(limits, "/lab.Lab/List", access_pb2.COST_HEAVY)
     assert admitted(heavy, HEAVY_CALLS + 5) == HEAVY_CALLS
-    heavy.end()
+    heavy.end(FLOOD)
     assert admitted(light, LIGHT_CALLS + 5) == LIGHT_CALLS
     stream = limit_of(limits, "/lab.Lab/Watch", access_pb2.COST_HEAVY, stream=True)
     assert admitted(heavy, 1) == admitted(stream, 1) == 0
     for name in ("/hutong.results.internal.v1.InternalLookupService/BatchLookupColumns", "/hutong.exchange.v1.X/Y"):
         assert admitted(limit_of(limits, name, access_pb2.COST_HEAVY), 5) == 5
-    light.end()
+    light.end(FLOOD)
     assert admitted(heavy, 5) == 1
     assert admitted(stream, 5) == 5
 
@@ -170,9 +208,9 @@ def test_streams_have_a_limit_in_all(limits: LoadLimits) -> None:
     watch, upload = (limit_of(limits, f"/lab.Lab/{name}", stream=True) for name in ("Watch", "Upload"))
     assert admitted(watch, STREAMS - 1) == STREAMS - 1
     assert admitted(upload, 5) == 1
-    refusal = watch.refuse()
+    refusal = watch.refuse(FLOOD, None)
     assert refusal is not None
     assert "streams" in refusal.text
     assert admitted(limit_of(limits, "/lab.Lab/Get"), 5) == 5
-    watch.end()
+    watch.end(FLOOD)
     assert admitted(upload, 5) == 1

@@ -28,60 +28,73 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How a summary is split up.
-type SummaryPeriod int32
+// What a row of a summary stands for.
+type RefusalGrouping int32
 
 const (
-	// One row for the whole interval.
-	SummaryPeriod_SUMMARY_PERIOD_UNSPECIFIED SummaryPeriod = 0
-	// One row a day, Asia/Shanghai.
-	SummaryPeriod_SUMMARY_PERIOD_DAY SummaryPeriod = 1
-	// One row a week, from Monday, Asia/Shanghai.
-	SummaryPeriod_SUMMARY_PERIOD_WEEK SummaryPeriod = 2
-	// One row a month, Asia/Shanghai.
-	SummaryPeriod_SUMMARY_PERIOD_MONTH SummaryPeriod = 3
+	// As REFUSAL_GROUPING_DISTRICT.
+	RefusalGrouping_REFUSAL_GROUPING_UNSPECIFIED RefusalGrouping = 0
+	// The whole region that was asked for.
+	RefusalGrouping_REFUSAL_GROUPING_WHOLE RefusalGrouping = 1
+	// A province.
+	RefusalGrouping_REFUSAL_GROUPING_PROVINCE RefusalGrouping = 2
+	// A city (地级市). A place that is known only by its province has a row with the province's code.
+	RefusalGrouping_REFUSAL_GROUPING_CITY RefusalGrouping = 3
+	// A region as the report or the question names it, which is a district or a county as a rule.
+	RefusalGrouping_REFUSAL_GROUPING_DISTRICT RefusalGrouping = 4
+	// A kind of venue, in the whole region that was asked for. A question does not name the kind of venue, so that these
+	// rows have no decisions. Rows by purpose have them.
+	RefusalGrouping_REFUSAL_GROUPING_VENUE_KIND RefusalGrouping = 5
+	// A purpose, in the whole region that was asked for.
+	RefusalGrouping_REFUSAL_GROUPING_PURPOSE RefusalGrouping = 6
 )
 
-// Enum value maps for SummaryPeriod.
+// Enum value maps for RefusalGrouping.
 var (
-	SummaryPeriod_name = map[int32]string{
-		0: "SUMMARY_PERIOD_UNSPECIFIED",
-		1: "SUMMARY_PERIOD_DAY",
-		2: "SUMMARY_PERIOD_WEEK",
-		3: "SUMMARY_PERIOD_MONTH",
+	RefusalGrouping_name = map[int32]string{
+		0: "REFUSAL_GROUPING_UNSPECIFIED",
+		1: "REFUSAL_GROUPING_WHOLE",
+		2: "REFUSAL_GROUPING_PROVINCE",
+		3: "REFUSAL_GROUPING_CITY",
+		4: "REFUSAL_GROUPING_DISTRICT",
+		5: "REFUSAL_GROUPING_VENUE_KIND",
+		6: "REFUSAL_GROUPING_PURPOSE",
 	}
-	SummaryPeriod_value = map[string]int32{
-		"SUMMARY_PERIOD_UNSPECIFIED": 0,
-		"SUMMARY_PERIOD_DAY":         1,
-		"SUMMARY_PERIOD_WEEK":        2,
-		"SUMMARY_PERIOD_MONTH":       3,
+	RefusalGrouping_value = map[string]int32{
+		"REFUSAL_GROUPING_UNSPECIFIED": 0,
+		"REFUSAL_GROUPING_WHOLE":       1,
+		"REFUSAL_GROUPING_PROVINCE":    2,
+		"REFUSAL_GROUPING_CITY":        3,
+		"REFUSAL_GROUPING_DISTRICT":    4,
+		"REFUSAL_GROUPING_VENUE_KIND":  5,
+		"REFUSAL_GROUPING_PURPOSE":     6,
 	}
 )
 
-func (x SummaryPeriod) Enum() *SummaryPeriod {
-	p := new(SummaryPeriod)
+func (x RefusalGrouping) Enum() *RefusalGrouping {
+	p := new(RefusalGrouping)
 	*p = x
 	return p
 }
 
-func (x SummaryPeriod) String() string {
+func (x RefusalGrouping) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (SummaryPeriod) Descriptor() protoreflect.EnumDescriptor {
+func (RefusalGrouping) Descriptor() protoreflect.EnumDescriptor {
 	return file_hutong_verification_v1_refusal_service_proto_enumTypes[0].Descriptor()
 }
 
-func (SummaryPeriod) Type() protoreflect.EnumType {
+func (RefusalGrouping) Type() protoreflect.EnumType {
 	return &file_hutong_verification_v1_refusal_service_proto_enumTypes[0]
 }
 
-func (x SummaryPeriod) Number() protoreflect.EnumNumber {
+func (x RefusalGrouping) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use SummaryPeriod.Descriptor instead.
-func (SummaryPeriod) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use RefusalGrouping.Descriptor instead.
+func (RefusalGrouping) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{0}
 }
 
@@ -751,9 +764,14 @@ type SummarizeRefusalsRequest struct {
 	// Refusals that happened in this interval. Both ends are needed, and the end is after the start.
 	Interval *interval.Interval `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
 	// How to divide the interval. By default there is one row for the whole interval.
-	Period        SummaryPeriod `protobuf:"varint,5,opt,name=period,proto3,enum=hutong.verification.v1.SummaryPeriod" json:"period,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Period v1.SummaryPeriod `protobuf:"varint,5,opt,name=period,proto3,enum=hutong.type.v1.SummaryPeriod" json:"period,omitempty"`
+	// What the rows stand for. With several groupings the response has the rows of each. By default the rows are districts.
+	Groupings []RefusalGrouping `protobuf:"varint,6,rep,packed,name=groupings,proto3,enum=hutong.verification.v1.RefusalGrouping" json:"groupings,omitempty"`
+	// Only rows without an answered report: places where persons asked for decisions or reported refusals, and where no
+	// report of the interval is answered.
+	UnansweredOnly bool `protobuf:"varint,7,opt,name=unanswered_only,json=unansweredOnly,proto3" json:"unanswered_only,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SummarizeRefusalsRequest) Reset() {
@@ -814,11 +832,25 @@ func (x *SummarizeRefusalsRequest) GetInterval() *interval.Interval {
 	return nil
 }
 
-func (x *SummarizeRefusalsRequest) GetPeriod() SummaryPeriod {
+func (x *SummarizeRefusalsRequest) GetPeriod() v1.SummaryPeriod {
 	if x != nil {
 		return x.Period
 	}
-	return SummaryPeriod_SUMMARY_PERIOD_UNSPECIFIED
+	return v1.SummaryPeriod(0)
+}
+
+func (x *SummarizeRefusalsRequest) GetGroupings() []RefusalGrouping {
+	if x != nil {
+		return x.Groupings
+	}
+	return nil
+}
+
+func (x *SummarizeRefusalsRequest) GetUnansweredOnly() bool {
+	if x != nil {
+		return x.UnansweredOnly
+	}
+	return false
 }
 
 // Counts of some reports.
@@ -835,9 +867,19 @@ type RefusalCounts struct {
 	// How many of the unanswered reports are not assessed yet.
 	PendingCount int64 `protobuf:"varint,5,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
 	// How many of the unanswered reports are overdue now.
-	OverdueCount  int64 `protobuf:"varint,6,opt,name=overdue_count,json=overdueCount,proto3" json:"overdue_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	OverdueCount int64 `protobuf:"varint,6,opt,name=overdue_count,json=overdueCount,proto3" json:"overdue_count,omitempty"`
+	// How many of them are assessed.
+	AssessedCount int64 `protobuf:"varint,7,opt,name=assessed_count,json=assessedCount,proto3" json:"assessed_count,omitempty"`
+	// How many of them are answered.
+	AnsweredCount int64 `protobuf:"varint,8,opt,name=answered_count,json=answeredCount,proto3" json:"answered_count,omitempty"`
+	// When the oldest unanswered report was made; absent if every report is answered.
+	OldestOpenTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=oldest_open_time,json=oldestOpenTime,proto3" json:"oldest_open_time,omitempty"`
+	// How long ago that was; absent if every report is answered.
+	OldestOpenAge *durationpb.Duration `protobuf:"bytes,10,opt,name=oldest_open_age,json=oldestOpenAge,proto3" json:"oldest_open_age,omitempty"`
+	// When the last of the answers was given; absent if no report is answered.
+	LastAnswerTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_answer_time,json=lastAnswerTime,proto3" json:"last_answer_time,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RefusalCounts) Reset() {
@@ -912,6 +954,41 @@ func (x *RefusalCounts) GetOverdueCount() int64 {
 	return 0
 }
 
+func (x *RefusalCounts) GetAssessedCount() int64 {
+	if x != nil {
+		return x.AssessedCount
+	}
+	return 0
+}
+
+func (x *RefusalCounts) GetAnsweredCount() int64 {
+	if x != nil {
+		return x.AnsweredCount
+	}
+	return 0
+}
+
+func (x *RefusalCounts) GetOldestOpenTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestOpenTime
+	}
+	return nil
+}
+
+func (x *RefusalCounts) GetOldestOpenAge() *durationpb.Duration {
+	if x != nil {
+		return x.OldestOpenAge
+	}
+	return nil
+}
+
+func (x *RefusalCounts) GetLastAnswerTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAnswerTime
+	}
+	return nil
+}
+
 // Counts of the reports that name one ground.
 type GroundSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -967,24 +1044,174 @@ func (x *GroundSummary) GetCounts() *RefusalCounts {
 	return nil
 }
 
+// The decisions that were asked for, and the reports of refusals to compare them with.
+type DecisionSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of decisions in the hours of the row's interval, which is widened to whole hours of UTC.
+	DecisionCount int64 `protobuf:"varint,1,opt,name=decision_count,json=decisionCount,proto3" json:"decision_count,omitempty"`
+	// The same decisions by outcome.
+	ByOutcome *DecisionCounts `protobuf:"bytes,2,opt,name=by_outcome,json=byOutcome,proto3" json:"by_outcome,omitempty"`
+	// The reports of refusals since SummarizeRefusalsResponse.decision_start_time.
+	RefusalCount  int64 `protobuf:"varint,3,opt,name=refusal_count,json=refusalCount,proto3" json:"refusal_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecisionSummary) Reset() {
+	*x = DecisionSummary{}
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecisionSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecisionSummary) ProtoMessage() {}
+
+func (x *DecisionSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecisionSummary.ProtoReflect.Descriptor instead.
+func (*DecisionSummary) Descriptor() ([]byte, []int) {
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DecisionSummary) GetDecisionCount() int64 {
+	if x != nil {
+		return x.DecisionCount
+	}
+	return 0
+}
+
+func (x *DecisionSummary) GetByOutcome() *DecisionCounts {
+	if x != nil {
+		return x.ByOutcome
+	}
+	return nil
+}
+
+func (x *DecisionSummary) GetRefusalCount() int64 {
+	if x != nil {
+		return x.RefusalCount
+	}
+	return 0
+}
+
+// Shares of the reports of a row, from 0 to 1, and refusals per decision. A rate without a denominator is absent.
+type RefusalRates struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the assessed reports, the share that was assessed as unlawful.
+	UnlawfulShare *float64 `protobuf:"fixed64,1,opt,name=unlawful_share,json=unlawfulShare,proto3,oneof" json:"unlawful_share,omitempty"`
+	// Of all reports, the share that is answered.
+	AnsweredShare *float64 `protobuf:"fixed64,2,opt,name=answered_share,json=answeredShare,proto3,oneof" json:"answered_share,omitempty"`
+	// Of all reports, the share that is not answered and overdue now.
+	OverdueShare *float64 `protobuf:"fixed64,3,opt,name=overdue_share,json=overdueShare,proto3,oneof" json:"overdue_share,omitempty"`
+	// DecisionSummary.refusal_count per decision. It is above 1 where more refusals were reported than decisions asked
+	// for, for example on paper.
+	RefusalsPerDecision *float64 `protobuf:"fixed64,4,opt,name=refusals_per_decision,json=refusalsPerDecision,proto3,oneof" json:"refusals_per_decision,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *RefusalRates) Reset() {
+	*x = RefusalRates{}
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusalRates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusalRates) ProtoMessage() {}
+
+func (x *RefusalRates) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusalRates.ProtoReflect.Descriptor instead.
+func (*RefusalRates) Descriptor() ([]byte, []int) {
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RefusalRates) GetUnlawfulShare() float64 {
+	if x != nil && x.UnlawfulShare != nil {
+		return *x.UnlawfulShare
+	}
+	return 0
+}
+
+func (x *RefusalRates) GetAnsweredShare() float64 {
+	if x != nil && x.AnsweredShare != nil {
+		return *x.AnsweredShare
+	}
+	return 0
+}
+
+func (x *RefusalRates) GetOverdueShare() float64 {
+	if x != nil && x.OverdueShare != nil {
+		return *x.OverdueShare
+	}
+	return 0
+}
+
+func (x *RefusalRates) GetRefusalsPerDecision() float64 {
+	if x != nil && x.RefusalsPerDecision != nil {
+		return *x.RefusalsPerDecision
+	}
+	return 0
+}
+
 // One row of a summary.
 type RefusalSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The jurisdiction, GB/T 2260.
+	// The place, GB/T 2260. It is never above the region that was asked for. Rows by whole, kind of venue and purpose have
+	// the region that was asked for, and "000000" if none was.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	// The row's part of the interval.
 	Interval *interval.Interval `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
 	// All its reports, each once.
 	Total *RefusalCounts `protobuf:"bytes,3,opt,name=total,proto3" json:"total,omitempty"`
 	// The counts by ground, in the order of RefusalGround. A report is counted under each ground that it names.
-	Grounds       []*GroundSummary `protobuf:"bytes,4,rep,name=grounds,proto3" json:"grounds,omitempty"`
+	Grounds []*GroundSummary `protobuf:"bytes,4,rep,name=grounds,proto3" json:"grounds,omitempty"`
+	// What the row stands for.
+	Grouping RefusalGrouping `protobuf:"varint,5,opt,name=grouping,proto3,enum=hutong.verification.v1.RefusalGrouping" json:"grouping,omitempty"`
+	// The kind of venue of a row by venue kind; else unspecified.
+	VenueKind VenueKind `protobuf:"varint,6,opt,name=venue_kind,json=venueKind,proto3,enum=hutong.verification.v1.VenueKind" json:"venue_kind,omitempty"`
+	// The purpose of a row by purpose; else unspecified.
+	Purpose v1.Purpose `protobuf:"varint,7,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
+	// The decisions that were asked for at this node and below it; absent in rows by venue kind. Decisions that other
+	// nodes made about the same place are not known here.
+	Decisions *DecisionSummary `protobuf:"bytes,8,opt,name=decisions,proto3" json:"decisions,omitempty"`
+	// The rates.
+	Rates         *RefusalRates `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RefusalSummary) Reset() {
 	*x = RefusalSummary{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[13]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1223,7 @@ func (x *RefusalSummary) String() string {
 func (*RefusalSummary) ProtoMessage() {}
 
 func (x *RefusalSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[13]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1236,7 @@ func (x *RefusalSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusalSummary.ProtoReflect.Descriptor instead.
 func (*RefusalSummary) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{13}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RefusalSummary) GetRegion() string {
@@ -1040,19 +1267,57 @@ func (x *RefusalSummary) GetGrounds() []*GroundSummary {
 	return nil
 }
 
+func (x *RefusalSummary) GetGrouping() RefusalGrouping {
+	if x != nil {
+		return x.Grouping
+	}
+	return RefusalGrouping_REFUSAL_GROUPING_UNSPECIFIED
+}
+
+func (x *RefusalSummary) GetVenueKind() VenueKind {
+	if x != nil {
+		return x.VenueKind
+	}
+	return VenueKind_VENUE_KIND_UNSPECIFIED
+}
+
+func (x *RefusalSummary) GetPurpose() v1.Purpose {
+	if x != nil {
+		return x.Purpose
+	}
+	return v1.Purpose(0)
+}
+
+func (x *RefusalSummary) GetDecisions() *DecisionSummary {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *RefusalSummary) GetRates() *RefusalRates {
+	if x != nil {
+		return x.Rates
+	}
+	return nil
+}
+
 type SummarizeRefusalsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The rows, by jurisdiction and time; none without reports.
+	// The rows by grouping, place, kind of venue, purpose and time; none without a report and a decision.
 	RefusalSummaries []*RefusalSummary `protobuf:"bytes,1,rep,name=refusal_summaries,json=refusalSummaries,proto3" json:"refusal_summaries,omitempty"`
 	// The page_token for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The beginning of the first hour whose decisions are counted here; absent if none is. Earlier decisions were made
+	// before decisions were counted, or retention has removed their counts.
+	DecisionStartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=decision_start_time,json=decisionStartTime,proto3" json:"decision_start_time,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *SummarizeRefusalsResponse) Reset() {
 	*x = SummarizeRefusalsResponse{}
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[14]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1329,7 @@ func (x *SummarizeRefusalsResponse) String() string {
 func (*SummarizeRefusalsResponse) ProtoMessage() {}
 
 func (x *SummarizeRefusalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[14]
+	mi := &file_hutong_verification_v1_refusal_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1342,7 @@ func (x *SummarizeRefusalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SummarizeRefusalsResponse.ProtoReflect.Descriptor instead.
 func (*SummarizeRefusalsResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{14}
+	return file_hutong_verification_v1_refusal_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SummarizeRefusalsResponse) GetRefusalSummaries() []*RefusalSummary {
@@ -1094,11 +1359,18 @@ func (x *SummarizeRefusalsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *SummarizeRefusalsResponse) GetDecisionStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecisionStartTime
+	}
+	return nil
+}
+
 var File_hutong_verification_v1_refusal_service_proto protoreflect.FileDescriptor
 
 const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\n" +
-	",hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\xe4\x05\n" +
+	",hutong/verification/v1/refusal_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a\x1ahutong/type/v1/rules.proto\x1a#hutong/type/v1/summary_period.proto\x1a,hutong/verification/v1/decision_counts.proto\x1a%hutong/verification/v1/evidence.proto\x1a$hutong/verification/v1/refusal.proto\"\xe4\x05\n" +
 	"\x14ReportRefusalRequest\x12*\n" +
 	"\x06region\x18\x01 \x01(\tB\x12\xe2A\x01\x02\xbaH\v\xc8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12\x1e\n" +
 	"\x05venue\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05venue\x12B\n" +
@@ -1155,7 +1427,7 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"R\n" +
 	"\x15AnswerRefusalResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.hutong.verification.v1.RefusalR\arefusal\"\xfe\x03\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.hutong.verification.v1.RefusalR\arefusal\"\xfb\x04\n" +
 	"\x18SummarizeRefusalsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -1163,8 +1435,10 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x06region\x18\x03 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12\xa1\x02\n" +
 	"\binterval\x18\x04 \x01(\v2\x15.google.type.IntervalB\xed\x01\xe2A\x01\x02\xbaH\xe5\x01\xba\x01Y\n" +
 	"\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n" +
-	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12G\n" +
-	"\x06period\x18\x05 \x01(\x0e2%.hutong.verification.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\"\x92\x02\n" +
+	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12?\n" +
+	"\x06period\x18\x05 \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\x12Z\n" +
+	"\tgroupings\x18\x06 \x03(\x0e2'.hutong.verification.v1.RefusalGroupingB\x13\xbaH\x10\x92\x01\r\x10\x06\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\tgroupings\x12'\n" +
+	"\x0funanswered_only\x18\a \x01(\bR\x0eunansweredOnly\"\xaf\x04\n" +
 	"\rRefusalCounts\x12#\n" +
 	"\rrefusal_count\x18\x01 \x01(\x03R\frefusalCount\x12%\n" +
 	"\x0eunlawful_count\x18\x02 \x01(\x03R\runlawfulCount\x12\x1d\n" +
@@ -1172,23 +1446,53 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"open_count\x18\x03 \x01(\x03R\topenCount\x12L\n" +
 	"\x15median_time_to_answer\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x12medianTimeToAnswer\x12#\n" +
 	"\rpending_count\x18\x05 \x01(\x03R\fpendingCount\x12#\n" +
-	"\roverdue_count\x18\x06 \x01(\x03R\foverdueCount\"\x85\x01\n" +
+	"\roverdue_count\x18\x06 \x01(\x03R\foverdueCount\x12%\n" +
+	"\x0eassessed_count\x18\a \x01(\x03R\rassessedCount\x12%\n" +
+	"\x0eanswered_count\x18\b \x01(\x03R\ransweredCount\x12D\n" +
+	"\x10oldest_open_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0eoldestOpenTime\x12A\n" +
+	"\x0foldest_open_age\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\roldestOpenAge\x12D\n" +
+	"\x10last_answer_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x0elastAnswerTime\"\x85\x01\n" +
 	"\rGroundSummary\x125\n" +
 	"\x06ground\x18\x01 \x01(\x0e2\x1d.hutong.type.v1.RefusalGroundR\x06ground\x12=\n" +
-	"\x06counts\x18\x02 \x01(\v2%.hutong.verification.v1.RefusalCountsR\x06counts\"\xd9\x01\n" +
+	"\x06counts\x18\x02 \x01(\v2%.hutong.verification.v1.RefusalCountsR\x06counts\"\xa4\x01\n" +
+	"\x0fDecisionSummary\x12%\n" +
+	"\x0edecision_count\x18\x01 \x01(\x03R\rdecisionCount\x12E\n" +
+	"\n" +
+	"by_outcome\x18\x02 \x01(\v2&.hutong.verification.v1.DecisionCountsR\tbyOutcome\x12#\n" +
+	"\rrefusal_count\x18\x03 \x01(\x03R\frefusalCount\"\x9b\x02\n" +
+	"\fRefusalRates\x12*\n" +
+	"\x0eunlawful_share\x18\x01 \x01(\x01H\x00R\runlawfulShare\x88\x01\x01\x12*\n" +
+	"\x0eanswered_share\x18\x02 \x01(\x01H\x01R\ransweredShare\x88\x01\x01\x12(\n" +
+	"\roverdue_share\x18\x03 \x01(\x01H\x02R\foverdueShare\x88\x01\x01\x127\n" +
+	"\x15refusals_per_decision\x18\x04 \x01(\x01H\x03R\x13refusalsPerDecision\x88\x01\x01B\x11\n" +
+	"\x0f_unlawful_shareB\x11\n" +
+	"\x0f_answered_shareB\x10\n" +
+	"\x0e_overdue_shareB\x18\n" +
+	"\x16_refusals_per_decision\"\x96\x04\n" +
 	"\x0eRefusalSummary\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x121\n" +
 	"\binterval\x18\x02 \x01(\v2\x15.google.type.IntervalR\binterval\x12;\n" +
 	"\x05total\x18\x03 \x01(\v2%.hutong.verification.v1.RefusalCountsR\x05total\x12?\n" +
-	"\agrounds\x18\x04 \x03(\v2%.hutong.verification.v1.GroundSummaryR\agrounds\"\x98\x01\n" +
+	"\agrounds\x18\x04 \x03(\v2%.hutong.verification.v1.GroundSummaryR\agrounds\x12C\n" +
+	"\bgrouping\x18\x05 \x01(\x0e2'.hutong.verification.v1.RefusalGroupingR\bgrouping\x12@\n" +
+	"\n" +
+	"venue_kind\x18\x06 \x01(\x0e2!.hutong.verification.v1.VenueKindR\tvenueKind\x121\n" +
+	"\apurpose\x18\a \x01(\x0e2\x17.hutong.type.v1.PurposeR\apurpose\x12E\n" +
+	"\tdecisions\x18\b \x01(\v2'.hutong.verification.v1.DecisionSummaryR\tdecisions\x12:\n" +
+	"\x05rates\x18\t \x01(\v2$.hutong.verification.v1.RefusalRatesR\x05rates\"\xe4\x01\n" +
 	"\x19SummarizeRefusalsResponse\x12S\n" +
 	"\x11refusal_summaries\x18\x01 \x03(\v2&.hutong.verification.v1.RefusalSummaryR\x10refusalSummaries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*z\n" +
-	"\rSummaryPeriod\x12\x1e\n" +
-	"\x1aSUMMARY_PERIOD_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12SUMMARY_PERIOD_DAY\x10\x01\x12\x17\n" +
-	"\x13SUMMARY_PERIOD_WEEK\x10\x02\x12\x18\n" +
-	"\x14SUMMARY_PERIOD_MONTH\x10\x032\xdf\x06\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12J\n" +
+	"\x13decision_start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x11decisionStartTime*\xe7\x01\n" +
+	"\x0fRefusalGrouping\x12 \n" +
+	"\x1cREFUSAL_GROUPING_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16REFUSAL_GROUPING_WHOLE\x10\x01\x12\x1d\n" +
+	"\x19REFUSAL_GROUPING_PROVINCE\x10\x02\x12\x19\n" +
+	"\x15REFUSAL_GROUPING_CITY\x10\x03\x12\x1d\n" +
+	"\x19REFUSAL_GROUPING_DISTRICT\x10\x04\x12\x1f\n" +
+	"\x1bREFUSAL_GROUPING_VENUE_KIND\x10\x05\x12\x1c\n" +
+	"\x18REFUSAL_GROUPING_PURPOSE\x10\x062\xdf\x06\n" +
 	"\x0eRefusalService\x12\x95\x01\n" +
 	"\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\"'\x8a\xd3\x18 \n" +
 	"\x1a\b\x03\x10\x04\x1a\bdocument(\x012\bdecision\x10\x01\x18\x02\x90\x02\x02\x12\x88\x01\n" +
@@ -1223,9 +1527,9 @@ func file_hutong_verification_v1_refusal_service_proto_rawDescGZIP() []byte {
 }
 
 var file_hutong_verification_v1_refusal_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hutong_verification_v1_refusal_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_hutong_verification_v1_refusal_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_hutong_verification_v1_refusal_service_proto_goTypes = []any{
-	(SummaryPeriod)(0),                // 0: hutong.verification.v1.SummaryPeriod
+	(RefusalGrouping)(0),              // 0: hutong.verification.v1.RefusalGrouping
 	(*ReportRefusalRequest)(nil),      // 1: hutong.verification.v1.ReportRefusalRequest
 	(*ReportRefusalResponse)(nil),     // 2: hutong.verification.v1.ReportRefusalResponse
 	(*TrackRefusalRequest)(nil),       // 3: hutong.verification.v1.TrackRefusalRequest
@@ -1239,62 +1543,77 @@ var file_hutong_verification_v1_refusal_service_proto_goTypes = []any{
 	(*SummarizeRefusalsRequest)(nil),  // 11: hutong.verification.v1.SummarizeRefusalsRequest
 	(*RefusalCounts)(nil),             // 12: hutong.verification.v1.RefusalCounts
 	(*GroundSummary)(nil),             // 13: hutong.verification.v1.GroundSummary
-	(*RefusalSummary)(nil),            // 14: hutong.verification.v1.RefusalSummary
-	(*SummarizeRefusalsResponse)(nil), // 15: hutong.verification.v1.SummarizeRefusalsResponse
-	(v1.Purpose)(0),                   // 16: hutong.type.v1.Purpose
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
-	(v1.RefusalGround)(0),             // 18: hutong.type.v1.RefusalGround
-	(*v1.IdentityDocument)(nil),       // 19: hutong.type.v1.IdentityDocument
-	(*PresentedEvidence)(nil),         // 20: hutong.verification.v1.PresentedEvidence
-	(VenueKind)(0),                    // 21: hutong.verification.v1.VenueKind
-	(*Refusal)(nil),                   // 22: hutong.verification.v1.Refusal
-	(RefusalState)(0),                 // 23: hutong.verification.v1.RefusalState
-	(RefusalAssessment)(0),            // 24: hutong.verification.v1.RefusalAssessment
-	(*interval.Interval)(nil),         // 25: google.type.Interval
-	(*durationpb.Duration)(nil),       // 26: google.protobuf.Duration
+	(*DecisionSummary)(nil),           // 14: hutong.verification.v1.DecisionSummary
+	(*RefusalRates)(nil),              // 15: hutong.verification.v1.RefusalRates
+	(*RefusalSummary)(nil),            // 16: hutong.verification.v1.RefusalSummary
+	(*SummarizeRefusalsResponse)(nil), // 17: hutong.verification.v1.SummarizeRefusalsResponse
+	(v1.Purpose)(0),                   // 18: hutong.type.v1.Purpose
+	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
+	(v1.RefusalGround)(0),             // 20: hutong.type.v1.RefusalGround
+	(*v1.IdentityDocument)(nil),       // 21: hutong.type.v1.IdentityDocument
+	(*PresentedEvidence)(nil),         // 22: hutong.verification.v1.PresentedEvidence
+	(VenueKind)(0),                    // 23: hutong.verification.v1.VenueKind
+	(*Refusal)(nil),                   // 24: hutong.verification.v1.Refusal
+	(RefusalState)(0),                 // 25: hutong.verification.v1.RefusalState
+	(RefusalAssessment)(0),            // 26: hutong.verification.v1.RefusalAssessment
+	(*interval.Interval)(nil),         // 27: google.type.Interval
+	(v1.SummaryPeriod)(0),             // 28: hutong.type.v1.SummaryPeriod
+	(*durationpb.Duration)(nil),       // 29: google.protobuf.Duration
+	(*DecisionCounts)(nil),            // 30: hutong.verification.v1.DecisionCounts
 }
 var file_hutong_verification_v1_refusal_service_proto_depIdxs = []int32{
-	16, // 0: hutong.verification.v1.ReportRefusalRequest.purpose:type_name -> hutong.type.v1.Purpose
-	17, // 1: hutong.verification.v1.ReportRefusalRequest.refuse_time:type_name -> google.protobuf.Timestamp
-	18, // 2: hutong.verification.v1.ReportRefusalRequest.grounds:type_name -> hutong.type.v1.RefusalGround
-	19, // 3: hutong.verification.v1.ReportRefusalRequest.document:type_name -> hutong.type.v1.IdentityDocument
-	20, // 4: hutong.verification.v1.ReportRefusalRequest.evidence:type_name -> hutong.verification.v1.PresentedEvidence
-	21, // 5: hutong.verification.v1.ReportRefusalRequest.venue_kind:type_name -> hutong.verification.v1.VenueKind
-	22, // 6: hutong.verification.v1.ReportRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	22, // 7: hutong.verification.v1.TrackRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	22, // 8: hutong.verification.v1.GetRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	18, // 9: hutong.verification.v1.ListRefusalsRequest.grounds:type_name -> hutong.type.v1.RefusalGround
-	23, // 10: hutong.verification.v1.ListRefusalsRequest.states:type_name -> hutong.verification.v1.RefusalState
-	24, // 11: hutong.verification.v1.ListRefusalsRequest.assessments:type_name -> hutong.verification.v1.RefusalAssessment
-	25, // 12: hutong.verification.v1.ListRefusalsRequest.refuse_interval:type_name -> google.type.Interval
-	22, // 13: hutong.verification.v1.ListRefusalsResponse.refusals:type_name -> hutong.verification.v1.Refusal
-	22, // 14: hutong.verification.v1.AnswerRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
-	25, // 15: hutong.verification.v1.SummarizeRefusalsRequest.interval:type_name -> google.type.Interval
-	0,  // 16: hutong.verification.v1.SummarizeRefusalsRequest.period:type_name -> hutong.verification.v1.SummaryPeriod
-	26, // 17: hutong.verification.v1.RefusalCounts.median_time_to_answer:type_name -> google.protobuf.Duration
-	18, // 18: hutong.verification.v1.GroundSummary.ground:type_name -> hutong.type.v1.RefusalGround
-	12, // 19: hutong.verification.v1.GroundSummary.counts:type_name -> hutong.verification.v1.RefusalCounts
-	25, // 20: hutong.verification.v1.RefusalSummary.interval:type_name -> google.type.Interval
-	12, // 21: hutong.verification.v1.RefusalSummary.total:type_name -> hutong.verification.v1.RefusalCounts
-	13, // 22: hutong.verification.v1.RefusalSummary.grounds:type_name -> hutong.verification.v1.GroundSummary
-	14, // 23: hutong.verification.v1.SummarizeRefusalsResponse.refusal_summaries:type_name -> hutong.verification.v1.RefusalSummary
-	1,  // 24: hutong.verification.v1.RefusalService.ReportRefusal:input_type -> hutong.verification.v1.ReportRefusalRequest
-	5,  // 25: hutong.verification.v1.RefusalService.GetRefusal:input_type -> hutong.verification.v1.GetRefusalRequest
-	3,  // 26: hutong.verification.v1.RefusalService.TrackRefusal:input_type -> hutong.verification.v1.TrackRefusalRequest
-	7,  // 27: hutong.verification.v1.RefusalService.ListRefusals:input_type -> hutong.verification.v1.ListRefusalsRequest
-	9,  // 28: hutong.verification.v1.RefusalService.AnswerRefusal:input_type -> hutong.verification.v1.AnswerRefusalRequest
-	11, // 29: hutong.verification.v1.RefusalService.SummarizeRefusals:input_type -> hutong.verification.v1.SummarizeRefusalsRequest
-	2,  // 30: hutong.verification.v1.RefusalService.ReportRefusal:output_type -> hutong.verification.v1.ReportRefusalResponse
-	6,  // 31: hutong.verification.v1.RefusalService.GetRefusal:output_type -> hutong.verification.v1.GetRefusalResponse
-	4,  // 32: hutong.verification.v1.RefusalService.TrackRefusal:output_type -> hutong.verification.v1.TrackRefusalResponse
-	8,  // 33: hutong.verification.v1.RefusalService.ListRefusals:output_type -> hutong.verification.v1.ListRefusalsResponse
-	10, // 34: hutong.verification.v1.RefusalService.AnswerRefusal:output_type -> hutong.verification.v1.AnswerRefusalResponse
-	15, // 35: hutong.verification.v1.RefusalService.SummarizeRefusals:output_type -> hutong.verification.v1.SummarizeRefusalsResponse
-	30, // [30:36] is the sub-list for method output_type
-	24, // [24:30] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	18, // 0: hutong.verification.v1.ReportRefusalRequest.purpose:type_name -> hutong.type.v1.Purpose
+	19, // 1: hutong.verification.v1.ReportRefusalRequest.refuse_time:type_name -> google.protobuf.Timestamp
+	20, // 2: hutong.verification.v1.ReportRefusalRequest.grounds:type_name -> hutong.type.v1.RefusalGround
+	21, // 3: hutong.verification.v1.ReportRefusalRequest.document:type_name -> hutong.type.v1.IdentityDocument
+	22, // 4: hutong.verification.v1.ReportRefusalRequest.evidence:type_name -> hutong.verification.v1.PresentedEvidence
+	23, // 5: hutong.verification.v1.ReportRefusalRequest.venue_kind:type_name -> hutong.verification.v1.VenueKind
+	24, // 6: hutong.verification.v1.ReportRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	24, // 7: hutong.verification.v1.TrackRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	24, // 8: hutong.verification.v1.GetRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	20, // 9: hutong.verification.v1.ListRefusalsRequest.grounds:type_name -> hutong.type.v1.RefusalGround
+	25, // 10: hutong.verification.v1.ListRefusalsRequest.states:type_name -> hutong.verification.v1.RefusalState
+	26, // 11: hutong.verification.v1.ListRefusalsRequest.assessments:type_name -> hutong.verification.v1.RefusalAssessment
+	27, // 12: hutong.verification.v1.ListRefusalsRequest.refuse_interval:type_name -> google.type.Interval
+	24, // 13: hutong.verification.v1.ListRefusalsResponse.refusals:type_name -> hutong.verification.v1.Refusal
+	24, // 14: hutong.verification.v1.AnswerRefusalResponse.refusal:type_name -> hutong.verification.v1.Refusal
+	27, // 15: hutong.verification.v1.SummarizeRefusalsRequest.interval:type_name -> google.type.Interval
+	28, // 16: hutong.verification.v1.SummarizeRefusalsRequest.period:type_name -> hutong.type.v1.SummaryPeriod
+	0,  // 17: hutong.verification.v1.SummarizeRefusalsRequest.groupings:type_name -> hutong.verification.v1.RefusalGrouping
+	29, // 18: hutong.verification.v1.RefusalCounts.median_time_to_answer:type_name -> google.protobuf.Duration
+	19, // 19: hutong.verification.v1.RefusalCounts.oldest_open_time:type_name -> google.protobuf.Timestamp
+	29, // 20: hutong.verification.v1.RefusalCounts.oldest_open_age:type_name -> google.protobuf.Duration
+	19, // 21: hutong.verification.v1.RefusalCounts.last_answer_time:type_name -> google.protobuf.Timestamp
+	20, // 22: hutong.verification.v1.GroundSummary.ground:type_name -> hutong.type.v1.RefusalGround
+	12, // 23: hutong.verification.v1.GroundSummary.counts:type_name -> hutong.verification.v1.RefusalCounts
+	30, // 24: hutong.verification.v1.DecisionSummary.by_outcome:type_name -> hutong.verification.v1.DecisionCounts
+	27, // 25: hutong.verification.v1.RefusalSummary.interval:type_name -> google.type.Interval
+	12, // 26: hutong.verification.v1.RefusalSummary.total:type_name -> hutong.verification.v1.RefusalCounts
+	13, // 27: hutong.verification.v1.RefusalSummary.grounds:type_name -> hutong.verification.v1.GroundSummary
+	0,  // 28: hutong.verification.v1.RefusalSummary.grouping:type_name -> hutong.verification.v1.RefusalGrouping
+	23, // 29: hutong.verification.v1.RefusalSummary.venue_kind:type_name -> hutong.verification.v1.VenueKind
+	18, // 30: hutong.verification.v1.RefusalSummary.purpose:type_name -> hutong.type.v1.Purpose
+	14, // 31: hutong.verification.v1.RefusalSummary.decisions:type_name -> hutong.verification.v1.DecisionSummary
+	15, // 32: hutong.verification.v1.RefusalSummary.rates:type_name -> hutong.verification.v1.RefusalRates
+	16, // 33: hutong.verification.v1.SummarizeRefusalsResponse.refusal_summaries:type_name -> hutong.verification.v1.RefusalSummary
+	19, // 34: hutong.verification.v1.SummarizeRefusalsResponse.decision_start_time:type_name -> google.protobuf.Timestamp
+	1,  // 35: hutong.verification.v1.RefusalService.ReportRefusal:input_type -> hutong.verification.v1.ReportRefusalRequest
+	5,  // 36: hutong.verification.v1.RefusalService.GetRefusal:input_type -> hutong.verification.v1.GetRefusalRequest
+	3,  // 37: hutong.verification.v1.RefusalService.TrackRefusal:input_type -> hutong.verification.v1.TrackRefusalRequest
+	7,  // 38: hutong.verification.v1.RefusalService.ListRefusals:input_type -> hutong.verification.v1.ListRefusalsRequest
+	9,  // 39: hutong.verification.v1.RefusalService.AnswerRefusal:input_type -> hutong.verification.v1.AnswerRefusalRequest
+	11, // 40: hutong.verification.v1.RefusalService.SummarizeRefusals:input_type -> hutong.verification.v1.SummarizeRefusalsRequest
+	2,  // 41: hutong.verification.v1.RefusalService.ReportRefusal:output_type -> hutong.verification.v1.ReportRefusalResponse
+	6,  // 42: hutong.verification.v1.RefusalService.GetRefusal:output_type -> hutong.verification.v1.GetRefusalResponse
+	4,  // 43: hutong.verification.v1.RefusalService.TrackRefusal:output_type -> hutong.verification.v1.TrackRefusalResponse
+	8,  // 44: hutong.verification.v1.RefusalService.ListRefusals:output_type -> hutong.verification.v1.ListRefusalsResponse
+	10, // 45: hutong.verification.v1.RefusalService.AnswerRefusal:output_type -> hutong.verification.v1.AnswerRefusalResponse
+	17, // 46: hutong.verification.v1.RefusalService.SummarizeRefusals:output_type -> hutong.verification.v1.SummarizeRefusalsResponse
+	41, // [41:47] is the sub-list for method output_type
+	35, // [35:41] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_hutong_verification_v1_refusal_service_proto_init() }
@@ -1302,15 +1621,17 @@ func file_hutong_verification_v1_refusal_service_proto_init() {
 	if File_hutong_verification_v1_refusal_service_proto != nil {
 		return
 	}
+	file_hutong_verification_v1_decision_counts_proto_init()
 	file_hutong_verification_v1_evidence_proto_init()
 	file_hutong_verification_v1_refusal_proto_init()
+	file_hutong_verification_v1_refusal_service_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_verification_v1_refusal_service_proto_rawDesc), len(file_hutong_verification_v1_refusal_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,8 +54,9 @@ type RefusalServiceClient interface {
 	// when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
 	// The same answer given again changes nothing.
 	AnswerRefusal(ctx context.Context, in *AnswerRefusalRequest, opts ...grpc.CallOption) (*AnswerRefusalResponse, error)
-	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
-	// that comes in meanwhile is counted in later pages only.
+	// Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
+	// have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
+	// report that comes in meanwhile is counted in later pages only.
 	SummarizeRefusals(ctx context.Context, in *SummarizeRefusalsRequest, opts ...grpc.CallOption) (*SummarizeRefusalsResponse, error)
 }
 
@@ -154,8 +155,9 @@ type RefusalServiceServer interface {
 	// when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
 	// The same answer given again changes nothing.
 	AnswerRefusal(context.Context, *AnswerRefusalRequest) (*AnswerRefusalResponse, error)
-	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
-	// that comes in meanwhile is counted in later pages only.
+	// Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
+	// have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
+	// report that comes in meanwhile is counted in later pages only.
 	SummarizeRefusals(context.Context, *SummarizeRefusalsRequest) (*SummarizeRefusalsResponse, error)
 	mustEmbedUnimplementedRefusalServiceServer()
 }

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from hutong.exchange.v1 import replicated_decision_count_pb2 as _replicated_decision_count_pb2
 from hutong.exchange.v1 import replicated_refusal_pb2 as _replicated_refusal_pb2
 from hutong.type.v1 import capability_pb2 as _capability_pb2
 import builtins as _builtins
@@ -47,9 +48,9 @@ class RefusalExchangeStart(_message.Message):
     other_pepper_mark: _builtins.bytes
     """As in ReplicateStart."""
     acknowledged_number: _builtins.int
-    """The number of the last frame with reports that the other node has acknowledged; 0 for none."""
+    """The number of the last frame with reports or counts that the other node has acknowledged; 0 for none."""
     received_number: _builtins.int
-    """The number of the last frame with reports of the other node that is durable here; 0 for none."""
+    """The number of the last frame with reports or counts of the other node that is durable here; 0 for none."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
         """What the side that sends this knows of the exchange. Values that the other side does not know are ignored."""
@@ -84,8 +85,9 @@ class RefusalExchangeFrame(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_NUMBER_FIELD_NUMBER: _builtins.int
     DEFERRED_FIELD_NUMBER: _builtins.int
+    DECISION_COUNTS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    """The number of this frame, if it has reports. The numbers of a sender ascend."""
+    """The number of this frame, if it has reports or counts. The numbers of a sender ascend."""
     acknowledged_number: _builtins.int
     """The number of a frame of the other side that is durable here; 0 if this frame acknowledges none."""
     @_builtins.property
@@ -101,6 +103,12 @@ class RefusalExchangeFrame(_message.Message):
         again later.
         """
 
+    @_builtins.property
+    def decision_counts(self) -> _containers.RepeatedCompositeFieldContainer[_replicated_decision_count_pb2.ReplicatedDecisionCount]:
+        """Changed counts of decisions, at most 500; more end the stream with INVALID_ARGUMENT (BATCH_TOO_LARGE). Only the node
+        below sends them, at most about once a minute. The receiver validates them one by one: a faulty one is set aside.
+        """
+
     def __init__(
         self,
         *,
@@ -108,10 +116,11 @@ class RefusalExchangeFrame(_message.Message):
         refusals: _abc.Iterable[_replicated_refusal_pb2.ReplicatedRefusal] | None = ...,
         acknowledged_number: _builtins.int = ...,
         deferred: _abc.Iterable[_builtins.str] | None = ...,
+        decision_counts: _abc.Iterable[_replicated_decision_count_pb2.ReplicatedDecisionCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_number", b"acknowledged_number", "deferred", b"deferred", "number", b"number", "refusals", b"refusals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_number", b"acknowledged_number", "decision_counts", b"decision_counts", "deferred", b"deferred", "number", b"number", "refusals", b"refusals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ if _version_not_supported:
 class RefusalExchangeServiceStub(object):
     """The link between the Verification of a node and that of the node above it. Reported refusals travel on it to the node of
     the place, and assessments and answers travel back to the node where the refusal was reported. Every report also goes
-    up to the nation. The nodes form the tree that ExchangeService describes.
+    up to the nation, and so do the counts of decisions. The nodes form the tree that ExchangeService describes.
     """
 
     def __init__(self, channel):
@@ -47,7 +47,7 @@ class RefusalExchangeServiceStub(object):
 class RefusalExchangeServiceServicer(object):
     """The link between the Verification of a node and that of the node above it. Reported refusals travel on it to the node of
     the place, and assessments and answers travel back to the node where the refusal was reported. Every report also goes
-    up to the nation. The nodes form the tree that ExchangeService describes.
+    up to the nation, and so do the counts of decisions. The nodes form the tree that ExchangeService describes.
     """
 
     def ExchangeRefusals(self, request_iterator, context):
@@ -57,9 +57,10 @@ class RefusalExchangeServiceServicer(object):
         again. A side that has nothing to send sends an empty frame at least every 5 seconds.
         A node accepts from a node below only
         - new reports whose origin_node is that node or below it, of refusals at any place;
-        - assessments, answers, duplicates and responsibilities of reports whose region lies in that node's.
-        Everything else is set aside. From the node above it accepts everything. If both nodes have an assessment or an
-        answer, that of the node above holds.
+        - assessments, answers, duplicates and responsibilities of reports whose region lies in that node's;
+        - counts of decisions that that node, or a node below it, made about places in that node's region.
+        Everything else is set aside. From the node above it accepts everything except counts of decisions. If both nodes
+        have an assessment or an answer, that of the node above holds.
         The stream ends with FAILED_PRECONDITION if the two nodes have different peppers (PEPPER_MISMATCH), or if this node
         does not serve the caller (NOT_AN_UPSTREAM, as for ExchangeService.AdmitNode).
         """
@@ -86,7 +87,7 @@ def add_RefusalExchangeServiceServicer_to_server(servicer, server):
 class RefusalExchangeService(object):
     """The link between the Verification of a node and that of the node above it. Reported refusals travel on it to the node of
     the place, and assessments and answers travel back to the node where the refusal was reported. Every report also goes
-    up to the nation. The nodes form the tree that ExchangeService describes.
+    up to the nation, and so do the counts of decisions. The nodes form the tree that ExchangeService describes.
     """
 
     @staticmethod

@@ -29,6 +29,10 @@ class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability
     more missing report. Answers are not sent to such a node: they stay with the sender, which sends all of them once the
     node tells this capability. Until then the node decides without them.
     """
+    CAPABILITY_DECISION_COUNTS: _Capability.ValueType  # 2
+    """Counts of decisions in ExchangeRefusals, sent upwards. Counts are not sent to a node without it. They stay with the
+    sender until the node tells this capability.
+    """
 
 class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
     """What a node knows of the exchange between nodes, beyond what every release knows. Nodes of two releases replicate to
@@ -43,5 +47,9 @@ CAPABILITY_LAB_ANSWERS: Capability.ValueType  # 1
 """ReplicatedMissingReport.lab_answer, in Replicate and WatchNotifications. To a node without it the answer would be one
 more missing report. Answers are not sent to such a node: they stay with the sender, which sends all of them once the
 node tells this capability. Until then the node decides without them.
+"""
+CAPABILITY_DECISION_COUNTS: Capability.ValueType  # 2
+"""Counts of decisions in ExchangeRefusals, sent upwards. Counts are not sent to a node without it. They stay with the
+sender until the node tells this capability.
 """
 Global___Capability: _TypeAlias = Capability  # noqa: Y015

@@ -14,6 +14,8 @@ from google.type import interval_pb2 as _interval_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.type.v1 import refusal_ground_pb2 as _refusal_ground_pb2
+from hutong.type.v1 import summary_period_pb2 as _summary_period_pb2
+from hutong.verification.v1 import decision_counts_pb2 as _decision_counts_pb2
 from hutong.verification.v1 import evidence_pb2 as _evidence_pb2
 from hutong.verification.v1 import refusal_pb2 as _refusal_pb2
 import builtins as _builtins
@@ -27,33 +29,49 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _SummaryPeriod:
+class _RefusalGrouping:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _SummaryPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SummaryPeriod.ValueType], _builtins.type):
+class _RefusalGroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalGrouping.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    SUMMARY_PERIOD_UNSPECIFIED: _SummaryPeriod.ValueType  # 0
-    """One row for the whole interval."""
-    SUMMARY_PERIOD_DAY: _SummaryPeriod.ValueType  # 1
-    """One row a day, Asia/Shanghai."""
-    SUMMARY_PERIOD_WEEK: _SummaryPeriod.ValueType  # 2
-    """One row a week, from Monday, Asia/Shanghai."""
-    SUMMARY_PERIOD_MONTH: _SummaryPeriod.ValueType  # 3
-    """One row a month, Asia/Shanghai."""
+    REFUSAL_GROUPING_UNSPECIFIED: _RefusalGrouping.ValueType  # 0
+    """As REFUSAL_GROUPING_DISTRICT."""
+    REFUSAL_GROUPING_WHOLE: _RefusalGrouping.ValueType  # 1
+    """The whole region that was asked for."""
+    REFUSAL_GROUPING_PROVINCE: _RefusalGrouping.ValueType  # 2
+    """A province."""
+    REFUSAL_GROUPING_CITY: _RefusalGrouping.ValueType  # 3
+    """A city (地级市). A place that is known only by its province has a row with the province's code."""
+    REFUSAL_GROUPING_DISTRICT: _RefusalGrouping.ValueType  # 4
+    """A region as the report or the question names it, which is a district or a county as a rule."""
+    REFUSAL_GROUPING_VENUE_KIND: _RefusalGrouping.ValueType  # 5
+    """A kind of venue, in the whole region that was asked for. A question does not name the kind of venue, so that these
+    rows have no decisions. Rows by purpose have them.
+    """
+    REFUSAL_GROUPING_PURPOSE: _RefusalGrouping.ValueType  # 6
+    """A purpose, in the whole region that was asked for."""
 
-class SummaryPeriod(_SummaryPeriod, metaclass=_SummaryPeriodEnumTypeWrapper):
-    """How a summary is split up."""
+class RefusalGrouping(_RefusalGrouping, metaclass=_RefusalGroupingEnumTypeWrapper):
+    """What a row of a summary stands for."""
 
-SUMMARY_PERIOD_UNSPECIFIED: SummaryPeriod.ValueType  # 0
-"""One row for the whole interval."""
-SUMMARY_PERIOD_DAY: SummaryPeriod.ValueType  # 1
-"""One row a day, Asia/Shanghai."""
-SUMMARY_PERIOD_WEEK: SummaryPeriod.ValueType  # 2
-"""One row a week, from Monday, Asia/Shanghai."""
-SUMMARY_PERIOD_MONTH: SummaryPeriod.ValueType  # 3
-"""One row a month, Asia/Shanghai."""
-Global___SummaryPeriod: _TypeAlias = SummaryPeriod  # noqa: Y015
+REFUSAL_GROUPING_UNSPECIFIED: RefusalGrouping.ValueType  # 0
+"""As REFUSAL_GROUPING_DISTRICT."""
+REFUSAL_GROUPING_WHOLE: RefusalGrouping.ValueType  # 1
+"""The whole region that was asked for."""
+REFUSAL_GROUPING_PROVINCE: RefusalGrouping.ValueType  # 2
+"""A province."""
+REFUSAL_GROUPING_CITY: RefusalGrouping.ValueType  # 3
+"""A city (地级市). A place that is known only by its province has a row with the province's code."""
+REFUSAL_GROUPING_DISTRICT: RefusalGrouping.ValueType  # 4
+"""A region as the report or the question names it, which is a district or a county as a rule."""
+REFUSAL_GROUPING_VENUE_KIND: RefusalGrouping.ValueType  # 5
+"""A kind of venue, in the whole region that was asked for. A question does not name the kind of venue, so that these
+rows have no decisions. Rows by purpose have them.
+"""
+REFUSAL_GROUPING_PURPOSE: RefusalGrouping.ValueType  # 6
+"""A purpose, in the whole region that was asked for."""
+Global___RefusalGrouping: _TypeAlias = RefusalGrouping  # noqa: Y015
 
 @_typing.final
 class ReportRefusalRequest(_message.Message):
@@ -389,17 +407,27 @@ class SummarizeRefusalsRequest(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
+    GROUPINGS_FIELD_NUMBER: _builtins.int
+    UNANSWERED_ONLY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
     """Only reports of this region or below it; empty for all."""
-    period: Global___SummaryPeriod.ValueType
+    period: _summary_period_pb2.SummaryPeriod.ValueType
     """How to divide the interval. By default there is one row for the whole interval."""
+    unanswered_only: _builtins.bool
+    """Only rows without an answered report: places where persons asked for decisions or reported refusals, and where no
+    report of the interval is answered.
+    """
     @_builtins.property
     def interval(self) -> _interval_pb2.Interval:
         """Refusals that happened in this interval. Both ends are needed, and the end is after the start."""
+
+    @_builtins.property
+    def groupings(self) -> _containers.RepeatedScalarFieldContainer[Global___RefusalGrouping.ValueType]:
+        """What the rows stand for. With several groupings the response has the rows of each. By default the rows are districts."""
 
     def __init__(
         self,
@@ -408,11 +436,13 @@ class SummarizeRefusalsRequest(_message.Message):
         page_token: _builtins.str = ...,
         region: _builtins.str = ...,
         interval: _interval_pb2.Interval | None = ...,
-        period: Global___SummaryPeriod.ValueType = ...,
+        period: _summary_period_pb2.SummaryPeriod.ValueType = ...,
+        groupings: _abc.Iterable[Global___RefusalGrouping.ValueType] | None = ...,
+        unanswered_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groupings", b"groupings", "interval", b"interval", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "region", b"region", "unanswered_only", b"unanswered_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,6 +460,11 @@ class RefusalCounts(_message.Message):
     MEDIAN_TIME_TO_ANSWER_FIELD_NUMBER: _builtins.int
     PENDING_COUNT_FIELD_NUMBER: _builtins.int
     OVERDUE_COUNT_FIELD_NUMBER: _builtins.int
+    ASSESSED_COUNT_FIELD_NUMBER: _builtins.int
+    ANSWERED_COUNT_FIELD_NUMBER: _builtins.int
+    OLDEST_OPEN_TIME_FIELD_NUMBER: _builtins.int
+    OLDEST_OPEN_AGE_FIELD_NUMBER: _builtins.int
+    LAST_ANSWER_TIME_FIELD_NUMBER: _builtins.int
     refusal_count: _builtins.int
     """The number of reports."""
     unlawful_count: _builtins.int
@@ -440,9 +475,25 @@ class RefusalCounts(_message.Message):
     """How many of the unanswered reports are not assessed yet."""
     overdue_count: _builtins.int
     """How many of the unanswered reports are overdue now."""
+    assessed_count: _builtins.int
+    """How many of them are assessed."""
+    answered_count: _builtins.int
+    """How many of them are answered."""
     @_builtins.property
     def median_time_to_answer(self) -> _duration_pb2.Duration:
         """The median time from report to answer, over answered reports; absent when no report is answered."""
+
+    @_builtins.property
+    def oldest_open_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest unanswered report was made; absent if every report is answered."""
+
+    @_builtins.property
+    def oldest_open_age(self) -> _duration_pb2.Duration:
+        """How long ago that was; absent if every report is answered."""
+
+    @_builtins.property
+    def last_answer_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of the answers was given; absent if no report is answered."""
 
     def __init__(
         self,
@@ -453,10 +504,15 @@ class RefusalCounts(_message.Message):
         median_time_to_answer: _duration_pb2.Duration | None = ...,
         pending_count: _builtins.int = ...,
         overdue_count: _builtins.int = ...,
+        assessed_count: _builtins.int = ...,
+        answered_count: _builtins.int = ...,
+        oldest_open_time: _timestamp_pb2.Timestamp | None = ...,
+        oldest_open_age: _duration_pb2.Duration | None = ...,
+        last_answer_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["median_time_to_answer", b"median_time_to_answer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_age", b"oldest_open_age", "oldest_open_time", b"oldest_open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["median_time_to_answer", b"median_time_to_answer", "open_count", b"open_count", "overdue_count", b"overdue_count", "pending_count", b"pending_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "assessed_count", b"assessed_count", "last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_age", b"oldest_open_age", "oldest_open_time", b"oldest_open_time", "open_count", b"open_count", "overdue_count", b"overdue_count", "pending_count", b"pending_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -491,6 +547,89 @@ class GroundSummary(_message.Message):
 Global___GroundSummary: _TypeAlias = GroundSummary  # noqa: Y015
 
 @_typing.final
+class DecisionSummary(_message.Message):
+    """The decisions that were asked for, and the reports of refusals to compare them with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_COUNT_FIELD_NUMBER: _builtins.int
+    BY_OUTCOME_FIELD_NUMBER: _builtins.int
+    REFUSAL_COUNT_FIELD_NUMBER: _builtins.int
+    decision_count: _builtins.int
+    """The number of decisions in the hours of the row's interval, which is widened to whole hours of UTC."""
+    refusal_count: _builtins.int
+    """The reports of refusals since SummarizeRefusalsResponse.decision_start_time."""
+    @_builtins.property
+    def by_outcome(self) -> _decision_counts_pb2.DecisionCounts:
+        """The same decisions by outcome."""
+
+    def __init__(
+        self,
+        *,
+        decision_count: _builtins.int = ...,
+        by_outcome: _decision_counts_pb2.DecisionCounts | None = ...,
+        refusal_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by_outcome", b"by_outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_outcome", b"by_outcome", "decision_count", b"decision_count", "refusal_count", b"refusal_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionSummary: _TypeAlias = DecisionSummary  # noqa: Y015
+
+@_typing.final
+class RefusalRates(_message.Message):
+    """Shares of the reports of a row, from 0 to 1, and refusals per decision. A rate without a denominator is absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNLAWFUL_SHARE_FIELD_NUMBER: _builtins.int
+    ANSWERED_SHARE_FIELD_NUMBER: _builtins.int
+    OVERDUE_SHARE_FIELD_NUMBER: _builtins.int
+    REFUSALS_PER_DECISION_FIELD_NUMBER: _builtins.int
+    unlawful_share: _builtins.float
+    """Of the assessed reports, the share that was assessed as unlawful."""
+    answered_share: _builtins.float
+    """Of all reports, the share that is answered."""
+    overdue_share: _builtins.float
+    """Of all reports, the share that is not answered and overdue now."""
+    refusals_per_decision: _builtins.float
+    """DecisionSummary.refusal_count per decision. It is above 1 where more refusals were reported than decisions asked
+    for, for example on paper.
+    """
+    def __init__(
+        self,
+        *,
+        unlawful_share: _builtins.float | None = ...,
+        answered_share: _builtins.float | None = ...,
+        overdue_share: _builtins.float | None = ...,
+        refusals_per_decision: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answered_share", b"_answered_share", "_overdue_share", b"_overdue_share", "_refusals_per_decision", b"_refusals_per_decision", "_unlawful_share", b"_unlawful_share", "answered_share", b"answered_share", "overdue_share", b"overdue_share", "refusals_per_decision", b"refusals_per_decision", "unlawful_share", b"unlawful_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered_share", b"_answered_share", "_overdue_share", b"_overdue_share", "_refusals_per_decision", b"_refusals_per_decision", "_unlawful_share", b"_unlawful_share", "answered_share", b"answered_share", "overdue_share", b"overdue_share", "refusals_per_decision", b"refusals_per_decision", "unlawful_share", b"unlawful_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__answered_share: _TypeAlias = _typing.Literal["answered_share"]  # noqa: Y015
+    _WhichOneofArgType__answered_share: _TypeAlias = _typing.Literal["_answered_share", b"_answered_share"]  # noqa: Y015
+    _WhichOneofReturnType__overdue_share: _TypeAlias = _typing.Literal["overdue_share"]  # noqa: Y015
+    _WhichOneofArgType__overdue_share: _TypeAlias = _typing.Literal["_overdue_share", b"_overdue_share"]  # noqa: Y015
+    _WhichOneofReturnType__refusals_per_decision: _TypeAlias = _typing.Literal["refusals_per_decision"]  # noqa: Y015
+    _WhichOneofArgType__refusals_per_decision: _TypeAlias = _typing.Literal["_refusals_per_decision", b"_refusals_per_decision"]  # noqa: Y015
+    _WhichOneofReturnType__unlawful_share: _TypeAlias = _typing.Literal["unlawful_share"]  # noqa: Y015
+    _WhichOneofArgType__unlawful_share: _TypeAlias = _typing.Literal["_unlawful_share", b"_unlawful_share"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answered_share) -> _WhichOneofReturnType__answered_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overdue_share) -> _WhichOneofReturnType__overdue_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refusals_per_decision) -> _WhichOneofReturnType__refusals_per_decision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unlawful_share) -> _WhichOneofReturnType__unlawful_share | None: ...
+
+Global___RefusalRates: _TypeAlias = RefusalRates  # noqa: Y015
+
+@_typing.final
 class RefusalSummary(_message.Message):
     """One row of a summary."""
 
@@ -500,8 +639,21 @@ class RefusalSummary(_message.Message):
     INTERVAL_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     GROUNDS_FIELD_NUMBER: _builtins.int
+    GROUPING_FIELD_NUMBER: _builtins.int
+    VENUE_KIND_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    RATES_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """The jurisdiction, GB/T 2260."""
+    """The place, GB/T 2260. It is never above the region that was asked for. Rows by whole, kind of venue and purpose have
+    the region that was asked for, and "000000" if none was.
+    """
+    grouping: Global___RefusalGrouping.ValueType
+    """What the row stands for."""
+    venue_kind: _refusal_pb2.VenueKind.ValueType
+    """The kind of venue of a row by venue kind; else unspecified."""
+    purpose: _purpose_pb2.Purpose.ValueType
+    """The purpose of a row by purpose; else unspecified."""
     @_builtins.property
     def interval(self) -> _interval_pb2.Interval:
         """The row's part of the interval."""
@@ -514,6 +666,16 @@ class RefusalSummary(_message.Message):
     def grounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroundSummary]:
         """The counts by ground, in the order of RefusalGround. A report is counted under each ground that it names."""
 
+    @_builtins.property
+    def decisions(self) -> Global___DecisionSummary:
+        """The decisions that were asked for at this node and below it; absent in rows by venue kind. Decisions that other
+        nodes made about the same place are not known here.
+        """
+
+    @_builtins.property
+    def rates(self) -> Global___RefusalRates:
+        """The rates."""
+
     def __init__(
         self,
         *,
@@ -521,10 +683,15 @@ class RefusalSummary(_message.Message):
         interval: _interval_pb2.Interval | None = ...,
         total: Global___RefusalCounts | None = ...,
         grounds: _abc.Iterable[Global___GroundSummary] | None = ...,
+        grouping: Global___RefusalGrouping.ValueType = ...,
+        venue_kind: _refusal_pb2.VenueKind.ValueType = ...,
+        purpose: _purpose_pb2.Purpose.ValueType = ...,
+        decisions: Global___DecisionSummary | None = ...,
+        rates: Global___RefusalRates | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "interval", b"interval", "rates", b"rates", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grounds", b"grounds", "interval", b"interval", "region", b"region", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "grounds", b"grounds", "grouping", b"grouping", "interval", b"interval", "purpose", b"purpose", "rates", b"rates", "region", b"region", "total", b"total", "venue_kind", b"venue_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -536,21 +703,29 @@ class SummarizeRefusalsResponse(_message.Message):
 
     REFUSAL_SUMMARIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DECISION_START_TIME_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def refusal_summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalSummary]:
-        """The rows, by jurisdiction and time; none without reports."""
+        """The rows by grouping, place, kind of venue, purpose and time; none without a report and a decision."""
+
+    @_builtins.property
+    def decision_start_time(self) -> _timestamp_pb2.Timestamp:
+        """The beginning of the first hour whose decisions are counted here; absent if none is. Earlier decisions were made
+        before decisions were counted, or retention has removed their counts.
+        """
 
     def __init__(
         self,
         *,
         refusal_summaries: _abc.Iterable[Global___RefusalSummary] | None = ...,
         next_page_token: _builtins.str = ...,
+        decision_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision_start_time", b"decision_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "refusal_summaries", b"refusal_summaries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_start_time", b"decision_start_time", "next_page_token", b"next_page_token", "refusal_summaries", b"refusal_summaries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

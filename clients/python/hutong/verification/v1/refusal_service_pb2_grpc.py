@@ -119,8 +119,9 @@ class RefusalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeRefusals(self, request, context):
-        """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
-        that comes in meanwhile is counted in later pages only.
+        """Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
+        have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
+        report that comes in meanwhile is counted in later pages only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,7 +23,7 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import explain
 from hutong_client.cli.help import Group, help_text
 from hutong_client.cli.options import LAB, REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
@@ -67,11 +67,11 @@ def get(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode:
         if as_json:
             print_json(response)
             return ExitCode.DONE
-        click.echo("\n".join(explain(response.decision, policy_titles(connection))))
+        echo("\n".join(explain(response.decision, policy_titles(connection))))
     for line in _describe_inputs(response.inputs):
-        click.echo(f"  {line}")
+        echo(f"  {line}")
     for flag in response.evidence_flags:
-        click.echo(tr("  flagged: {report}: {kinds}", report=flag.report_number or flag.lab, kinds=_kinds(flag)))
+        echo(tr("  flagged: {report}: {kinds}", report=flag.report_number or flag.lab, kinds=_kinds(flag)))
     return ExitCode.DONE
 
 
@@ -96,15 +96,15 @@ def replay(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode
         compared = tr(_COMPARISONS.get(response.comparison, "")) or word(
             ReplayComparison, response.comparison, "REPLAY_COMPARISON_"
         )
-        click.echo(compared)
-        click.echo(
+        echo(compared)
+        echo(
             tr(
                 "Rules of the stored decision: {stored_rules_version}, now: {rules_version}",
                 stored_rules_version=response.stored_rules_version,
                 rules_version=response.rules_version,
             )
         )
-        click.echo("\n".join(explain(response.decision, policy_titles(connection))))
+        echo("\n".join(explain(response.decision, policy_titles(connection))))
     return code
 
 

@@ -17,7 +17,7 @@ from hutong_texts import tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
@@ -104,7 +104,7 @@ def list_grants(node: Node, include_reviewed: bool, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"emergency_grants": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("No grant is open or waits for a review."))
+        echo(tr("No grant is open or waits for a review."))
     else:
         rows = [
             (
@@ -132,7 +132,7 @@ def _show(grant: EmergencyGrant, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"emergency_grant": as_dict(grant)})
     else:
-        click.echo(describe_grant(grant))
+        echo(describe_grant(grant))
     return ExitCode.DONE
 
 

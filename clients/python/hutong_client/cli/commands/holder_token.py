@@ -12,7 +12,7 @@ from hutong_texts import tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import PURPOSE, Node, NodeCommand, document_options, json_option
-from hutong_client.cli.output import print_json, say
+from hutong_client.cli.output import echo, print_json, say
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import moment
 
@@ -50,6 +50,6 @@ def issue(
     if as_json:
         print_json(issued)
     else:
-        click.echo(issued.holder_token)
+        echo(issued.holder_token)
         say(tr("good until {expire_time}", expire_time=moment(issued.expire_time)))
     return ExitCode.DONE

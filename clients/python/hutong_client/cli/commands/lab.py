@@ -13,7 +13,7 @@ from hutong_client.cli.commands.report import read_public_key
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import INSTANT, LAB, REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
@@ -126,9 +126,9 @@ def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
     if as_json:
         print_json(shown)
         return ExitCode.DONE
-    click.echo(f"{shown.name}  {shown.display_name}, {show_region(shown.region)}: {_standing(shown.standing)}")
+    echo(f"{shown.name}  {shown.display_name}, {show_region(shown.region)}: {_standing(shown.standing)}")
     if shown.contact:
-        click.echo(tr("contact: {contact}", contact=shown.contact))
+        echo(tr("contact: {contact}", contact=shown.contact))
     rows = [
         (moment(it.effective_time) or tr("no beginning"), _standing(it.standing), it.reason)
         for it in shown.standing_changes
@@ -139,7 +139,7 @@ def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
         id_, registered = key.key_id.hex(), moment(key.create_time)
         if key.HasField("revoke_time"):
             revoked = moment(key.revoke_time)
-            click.echo(
+            echo(
                 tr(
                     "signing key {key}, registered {registered}, revoked from {revoked}",
                     key=id_,
@@ -148,7 +148,7 @@ def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
                 )
             )
         else:
-            click.echo(tr("signing key {key}, registered {registered}", key=id_, registered=registered))
+            echo(tr("signing key {key}, registered {registered}", key=id_, registered=registered))
     return ExitCode.DONE
 
 

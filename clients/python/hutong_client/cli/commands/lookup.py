@@ -12,7 +12,7 @@ from hutong_texts import english, tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import describe_next_step
 from hutong_client.cli.options import ITEM, Node, NodeCommand, document_options, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import item_name, moment, source_name, word
 from hutong_client.tables.regions import show_region
@@ -66,15 +66,15 @@ def lookup(
         return ExitCode.DONE
     shown = [*response.in_region, *response.out_of_region]
     if shown:
-        click.echo(f"{shown[0].masked_name} {shown[0].masked_number}".strip())
+        echo(f"{shown[0].masked_name} {shown[0].masked_number}".strip())
         print_results(response.in_region, tr("Sampled in this region"))
         print_results(response.out_of_region, tr("Sampled elsewhere"))
     else:
-        click.echo(tr("Nothing on record here. That does not mean that the person was not tested."))
+        echo(tr("Nothing on record here. That does not mean that the person was not tested."))
     for source in describe_sources(response.sources):
-        click.echo(source)
+        echo(source)
     for next_step in response.next_steps:
-        click.echo(tr("To do: {description}", description=describe_next_step(next_step)))
+        echo(tr("To do: {description}", description=describe_next_step(next_step)))
     return ExitCode.DONE
 
 

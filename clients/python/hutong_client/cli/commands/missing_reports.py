@@ -10,7 +10,7 @@ from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
@@ -37,7 +37,7 @@ def missing_reports(node: Node, lab: str | None, include_closed: bool, as_json: 
         print_json({"missing_reports": [as_dict(it) for it in found]})
         return ExitCode.DONE
     if not found:
-        click.echo(tr("No report is missing."))
+        echo(tr("No report is missing."))
         return ExitCode.DONE
     rows = [
         (
@@ -82,7 +82,7 @@ def answer_missing_report(
     if as_json:
         print_json(as_dict(answered))
     else:
-        click.echo(f"{answered.name}: {_answer(answered)}")
+        echo(f"{answered.name}: {_answer(answered)}")
     return ExitCode.DONE
 
 

@@ -20,7 +20,7 @@ from hutong_texts import tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.errors import NotFound, PermissionDenied
 from hutong_client.formatting import as_dict, moment, word
@@ -54,7 +54,7 @@ def list_changes(node: Node, include_decided: bool, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"pending_changes": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("No change waits."))
+        echo(tr("No change waits."))
     else:
         rows = [
             (
@@ -151,7 +151,7 @@ def _show(change: PendingChange, as_json: bool) -> ExitCode:
         count = (
             tr(", {changed_count:,} results", changed_count=change.changed_count) if change.changed_count > 1 else ""
         )
-        click.echo(f"{change.name}: {_state(change)}{count}")
+        echo(f"{change.name}: {_state(change)}{count}")
     return ExitCode.DONE
 
 

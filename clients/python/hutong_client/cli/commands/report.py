@@ -25,7 +25,7 @@ from hutong_texts import english, tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Command, Group, help_text
 from hutong_client.cli.options import INSTANT, ITEM, LAB, document_options, json_option, read_secret
-from hutong_client.cli.output import print_json
+from hutong_client.cli.output import echo, print_json
 from hutong_client.cli.words import Word
 from hutong_client.formatting import enum_name, mask, moment, word
 from hutong_client.private_files import open_privately
@@ -73,7 +73,7 @@ def new_key(key_file: Path, public_file: Path, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"key_id": named})
     else:
-        click.echo(tr("key {key}", key=named))
+        echo(tr("key {key}", key=named))
     return ExitCode.DONE
 
 
@@ -127,7 +127,7 @@ def sign(
     if as_json:
         print_json({"signed_report": text})
     else:
-        click.echo(text)
+        echo(text)
     return ExitCode.DONE
 
 
@@ -170,7 +170,7 @@ def verify(text: str, public_files: tuple[Path, ...], number: str | None, as_jso
         shown["outcome"] = word(outcome_pb2.Outcome, found.outcome, "OUTCOME_")
         for name, value in shown.items():
             if value:
-                click.echo(tr("{name}: {value}", name=_LABELS[name], value=value))
+                echo(tr("{name}: {value}", name=_LABELS[name], value=value))
     return ExitCode.DONE if is_good and holder is not False else ExitCode.FAILED
 
 

@@ -18,7 +18,7 @@ from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.help import help_text
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.options import ENCODING, ITEM, LAB, REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, say
+from hutong_client.cli.output import echo, print_json, say
 from hutong_client.cli.profiles.columns import column_option, format_columns, parse_columns
 from hutong_client.cli.profiles.profile import Profile, profile_option
 from hutong_client.cli.uploads.files import complete_file, find_files, find_folder
@@ -191,7 +191,7 @@ def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: b
         print_json({"files": outcomes, "not_uploaded": [str(file) for file in rest]})
     else:
         done = sum(code == ExitCode.DONE for code in codes)
-        click.echo(
+        echo(
             tr(
                 "{count} files: {done} without rejections, {value} with rejections or failures",
                 count=len(files),

@@ -42,7 +42,7 @@ from hutong_client.cli.options import (
     json_option,
     read_secret,
 )
-from hutong_client.cli.output import print_json, say
+from hutong_client.cli.output import echo, echo_raw, print_json, say
 from hutong_client.cli.people import open_people, read_line, read_lines
 from hutong_client.cli.uploads.files import complete_file
 from hutong_client.cli.uploads.progress import show_progress
@@ -167,8 +167,8 @@ def verify(
             print_json(decision)
         else:
             if decision.action:
-                click.echo(color_word(decision.action))
-            click.echo("\n".join(explain(decision, policy_titles(connection))))
+                echo_raw(color_word(decision.action))
+            echo("\n".join(explain(decision, policy_titles(connection))))
         return exit_code_of(decision)
 
 
@@ -228,7 +228,7 @@ def _verify_file(connection: Connection, template: VerifyRequest, options: _Many
             if progress:
                 progress.update(progress.task_ids[0], completed=batch[-1].row)
     if not options.as_json:
-        click.echo(answers.describe_totals())
+        echo(answers.describe_totals())
     if options.report_path:
         say(tr("The answers are in {path}", path=options.report_path))
     return answers.exit_code
@@ -239,16 +239,20 @@ def _verify_pipe(connection: Connection, template: VerifyRequest, options: _Many
     lines = enumerate(read_lines(sys.stdin.fileno(), options.encoding or "utf-8"), start=1)
     questions = (read_line(number, line, template) for number, line in lines if line.strip())
     gate = GateStream(connection.verification.StreamVerify, questions, on_break=_say_break)
+    is_read = True
     try:
         for asked, item in gate.answers():
             answers.add(asked, item)
+    except BrokenPipeError:
+        is_read = False
+        raise
     except (HutongError, KeyboardInterrupt):
         if unanswered := gate.unanswered:
             rows = describe_rows([asked.row for asked in unanswered])
             say(tr("hutong: lines without an answer: {rows}", rows=rows))
         raise
     finally:
-        if not options.as_json:
+        if is_read and not options.as_json:
             say(answers.describe_totals())
     return answers.exit_code
 

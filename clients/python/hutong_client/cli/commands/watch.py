@@ -23,7 +23,7 @@ from hutong_client.cli.commands.results.show import OUTCOME
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import ITEM, LAB, REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json_line
+from hutong_client.cli.output import echo, print_json_line
 from hutong_client.formatting import as_dict, item_name, moment, word
 from hutong_client.policies.rules import describe_requirement
 from hutong_client.private_files import replace_privately
@@ -86,7 +86,7 @@ def results(
             if as_json:
                 print_json_line(as_dict(message))
             elif message.HasField("change"):
-                click.echo(_describe_result(message.change))
+                echo(_describe_result(message.change))
             if message.HasField("checkpoint"):
                 request.cursor = message.cursor
                 _keep(cursor_file, request.cursor)
@@ -111,7 +111,7 @@ def policies(node: Node, cursor: str, cursor_file: Path | None, until_current: b
             if as_json:
                 print_json_line(as_dict(message))
             elif message.HasField("event"):
-                click.echo(_describe_policy(message.event))
+                echo(_describe_policy(message.event))
             if message.HasField("checkpoint"):
                 request.cursor = message.cursor
                 _keep(cursor_file, request.cursor)

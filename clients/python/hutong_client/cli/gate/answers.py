@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.gate.verdicts import LET_IN, ORDER, STYLES, Action, Verdict, action_word, verdict_of
-from hutong_client.cli.output import print_json_line
+from hutong_client.cli.output import echo_raw, print_json_line, printable
 from hutong_client.cli.people import Asked
 
 Keep = Callable[[Asked, Verdict], None]
@@ -46,7 +46,7 @@ class Answers:
         if self._as_json:
             print_json_line({"row": asked.row, "correlation_id": asked.mark, **verdict.content})
         else:
-            click.echo(_format(asked, verdict))
+            echo_raw(_format(asked, verdict))
 
     @property
     def exit_code(self) -> ExitCode:
@@ -68,10 +68,10 @@ class Answers:
 
 def _format(asked: Asked, verdict: Verdict) -> str:
     """Format a verdict: the action's word in its colour, the row, the person, then the reasons."""
-    own_mark = f" ({asked.mark})" if asked.mark != str(asked.row) else ""
-    person = f" {verdict.name}" if verdict.name else ""
+    own_mark = f" ({printable(asked.mark)})" if asked.mark != str(asked.row) else ""
+    person = f" {printable(verdict.name)}" if verdict.name else ""
     padding = " " * (max(cell_len(action_word(action)) for action in ORDER) - cell_len(verdict.word))
-    return f"{color_word(verdict.action)}{padding} {asked.row}{own_mark}{person}: {verdict.details}"
+    return f"{color_word(verdict.action)}{padding} {asked.row}{own_mark}{person}: {printable(verdict.details)}"
 
 
 def color_word(action: Action) -> str:

@@ -11,7 +11,7 @@ from hutong_texts import list_words, tr
 from hutong_client.cli.help import Group, help_text
 from hutong_client.cli.kept.store import NAME
 from hutong_client.cli.options import ENCODING, ITEM, LAB, REGION, Node, NodeCommand, json_option, yes_option
-from hutong_client.cli.output import confirm, print_json, print_table, say
+from hutong_client.cli.output import confirm, echo, print_json, print_table, say
 from hutong_client.cli.profiles.columns import column_option, parse_columns
 from hutong_client.cli.profiles.guess import Guess, guess, region_of
 from hutong_client.cli.profiles.profile import PROFILES, Profile, read_profile
@@ -156,4 +156,4 @@ def _show_titles(found: Guess) -> None:
 
 def _show(made: Profile) -> None:
     for name, value in made.content().items():
-        click.echo(f"{name}: {list_words(value) if isinstance(value, list) else value}")
+        echo(f"{name}: {list_words(value) if isinstance(value, list) else value}")

@@ -9,7 +9,7 @@ from hutong_client.cli.help import Group
 from hutong_client.cli.kept.contexts import ADDRESSES, CONTEXTS, read_context, settings_of
 from hutong_client.cli.kept.store import NAME
 from hutong_client.cli.options import Node, NodeCommand, json_option, yes_option
-from hutong_client.cli.output import confirm, print_json, print_table, say
+from hutong_client.cli.output import confirm, echo, print_json, print_table, say
 
 
 @click.group(cls=Group)
@@ -59,7 +59,7 @@ def show(name: str, as_json: bool) -> None:
         print_json({"name": name, **content})
     else:
         for key, value in content.items():
-            click.echo(f"{key}: {value}")
+            echo(f"{key}: {value}")
 
 
 @context.command(cls=NodeCommand, example="jilin --yes")

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-from hutong_texts import tr
+from hutong_texts import escape_controls, tr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from hutong_client.cli.output import printable
 from hutong_client.tables.open import detect_format
 
 _CHUNK = 1 << 20
@@ -44,7 +43,7 @@ def show_progress(name: str, file: Path) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
-    progress.add_task(printable(name), total=count_rows(file) if console.is_terminal else None)
+    progress.add_task(escape_controls(name), total=count_rows(file) if console.is_terminal else None)
     return progress
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from hutong_texts import tr
+from hutong_texts import escape_controls, tr
 from watchfiles import watch
 
 from hutong_client.cli.exit_codes import ExitCode, smallest
@@ -52,7 +52,7 @@ def watch_folder(
 
     def send(file: Path) -> Outcome:
         if not as_json:
-            echo(f"{file.name}:")
+            echo(f"{escape_controls(file.name)}:")
         return Outcome(*report_upload(partial(upload, file), silent=as_json))
 
     def report(file: Path, outcome: Outcome) -> None:
@@ -62,7 +62,11 @@ def watch_folder(
             print_json_line({**line, **NOTHING_UPLOADED, **outcome.content})
         elif outcome.sent_as:
             echo(
-                tr("{file}: not sent again; the same content was sent as {name}", file=file.name, name=outcome.sent_as)
+                tr(
+                    "{file}: not sent again; the same content was sent as {name}",
+                    file=Path(file.name),
+                    name=outcome.sent_as,
+                )
             )
 
     with ExitStack() as stack:

@@ -11,12 +11,12 @@ from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact, PublishPolicyResponse
 from hutong.policy.v1.policy_pb2 import FloorOverride
 from hutong.type.v1 import purpose_pb2
-from hutong_texts import english, list_words, tr
+from hutong_texts import english, escape_controls, list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Command
 from hutong_client.cli.options import Node, NodeCommand, json_option
-from hutong_client.cli.output import echo, print_json, say
+from hutong_client.cli.output import echo, echo_raw, print_json, printable, say
 from hutong_client.connection import Connection
 from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied
 from hutong_client.formatting import as_dict, moment, word
@@ -134,7 +134,7 @@ def _print_preview(connection: Connection, changes: list[Change], changed: list[
         for line in describe_impacts(answer.impacts):
             echo(tr("{name} changes {line}", name=change.file.path.name, line=line))
         for restored in answer.restored:
-            echo(f"{change.file.path.name}: {describe_restored(restored)}")
+            echo(f"{escape_controls(change.file.path.name)}: {describe_restored(restored)}")
         if answer.impact_count > len(answer.impacts):
             echo(
                 tr(
@@ -149,7 +149,7 @@ def _print_diffs(changes: list[Change]) -> None:
     colors = {"+": "green", "-": "red", "@": "cyan"}
     for change in changes:
         for line in change.diff():
-            click.secho(line, fg=colors.get(line[:1]))
+            echo_raw(click.style(printable(line), fg=colors.get(line[:1])))
     unchanged = sum(change.unchanged for change in changes)
     echo(tr("{value} to publish, {unchanged} unchanged", value=len(changes) - unchanged, unchanged=unchanged))
 

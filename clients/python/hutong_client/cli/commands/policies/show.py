@@ -14,7 +14,7 @@ from hutong_texts import list_words, tr
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Command, Group, help_text
 from hutong_client.cli.options import INSTANT, PURPOSE, REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import labelled, print_json, print_table
+from hutong_client.cli.output import echo, echo_raw, labelled, print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import Enum, as_dict, moment, word
 from hutong_client.paging import all_pages
@@ -70,10 +70,10 @@ def resolve(
         if as_json:
             print_json(response.by_origin)
             return ExitCode.DONE
-        click.echo(tr("The origin is not known, and the policies differ."))
-        click.echo(tr("From the same province:"))
+        echo(tr("The origin is not known, and the policies differ."))
+        echo(tr("From the same province:"))
         _show_effective(response.by_origin.same_province)
-        click.echo(tr("From another province:"))
+        echo(tr("From another province:"))
         _show_effective(response.by_origin.other_province)
     elif as_json:
         print_json(response.effective_policy)
@@ -83,7 +83,7 @@ def resolve(
 
 
 def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
-    click.echo(describe_requirement(effective))
+    echo(describe_requirement(effective))
     lines = {
         tr("Policy"): effective.governing,
         tr("Lifted by"): effective.lifting_floor,
@@ -99,9 +99,9 @@ def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
     }
     for what, text in lines.items():
         if text:
-            click.echo(labelled(what, text))
+            echo(labelled(what, text))
     for override in effective.overrides:
-        click.echo(tr("  Replaced by {floor}: {override}", floor=override.floor, override=describe_override(override)))
+        echo(tr("  Replaced by {floor}: {override}", floor=override.floor, override=describe_override(override)))
 
 
 @policy.command(cls=NodeCommand, example="jurisdictions/410000/policies/recognition-from-outside")
@@ -143,7 +143,9 @@ def schema() -> ExitCode:
 
     Name it in a file's first line: # yaml-language-server: $schema=PATH
     """
-    click.echo(files("hutong_client.policies").joinpath("policy.schema.json").read_text(encoding="utf-8"), nl=False)
+    echo_raw(
+        files("hutong_client.policies").joinpath("policy.schema.json").read_text(encoding="utf-8"), ends_line=False
+    )
     return ExitCode.DONE
 
 

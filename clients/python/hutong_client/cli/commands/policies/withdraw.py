@@ -12,7 +12,7 @@ from hutong_client.cli.commands.pending import describe_waiting
 from hutong_client.cli.commands.policies.apply import describe_impacts, describe_restored
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import Node, NodeCommand, json_option, read_instant, yes_option
-from hutong_client.cli.output import confirm, labelled, print_json, say
+from hutong_client.cli.output import confirm, echo, labelled, print_json, say
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import moment
 from hutong_client.policies.rules import describe_purposes, describe_requirement, describe_source
@@ -60,9 +60,9 @@ def withdraw_policy(node: Node, name: str, reason: str, dry_run: bool, yes: bool
     if as_json:
         print_json(response)
     elif response.HasField("pending_change"):
-        click.echo(describe_waiting(response.pending_change))
+        echo(describe_waiting(response.pending_change))
     else:
-        click.echo(f"{response.policy.name}: {(tr('would be withdrawn') if dry_run else tr('withdrawn'))}")
+        echo(f"{response.policy.name}: {(tr('would be withdrawn') if dry_run else tr('withdrawn'))}")
     return ExitCode.DONE
 
 
@@ -75,7 +75,7 @@ def _say_preview(response: WithdrawPolicyResponse) -> None:
 
 
 def _show(policy: Policy) -> None:
-    click.echo(f"{policy.name}: {policy.title}")
+    echo(f"{policy.name}: {policy.title}")
     lines = {
         tr("Asks for"): describe_requirement(policy),
         tr("Purposes"): describe_purposes(policy.purposes),
@@ -86,4 +86,4 @@ def _show(policy: Policy) -> None:
     }
     for what, text in lines.items():
         if text:
-            click.echo(labelled(what, text))
+            echo(labelled(what, text))

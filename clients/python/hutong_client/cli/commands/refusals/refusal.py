@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.interval_pb2 import Interval
-from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
+from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2, summary_period_pb2
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong_texts import tr
@@ -46,7 +46,7 @@ GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
 STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
 ASSESSMENT = Word(refusal_pb2.RefusalAssessment, "REFUSAL_ASSESSMENT_")
 VENUE_KIND = Word(refusal_pb2.VenueKind, "VENUE_KIND_")
-PERIOD = Word(refusal_service_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
+PERIOD = Word(summary_period_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
 
 
 @click.group(cls=Group)
@@ -259,11 +259,11 @@ def summary(
     request = refusal_service_pb2.SummarizeRefusalsRequest(
         region=region,
         interval=Interval(start_time=start_time, end_time=end_time),
-        period=refusal_service_pb2.SummaryPeriod.ValueType(period or 0),
+        period=summary_period_pb2.SummaryPeriod.ValueType(period or 0),
     )
     with node.connect() as connection:
         if html_path:
-            request.period = request.period or refusal_service_pb2.SUMMARY_PERIOD_DAY
+            request.period = request.period or summary_period_pb2.SUMMARY_PERIOD_DAY
         summaries = _summaries(connection, request)
         if html_path:
             request.ClearField("period")

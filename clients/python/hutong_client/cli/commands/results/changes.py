@@ -17,7 +17,7 @@ from hutong_client.cli.commands.results.show import EXAMPLE_RESULT, OUTCOME, sho
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import help_text
 from hutong_client.cli.options import INSTANT, ITEM, LAB, Node, NodeCommand, json_option, yes_option
-from hutong_client.cli.output import confirm, print_json, say
+from hutong_client.cli.output import confirm, echo, print_json, say
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict
 
@@ -125,7 +125,7 @@ def recall(
         print_json({"recalled_count": str(response.recalled_count), **as_dict(response)})
         return ExitCode.DONE
     if response.HasField("pending_change"):
-        click.echo(describe_waiting(response.pending_change))
+        echo(describe_waiting(response.pending_change))
         return ExitCode.DONE
     return _tell(response.recalled_count, tr("were recalled"), as_json=False)
 
@@ -135,5 +135,5 @@ def _tell(count: int, what: str, as_json: bool) -> ExitCode:
         # Proto JSON writes 64-bit numbers as text.
         print_json({"recalled_count": str(count)})
     else:
-        click.echo(tr("{count:,} results {what}.", count=count, what=what))
+        echo(tr("{count:,} results {what}.", count=count, what=what))
     return ExitCode.DONE

@@ -10,7 +10,7 @@ from hutong_texts import tr
 from hutong_client.cli.commands.lookup import print_results
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import Node, NodeCommand, document_options, json_option
-from hutong_client.cli.output import print_json
+from hutong_client.cli.output import echo, print_json
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict
 
@@ -27,7 +27,7 @@ def import_results(node: Node, document: identity_pb2.IdentityDocument, as_json:
         results = [as_dict(it) for it in response.test_results]
         print_json({"test_results": results, "imported_count": response.imported_count})
         return ExitCode.DONE
-    click.echo(
+    echo(
         tr(
             "{imported_count:,} results were imported; {count:,} are here now.",
             imported_count=response.imported_count,

@@ -18,7 +18,7 @@ from hutong_client.cli.case import Metadata, case_option
 from hutong_client.cli.commands.pending import describe_waiting
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import Node, NodeCommand, document_options, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
@@ -76,7 +76,7 @@ def unlink(
         if as_json:
             print_json(response)
         else:
-            click.echo(describe_waiting(response.pending_change))
+            echo(describe_waiting(response.pending_change))
         return ExitCode.DONE
     return _show(response.document_link, as_json)
 
@@ -95,7 +95,7 @@ def links(node: Node, document: identity_pb2.IdentityDocument, metadata: Metadat
     if as_json:
         print_json({"document_links": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("The document is linked with no other."))
+        echo(tr("The document is linked with no other."))
     else:
         rows = [
             (
@@ -123,9 +123,9 @@ def _show(shown: DocumentLink, as_json: bool) -> ExitCode:
     first = _document(shown.type, shown.masked_number)
     second = _document(shown.linked_type, shown.linked_masked_number)
     if shown.HasField("unlink_time"):
-        click.echo(tr("{name}: {first} and {second}, removed", name=shown.name, first=first, second=second))
+        echo(tr("{name}: {first} and {second}, removed", name=shown.name, first=first, second=second))
     else:
-        click.echo(tr("{name}: {first} and {second}, linked", name=shown.name, first=first, second=second))
+        echo(tr("{name}: {first} and {second}, linked", name=shown.name, first=first, second=second))
     return ExitCode.DONE
 
 

@@ -26,7 +26,7 @@ from hutong_client.cli.options import (
     document_options,
     json_option,
 )
-from hutong_client.cli.output import labelled, print_json, say
+from hutong_client.cli.output import echo, labelled, print_json, say
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, item_name, moment, word
@@ -116,7 +116,7 @@ def list_results(
     elif found:
         print_results(found[:limit])
     else:
-        click.echo(tr("No such result is on record here."))
+        echo(tr("No such result is on record here."))
     return ExitCode.DONE
 
 
@@ -127,7 +127,7 @@ def show_result(result: result_pb2.TestResult, as_json: bool) -> ExitCode:
         return ExitCode.DONE
     outcome = word(outcome_pb2.Outcome, result.outcome, "OUTCOME_")
     state = word(result_pb2.ResultState, result.state, "RESULT_STATE_")
-    click.echo(
+    echo(
         tr(
             "{name}: {outcome}, {state}, revision {revision}",
             name=result.name,
@@ -154,5 +154,5 @@ def show_result(result: result_pb2.TestResult, as_json: bool) -> ExitCode:
     }
     for what, text in lines.items():
         if text:
-            click.echo(labelled(what, text))
+            echo(labelled(what, text))
     return ExitCode.DONE

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 from hutong.audit.v1.audit_head_pb2 import AuditChain
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -21,9 +23,11 @@ from hutong.results.v1.upload_service_pb2 import GetUploadRequest
 from hutong_texts import list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.exports.options import Exports, export_options
+from hutong_client.cli.exports.sheet import SECONDS, Column, Sheet, Value, time_value
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.output import echo, print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
@@ -45,7 +49,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
     if as_json:
         print_json(upload)
         return ExitCode.DONE
-    click.echo(
+    echo(
         tr(
             "{name}: accepted {accepted_count:,}, duplicates {duplicate_count:,}, rejected {rejected_count:,}",
             name=upload.name,
@@ -54,8 +58,8 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
             rejected_count=upload.rejected_count,
         )
     )
-    click.echo(tr("  Tubes committed: {committed_offset:,}", committed_offset=upload.committed_offset))
-    click.echo(
+    echo(tr("  Tubes committed: {committed_offset:,}", committed_offset=upload.committed_offset))
+    echo(
         tr(
             "  From {create_time} to {update_time}",
             create_time=moment(upload.create_time),
@@ -66,45 +70,53 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
 
 
 @click.command(cls=NodeCommand, example="--results nation.example.org:50051")
+@export_options
 @json_option
 @click.pass_obj
-def nodes(node: Node, as_json: bool) -> ExitCode:
+def nodes(node: Node, exports: Exports, as_json: bool) -> ExitCode:
     """List the nodes below this one, at any depth: how far behind each is, and since when it is silent."""
     with node.connect() as connection:
         found = [it for page in all_pages(connection.exchange.ListNodes, ListNodesRequest()) for it in page.nodes]
     if as_json:
         print_json({"nodes": [as_dict(it) for it in found]})
+    elif exports:
+        exports.write(_node_sheet(found))
     elif not found:
-        click.echo(tr("No node replicates to this one."))
+        echo(tr("No node replicates to this one."))
     else:
-        columns = (
-            tr("node"),
-            tr("through"),
-            tr("state"),
-            tr("as of"),
-            tr("last contact"),
-            tr("backlog"),
-            tr("clock ahead"),
-            tr("conflicts"),
-            tr("set aside"),
-            tr("retired"),
-        )
-        print_table(columns, map(node_row, found))
+        _node_sheet(found).show()
     return ExitCode.DONE
 
 
-def node_row(it: ExchangeNode) -> tuple[str, ...]:
+def _node_sheet(found: Sequence[ExchangeNode]) -> Sheet:
+    """Return the table of nodes."""
+    columns = (
+        Column(tr("node")),
+        Column(tr("through")),
+        Column(tr("state")),
+        Column(tr("as of")),
+        Column(tr("last contact")),
+        Column(tr("backlog")),
+        Column(tr("clock ahead, s"), SECONDS),
+        Column(tr("conflicts")),
+        Column(tr("set aside")),
+        Column(tr("retired")),
+    )
+    return Sheet(tr("nodes"), columns, [node_row(it) for it in found])
+
+
+def node_row(it: ExchangeNode) -> tuple[Value, ...]:
     """Return the row of a node."""
     set_aside = (f"{aside.count:,} {word(SetAsideReason, aside.reason, 'SET_ASIDE_REASON_')}" for aside in it.set_aside)
     return (
         it.name,
         it.relaying_node,
         word(SourceState, it.state, "SOURCE_STATE_"),
-        moment(it.as_of_time),
-        moment(it.contact_time),
-        f"{it.backlog:,}",
-        f"{it.clock_skew.ToTimedelta().total_seconds():.3f} s" if it.HasField("clock_skew") else "",
-        f"{it.conflict_count:,}",
+        time_value(it.as_of_time),
+        time_value(it.contact_time),
+        it.backlog,
+        it.clock_skew.ToTimedelta().total_seconds() if it.HasField("clock_skew") else None,
+        it.conflict_count,
         list_words(set_aside),
         f"{moment(it.retire_time)}: {it.retire_reason}" if it.HasField("retire_time") else "",
     )
@@ -142,7 +154,7 @@ def _show(it: ExchangeNode, as_json: bool) -> ExitCode:
     if as_json:
         print_json(it)
     elif it.HasField("retire_time"):
-        click.echo(
+        echo(
             tr(
                 "{name}: retired since {retire_time}, last contact {contact_time}",
                 name=it.name,
@@ -151,9 +163,7 @@ def _show(it: ExchangeNode, as_json: bool) -> ExitCode:
             )
         )
     else:
-        click.echo(
-            tr("{name}: not retired, last contact {contact_time}", name=it.name, contact_time=moment(it.contact_time))
-        )
+        echo(tr("{name}: not retired, last contact {contact_time}", name=it.name, contact_time=moment(it.contact_time)))
     return ExitCode.DONE
 
 
@@ -169,7 +179,7 @@ def audit_heads(node: Node, name: str, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"audit_heads": [as_dict(it) for it in found]})
     elif not found:
-        click.echo(tr("The node has sent no head."))
+        echo(tr("The node has sent no head."))
     else:
         print_table((tr("head"), tr("chain"), tr("received")), map(_head_row, found))
     return ExitCode.DONE

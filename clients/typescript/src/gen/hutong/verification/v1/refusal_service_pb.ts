@@ -19,6 +19,10 @@ import { file_hutong_type_v1_purpose } from "../../type/v1/purpose_pb.js";
 import type { RefusalGround } from "../../type/v1/refusal_ground_pb.js";
 import { file_hutong_type_v1_refusal_ground } from "../../type/v1/refusal_ground_pb.js";
 import { file_hutong_type_v1_rules } from "../../type/v1/rules_pb.js";
+import type { SummaryPeriod } from "../../type/v1/summary_period_pb.js";
+import { file_hutong_type_v1_summary_period } from "../../type/v1/summary_period_pb.js";
+import type { DecisionCounts } from "./decision_counts_pb.js";
+import { file_hutong_verification_v1_decision_counts } from "./decision_counts_pb.js";
 import type { PresentedEvidence } from "./evidence_pb.js";
 import { file_hutong_verification_v1_evidence } from "./evidence_pb.js";
 import type { Refusal, RefusalAssessment, RefusalState, VenueKind } from "./refusal_pb.js";
@@ -29,7 +33,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/verification/v1/refusal_service.proto.
  */
 export const file_hutong_verification_v1_refusal_service: GenFile = /*@__PURE__*/
-  fileDesc("CixodXRvbmcvdmVyaWZpY2F0aW9uL3YxL3JlZnVzYWxfc2VydmljZS5wcm90bxIWaHV0b25nLnZlcmlmaWNhdGlvbi52MSLqBAoUUmVwb3J0UmVmdXNhbFJlcXVlc3QSIgoGcmVnaW9uGAEgASgJQhLiQQECukgLyAEBcgbI6oHKBgESFwoFdmVudWUYAiABKAlCCLpIBXIDGMgBEjkKB3B1cnBvc2UYAyABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlQg/iQQECukgIyAEBggECEAESOwoLcmVmdXNlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgriQQECukgDyAEBEkkKB2dyb3VuZHMYBSADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQhniQQECukgSkgEPCAEQChgBIgeCAQQQASAAEjEKCGRlY2lzaW9uGAYgASgJQh/6QRUKE2h1dG9uZy5vcmcvRGVjaXNpb266SARyAhhAEjIKCGRvY3VtZW50GAcgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudBIbCglzdGF0ZW1lbnQYCCABKAlCCLpIBXIDGNAPEh8KCnJlcXVlc3RfaWQYCSABKAlCC7pICNgBAXIDsAEBEkUKCGV2aWRlbmNlGAogAygLMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5QcmVzZW50ZWRFdmlkZW5jZUIIukgFkgECEAoSJQoNYXJyaXZpbmdfZnJvbRgLIAEoCUIOukgL2AEBcgbI6oHKBgESPwoKdmVudWVfa2luZBgMIAEoDjIhLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVmVudWVLaW5kQgi6SAWCAQIQASJXChVSZXBvcnRSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbBIMCgRjb2RlGAIgASgJIjMKE1RyYWNrUmVmdXNhbFJlcXVlc3QSHAoEY29kZRgBIAEoCUIO4kEBArpIB8gBAXICGEAiSAoUVHJhY2tSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbCJIChFHZXRSZWZ1c2FsUmVxdWVzdBIzCgRuYW1lGAEgASgJQiXiQQEC+kEUChJodXRvbmcub3JnL1JlZnVzYWy6SAfIAQFyAhhAIkYKEkdldFJlZnVzYWxSZXNwb25zZRIwCgdyZWZ1c2FsGAEgASgLMh8uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsIoMDChNMaXN0UmVmdXNhbHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEj0KB2dyb3VuZHMYBCADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQg26SAqSAQciBYIBAhABEkMKBnN0YXRlcxgFIAMoDjIkLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbFN0YXRlQg26SAqSAQciBYIBAhABEk0KC2Fzc2Vzc21lbnRzGAYgAygOMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsQXNzZXNzbWVudEINukgKkgEHIgWCAQIQARIuCg9yZWZ1c2VfaW50ZXJ2YWwYByABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBIPCgdvdmVyZHVlGAggASgIImIKFExpc3RSZWZ1c2Fsc1Jlc3BvbnNlEjEKCHJlZnVzYWxzGAEgAygLMh8uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKNAQoUQW5zd2VyUmVmdXNhbFJlcXVlc3QSMwoEbmFtZRgBIAEoCUIl4kEBAvpBFAoSaHV0b25nLm9yZy9SZWZ1c2FsukgHyAEBcgIYQBIfCgZhbnN3ZXIYAiABKAlCD+JBAQK6SAjIAQFyAxjQDxIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASJJChVBbnN3ZXJSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbCLPAwoYU3VtbWFyaXplUmVmdXNhbHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEpcCCghpbnRlcnZhbBgEIAEoCzIVLmdvb2dsZS50eXBlLkludGVydmFsQu0B4kEBArpI5QG6AVkKDWludGVydmFsLmVuZHMSHG11c3QgaGF2ZSBhIHN0YXJ0IGFuZCBhbiBlbmQaKmhhcyh0aGlzLnN0YXJ0X3RpbWUpICYmIGhhcyh0aGlzLmVuZF90aW1lKboBggEKDmludGVydmFsLm9yZGVyEh9pdHMgZW5kIG11c3QgYmUgYWZ0ZXIgdGhlIHN0YXJ0Gk8haGFzKHRoaXMuc3RhcnRfdGltZSkgfHwgIWhhcyh0aGlzLmVuZF90aW1lKSB8fCB0aGlzLmVuZF90aW1lID4gdGhpcy5zdGFydF90aW1lyAEBEj8KBnBlcmlvZBgFIAEoDjIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuU3VtbWFyeVBlcmlvZEIIukgFggECEAEiugEKDVJlZnVzYWxDb3VudHMSFQoNcmVmdXNhbF9jb3VudBgBIAEoAxIWCg51bmxhd2Z1bF9jb3VudBgCIAEoAxISCgpvcGVuX2NvdW50GAMgASgDEjgKFW1lZGlhbl90aW1lX3RvX2Fuc3dlchgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1wZW5kaW5nX2NvdW50GAUgASgDEhUKDW92ZXJkdWVfY291bnQYBiABKAMidQoNR3JvdW5kU3VtbWFyeRItCgZncm91bmQYASABKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kEjUKBmNvdW50cxgCIAEoCzIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbENvdW50cyK3AQoOUmVmdXNhbFN1bW1hcnkSDgoGcmVnaW9uGAEgASgJEicKCGludGVydmFsGAIgASgLMhUuZ29vZ2xlLnR5cGUuSW50ZXJ2YWwSNAoFdG90YWwYAyABKAsyJS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlZnVzYWxDb3VudHMSNgoHZ3JvdW5kcxgEIAMoCzIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuR3JvdW5kU3VtbWFyeSJ3ChlTdW1tYXJpemVSZWZ1c2Fsc1Jlc3BvbnNlEkEKEXJlZnVzYWxfc3VtbWFyaWVzGAEgAygLMiYuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsU3VtbWFyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqegoNU3VtbWFyeVBlcmlvZBIeChpTVU1NQVJZX1BFUklPRF9VTlNQRUNJRklFRBAAEhYKElNVTU1BUllfUEVSSU9EX0RBWRABEhcKE1NVTU1BUllfUEVSSU9EX1dFRUsQAhIYChRTVU1NQVJZX1BFUklPRF9NT05USBADMt8GCg5SZWZ1c2FsU2VydmljZRKVAQoNUmVwb3J0UmVmdXNhbBIsLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVwb3J0UmVmdXNhbFJlcXVlc3QaLS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlcG9ydFJlZnVzYWxSZXNwb25zZSInkAICitMYIAoaCAMQBBoIZG9jdW1lbnQoATIIZGVjaXNpb24QARgCEogBCgpHZXRSZWZ1c2FsEikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5HZXRSZWZ1c2FsUmVxdWVzdBoqLmh1dG9uZy52ZXJpZmljYXRpb24udjEuR2V0UmVmdXNhbFJlc3BvbnNlIiOQAgGK0xgcCgoIAxAEGgRuYW1lCgoIBRADGgRuYW1lEAEYARKCAQoMVHJhY2tSZWZ1c2FsEisuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5UcmFja1JlZnVzYWxSZXF1ZXN0GiwuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5UcmFja1JlZnVzYWxSZXNwb25zZSIXkAIBitMYEAoKCAMQARoEY29kZRABGAEShgEKDExpc3RSZWZ1c2FscxIrLmh1dG9uZy52ZXJpZmljYXRpb24udjEuTGlzdFJlZnVzYWxzUmVxdWVzdBosLmh1dG9uZy52ZXJpZmljYXRpb24udjEuTGlzdFJlZnVzYWxzUmVzcG9uc2UiG5ACAYrTGBQKDggFEAMaBnJlZ2lvbigBEAEYAhKFAQoNQW5zd2VyUmVmdXNhbBIsLmh1dG9uZy52ZXJpZmljYXRpb24udjEuQW5zd2VyUmVmdXNhbFJlcXVlc3QaLS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkFuc3dlclJlZnVzYWxSZXNwb25zZSIXkAICitMYEAoKCAUQAxoEbmFtZRABGAISkwEKEVN1bW1hcml6ZVJlZnVzYWxzEjAuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5TdW1tYXJpemVSZWZ1c2Fsc1JlcXVlc3QaMS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlN1bW1hcml6ZVJlZnVzYWxzUmVzcG9uc2UiGZACAYrTGBIKDggFEAMaBnJlZ2lvbigBGANCggEKGm9yZy5odXRvbmcudmVyaWZpY2F0aW9uLnYxUAFaSWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy92ZXJpZmljYXRpb24vdjE7dmVyaWZpY2F0aW9udjGqAhZIdXRvbmcuVmVyaWZpY2F0aW9uLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_type_v1_identity, file_hutong_type_v1_purpose, file_hutong_type_v1_refusal_ground, file_hutong_type_v1_rules, file_hutong_verification_v1_evidence, file_hutong_verification_v1_refusal]);
+  fileDesc("CixodXRvbmcvdmVyaWZpY2F0aW9uL3YxL3JlZnVzYWxfc2VydmljZS5wcm90bxIWaHV0b25nLnZlcmlmaWNhdGlvbi52MSLqBAoUUmVwb3J0UmVmdXNhbFJlcXVlc3QSIgoGcmVnaW9uGAEgASgJQhLiQQECukgLyAEBcgbI6oHKBgESFwoFdmVudWUYAiABKAlCCLpIBXIDGMgBEjkKB3B1cnBvc2UYAyABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlQg/iQQECukgIyAEBggECEAESOwoLcmVmdXNlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgriQQECukgDyAEBEkkKB2dyb3VuZHMYBSADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQhniQQECukgSkgEPCAEQChgBIgeCAQQQASAAEjEKCGRlY2lzaW9uGAYgASgJQh/6QRUKE2h1dG9uZy5vcmcvRGVjaXNpb266SARyAhhAEjIKCGRvY3VtZW50GAcgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudBIbCglzdGF0ZW1lbnQYCCABKAlCCLpIBXIDGNAPEh8KCnJlcXVlc3RfaWQYCSABKAlCC7pICNgBAXIDsAEBEkUKCGV2aWRlbmNlGAogAygLMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5QcmVzZW50ZWRFdmlkZW5jZUIIukgFkgECEAoSJQoNYXJyaXZpbmdfZnJvbRgLIAEoCUIOukgL2AEBcgbI6oHKBgESPwoKdmVudWVfa2luZBgMIAEoDjIhLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVmVudWVLaW5kQgi6SAWCAQIQASJXChVSZXBvcnRSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbBIMCgRjb2RlGAIgASgJIjMKE1RyYWNrUmVmdXNhbFJlcXVlc3QSHAoEY29kZRgBIAEoCUIO4kEBArpIB8gBAXICGEAiSAoUVHJhY2tSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbCJIChFHZXRSZWZ1c2FsUmVxdWVzdBIzCgRuYW1lGAEgASgJQiXiQQEC+kEUChJodXRvbmcub3JnL1JlZnVzYWy6SAfIAQFyAhhAIkYKEkdldFJlZnVzYWxSZXNwb25zZRIwCgdyZWZ1c2FsGAEgASgLMh8uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsIoMDChNMaXN0UmVmdXNhbHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEj0KB2dyb3VuZHMYBCADKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kQg26SAqSAQciBYIBAhABEkMKBnN0YXRlcxgFIAMoDjIkLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbFN0YXRlQg26SAqSAQciBYIBAhABEk0KC2Fzc2Vzc21lbnRzGAYgAygOMikuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsQXNzZXNzbWVudEINukgKkgEHIgWCAQIQARIuCg9yZWZ1c2VfaW50ZXJ2YWwYByABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBIPCgdvdmVyZHVlGAggASgIImIKFExpc3RSZWZ1c2Fsc1Jlc3BvbnNlEjEKCHJlZnVzYWxzGAEgAygLMh8uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKNAQoUQW5zd2VyUmVmdXNhbFJlcXVlc3QSMwoEbmFtZRgBIAEoCUIl4kEBAvpBFAoSaHV0b25nLm9yZy9SZWZ1c2FsukgHyAEBcgIYQBIfCgZhbnN3ZXIYAiABKAlCD+JBAQK6SAjIAQFyAxjQDxIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASJJChVBbnN3ZXJSZWZ1c2FsUmVzcG9uc2USMAoHcmVmdXNhbBgBIAEoCzIfLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbCKxBAoYU3VtbWFyaXplUmVmdXNhbHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEpcCCghpbnRlcnZhbBgEIAEoCzIVLmdvb2dsZS50eXBlLkludGVydmFsQu0B4kEBArpI5QG6AVkKDWludGVydmFsLmVuZHMSHG11c3QgaGF2ZSBhIHN0YXJ0IGFuZCBhbiBlbmQaKmhhcyh0aGlzLnN0YXJ0X3RpbWUpICYmIGhhcyh0aGlzLmVuZF90aW1lKboBggEKDmludGVydmFsLm9yZGVyEh9pdHMgZW5kIG11c3QgYmUgYWZ0ZXIgdGhlIHN0YXJ0Gk8haGFzKHRoaXMuc3RhcnRfdGltZSkgfHwgIWhhcyh0aGlzLmVuZF90aW1lKSB8fCB0aGlzLmVuZF90aW1lID4gdGhpcy5zdGFydF90aW1lyAEBEjcKBnBlcmlvZBgFIAEoDjIdLmh1dG9uZy50eXBlLnYxLlN1bW1hcnlQZXJpb2RCCLpIBYIBAhABEk8KCWdyb3VwaW5ncxgGIAMoDjInLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbEdyb3VwaW5nQhO6SBCSAQ0QBhgBIgeCAQQQASAAEhcKD3VuYW5zd2VyZWRfb25seRgHIAEoCCKKAwoNUmVmdXNhbENvdW50cxIVCg1yZWZ1c2FsX2NvdW50GAEgASgDEhYKDnVubGF3ZnVsX2NvdW50GAIgASgDEhIKCm9wZW5fY291bnQYAyABKAMSOAoVbWVkaWFuX3RpbWVfdG9fYW5zd2VyGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhUKDXBlbmRpbmdfY291bnQYBSABKAMSFQoNb3ZlcmR1ZV9jb3VudBgGIAEoAxIWCg5hc3Nlc3NlZF9jb3VudBgHIAEoAxIWCg5hbnN3ZXJlZF9jb3VudBgIIAEoAxI0ChBvbGRlc3Rfb3Blbl90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg9vbGRlc3Rfb3Blbl9hZ2UYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNAoQbGFzdF9hbnN3ZXJfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAidQoNR3JvdW5kU3VtbWFyeRItCgZncm91bmQYASABKA4yHS5odXRvbmcudHlwZS52MS5SZWZ1c2FsR3JvdW5kEjUKBmNvdW50cxgCIAEoCzIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbENvdW50cyJ8Cg9EZWNpc2lvblN1bW1hcnkSFgoOZGVjaXNpb25fY291bnQYASABKAMSOgoKYnlfb3V0Y29tZRgCIAEoCzImLmh1dG9uZy52ZXJpZmljYXRpb24udjEuRGVjaXNpb25Db3VudHMSFQoNcmVmdXNhbF9jb3VudBgDIAEoAyLaAQoMUmVmdXNhbFJhdGVzEhsKDnVubGF3ZnVsX3NoYXJlGAEgASgBSACIAQESGwoOYW5zd2VyZWRfc2hhcmUYAiABKAFIAYgBARIaCg1vdmVyZHVlX3NoYXJlGAMgASgBSAKIAQESIgoVcmVmdXNhbHNfcGVyX2RlY2lzaW9uGAQgASgBSAOIAQFCEQoPX3VubGF3ZnVsX3NoYXJlQhEKD19hbnN3ZXJlZF9zaGFyZUIQCg5fb3ZlcmR1ZV9zaGFyZUIYChZfcmVmdXNhbHNfcGVyX2RlY2lzaW9uIsQDCg5SZWZ1c2FsU3VtbWFyeRIOCgZyZWdpb24YASABKAkSJwoIaW50ZXJ2YWwYAiABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBI0CgV0b3RhbBgDIAEoCzIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVmdXNhbENvdW50cxI2Cgdncm91bmRzGAQgAygLMiUuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5Hcm91bmRTdW1tYXJ5EjkKCGdyb3VwaW5nGAUgASgOMicuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsR3JvdXBpbmcSNQoKdmVudWVfa2luZBgGIAEoDjIhLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVmVudWVLaW5kEigKB3B1cnBvc2UYByABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlEjoKCWRlY2lzaW9ucxgIIAEoCzInLmh1dG9uZy52ZXJpZmljYXRpb24udjEuRGVjaXNpb25TdW1tYXJ5EjMKBXJhdGVzGAkgASgLMiQuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZWZ1c2FsUmF0ZXMisAEKGVN1bW1hcml6ZVJlZnVzYWxzUmVzcG9uc2USQQoRcmVmdXNhbF9zdW1tYXJpZXMYASADKAsyJi5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlZnVzYWxTdW1tYXJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRI3ChNkZWNpc2lvbl9zdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCrnAQoPUmVmdXNhbEdyb3VwaW5nEiAKHFJFRlVTQUxfR1JPVVBJTkdfVU5TUEVDSUZJRUQQABIaChZSRUZVU0FMX0dST1VQSU5HX1dIT0xFEAESHQoZUkVGVVNBTF9HUk9VUElOR19QUk9WSU5DRRACEhkKFVJFRlVTQUxfR1JPVVBJTkdfQ0lUWRADEh0KGVJFRlVTQUxfR1JPVVBJTkdfRElTVFJJQ1QQBBIfChtSRUZVU0FMX0dST1VQSU5HX1ZFTlVFX0tJTkQQBRIcChhSRUZVU0FMX0dST1VQSU5HX1BVUlBPU0UQBjLfBgoOUmVmdXNhbFNlcnZpY2USlQEKDVJlcG9ydFJlZnVzYWwSLC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlcG9ydFJlZnVzYWxSZXF1ZXN0Gi0uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZXBvcnRSZWZ1c2FsUmVzcG9uc2UiJ5ACAorTGCAKGggDEAQaCGRvY3VtZW50KAEyCGRlY2lzaW9uEAEYAhKIAQoKR2V0UmVmdXNhbBIpLmh1dG9uZy52ZXJpZmljYXRpb24udjEuR2V0UmVmdXNhbFJlcXVlc3QaKi5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkdldFJlZnVzYWxSZXNwb25zZSIjkAIBitMYHAoKCAMQBBoEbmFtZQoKCAUQAxoEbmFtZRABGAESggEKDFRyYWNrUmVmdXNhbBIrLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVHJhY2tSZWZ1c2FsUmVxdWVzdBosLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVHJhY2tSZWZ1c2FsUmVzcG9uc2UiF5ACAYrTGBAKCggDEAEaBGNvZGUQARgBEoYBCgxMaXN0UmVmdXNhbHMSKy5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkxpc3RSZWZ1c2Fsc1JlcXVlc3QaLC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkxpc3RSZWZ1c2Fsc1Jlc3BvbnNlIhuQAgGK0xgUCg4IBRADGgZyZWdpb24oARABGAIShQEKDUFuc3dlclJlZnVzYWwSLC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkFuc3dlclJlZnVzYWxSZXF1ZXN0Gi0uaHV0b25nLnZlcmlmaWNhdGlvbi52MS5BbnN3ZXJSZWZ1c2FsUmVzcG9uc2UiF5ACAorTGBAKCggFEAMaBG5hbWUQARgCEpMBChFTdW1tYXJpemVSZWZ1c2FscxIwLmh1dG9uZy52ZXJpZmljYXRpb24udjEuU3VtbWFyaXplUmVmdXNhbHNSZXF1ZXN0GjEuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5TdW1tYXJpemVSZWZ1c2Fsc1Jlc3BvbnNlIhmQAgGK0xgSCg4IBRADGgZyZWdpb24oARgDQoIBChpvcmcuaHV0b25nLnZlcmlmaWNhdGlvbi52MVABWklnaXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvdmVyaWZpY2F0aW9uL3YxO3ZlcmlmaWNhdGlvbnYxqgIWSHV0b25nLlZlcmlmaWNhdGlvbi5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_type_v1_identity, file_hutong_type_v1_purpose, file_hutong_type_v1_refusal_ground, file_hutong_type_v1_rules, file_hutong_type_v1_summary_period, file_hutong_verification_v1_decision_counts, file_hutong_verification_v1_evidence, file_hutong_verification_v1_refusal]);
 
 /**
  * @generated from message hutong.verification.v1.ReportRefusalRequest
@@ -417,9 +421,24 @@ export type SummarizeRefusalsRequest = Message<"hutong.verification.v1.Summarize
   /**
    * How to divide the interval. By default there is one row for the whole interval.
    *
-   * @generated from field: hutong.verification.v1.SummaryPeriod period = 5;
+   * @generated from field: hutong.type.v1.SummaryPeriod period = 5;
    */
   period: SummaryPeriod;
+
+  /**
+   * What the rows stand for. With several groupings the response has the rows of each. By default the rows are districts.
+   *
+   * @generated from field: repeated hutong.verification.v1.RefusalGrouping groupings = 6;
+   */
+  groupings: RefusalGrouping[];
+
+  /**
+   * Only rows without an answered report: places where persons asked for decisions or reported refusals, and where no
+   * report of the interval is answered.
+   *
+   * @generated from field: bool unanswered_only = 7;
+   */
+  unansweredOnly: boolean;
 };
 
 /**
@@ -476,6 +495,41 @@ export type RefusalCounts = Message<"hutong.verification.v1.RefusalCounts"> & {
    * @generated from field: int64 overdue_count = 6;
    */
   overdueCount: bigint;
+
+  /**
+   * How many of them are assessed.
+   *
+   * @generated from field: int64 assessed_count = 7;
+   */
+  assessedCount: bigint;
+
+  /**
+   * How many of them are answered.
+   *
+   * @generated from field: int64 answered_count = 8;
+   */
+  answeredCount: bigint;
+
+  /**
+   * When the oldest unanswered report was made; absent if every report is answered.
+   *
+   * @generated from field: google.protobuf.Timestamp oldest_open_time = 9;
+   */
+  oldestOpenTime?: Timestamp | undefined;
+
+  /**
+   * How long ago that was; absent if every report is answered.
+   *
+   * @generated from field: google.protobuf.Duration oldest_open_age = 10;
+   */
+  oldestOpenAge?: Duration | undefined;
+
+  /**
+   * When the last of the answers was given; absent if no report is answered.
+   *
+   * @generated from field: google.protobuf.Timestamp last_answer_time = 11;
+   */
+  lastAnswerTime?: Timestamp | undefined;
 };
 
 /**
@@ -514,13 +568,92 @@ export const GroundSummarySchema: GenMessage<GroundSummary> = /*@__PURE__*/
   messageDesc(file_hutong_verification_v1_refusal_service, 12);
 
 /**
+ * The decisions that were asked for, and the reports of refusals to compare them with.
+ *
+ * @generated from message hutong.verification.v1.DecisionSummary
+ */
+export type DecisionSummary = Message<"hutong.verification.v1.DecisionSummary"> & {
+  /**
+   * The number of decisions in the hours of the row's interval, which is widened to whole hours of UTC.
+   *
+   * @generated from field: int64 decision_count = 1;
+   */
+  decisionCount: bigint;
+
+  /**
+   * The same decisions by outcome.
+   *
+   * @generated from field: hutong.verification.v1.DecisionCounts by_outcome = 2;
+   */
+  byOutcome?: DecisionCounts | undefined;
+
+  /**
+   * The reports of refusals since SummarizeRefusalsResponse.decision_start_time.
+   *
+   * @generated from field: int64 refusal_count = 3;
+   */
+  refusalCount: bigint;
+};
+
+/**
+ * Describes the message hutong.verification.v1.DecisionSummary.
+ * Use `create(DecisionSummarySchema)` to create a new message.
+ */
+export const DecisionSummarySchema: GenMessage<DecisionSummary> = /*@__PURE__*/
+  messageDesc(file_hutong_verification_v1_refusal_service, 13);
+
+/**
+ * Shares of the reports of a row, from 0 to 1, and refusals per decision. A rate without a denominator is absent.
+ *
+ * @generated from message hutong.verification.v1.RefusalRates
+ */
+export type RefusalRates = Message<"hutong.verification.v1.RefusalRates"> & {
+  /**
+   * Of the assessed reports, the share that was assessed as unlawful.
+   *
+   * @generated from field: optional double unlawful_share = 1;
+   */
+  unlawfulShare?: number | undefined;
+
+  /**
+   * Of all reports, the share that is answered.
+   *
+   * @generated from field: optional double answered_share = 2;
+   */
+  answeredShare?: number | undefined;
+
+  /**
+   * Of all reports, the share that is not answered and overdue now.
+   *
+   * @generated from field: optional double overdue_share = 3;
+   */
+  overdueShare?: number | undefined;
+
+  /**
+   * DecisionSummary.refusal_count per decision. It is above 1 where more refusals were reported than decisions asked
+   * for, for example on paper.
+   *
+   * @generated from field: optional double refusals_per_decision = 4;
+   */
+  refusalsPerDecision?: number | undefined;
+};
+
+/**
+ * Describes the message hutong.verification.v1.RefusalRates.
+ * Use `create(RefusalRatesSchema)` to create a new message.
+ */
+export const RefusalRatesSchema: GenMessage<RefusalRates> = /*@__PURE__*/
+  messageDesc(file_hutong_verification_v1_refusal_service, 14);
+
+/**
  * One row of a summary.
  *
  * @generated from message hutong.verification.v1.RefusalSummary
  */
 export type RefusalSummary = Message<"hutong.verification.v1.RefusalSummary"> & {
   /**
-   * The jurisdiction, GB/T 2260.
+   * The place, GB/T 2260. It is never above the region that was asked for. Rows by whole, kind of venue and purpose have
+   * the region that was asked for, and "000000" if none was.
    *
    * @generated from field: string region = 1;
    */
@@ -546,6 +679,42 @@ export type RefusalSummary = Message<"hutong.verification.v1.RefusalSummary"> & 
    * @generated from field: repeated hutong.verification.v1.GroundSummary grounds = 4;
    */
   grounds: GroundSummary[];
+
+  /**
+   * What the row stands for.
+   *
+   * @generated from field: hutong.verification.v1.RefusalGrouping grouping = 5;
+   */
+  grouping: RefusalGrouping;
+
+  /**
+   * The kind of venue of a row by venue kind; else unspecified.
+   *
+   * @generated from field: hutong.verification.v1.VenueKind venue_kind = 6;
+   */
+  venueKind: VenueKind;
+
+  /**
+   * The purpose of a row by purpose; else unspecified.
+   *
+   * @generated from field: hutong.type.v1.Purpose purpose = 7;
+   */
+  purpose: Purpose;
+
+  /**
+   * The decisions that were asked for at this node and below it; absent in rows by venue kind. Decisions that other
+   * nodes made about the same place are not known here.
+   *
+   * @generated from field: hutong.verification.v1.DecisionSummary decisions = 8;
+   */
+  decisions?: DecisionSummary | undefined;
+
+  /**
+   * The rates.
+   *
+   * @generated from field: hutong.verification.v1.RefusalRates rates = 9;
+   */
+  rates?: RefusalRates | undefined;
 };
 
 /**
@@ -553,14 +722,14 @@ export type RefusalSummary = Message<"hutong.verification.v1.RefusalSummary"> & 
  * Use `create(RefusalSummarySchema)` to create a new message.
  */
 export const RefusalSummarySchema: GenMessage<RefusalSummary> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 13);
+  messageDesc(file_hutong_verification_v1_refusal_service, 15);
 
 /**
  * @generated from message hutong.verification.v1.SummarizeRefusalsResponse
  */
 export type SummarizeRefusalsResponse = Message<"hutong.verification.v1.SummarizeRefusalsResponse"> & {
   /**
-   * The rows, by jurisdiction and time; none without reports.
+   * The rows by grouping, place, kind of venue, purpose and time; none without a report and a decision.
    *
    * @generated from field: repeated hutong.verification.v1.RefusalSummary refusal_summaries = 1;
    */
@@ -572,6 +741,14 @@ export type SummarizeRefusalsResponse = Message<"hutong.verification.v1.Summariz
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
+
+  /**
+   * The beginning of the first hour whose decisions are counted here; absent if none is. Earlier decisions were made
+   * before decisions were counted, or retention has removed their counts.
+   *
+   * @generated from field: google.protobuf.Timestamp decision_start_time = 3;
+   */
+  decisionStartTime?: Timestamp | undefined;
 };
 
 /**
@@ -579,47 +756,69 @@ export type SummarizeRefusalsResponse = Message<"hutong.verification.v1.Summariz
  * Use `create(SummarizeRefusalsResponseSchema)` to create a new message.
  */
 export const SummarizeRefusalsResponseSchema: GenMessage<SummarizeRefusalsResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_verification_v1_refusal_service, 14);
+  messageDesc(file_hutong_verification_v1_refusal_service, 16);
 
 /**
- * How a summary is split up.
+ * What a row of a summary stands for.
  *
- * @generated from enum hutong.verification.v1.SummaryPeriod
+ * @generated from enum hutong.verification.v1.RefusalGrouping
  */
-export enum SummaryPeriod {
+export enum RefusalGrouping {
   /**
-   * One row for the whole interval.
+   * As REFUSAL_GROUPING_DISTRICT.
    *
-   * @generated from enum value: SUMMARY_PERIOD_UNSPECIFIED = 0;
+   * @generated from enum value: REFUSAL_GROUPING_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * One row a day, Asia/Shanghai.
+   * The whole region that was asked for.
    *
-   * @generated from enum value: SUMMARY_PERIOD_DAY = 1;
+   * @generated from enum value: REFUSAL_GROUPING_WHOLE = 1;
    */
-  DAY = 1,
+  WHOLE = 1,
 
   /**
-   * One row a week, from Monday, Asia/Shanghai.
+   * A province.
    *
-   * @generated from enum value: SUMMARY_PERIOD_WEEK = 2;
+   * @generated from enum value: REFUSAL_GROUPING_PROVINCE = 2;
    */
-  WEEK = 2,
+  PROVINCE = 2,
 
   /**
-   * One row a month, Asia/Shanghai.
+   * A city (地级市). A place that is known only by its province has a row with the province's code.
    *
-   * @generated from enum value: SUMMARY_PERIOD_MONTH = 3;
+   * @generated from enum value: REFUSAL_GROUPING_CITY = 3;
    */
-  MONTH = 3,
+  CITY = 3,
+
+  /**
+   * A region as the report or the question names it, which is a district or a county as a rule.
+   *
+   * @generated from enum value: REFUSAL_GROUPING_DISTRICT = 4;
+   */
+  DISTRICT = 4,
+
+  /**
+   * A kind of venue, in the whole region that was asked for. A question does not name the kind of venue, so that these
+   * rows have no decisions. Rows by purpose have them.
+   *
+   * @generated from enum value: REFUSAL_GROUPING_VENUE_KIND = 5;
+   */
+  VENUE_KIND = 5,
+
+  /**
+   * A purpose, in the whole region that was asked for.
+   *
+   * @generated from enum value: REFUSAL_GROUPING_PURPOSE = 6;
+   */
+  PURPOSE = 6,
 }
 
 /**
- * Describes the enum hutong.verification.v1.SummaryPeriod.
+ * Describes the enum hutong.verification.v1.RefusalGrouping.
  */
-export const SummaryPeriodSchema: GenEnum<SummaryPeriod> = /*@__PURE__*/
+export const RefusalGroupingSchema: GenEnum<RefusalGrouping> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_refusal_service, 0);
 
 /**
@@ -690,8 +889,9 @@ export const RefusalService: GenService<{
     output: typeof AnswerRefusalResponseSchema;
   },
   /**
-   * Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
-   * that comes in meanwhile is counted in later pages only.
+   * Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
+   * have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
+   * report that comes in meanwhile is counted in later pages only.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.SummarizeRefusals
    */

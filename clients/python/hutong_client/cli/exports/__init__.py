@@ -1,0 +1,1 @@
+"""Tables that a command writes as CSV or as a workbook."""

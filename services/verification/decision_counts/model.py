@@ -1,0 +1,39 @@
+"""Counts of decisions as values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+
+class CountKey(NamedTuple):
+    """What a count is of: an hour since 1970 in UTC, the place and the purpose asked about, and the outcome.
+
+    Purpose and outcome are numbers of the contract's enums.
+    """
+
+    hour: int
+    region: str
+    purpose: int
+    outcome: int
+
+
+Counts: TypeAlias = Mapping[CountKey, int]
+
+
+class OutcomeCounts(NamedTuple):
+    """The number of decisions by outcome."""
+
+    recognized_count: int = 0
+    not_recognized_count: int = 0
+    not_required_count: int = 0
+    undetermined_count: int = 0
+
+    @property
+    def total(self) -> int:
+        """The number of all decisions."""
+        return sum(self)
+
+    def plus(self, other: OutcomeCounts) -> OutcomeCounts:
+        """Return the sums of both."""
+        return OutcomeCounts(*(one + more for one, more in zip(self, other, strict=True)))

@@ -1,0 +1,103 @@
+"""Stores the counts of decisions in SQLite or PostgreSQL, and sums them up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hutong.verification.v1 import decision_pb2
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.domain.instant import HOUR, Instant
+from services.storage.columns import in_region
+from services.verification.decision_counts.model import Counts, OutcomeCounts
+from services.verification.decision_counts.tables import decision_counts
+
+_C = decision_counts.c
+_KEY = ("hour", "region", "purpose", "node")
+_COLUMN_OF: dict[int, str] = {
+    decision_pb2.DECISION_OUTCOME_RECOGNIZED: "recognized_count",
+    decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED: "not_recognized_count",
+    decision_pb2.DECISION_OUTCOME_NOT_REQUIRED: "not_required_count",
+    decision_pb2.DECISION_OUTCOME_UNDETERMINED: "undetermined_count",
+}
+OUTCOME_COLUMNS = tuple(_COLUMN_OF.values())
+_DAY_HOURS, _SHANGHAI_HOURS = 24, 8
+
+
+class DecidedInGroup(NamedTuple):
+    """The decisions of one group and, if they are divided by day, of one day.
+
+    Attributes:
+        group: the value of the expression by which the decisions are grouped.
+        day: the number of the day in Asia/Shanghai since 1970; None if the decisions are not divided by day.
+        counts: the number of decisions.
+    """
+
+    group: Any
+    day: int | None
+    counts: OutcomeCounts
+
+
+class Span(NamedTuple):
+    """Which decisions are summed up: those about a region or below it, in whole hours of UTC.
+
+    `from_region` leaves out the regions whose codes come before it.
+    """
+
+    region: str
+    start_time: Instant
+    end_time: Instant
+    from_region: str = ""
+
+
+def add_counts(connection: Connection, own: str, counts: Counts) -> None:
+    """Add the counts of a process to those that this node, with the region `own`, has stored."""
+    rows: dict[tuple[int, str, int], dict[str, Any]] = {}
+    for key, count in counts.items():
+        column = _COLUMN_OF.get(key.outcome)
+        if column is None:
+            continue
+        at = (key.hour, key.region, int(key.purpose))
+        row = rows.setdefault(at, dict(zip(_KEY, (*at, own), strict=True)) | dict.fromkeys(OUTCOME_COLUMNS, 0))
+        row[column] += count
+    if rows:
+        insert = upsert(connection)
+        added = {name: _C[name] + insert.excluded[name] for name in OUTCOME_COLUMNS}
+        changed = insert.on_conflict_do_update(index_elements=_KEY, set_=added | {"version": _C.version + 1})
+        # Rows are locked in one order by all transactions.
+        connection.execute(changed, [rows[at] | {"version": 1, "sent_version": 0} for at in sorted(rows)])
+
+
+def upsert(connection: Connection) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT into the table that can have an ON CONFLICT clause."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(decision_counts)
+    return postgresql.insert(decision_counts)
+
+
+def sum_counts(
+    connection: Connection, span: Span, group: ColumnElement[Any], *, by_day: bool
+) -> Sequence[DecidedInGroup]:
+    """Sum the decisions of a span up by an expression of the table's columns, and by day if asked."""
+    day = (_C.hour + _SHANGHAI_HOURS) // _DAY_HOURS
+    keys = [group.label("grouped"), *([day.label("day")] if by_day else [])]
+    sums = [func.sum(_C[name]) for name in OUTCOME_COLUMNS]
+    query = select(*keys, *sums).where(
+        _C.hour >= span.start_time // HOUR,
+        _C.hour < -(-span.end_time // HOUR),
+        in_region(_C.region, span.region),
+        _C.region >= span.from_region,
+    )
+    # PostgreSQL would not see that two expressions with parameters are the same, so the rows are grouped by names.
+    found = connection.execute(query.group_by(*(literal_column(key.name) for key in keys)))
+    return [
+        DecidedInGroup(row[0], row[1] if by_day else None, OutcomeCounts(*map(int, row[len(keys) :]))) for row in found
+    ]
+
+
+def first_hour(connection: Connection) -> Instant | None:
+    """Return the beginning of the first hour with counts; None if there are no counts."""
+    hour = connection.execute(select(func.min(_C.hour))).scalar()
+    return None if hour is None else hour * HOUR

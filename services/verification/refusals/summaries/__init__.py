@@ -1,0 +1,1 @@
+"""Summaries of reported refusals for supervisors."""
