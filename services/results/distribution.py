@@ -85,6 +85,7 @@ PLAN: dict[str, Shards | Whole] = {
     "marking_positions": Whole.LOCAL,
     "notifications": Whole.LOCAL,
     "notification_positions": Whole.LOCAL,
+    "withheld_kinds": Whole.LOCAL,
     "audit_heads_to_send": Whole.LOCAL,
     "held_audit_heads": Whole.LOCAL,
     # The audit, requests and approvals of the node, and its records of purges and keys.
@@ -121,7 +122,7 @@ SWEEPS: dict[str, str] = {
     f"{_MISSING}.list_passed_on": "reports that arrived from another node",
     f"{_MISSING}.list_missing_reports": "a listing of missing reports",
     "services.results.missing_reports.answers.store_answers": "counting against the limit of answers",
-    "services.results.missing_reports.answers.list_answered": "a node that begins to listen, or sends its log again",
+    "services.results.missing_reports.answers.list_answered": "a node that begins to listen or sends again",
     f"{_MISSING}.remove_old": "the age of missing reports",
     f"{_EXCHANGE}.downstream.missing_report_routing.receive_labs": "a laboratory that is registered",
     # What a node subscribes to. For `has_subscriptions`, any one row of any machine is enough.

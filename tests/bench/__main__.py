@@ -24,6 +24,7 @@ from tests.bench.memory import bench_memory
 from tests.bench.neighbours import bench_neighbours
 from tests.bench.overload import bench_overload
 from tests.bench.policy import bench_policy
+from tests.bench.relay import bench_relay
 from tests.bench.strangers import bench_strangers
 from tests.bench.trust import bench_trust
 from tests.bench.upload import bench_upload
@@ -37,7 +38,18 @@ OUTPUT = Path("build/bench.json")
 def main() -> int:
     """Run the chosen benches. Return 1 if a ratio is below its least value."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    others = ["memory", "fairness", "lookups", "exchange", "strangers", "trust", "neighbours", "workers", "overload"]
+    others = [
+        "memory",
+        "fairness",
+        "lookups",
+        "exchange",
+        "relay",
+        "strangers",
+        "trust",
+        "neighbours",
+        "workers",
+        "overload",
+    ]
     names = ["upload", "verify", "policy", *others]
     parser.add_argument("only", nargs="*", choices=[*names, []], help="which benches to run (default all)")
     parser.add_argument("--persons", type=int, default=200_000, help="persons to upload (default 200,000)")
@@ -55,6 +67,7 @@ def main() -> int:
             "memory": lambda: bench_memory(directory, postgres, options.persons, options.memory_seconds),
             "fairness": lambda: bench_fairness(directory, postgres, max(options.seconds, 15.0)),
             "exchange": lambda: bench_exchange(directory, postgres, options.persons),
+            "relay": lambda: bench_relay(directory, postgres, options.persons),
             "strangers": lambda: bench_strangers(directory, postgres, 20_000, options.seconds),
             "trust": lambda: bench_trust(directory, postgres, 20_000, options.seconds),
             "neighbours": lambda: bench_neighbours(directory, postgres, 20_000),

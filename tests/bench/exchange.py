@@ -62,7 +62,7 @@ def bench_exchange(directory: Path, postgres: PostgresServer, persons: int) -> l
             grpc.insecure_channel(addresses["results"]) as channel,
             grpc.insecure_channel(nation_addresses["results"]) as nation_channel,
         ):
-            drain = _await_drained(nation_url, persons)
+            drain = await_drained(nation_url, 0, persons)
             delays = sorted(_probe(channel, nation_channel))
     publications = sorted(_publish(directory, postgres))
     return [
@@ -87,19 +87,20 @@ def _within(what: str, seconds: float, limit: float) -> Measurement:
     return Measurement(what, 1000 / seconds, f"{limit:g} s", 1000 / limit, "1/1000 s", 1.0)
 
 
-def _await_drained(url: str, persons: int) -> float:
-    """Return the seconds from the first result at the nation to the last."""
+def await_drained(url: str, before: int, persons: int) -> float:
+    """Return the seconds from the first result at the nation to the last, beyond those that it had before."""
     begun, first = None, 0
     until = time.monotonic() + TIMEOUT_SECONDS
     with psycopg.connect(url, autocommit=True) as connection:
         while time.monotonic() < until:
             # `delays` is updated with every commit. Counting the rows ten times a second would cost a tenth of a core.
             count = _read_number(connection, "SELECT coalesce(sum(persons), 0)::bigint FROM delays")
+            count -= before
             if count and begun is None:
                 begun, first = time.perf_counter(), count
             if begun is not None and count >= persons:
                 seconds = time.perf_counter() - begun
-                assert _read_number(connection, "SELECT count(*) FROM report_keys") == persons
+                assert _read_number(connection, "SELECT count(*) FROM report_keys") == before + persons
                 return seconds * persons / (persons - first)
             time.sleep(0.1)
     raise AssertionError("the backlog did not arrive")
@@ -117,7 +118,7 @@ def _probe(province: grpc.Channel, nation: grpc.Channel) -> list[float]:
     load = threading.Thread(target=_load, args=(province, stop))
     load.start()
     try:
-        return _time_probes(province, nation)
+        return time_probes(province, nation, LAB, FIRST_PROBE, PROBES)
     finally:
         stop.set()
         load.join()
@@ -138,28 +139,34 @@ def _load(channel: grpc.Channel, stop: threading.Event) -> None:
         pass
 
 
-def _time_probes(province: grpc.Channel, nation: grpc.Channel) -> list[float]:
+def time_probes(below: grpc.Channel, nation: grpc.Channel, lab: str, first: int, probes: int) -> list[float]:
+    """Upload single reports of persons from `first` on at a node below the nation.
+
+    Return the seconds from the acknowledgement of each to a look-up at the nation that finds it.
+    """
     acknowledged: dict[int, float] = {}
     delays: dict[int, float] = {}
     documents: dict[int, identity_pb2.IdentityDocument] = {}
 
     def feed() -> Iterator[upload_service_pb2.UploadResultsRequest]:
-        yield upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id="probes"))
-        for index in range(PROBES):
-            (tube,) = make_tubes(1, first=FIRST_PROBE + index)
+        yield upload_service_pb2.UploadResultsRequest(
+            start=upload_pb2.UploadStart(lab=lab, upload_id=f"probes-{first}")
+        )
+        for index in range(probes):
+            (tube,) = make_tubes(1, first=first + index)
             documents[index] = tube.persons[0].document
             yield upload_service_pb2.UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=index, tubes=[tube]))
             time.sleep(PROBE_SECONDS)
 
     def upload() -> None:
-        for index, _ in enumerate(UploadServiceStub(province).UploadResults(feed())):
+        for index, _ in enumerate(UploadServiceStub(below).UploadResults(feed())):
             acknowledged[index] = time.perf_counter()
 
     uploading = threading.Thread(target=upload)
     uploading.start()
     stub = ResultsServiceStub(nation)
     until = time.monotonic() + TIMEOUT_SECONDS
-    while len(delays) < PROBES and time.monotonic() < until:
+    while len(delays) < probes and time.monotonic() < until:
         waiting = [index for index in list(acknowledged) if index not in delays][:500]
         if waiting:
             asked = [LookupLatestRequest(document=documents[index]) for index in waiting]
@@ -170,5 +177,5 @@ def _time_probes(province: grpc.Channel, nation: grpc.Channel) -> list[float]:
                     delays[index] = seen - acknowledged[index]
         time.sleep(0.01)
     uploading.join()
-    assert len(delays) == PROBES, f"{PROBES - len(delays)} reports did not arrive"
+    assert len(delays) == probes, f"{probes - len(delays)} reports did not arrive"
     return list(delays.values())

@@ -13,10 +13,9 @@ from services.results.documents.store import list_links
 from services.results.exchange.downstream.nodes import list_nodes, open_log
 from services.results.exchange.downstream.notifications.notifications import (
     has_subscriptions,
-    newest_numbers,
-    open_watch,
     read_notifications,
 )
+from services.results.exchange.downstream.notifications.positions import newest_numbers, open_watch
 from services.results.exchange.model import NodeLog, NotificationPosition
 from services.results.exchange.subscribers import list_subscribed
 from services.results.exchange.upstream.notification_store import read_position

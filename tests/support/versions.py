@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,20 +17,21 @@ ROOT = Path(__file__).parents[2]
 
 
 class Version:
-    """A tree of the repository whose services run in this environment."""
+    """A tree of the repository whose services run in this environment. It does not know the variables `unknown`."""
 
-    def __init__(self, tree: Path = ROOT) -> None:
+    def __init__(self, tree: Path = ROOT, unknown: Collection[str] = ()) -> None:
         self._tree = tree
+        self._unknown = unknown
 
     @classmethod
-    def of_commit(cls, commit: str, folder: Path) -> Version | None:
+    def of_commit(cls, commit: str, folder: Path, unknown: Collection[str] = ()) -> Version | None:
         """Take the tree of a commit by `git archive`. Return None if the clone does not have the commit."""
         packed = folder / "tree.tar"
         if run(["git", "archive", f"--output={packed}", commit], cwd=ROOT).returncode != 0:
             return None
         with tarfile.open(packed) as tree:
             tree.extractall(folder / "tree", filter="data")
-        return cls(folder / "tree")
+        return cls(folder / "tree", unknown)
 
     def migrate(self, environment: Mapping[str, str]) -> None:
         """Migrate all databases to this version's schema."""
@@ -48,4 +49,5 @@ class Version:
 
     def _own(self, environment: Mapping[str, str]) -> dict[str, str]:
         paths = [str(self._tree), str(self._tree / "clients/python")]
-        return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
+        known = {name: value for name, value in environment.items() if name not in self._unknown}
+        return {**known, "PYTHONPATH": os.pathsep.join(paths)}

@@ -18,6 +18,7 @@ from hutong.policy.v1.policy_service_pb2 import PolicyCheckpoint
 from hutong_texts import english
 from prometheus_client import Counter
 
+from services.domain.capabilities import OWN
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, HutongError, InvalidArgument, Unavailable
 from services.domain.instant import Instant
 from services.domain.names import format_node, parse_node
@@ -86,6 +87,7 @@ class PolicyReceiver:
             node=format_node(self._own),
             sequence=stream.sequence,
             nodes=[format_node(region) for region in stream.nodes],
+            capabilities=OWN,
         )
         intake = _Intake(self._store, self._cache, self._clock, self._timing, stream)
         async for message in messages:

@@ -23,6 +23,7 @@ from hutong.policy.v1.policy_exchange_service_pb2_grpc import PolicyExchangeServ
 from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest
 from prometheus_client import Gauge
 
+from services.domain.capabilities import OWN
 from services.domain.errors import InvalidArgument, OutOfRange
 from services.domain.names import format_node, parse_node
 from services.domain.region import within
@@ -105,7 +106,7 @@ class PolicySender:
                 call.cancel()
 
     async def _open(self, call: Any) -> SendPoliciesResponse:
-        start = SendPoliciesStart(node=format_node(self._jurisdiction))
+        start = SendPoliciesStart(node=format_node(self._jurisdiction), capabilities=OWN)
         try:
             # The first write waits for the connection.
             async with asyncio.timeout(self._timing.silence_seconds):

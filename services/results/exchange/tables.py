@@ -83,6 +83,15 @@ replicated_lives = Table(
     Column("ordinal", BigInteger, nullable=False),
 )
 
+# The kinds of changes that were not sent to a node above or below, because the node does not know them. A kind is a
+# ChangeKind. Once the node knows the kind, everything that is stored of it is sent, and the row ends.
+withheld_kinds = Table(
+    "withheld_kinds",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+)
+
 # At the nation, the number of each node's current replication stream.
 replication_streams = Table(
     "replication_streams",

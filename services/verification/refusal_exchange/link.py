@@ -14,9 +14,11 @@ from hutong.exchange.v1.refusal_exchange_service_pb2 import (
     RefusalExchangeStart,
 )
 from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import RefusalExchangeServiceStub
+from hutong.type.v1.capability_pb2 import CAPABILITY_DECISION_COUNTS
 from hutong_texts import english
 from prometheus_client import Gauge
 
+from services.domain.capabilities import OWN
 from services.domain.errors import FailedPrecondition
 from services.domain.names import format_node, parse_node
 from services.domain.region import within
@@ -87,7 +89,7 @@ class RefusalLink:
                 node=format_node(self._own),
                 acknowledged_number=acknowledged,
                 received_number=received,
-                takes_decision_counts=True,
+                capabilities=OWN,
             )
             name_versions(start, self._pepper)
             async with asyncio.timeout(self._timing.silence):
@@ -113,7 +115,7 @@ class RefusalLink:
                 write,
                 is_above=True,
                 last_number=begun.last_number,
-                counts=self._counts if answer.start.takes_decision_counts else None,
+                counts=self._counts if CAPABILITY_DECISION_COUNTS in answer.start.capabilities else None,
             )
             await session.run()
         finally:

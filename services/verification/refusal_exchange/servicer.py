@@ -16,6 +16,7 @@ from hutong.exchange.v1.refusal_exchange_service_pb2 import (
 from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import RefusalExchangeServiceServicer
 from hutong_texts import english
 
+from services.domain.capabilities import OWN
 from services.domain.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from services.domain.names import format_node
 from services.domain.nodes import parse_node_below
@@ -54,7 +55,7 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
             node=format_node(self._own),
             acknowledged_number=begun.acknowledged_number,
             received_number=begun.received_number,
-            takes_decision_counts=True,
+            capabilities=OWN,
         )
         name_versions(mine, self._pepper)
         yield ExchangeRefusalsResponse(start=mine)

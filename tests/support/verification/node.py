@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import grpc
@@ -41,6 +42,7 @@ from tests.support.ports import free_addresses
 from tests.support.preloaded import Fork, fork_hutongd
 from tests.support.processes import INSECURE, PATIENT, end
 from tests.support.secrets import write_secret
+from tests.support.versions import Version
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 LAB = "labs/91410100MA0000001X"
@@ -62,7 +64,7 @@ class Node:
 
     A name is that of a service with a process of its own, or ALL for one process with all three. `source_seconds` is
     how long its services wait for each other; the default is as long as a test waits for anything. `more` has further
-    variables of the environment.
+    variables of the environment. `version` is the version whose services run, if it is not this one.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class Node:
         more: Mapping[str, str] | None = None,
         region: str = "000000",
         above: Node | None = None,
+        version: Version | None = None,
         **urls: str,
     ) -> None:
         self.directory = directory
+        self.version = version
         self.addresses = free_addresses()
-        self._processes: dict[str, Fork] = {}
+        self._processes: dict[str, Fork | Popen[Any]] = {}
         pepper = write_secret(directory / "pepper-of-tests")
         bare = {key: value for key, value in os.environ.items() if not key.startswith("HUTONG_")}
         self._environment = (
@@ -158,8 +162,10 @@ class Node:
         """Return the log of a service."""
         return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
-    def _spawn(self, name: str) -> Fork:
+    def _spawn(self, name: str) -> Fork | Popen[Any]:
         with open(self.directory / f"{name}.log", "ab") as log:
+            if self.version is not None:
+                return self.version.serve(name, self._environment, log)
             return fork_hutongd(["serve", name], self._environment, stdout=log, stderr=log)
 
     async def _wait_until_serving(self, name: str) -> None:
@@ -201,9 +207,9 @@ class Callers:
         self.missing_reports = missing_report_service_pb2_grpc.MissingReportServiceStub(channels["results"])
         self.refusals = refusal_service_pb2_grpc.RefusalServiceStub(channels["verification"])
 
-    async def create_lab(self) -> None:
-        """Register the laboratory of the tests."""
-        lab = lab_pb2.Lab(name=LAB, display_name="郑州检验所", region="410100")
+    async def create_lab(self, name: str = LAB, region: str = "410100") -> None:
+        """Register a laboratory, without arguments that of the tests."""
+        lab = lab_pb2.Lab(name=name, display_name="郑州检验所", region=region)
         await self.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab))
 
     async def upload(
@@ -213,6 +219,7 @@ class Callers:
         reported: Instant,
         outcome: int = outcome_pb2.OUTCOME_NEGATIVE,
         item: str = "",
+        lab: str = LAB,
     ) -> str:
         """Upload one person's single tube, sampled two hours before the report. Return the consistency token."""
         tube = upload_pb2.Tube(
@@ -229,7 +236,7 @@ class Callers:
         )
         frames = [
             upload_service_pb2.UploadResultsRequest(
-                start=upload_pb2.UploadStart(lab=LAB, upload_id=f"u-{report}", items=[item])
+                start=upload_pb2.UploadStart(lab=lab, upload_id=f"u-{report}", items=[item])
             ),
             upload_service_pb2.UploadResultsRequest(batch=upload_pb2.TubeBatch(offset=0, tubes=[tube])),
         ]

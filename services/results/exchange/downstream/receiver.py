@@ -18,6 +18,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 )
 from hutong_texts import english
 
+from services.domain.capabilities import OWN
 from services.domain.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from services.domain.instant import Instant, Span, from_timestamp, to_timestamp
 from services.domain.names import format_node
@@ -136,6 +137,7 @@ class ReplicationReceiver:
         clock.note(skew)
         answer = self._respond(positions, self._clock.now())
         answer.node = self._node
+        answer.capabilities.extend(OWN)
         return _Begun(log, stream, clock, answer)
 
     def _check(self, start: ReplicateStart, region: str) -> tuple[NodeLog, Span]:

@@ -18,6 +18,7 @@ from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.exchange.v1.replica_pb2 import ReplicatedChange
 from prometheus_client import Gauge
 
+from services.domain.capabilities import OWN
 from services.domain.errors import HutongError
 from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import format_node
@@ -106,7 +107,7 @@ class NotificationListener:
     async def _watch(self, position: NotificationPosition) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._timing.listener_renewal
-        request = WatchNotificationsRequest(node=self._node, cursor=position.number)
+        request = WatchNotificationsRequest(node=self._node, cursor=position.number, capabilities=OWN)
         name_versions(request, self._pepper)
         if position.commit_time is not None:
             request.commit_time.CopyFrom(to_timestamp(position.commit_time))

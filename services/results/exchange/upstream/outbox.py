@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from services.results.exchange.load import (
 )
 from services.results.exchange.model import Change, ReplicaTubes, SharedColumns, WriterPosition
 from services.results.exchange.tables import lab_homes
+from services.results.exchange.withheld import take_withheld
 from services.results.labs.model import Lab
 from services.results.labs.tables import labs
 from services.results.missing_reports.answers import list_answered
@@ -58,10 +59,16 @@ class Outgoing(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Commits in the order in which they are sent; `backlog` counts the commits after them."""
+    """Commits in the order in which they are sent.
+
+    Attributes:
+        backlog: the number of commits after them.
+        withheld: the kinds of changes that were left out of them, because the node above does not know these kinds.
+    """
 
     commits: Sequence[Outgoing]
     backlog: int
+    withheld: frozenset[ChangeKind] = frozenset()
 
 
 def read_log_id(connection: Connection) -> str:
@@ -90,7 +97,14 @@ def append_registers(connection: Connection, now: Instant) -> None:
     for start in range(0, len(link_ids), _SNAPSHOT_STEP):
         some = [(link_id, 0) for link_id in link_ids[start : start + _SNAPSHOT_STEP]]
         append_entry(connection, "", some, now, ChangeKind.LINKS)
-    # Answers of laboratories elsewhere are left out, because the nation itself has sent them.
+    append_answers(connection, now)
+
+
+def append_answers(connection: Connection, now: Instant) -> None:
+    """Log the laboratories' answers to missing reports again.
+
+    Answers of laboratories elsewhere are left out, because the nation itself has sent them.
+    """
     table, below = missing_reports, select(lab_homes.c.uscc)
     for lab, numbers in list_answered(connection, or_(table.c.passed_on.is_(False), table.c.lab.in_(below))).items():
         append_entry(connection, lab, [(number, 0) for number in numbers], now, ChangeKind.MISSING_REPORT_ANSWERS)
@@ -120,15 +134,27 @@ def is_of_this_log(connection: Connection, positions: Sequence[WriterPosition]) 
     return True
 
 
-def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Page:
-    """Return the next commits to send. `sent` is the number of commits already sent, by writer."""
+def append_withheld(connection: Connection, above: str, unknown: Collection[ChangeKind], now: Instant) -> None:
+    """Log again what was withheld from the node above and is known there now. `unknown` is what is not."""
+    if ChangeKind.MISSING_REPORT_ANSWERS in take_withheld(connection, above, unknown):
+        append_answers(connection, now)
+
+
+def read_page(connection: Connection, sent: Mapping[int, int], node: str, unknown: Collection[ChangeKind] = ()) -> Page:
+    """Return the next commits to send. `sent` is the number of commits already sent, by writer.
+
+    Commits of kinds that the node above does not know (`unknown`) are sent without their changes.
+    """
     newest: dict[int, int] = dict(connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence)).all())
     cursor: Cursor = {writer: Position(offset) for writer, offset in sent.items()}
     entries = read_log(connection, cursor, _PAGE_RESULTS).entries
     for entry in entries:
         cursor[entry.writer_id] = Position(entry.sequence)
     backlog = sum(max(0, count - cursor.get(writer, Position(0)).sequence) for writer, count in newest.items())
-    return Page([_outgoing(connection, entry, node) for entry in entries], backlog)
+    commits = [
+        Outgoing(entry, (), ()) if entry.kind in unknown else _outgoing(connection, entry, node) for entry in entries
+    ]
+    return Page(commits, backlog, frozenset(entry.kind for entry in entries if entry.kind in unknown))
 
 
 def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:

@@ -20,10 +20,12 @@ from hutong.exchange.v1.exchange_service_pb2 import ReplicateRequest, ReplicateR
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from prometheus_client import Gauge
 
+from services.domain.capabilities import OWN
 from services.domain.instant import SECOND, Instant, from_timestamp, to_timestamp
-from services.domain.names import format_node
+from services.domain.names import format_node, parse_node
 from services.domain.region import NATION
 from services.domain.subject import Pepper
+from services.results.changelog.model import ChangeKind
 from services.results.exchange.apply import select_uploads
 from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
@@ -34,6 +36,7 @@ from services.results.exchange.upstream.batching import Frame, checkpoint_frame,
 from services.results.exchange.upstream.below import NOTHING, Statements, StatementsBelow
 from services.results.exchange.upstream.outbox import Outgoing, Page
 from services.results.exchange.upstream.store import UpstreamStore
+from services.results.exchange.withheld import unknown_kinds
 from services.results.limits import ResultsLimits
 from services.results.timing import ResultsTiming
 from services.runtime.background import Job
@@ -84,7 +87,9 @@ class Sender:
     ) -> None:
         self._state_below = state_below
         self._below: StatementsBelow | None = None
-        self._is_above_nation = False
+        self._above = NATION
+        self._unknown: frozenset[ChangeKind] = frozenset()
+        self._withheld: frozenset[ChangeKind] = frozenset()
         self._store = store
         self._limits = limits
         self._open_channel = open_channel
@@ -172,6 +177,7 @@ class Sender:
             log_id=log_id,
             removed=[position_to_proto(position) for position in removed],
             send_time=to_timestamp(sent_time),
+            capabilities=OWN,
         )
         name_versions(start, self._pepper)
         async with asyncio.timeout(self._timing.sender_answer):
@@ -179,7 +185,8 @@ class Sender:
             answer = await read_message(call, ReplicateResponse)
         self._measure_skew(sent_time, answer)
         # A node of an older release states no name, and is the nation.
-        self._is_above_nation = answer.node in ("", format_node(NATION))
+        self._above = parse_node(answer.node) if answer.node else NATION
+        self._unknown, self._withheld = unknown_kinds(answer.capabilities), frozenset()
         self._below = self._state_below() if self._state_below is not None else None
         positions = [position_from_proto(position) for position in answer.positions]
         if not await self._store.is_of_this_log(positions):
@@ -189,7 +196,12 @@ class Sender:
         self._backlog.start_from(positions)
         if len(positions) <= len(removed):
             await self._store.append_registers()
-        _log.info("replication to the nation connected", writers=len(positions))
+        await self._store.append_withheld(self._above, self._unknown)
+        _log.info(
+            "replication to the nation connected",
+            writers=len(positions),
+            not_sent=[kind.name for kind in self._unknown],
+        )
         return {position.writer: position.offset for position in positions}
 
     def _measure_skew(self, sent_time: Instant, answer: ReplicateResponse) -> None:
@@ -240,7 +252,11 @@ class Sender:
         """
         now = self._clock.now()
         below = NOTHING if self._below is None else await self._below.read()
-        page = await self._store.read_page(sent)
+        page = await self._store.read_page(sent, self._unknown)
+        if page.withheld - self._withheld:
+            # This must be durable before the node above acknowledges the commits.
+            await self._store.note_withheld(self._above, page.withheld)
+            self._withheld |= page.withheld
         return now, below, page, await asyncio.to_thread(pack, page, now, self._limits.replication_batch_bytes)
 
     async def _send_frame(self, call: Any, frame: Frame, unanswered: deque[Frame], slots: asyncio.Semaphore) -> None:
@@ -265,7 +281,7 @@ class Sender:
             self._backlog.acknowledge(map(position_from_proto, answer.positions))
             national_receive_time = from_timestamp(answer.commit_time)
             if frame.commits:
-                known = national_receive_time if self._is_above_nation else None
+                known = national_receive_time if self._above == NATION else None
                 await self._store.record_acknowledged([_acknowledged(commit, known) for commit in frame.commits])
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from hutong.audit.v1.audit_head_pb2 import AuditHead
 
+from services.results.changelog.model import ChangeKind
 from services.results.exchange.model import WriterPosition
 from services.results.exchange.upstream import acknowledgements, audit_heads, outbox
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.outbox import Page
+from services.results.exchange.withheld import note_withheld
 from services.runtime.clock import Clock
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database
@@ -48,9 +50,20 @@ class UpstreamStore:
         """Log every laboratory and every link again."""
         await self._database.write(outbox.append_registers, self._clock.now())
 
-    async def read_page(self, sent: Mapping[int, int]) -> Page:
-        """Return the next commits to send. `sent` is the number of commits already sent, by writer."""
-        return await self._database.read(outbox.read_page, sent, self._jurisdiction)
+    async def append_withheld(self, above: str, unknown: Collection[ChangeKind]) -> None:
+        """Log again what was withheld from the node above and is known there now. `unknown` is what is not."""
+        await self._database.write(outbox.append_withheld, above, unknown, self._clock.now())
+
+    async def note_withheld(self, above: str, kinds: Collection[ChangeKind]) -> None:
+        """Remember that changes of these kinds are not sent to the node above."""
+        await self._database.write(note_withheld, above, kinds)
+
+    async def read_page(self, sent: Mapping[int, int], unknown: Collection[ChangeKind] = ()) -> Page:
+        """Return the next commits to send. `sent` is the number of commits already sent, by writer.
+
+        Commits of kinds that the node above does not know (`unknown`) are sent without their changes.
+        """
+        return await self._database.read(outbox.read_page, sent, self._jurisdiction, unknown)
 
     async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
         """Count the unacknowledged commits.

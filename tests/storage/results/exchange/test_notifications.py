@@ -17,9 +17,9 @@ from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.store import insert_link
 from services.results.exchange.downstream.notifications.notifications import (
     notify_nodes,
-    open_watch,
     read_notifications,
 )
+from services.results.exchange.downstream.notifications.positions import open_watch
 from services.results.exchange.downstream.notifications.stream import NotificationStream
 from services.results.exchange.downstream.notifications.subscriptions import (
     find_open_transactions,

@@ -7,6 +7,7 @@ from functools import partial
 from random import Random
 
 import pytest
+from hutong.type.v1.capability_pb2 import CAPABILITY_LAB_ANSWERS
 from sqlalchemy import Connection, delete, insert
 
 from services.domain.errors import FailedPrecondition, NotFound
@@ -20,10 +21,12 @@ from services.results.exchange.downstream.notifications.notifications import (
     notify_nodes,
     read_notifications,
     repeat_missed,
+    repeat_withheld,
 )
 from services.results.exchange.load import changes_of
-from services.results.exchange.tables import nodes
-from services.results.exchange.upstream.outbox import append_registers
+from services.results.exchange.tables import lab_homes, nodes
+from services.results.exchange.upstream.outbox import append_registers, append_withheld, read_page
+from services.results.exchange.withheld import note_withheld, unknown_kinds
 from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.answers import answer_missing, find_answers, store_answers
@@ -165,3 +168,37 @@ async def test_an_answer_goes_from_the_home_up_and_to_all_nodes_below_but_the_se
     await store.database.write(append_registers, NOW)
     await store.database.write(repeat_missed, CITY, NOW, HENAN)
     assert await sent_to(CITY) == [from_above, from_above, answered]
+
+
+async def test_a_node_that_does_not_know_answers_gets_them_once_it_does(store: Laboratory) -> None:
+    """They are left out upwards and downwards, also for capabilities of a later release. Nothing is sent twice."""
+    change_log = ChangeLog([partial(notify_nodes, own=HENAN)])
+    applier = ChangeApplier(change_log, MiddleRouter(change_log, ResultsLimits()), relays=True)
+    columns = {"contact_time": NOW, "backlog": 0, "clock_skew": 0, "conflict_count": 0, "newest_notification": 0}
+    cities = insert(nodes).values([{"node": node, **columns} for node in (CITY, OTHER_CITY)])
+    home = insert(lab_homes).values(uscc=OTHER_USCC, node=CITY)
+    await store.database.write(lambda connection: [connection.execute(one) for one in (cities, home)] and None)
+    answered = _missing("R7", DENIED, OTHER_USCC, CITY)
+    await store.database.write(applier.apply, [answered], Arrival(HENAN, CITY, NOW))
+    later = 9_999
+    older, newer = unknown_kinds([later]), unknown_kinds([CAPABILITY_LAB_ANSWERS, later])
+    assert older == {ChangeKind.MISSING_REPORT_ANSWERS}
+    assert not newer
+
+    async def sent_to(unknown: frozenset[ChangeKind]) -> list[list[object]]:
+        found = await store.database.read(read_notifications, OTHER_CITY, 0, HENAN, unknown)
+        return [list(one.changes) for one in found if one.kind is ChangeKind.MISSING_REPORT_ANSWERS]
+
+    async def sent_up(unknown: frozenset[ChangeKind]) -> list[list[object]]:
+        page = await store.database.read(read_page, {}, HENAN, unknown)
+        assert page.withheld == unknown
+        return [list(one.changes) for one in page.commits if one.entry.kind is ChangeKind.MISSING_REPORT_ANSWERS]
+
+    assert (await sent_to(older), await sent_up(older)) == ([[]], [[]])
+    for node in (OTHER_CITY, NATION):
+        for _ in range(2):
+            await store.database.write(note_withheld, node, older)
+    for unknown, times in ((older, 1), (newer, 2), (newer, 2)):
+        await store.database.write(repeat_withheld, OTHER_CITY, unknown, NOW)
+        await store.database.write(append_withheld, NATION, unknown, NOW)
+        assert (await sent_to(newer), await sent_up(newer)) == ([[answered]] * times, [[answered]] * times)

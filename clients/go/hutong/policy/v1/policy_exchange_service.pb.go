@@ -9,7 +9,7 @@ package policyv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/hutong/hutong/clients/go/hutong/access/v1"
-	_ "github.com/hutong/hutong/clients/go/hutong/type/v1"
+	v1 "github.com/hutong/hutong/clients/go/hutong/type/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -85,7 +85,9 @@ func (PolicySetAsideReason) EnumDescriptor() ([]byte, []int) {
 type SendPoliciesStart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The sending node, "nodes/{region}".
-	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// What the sender knows of the exchange. Values that the receiver does not know are ignored.
+	Capabilities  []v1.Capability `protobuf:"varint,2,rep,packed,name=capabilities,proto3,enum=hutong.type.v1.Capability" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +127,13 @@ func (x *SendPoliciesStart) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *SendPoliciesStart) GetCapabilities() []v1.Capability {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
 }
 
 type SendPoliciesRequest struct {
@@ -252,7 +261,10 @@ type SendPoliciesResponse struct {
 	// them alone publishes for its region, also before it has called the sender.
 	Nodes []string `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// The revisions since the last response that were set aside; the first 100.
-	SetAside      []*SetAsidePolicy `protobuf:"bytes,5,rep,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`
+	SetAside []*SetAsidePolicy `protobuf:"bytes,5,rep,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"`
+	// What the node that answers knows of the exchange. Only in the first response. Values that the sender does not know are
+	// ignored.
+	Capabilities  []v1.Capability `protobuf:"varint,6,rep,packed,name=capabilities,proto3,enum=hutong.type.v1.Capability" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -322,6 +334,13 @@ func (x *SendPoliciesResponse) GetSetAside() []*SetAsidePolicy {
 	return nil
 }
 
+func (x *SendPoliciesResponse) GetCapabilities() []v1.Capability {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
 // A revision that was set aside.
 type SetAsidePolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -381,10 +400,11 @@ var File_hutong_policy_v1_policy_exchange_service_proto protoreflect.FileDescrip
 
 const file_hutong_policy_v1_policy_exchange_service_proto_rawDesc = "" +
 	"\n" +
-	".hutong/policy/v1/policy_exchange_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a%hutong/policy/v1/policy_service.proto\x1a\x1ahutong/type/v1/rules.proto\"O\n" +
+	".hutong/policy/v1/policy_exchange_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a%hutong/policy/v1/policy_service.proto\x1a\x1fhutong/type/v1/capability.proto\x1a\x1ahutong/type/v1/rules.proto\"\x99\x01\n" +
 	"\x11SendPoliciesStart\x12:\n" +
 	"\x04node\x18\x01 \x01(\tB&\xe2A\x01\x02\xfaA\x11\n" +
-	"\x0fhutong.org/Node\xbaH\v\xc8\x01\x01r\x06\xe8\xea\x81\xca\x06\x01R\x04node\"\x8b\x02\n" +
+	"\x0fhutong.org/Node\xbaH\v\xc8\x01\x01r\x06\xe8\xea\x81\xca\x06\x01R\x04node\x12H\n" +
+	"\fcapabilities\x18\x02 \x03(\x0e2\x1a.hutong.type.v1.CapabilityB\b\xbaH\x05\x92\x01\x02\x10dR\fcapabilities\"\x8b\x02\n" +
 	"\x13SendPoliciesRequest\x12;\n" +
 	"\x05start\x18\x01 \x01(\v2#.hutong.policy.v1.SendPoliciesStartH\x00R\x05start\x12=\n" +
 	"\x05event\x18\x02 \x01(\v2\x1d.hutong.policy.v1.PolicyEventB\x06\xbaH\x03\xd8\x01\x03H\x00R\x05event\x12D\n" +
@@ -392,7 +412,7 @@ const file_hutong_policy_v1_policy_exchange_service_proto_rawDesc = "" +
 	"checkpoint\x18\x03 \x01(\v2\".hutong.policy.v1.PolicyCheckpointH\x00R\n" +
 	"checkpoint\x12 \n" +
 	"\x06cursor\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursorB\x10\n" +
-	"\amessage\x12\x05\xbaH\x02\b\x01\"\xdf\x01\n" +
+	"\amessage\x12\x05\xbaH\x02\b\x01\"\x9f\x02\n" +
 	"\x14SendPoliciesResponse\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\tR\x06cursor\x12(\n" +
 	"\x04node\x18\x02 \x01(\tB\x14\xfaA\x11\n" +
@@ -400,7 +420,8 @@ const file_hutong_policy_v1_policy_exchange_service_proto_rawDesc = "" +
 	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12*\n" +
 	"\x05nodes\x18\x04 \x03(\tB\x14\xfaA\x11\n" +
 	"\x0fhutong.org/NodeR\x05nodes\x12=\n" +
-	"\tset_aside\x18\x05 \x03(\v2 .hutong.policy.v1.SetAsidePolicyR\bsetAside\"|\n" +
+	"\tset_aside\x18\x05 \x03(\v2 .hutong.policy.v1.SetAsidePolicyR\bsetAside\x12>\n" +
+	"\fcapabilities\x18\x06 \x03(\x0e2\x1a.hutong.type.v1.CapabilityR\fcapabilities\"|\n" +
 	"\x0eSetAsidePolicy\x12*\n" +
 	"\x04name\x18\x01 \x01(\tB\x16\xfaA\x13\n" +
 	"\x11hutong.org/PolicyR\x04name\x12>\n" +
@@ -435,22 +456,25 @@ var file_hutong_policy_v1_policy_exchange_service_proto_goTypes = []any{
 	(*SendPoliciesRequest)(nil),  // 2: hutong.policy.v1.SendPoliciesRequest
 	(*SendPoliciesResponse)(nil), // 3: hutong.policy.v1.SendPoliciesResponse
 	(*SetAsidePolicy)(nil),       // 4: hutong.policy.v1.SetAsidePolicy
-	(*PolicyEvent)(nil),          // 5: hutong.policy.v1.PolicyEvent
-	(*PolicyCheckpoint)(nil),     // 6: hutong.policy.v1.PolicyCheckpoint
+	(v1.Capability)(0),           // 5: hutong.type.v1.Capability
+	(*PolicyEvent)(nil),          // 6: hutong.policy.v1.PolicyEvent
+	(*PolicyCheckpoint)(nil),     // 7: hutong.policy.v1.PolicyCheckpoint
 }
 var file_hutong_policy_v1_policy_exchange_service_proto_depIdxs = []int32{
-	1, // 0: hutong.policy.v1.SendPoliciesRequest.start:type_name -> hutong.policy.v1.SendPoliciesStart
-	5, // 1: hutong.policy.v1.SendPoliciesRequest.event:type_name -> hutong.policy.v1.PolicyEvent
-	6, // 2: hutong.policy.v1.SendPoliciesRequest.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
-	4, // 3: hutong.policy.v1.SendPoliciesResponse.set_aside:type_name -> hutong.policy.v1.SetAsidePolicy
-	0, // 4: hutong.policy.v1.SetAsidePolicy.reason:type_name -> hutong.policy.v1.PolicySetAsideReason
-	2, // 5: hutong.policy.v1.PolicyExchangeService.SendPolicies:input_type -> hutong.policy.v1.SendPoliciesRequest
-	3, // 6: hutong.policy.v1.PolicyExchangeService.SendPolicies:output_type -> hutong.policy.v1.SendPoliciesResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	5, // 0: hutong.policy.v1.SendPoliciesStart.capabilities:type_name -> hutong.type.v1.Capability
+	1, // 1: hutong.policy.v1.SendPoliciesRequest.start:type_name -> hutong.policy.v1.SendPoliciesStart
+	6, // 2: hutong.policy.v1.SendPoliciesRequest.event:type_name -> hutong.policy.v1.PolicyEvent
+	7, // 3: hutong.policy.v1.SendPoliciesRequest.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
+	4, // 4: hutong.policy.v1.SendPoliciesResponse.set_aside:type_name -> hutong.policy.v1.SetAsidePolicy
+	5, // 5: hutong.policy.v1.SendPoliciesResponse.capabilities:type_name -> hutong.type.v1.Capability
+	0, // 6: hutong.policy.v1.SetAsidePolicy.reason:type_name -> hutong.policy.v1.PolicySetAsideReason
+	2, // 7: hutong.policy.v1.PolicyExchangeService.SendPolicies:input_type -> hutong.policy.v1.SendPoliciesRequest
+	3, // 8: hutong.policy.v1.PolicyExchangeService.SendPolicies:output_type -> hutong.policy.v1.SendPoliciesResponse
+	8, // [8:9] is the sub-list for method output_type
+	7, // [7:8] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_hutong_policy_v1_policy_exchange_service_proto_init() }

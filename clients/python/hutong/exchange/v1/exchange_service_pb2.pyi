@@ -14,6 +14,7 @@ from hutong.exchange.v1 import replica_pb2 as _replica_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 from hutong.results.v1 import missing_report_pb2 as _missing_report_pb2
+from hutong.type.v1 import capability_pb2 as _capability_pb2
 from hutong.type.v1 import life_position_pb2 as _life_position_pb2
 import builtins as _builtins
 import sys
@@ -80,6 +81,7 @@ class ReplicateStart(_message.Message):
     SEND_TIME_FIELD_NUMBER: _builtins.int
     OTHER_KEY_VERSION_FIELD_NUMBER: _builtins.int
     OTHER_PEPPER_MARK_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The sending node, "nodes/{region}"."""
     log_id: _builtins.str
@@ -107,6 +109,10 @@ class ReplicateStart(_message.Message):
     def send_time(self) -> _timestamp_pb2.Timestamp:
         """The sender's clock."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
+        """What the sender knows of the exchange. Values that the receiver does not know are ignored."""
+
     def __init__(
         self,
         *,
@@ -118,10 +124,11 @@ class ReplicateStart(_message.Message):
         send_time: _timestamp_pb2.Timestamp | None = ...,
         other_key_version: _builtins.int = ...,
         other_pepper_mark: _builtins.bytes = ...,
+        capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_version", b"key_version", "log_id", b"log_id", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark", "removed", b"removed", "send_time", b"send_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "key_version", b"key_version", "log_id", b"log_id", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark", "removed", b"removed", "send_time", b"send_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -343,6 +350,7 @@ class ReplicateResponse(_message.Message):
     POSITIONS_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """For a start, the answering node, "nodes/{region}"."""
     @_builtins.property
@@ -355,16 +363,21 @@ class ReplicateResponse(_message.Message):
         results. A node below a node in the middle does not learn national_receive_time of its own results.
         """
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
+        """For a start, what the answering node knows of the exchange. Values that the receiver does not know are ignored."""
+
     def __init__(
         self,
         *,
         positions: _abc.Iterable[_node_pb2.WriterPosition] | None = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
         node: _builtins.str = ...,
+        capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "node", b"node", "positions", b"positions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "commit_time", b"commit_time", "node", b"node", "positions", b"positions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -648,6 +661,7 @@ class WatchNotificationsRequest(_message.Message):
     KEY_VERSION_FIELD_NUMBER: _builtins.int
     OTHER_KEY_VERSION_FIELD_NUMBER: _builtins.int
     OTHER_PEPPER_MARK_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The watching node, "nodes/{region}"."""
     cursor: _builtins.int
@@ -667,6 +681,12 @@ class WatchNotificationsRequest(_message.Message):
         (CURSOR_TOO_OLD): subscribe to every subject again.
         """
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
+        """What the watching node knows of the exchange. Changes that it does not know are not sent. The answering node sends them
+        once the node opens a watch with the capability. Values that the answering node does not know are ignored.
+        """
+
     def __init__(
         self,
         *,
@@ -677,10 +697,11 @@ class WatchNotificationsRequest(_message.Message):
         key_version: _builtins.int = ...,
         other_key_version: _builtins.int = ...,
         other_pepper_mark: _builtins.bytes = ...,
+        capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "cursor", b"cursor", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "commit_time", b"commit_time", "cursor", b"cursor", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

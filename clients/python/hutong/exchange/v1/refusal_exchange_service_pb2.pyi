@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from hutong.exchange.v1 import replicated_decision_count_pb2 as _replicated_decision_count_pb2
 from hutong.exchange.v1 import replicated_refusal_pb2 as _replicated_refusal_pb2
+from hutong.type.v1 import capability_pb2 as _capability_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,7 +36,7 @@ class RefusalExchangeStart(_message.Message):
     OTHER_PEPPER_MARK_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_NUMBER_FIELD_NUMBER: _builtins.int
     RECEIVED_NUMBER_FIELD_NUMBER: _builtins.int
-    TAKES_DECISION_COUNTS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node that sends this, "nodes/{region}"."""
     key_version: _builtins.int
@@ -50,8 +51,10 @@ class RefusalExchangeStart(_message.Message):
     """The number of the last frame with reports or counts that the other node has acknowledged; 0 for none."""
     received_number: _builtins.int
     """The number of the last frame with reports or counts of the other node that is durable here; 0 for none."""
-    takes_decision_counts: _builtins.bool
-    """Whether this node takes counts of decisions. A node of an earlier release does not, and gets none."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
+        """What the side that sends this knows of the exchange. Values that the other side does not know are ignored."""
+
     def __init__(
         self,
         *,
@@ -62,11 +65,11 @@ class RefusalExchangeStart(_message.Message):
         other_pepper_mark: _builtins.bytes = ...,
         acknowledged_number: _builtins.int = ...,
         received_number: _builtins.int = ...,
-        takes_decision_counts: _builtins.bool = ...,
+        capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_number", b"acknowledged_number", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark", "received_number", b"received_number", "takes_decision_counts", b"takes_decision_counts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_number", b"acknowledged_number", "capabilities", b"capabilities", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark", "received_number", b"received_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,10 +27,11 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
 from hutong.policy.v1 import policy_service_pb2 as hutong_dot_policy_dot_v1_dot_policy__service__pb2
+from hutong.type.v1 import capability_pb2 as hutong_dot_type_dot_v1_dot_capability__pb2
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hutong/policy/v1/policy_exchange_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a%hutong/policy/v1/policy_service.proto\x1a\x1ahutong/type/v1/rules.proto\"I\n\x11SendPoliciesStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\"\xe9\x01\n\x13SendPoliciesRequest\x12\x34\n\x05start\x18\x01 \x01(\x0b\x32#.hutong.policy.v1.SendPoliciesStartH\x00\x12\x36\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.hutong.policy.v1.PolicyEventB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\x38\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".hutong.policy.v1.PolicyCheckpointH\x00\x12\x18\n\x06\x63ursor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xb6\x01\n\x14SendPoliciesResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\"\n\x04node\x18\x02 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12#\n\x05nodes\x18\x04 \x03(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x33\n\tset_aside\x18\x05 \x03(\x0b\x32 .hutong.policy.v1.SetAsidePolicy\"n\n\x0eSetAsidePolicy\x12$\n\x04name\x18\x01 \x01(\tB\x16\xfa\x41\x13\n\x11hutong.org/Policy\x12\x36\n\x06reason\x18\x02 \x01(\x0e\x32&.hutong.policy.v1.PolicySetAsideReason*\x8d\x01\n\x14PolicySetAsideReason\x12\'\n#POLICY_SET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12\'\n#POLICY_SET_ASIDE_REASON_NOT_ITS_OWN\x10\x01\x12#\n\x1fPOLICY_SET_ASIDE_REASON_INVALID\x10\x02\x32\x97\x01\n\x15PolicyExchangeService\x12~\n\x0cSendPolicies\x12%.hutong.policy.v1.SendPoliciesRequest\x1a&.hutong.policy.v1.SendPoliciesResponse\"\x1b\x90\x02\x02\x8a\xd3\x18\x14\n\x10\x08\x06\x10\x05\x1a\nstart.node\x18\x03(\x01\x30\x01\x42j\n\x14org.hutong.policy.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hutong/policy/v1/policy_exchange_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a%hutong/policy/v1/policy_service.proto\x1a\x1fhutong/type/v1/capability.proto\x1a\x1ahutong/type/v1/rules.proto\"\x85\x01\n\x11SendPoliciesStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12:\n\x0c\x63\x61pabilities\x18\x02 \x03(\x0e\x32\x1a.hutong.type.v1.CapabilityB\x08\xbaH\x05\x92\x01\x02\x10\x64\"\xe9\x01\n\x13SendPoliciesRequest\x12\x34\n\x05start\x18\x01 \x01(\x0b\x32#.hutong.policy.v1.SendPoliciesStartH\x00\x12\x36\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.hutong.policy.v1.PolicyEventB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\x38\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".hutong.policy.v1.PolicyCheckpointH\x00\x12\x18\n\x06\x63ursor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xe8\x01\n\x14SendPoliciesResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\"\n\x04node\x18\x02 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12#\n\x05nodes\x18\x04 \x03(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x33\n\tset_aside\x18\x05 \x03(\x0b\x32 .hutong.policy.v1.SetAsidePolicy\x12\x30\n\x0c\x63\x61pabilities\x18\x06 \x03(\x0e\x32\x1a.hutong.type.v1.Capability\"n\n\x0eSetAsidePolicy\x12$\n\x04name\x18\x01 \x01(\tB\x16\xfa\x41\x13\n\x11hutong.org/Policy\x12\x36\n\x06reason\x18\x02 \x01(\x0e\x32&.hutong.policy.v1.PolicySetAsideReason*\x8d\x01\n\x14PolicySetAsideReason\x12\'\n#POLICY_SET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12\'\n#POLICY_SET_ASIDE_REASON_NOT_ITS_OWN\x10\x01\x12#\n\x1fPOLICY_SET_ASIDE_REASON_INVALID\x10\x02\x32\x97\x01\n\x15PolicyExchangeService\x12~\n\x0cSendPolicies\x12%.hutong.policy.v1.SendPoliciesRequest\x1a&.hutong.policy.v1.SendPoliciesResponse\"\x1b\x90\x02\x02\x8a\xd3\x18\x14\n\x10\x08\x06\x10\x05\x1a\nstart.node\x18\x03(\x01\x30\x01\x42j\n\x14org.hutong.policy.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\024org.hutong.policy.v1P\001Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\252\002\020Hutong.Policy.V1'
   _globals['_SENDPOLICIESSTART'].fields_by_name['node']._loaded_options = None
   _globals['_SENDPOLICIESSTART'].fields_by_name['node']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\013r\006\350\352\201\312\006\001\310\001\001'
+  _globals['_SENDPOLICIESSTART'].fields_by_name['capabilities']._loaded_options = None
+  _globals['_SENDPOLICIESSTART'].fields_by_name['capabilities']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_SENDPOLICIESREQUEST'].oneofs_by_name['message']._loaded_options = None
   _globals['_SENDPOLICIESREQUEST'].oneofs_by_name['message']._serialized_options = b'\272H\002\010\001'
   _globals['_SENDPOLICIESREQUEST'].fields_by_name['event']._loaded_options = None
@@ -54,16 +57,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETASIDEPOLICY'].fields_by_name['name']._serialized_options = b'\372A\023\n\021hutong.org/Policy'
   _globals['_POLICYEXCHANGESERVICE'].methods_by_name['SendPolicies']._loaded_options = None
   _globals['_POLICYEXCHANGESERVICE'].methods_by_name['SendPolicies']._serialized_options = b'\220\002\002\212\323\030\024\n\020\010\006\020\005\032\nstart.node\030\003'
-  _globals['_POLICYSETASIDEREASON']._serialized_start=864
-  _globals['_POLICYSETASIDEREASON']._serialized_end=1005
-  _globals['_SENDPOLICIESSTART']._serialized_start=255
-  _globals['_SENDPOLICIESSTART']._serialized_end=328
-  _globals['_SENDPOLICIESREQUEST']._serialized_start=331
-  _globals['_SENDPOLICIESREQUEST']._serialized_end=564
-  _globals['_SENDPOLICIESRESPONSE']._serialized_start=567
-  _globals['_SENDPOLICIESRESPONSE']._serialized_end=749
-  _globals['_SETASIDEPOLICY']._serialized_start=751
-  _globals['_SETASIDEPOLICY']._serialized_end=861
-  _globals['_POLICYEXCHANGESERVICE']._serialized_start=1008
-  _globals['_POLICYEXCHANGESERVICE']._serialized_end=1159
+  _globals['_POLICYSETASIDEREASON']._serialized_start=1008
+  _globals['_POLICYSETASIDEREASON']._serialized_end=1149
+  _globals['_SENDPOLICIESSTART']._serialized_start=289
+  _globals['_SENDPOLICIESSTART']._serialized_end=422
+  _globals['_SENDPOLICIESREQUEST']._serialized_start=425
+  _globals['_SENDPOLICIESREQUEST']._serialized_end=658
+  _globals['_SENDPOLICIESRESPONSE']._serialized_start=661
+  _globals['_SENDPOLICIESRESPONSE']._serialized_end=893
+  _globals['_SETASIDEPOLICY']._serialized_start=895
+  _globals['_SETASIDEPOLICY']._serialized_end=1005
+  _globals['_POLICYEXCHANGESERVICE']._serialized_start=1152
+  _globals['_POLICYEXCHANGESERVICE']._serialized_end=1303
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hutong.policy.v1 import policy_service_pb2 as _policy_service_pb2
+from hutong.type.v1 import capability_pb2 as _capability_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -59,16 +60,22 @@ class SendPoliciesStart(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The sending node, "nodes/{region}"."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
+        """What the sender knows of the exchange. Values that the receiver does not know are ignored."""
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
+        capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,6 +130,7 @@ class SendPoliciesResponse(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     SET_ASIDE_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Everything before this cursor is durable here; empty to begin with everything."""
     node: _builtins.str
@@ -141,6 +149,12 @@ class SendPoliciesResponse(_message.Message):
     def set_aside(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetAsidePolicy]:
         """The revisions since the last response that were set aside; the first 100."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
+        """What the node that answers knows of the exchange. Only in the first response. Values that the sender does not know are
+        ignored.
+        """
+
     def __init__(
         self,
         *,
@@ -149,10 +163,11 @@ class SendPoliciesResponse(_message.Message):
         sequence: _builtins.int = ...,
         nodes: _abc.Iterable[_builtins.str] | None = ...,
         set_aside: _abc.Iterable[Global___SetAsidePolicy] | None = ...,
+        capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "node", b"node", "nodes", b"nodes", "sequence", b"sequence", "set_aside", b"set_aside"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "cursor", b"cursor", "node", b"node", "nodes", b"nodes", "sequence", b"sequence", "set_aside", b"set_aside"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

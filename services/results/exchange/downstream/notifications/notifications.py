@@ -11,11 +11,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from hutong_texts import english
-from sqlalchemy import Connection, delete, func, insert, literal, select, union, update
+from sqlalchemy import Connection, func, insert, literal, select, union, update
 
-from services.domain.errors import OutOfRange
-from services.domain.instant import Instant, format_instant
+from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.results.changelog.model import ChangeKind, Entry, LoggedChange
 from services.results.changelog.packing import pack_reports, unpack_reports
@@ -37,6 +35,7 @@ from services.results.exchange.homes.register import find_registrants
 from services.results.exchange.load import LABS_AT_ONCE, changes_of
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import find_subscribers
+from services.results.exchange.withheld import take_withheld
 from services.results.labs.copies import find_known
 from services.results.labs.tables import lab_copies
 from services.results.labs.tables import labs as lab_register
@@ -59,11 +58,12 @@ _subscriptions = tables.subscriptions
 class Notification(NamedTuple):
     """A notification, with its changes as far as they are still stored.
 
-    A notification for a new subscription has no changes.
+    A notification for a new subscription has no changes, and neither has one of a kind that the node does not know.
     """
 
     position: NotificationPosition
     changes: Sequence[Change]
+    kind: ChangeKind
 
 
 def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant, own: str = NATION) -> None:
@@ -203,8 +203,7 @@ def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NA
         at_node = connection.execute(select(homes.c.uscc).where(homes.c.node == node)).scalars().all()
         for lab, numbers in list_passed_on(connection, at_node).items():
             names[ChangeKind.MISSING_REPORTS, lab] = [(number, 0) for number in numbers]
-    for lab, numbers in list_answered(connection).items():
-        names[ChangeKind.MISSING_REPORT_ANSWERS, lab] = [(number, 0) for number in numbers]
+    names |= _name_answers(connection)
     if found := {key: reports for key, reports in names.items() if reports}:
         _append(connection, node, found, now)
 
@@ -283,52 +282,27 @@ def _with_other_keys(connection: Connection, entries: Sequence[Entry], own: str)
     ]
 
 
-def open_watch(connection: Connection, node: str, position: NotificationPosition) -> None:
-    """Check a watch's position and delete the notifications before it.
+def repeat_withheld(connection: Connection, node: str, unknown: Collection[ChangeKind], now: Instant) -> None:
+    """Notify a node again of what was withheld from it and is known to it now. `unknown` is what is not."""
+    if ChangeKind.MISSING_REPORT_ANSWERS in take_withheld(connection, node, unknown) and (
+        names := _name_answers(connection)
+    ):
+        _append(connection, node, names, now)
 
-    The notification at the position stays, to identify the position.
 
-    Raises:
-        OutOfRange: CURSOR_TOO_OLD, the position is unknown here, or notifications after it are gone.
+def _name_answers(connection: Connection) -> dict[tuple[ChangeKind, str], list[tuple[str, int]]]:
+    """Return the numbers of all answered missing reports, by laboratory."""
+    answered = list_answered(connection).items()
+    return {(ChangeKind.MISSING_REPORT_ANSWERS, lab): [(number, 0) for number in numbers] for lab, numbers in answered}
+
+
+def read_notifications(
+    connection: Connection, node: str, after: int, own: str = NATION, unknown: Collection[ChangeKind] = ()
+) -> list[Notification]:
+    """Return the next notifications to a node after a number, at most PAGE, without results of items not copied.
+
+    Notifications of kinds that the node does not know (`unknown`) have no changes.
     """
-    if position.number:
-        of_node = (_notifications.c.node == node, _notifications.c.number == position.number)
-        commit_time = connection.execute(select(_notifications.c.commit_time).where(*of_node)).scalar()
-        if commit_time is None or commit_time != position.commit_time:
-            raise _too_old(connection, node)
-    connection.execute(
-        delete(_notifications).where(_notifications.c.node == node, _notifications.c.number < position.number)
-    )
-
-
-def _too_old(connection: Connection, node: str) -> OutOfRange:
-    query = (
-        select(_notifications.c.commit_time)
-        .where(_notifications.c.node == node)
-        .order_by(_notifications.c.number)
-        .limit(1)
-    )
-    oldest = connection.execute(query).scalar()
-    return OutOfRange(
-        "CURSOR_TOO_OLD",
-        english(
-            "notifications after this cursor are not kept, or it is not of these; subscribe to "
-            "every subject again and begin without a cursor"
-        ),
-        metadata={} if oldest is None else {"oldest": format_instant(oldest)},
-    )
-
-
-def newest_numbers(connection: Connection) -> dict[str, int]:
-    """Return the number of the newest notification to each node."""
-    return {
-        row.node: row.newest_notification
-        for row in connection.execute(select(_nodes.c.node, _nodes.c.newest_notification))
-    }
-
-
-def read_notifications(connection: Connection, node: str, after: int, own: str = NATION) -> list[Notification]:
-    """Return the next notifications to a node after a number, at most PAGE, without results of items not copied."""
     query = select(_notifications).where(_notifications.c.node == node, _notifications.c.number > after)
     entries = [
         Entry(0, row.number, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind))
@@ -336,7 +310,9 @@ def read_notifications(connection: Connection, node: str, after: int, own: str =
     ]
     return [
         Notification(
-            NotificationPosition(entry.sequence, entry.commit_time), leave_out_other_items(connection, node, changes)
+            NotificationPosition(entry.sequence, entry.commit_time),
+            () if entry.kind in unknown else leave_out_other_items(connection, node, changes),
+            entry.kind,
         )
         for entry, changes in zip(entries, _with_other_keys(connection, entries, own), strict=True)
     ]

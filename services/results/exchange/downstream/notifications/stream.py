@@ -22,16 +22,17 @@ from services.domain.instant import from_timestamp, set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.region import NATION
 from services.domain.subject import Pepper
+from services.results.changelog.model import ChangeKind
 from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.convert.links import fill_link
 from services.results.exchange.convert.results import fill_replica
 from services.results.exchange.downstream.notifications.notifications import (
     Notification,
-    newest_numbers,
-    open_watch,
     read_notifications,
     repeat_missed,
+    repeat_withheld,
 )
+from services.results.exchange.downstream.notifications.positions import newest_numbers, open_watch
 from services.results.exchange.downstream.notifications.subscriptions import (
     find_all_links,
     find_open_transactions,
@@ -39,6 +40,7 @@ from services.results.exchange.downstream.notifications.subscriptions import (
     subscribe_node,
 )
 from services.results.exchange.model import NotificationPosition
+from services.results.exchange.withheld import note_withheld, unknown_kinds
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock
 from services.runtime.limits import MAX_MESSAGE_BYTES
@@ -142,19 +144,28 @@ class NotificationStream:
             await self._database.write(open_watch, region, NotificationPosition(request.cursor, commit_time))
             if not request.cursor:
                 await self._database.write(repeat_missed, region, self._clock.now(), self._own)
-            async for message in self._stream(region, request.cursor):
+            unknown = unknown_kinds(request.capabilities)
+            await self._database.write(repeat_withheld, region, unknown, self._clock.now())
+            async for message in self._stream(region, request.cursor, unknown):
                 yield message
         raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; watch again from the cursor"))
 
-    async def _stream(self, region: str, cursor: int) -> AsyncIterator[WatchNotificationsResponse]:
+    async def _stream(
+        self, region: str, cursor: int, unknown: frozenset[ChangeKind]
+    ) -> AsyncIterator[WatchNotificationsResponse]:
         loop = asyncio.get_running_loop()
-        _log.info("a node watches", node=format_node(region), cursor=cursor)
+        _log.info("a node watches", node=format_node(region), cursor=cursor, not_sent=[kind.name for kind in unknown])
+        noted: set[ChangeKind] = set()
         yield self._message(cursor)
         last_sent = loop.time()
         while not self._drain.begun:
             # The read that follows sees every notification up to this number.
             seen = self._newest.get(region, 0)
-            notifications = await self._database.read(read_notifications, region, cursor, self._own)
+            notifications = await self._database.read(read_notifications, region, cursor, self._own, unknown)
+            if withheld := {one.kind for one in notifications if one.kind in unknown} - noted:
+                # This must be durable before the node moves its cursor.
+                await self._database.write(note_withheld, region, withheld)
+                noted |= withheld
             for notification in notifications:
                 for message in self._messages(notification, cursor):
                     yield message

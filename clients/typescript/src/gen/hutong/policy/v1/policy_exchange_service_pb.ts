@@ -10,6 +10,8 @@ import { file_google_api_resource } from "../../../google/api/resource_pb.js";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
 import type { PolicyCheckpoint, PolicyEvent } from "./policy_service_pb.js";
 import { file_hutong_policy_v1_policy_service } from "./policy_service_pb.js";
+import type { Capability } from "../../type/v1/capability_pb.js";
+import { file_hutong_type_v1_capability } from "../../type/v1/capability_pb.js";
 import { file_hutong_type_v1_rules } from "../../type/v1/rules_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -17,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/policy/v1/policy_exchange_service.proto.
  */
 export const file_hutong_policy_v1_policy_exchange_service: GenFile = /*@__PURE__*/
-  fileDesc("Ci5odXRvbmcvcG9saWN5L3YxL3BvbGljeV9leGNoYW5nZV9zZXJ2aWNlLnByb3RvEhBodXRvbmcucG9saWN5LnYxIkkKEVNlbmRQb2xpY2llc1N0YXJ0EjQKBG5vZGUYASABKAlCJuJBAQL6QREKD2h1dG9uZy5vcmcvTm9kZbpIC8gBAXIG6OqBygYBIukBChNTZW5kUG9saWNpZXNSZXF1ZXN0EjQKBXN0YXJ0GAEgASgLMiMuaHV0b25nLnBvbGljeS52MS5TZW5kUG9saWNpZXNTdGFydEgAEjYKBWV2ZW50GAIgASgLMh0uaHV0b25nLnBvbGljeS52MS5Qb2xpY3lFdmVudEIGukgD2AEDSAASOAoKY2hlY2twb2ludBgDIAEoCzIiLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5Q2hlY2twb2ludEgAEhgKBmN1cnNvchgEIAEoCUIIukgFcgMYgAJCEAoHbWVzc2FnZRIFukgCCAEitgEKFFNlbmRQb2xpY2llc1Jlc3BvbnNlEg4KBmN1cnNvchgBIAEoCRIiCgRub2RlGAIgASgJQhT6QREKD2h1dG9uZy5vcmcvTm9kZRIQCghzZXF1ZW5jZRgDIAEoAxIjCgVub2RlcxgEIAMoCUIU+kERCg9odXRvbmcub3JnL05vZGUSMwoJc2V0X2FzaWRlGAUgAygLMiAuaHV0b25nLnBvbGljeS52MS5TZXRBc2lkZVBvbGljeSJuCg5TZXRBc2lkZVBvbGljeRIkCgRuYW1lGAEgASgJQhb6QRMKEWh1dG9uZy5vcmcvUG9saWN5EjYKBnJlYXNvbhgCIAEoDjImLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5U2V0QXNpZGVSZWFzb24qjQEKFFBvbGljeVNldEFzaWRlUmVhc29uEicKI1BPTElDWV9TRVRfQVNJREVfUkVBU09OX1VOU1BFQ0lGSUVEEAASJwojUE9MSUNZX1NFVF9BU0lERV9SRUFTT05fTk9UX0lUU19PV04QARIjCh9QT0xJQ1lfU0VUX0FTSURFX1JFQVNPTl9JTlZBTElEEAIylwEKFVBvbGljeUV4Y2hhbmdlU2VydmljZRJ+CgxTZW5kUG9saWNpZXMSJS5odXRvbmcucG9saWN5LnYxLlNlbmRQb2xpY2llc1JlcXVlc3QaJi5odXRvbmcucG9saWN5LnYxLlNlbmRQb2xpY2llc1Jlc3BvbnNlIhuQAgKK0xgUChAIBhAFGgpzdGFydC5ub2RlGAMoATABQmoKFG9yZy5odXRvbmcucG9saWN5LnYxUAFaPWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9wb2xpY3kvdjE7cG9saWN5djGqAhBIdXRvbmcuUG9saWN5LlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_hutong_access_v1_access, file_hutong_policy_v1_policy_service, file_hutong_type_v1_rules]);
+  fileDesc("Ci5odXRvbmcvcG9saWN5L3YxL3BvbGljeV9leGNoYW5nZV9zZXJ2aWNlLnByb3RvEhBodXRvbmcucG9saWN5LnYxIoUBChFTZW5kUG9saWNpZXNTdGFydBI0CgRub2RlGAEgASgJQibiQQEC+kERCg9odXRvbmcub3JnL05vZGW6SAvIAQFyBujqgcoGARI6CgxjYXBhYmlsaXRpZXMYAiADKA4yGi5odXRvbmcudHlwZS52MS5DYXBhYmlsaXR5Qgi6SAWSAQIQZCLpAQoTU2VuZFBvbGljaWVzUmVxdWVzdBI0CgVzdGFydBgBIAEoCzIjLmh1dG9uZy5wb2xpY3kudjEuU2VuZFBvbGljaWVzU3RhcnRIABI2CgVldmVudBgCIAEoCzIdLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5RXZlbnRCBrpIA9gBA0gAEjgKCmNoZWNrcG9pbnQYAyABKAsyIi5odXRvbmcucG9saWN5LnYxLlBvbGljeUNoZWNrcG9pbnRIABIYCgZjdXJzb3IYBCABKAlCCLpIBXIDGIACQhAKB21lc3NhZ2USBbpIAggBIugBChRTZW5kUG9saWNpZXNSZXNwb25zZRIOCgZjdXJzb3IYASABKAkSIgoEbm9kZRgCIAEoCUIU+kERCg9odXRvbmcub3JnL05vZGUSEAoIc2VxdWVuY2UYAyABKAMSIwoFbm9kZXMYBCADKAlCFPpBEQoPaHV0b25nLm9yZy9Ob2RlEjMKCXNldF9hc2lkZRgFIAMoCzIgLmh1dG9uZy5wb2xpY3kudjEuU2V0QXNpZGVQb2xpY3kSMAoMY2FwYWJpbGl0aWVzGAYgAygOMhouaHV0b25nLnR5cGUudjEuQ2FwYWJpbGl0eSJuCg5TZXRBc2lkZVBvbGljeRIkCgRuYW1lGAEgASgJQhb6QRMKEWh1dG9uZy5vcmcvUG9saWN5EjYKBnJlYXNvbhgCIAEoDjImLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5U2V0QXNpZGVSZWFzb24qjQEKFFBvbGljeVNldEFzaWRlUmVhc29uEicKI1BPTElDWV9TRVRfQVNJREVfUkVBU09OX1VOU1BFQ0lGSUVEEAASJwojUE9MSUNZX1NFVF9BU0lERV9SRUFTT05fTk9UX0lUU19PV04QARIjCh9QT0xJQ1lfU0VUX0FTSURFX1JFQVNPTl9JTlZBTElEEAIylwEKFVBvbGljeUV4Y2hhbmdlU2VydmljZRJ+CgxTZW5kUG9saWNpZXMSJS5odXRvbmcucG9saWN5LnYxLlNlbmRQb2xpY2llc1JlcXVlc3QaJi5odXRvbmcucG9saWN5LnYxLlNlbmRQb2xpY2llc1Jlc3BvbnNlIhuQAgKK0xgUChAIBhAFGgpzdGFydC5ub2RlGAMoATABQmoKFG9yZy5odXRvbmcucG9saWN5LnYxUAFaPWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9wb2xpY3kvdjE7cG9saWN5djGqAhBIdXRvbmcuUG9saWN5LlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_hutong_access_v1_access, file_hutong_policy_v1_policy_service, file_hutong_type_v1_capability, file_hutong_type_v1_rules]);
 
 /**
  * The first message of a stream.
@@ -31,6 +33,13 @@ export type SendPoliciesStart = Message<"hutong.policy.v1.SendPoliciesStart"> & 
    * @generated from field: string node = 1;
    */
   node: string;
+
+  /**
+   * What the sender knows of the exchange. Values that the receiver does not know are ignored.
+   *
+   * @generated from field: repeated hutong.type.v1.Capability capabilities = 2;
+   */
+  capabilities: Capability[];
 };
 
 /**
@@ -130,6 +139,14 @@ export type SendPoliciesResponse = Message<"hutong.policy.v1.SendPoliciesRespons
    * @generated from field: repeated hutong.policy.v1.SetAsidePolicy set_aside = 5;
    */
   setAside: SetAsidePolicy[];
+
+  /**
+   * What the node that answers knows of the exchange. Only in the first response. Values that the sender does not know are
+   * ignored.
+   *
+   * @generated from field: repeated hutong.type.v1.Capability capabilities = 6;
+   */
+  capabilities: Capability[];
 };
 
 /**
