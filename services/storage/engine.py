@@ -57,9 +57,15 @@ WRITE_TRIES = 5
 """How often a transaction is tried that the database breaks off each time."""
 _UNFIT = (exc.DataError, psycopg.DataError)
 _INTERNAL = (exc.InternalError, psycopg.InternalError)
-_WORKER_IS_LOST = ("failure on connection", "connection to the remote node", "connection not open")
-"""Texts by which Citus says that it has lost a worker in the middle of a transaction. The error has no class of its
-own."""
+_WORKER_IS_LOST = (
+    "failure on connection",
+    "connection to the remote node",
+    "connection not open",
+    "server closed the connection",
+    "could not receive data from server",
+    "could not send data to server",
+)
+"""Texts by which Citus, or libpq in it, says that a worker was lost. The error has no class of its own."""
 
 
 class BrokenOff(Unavailable):

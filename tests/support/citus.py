@@ -33,6 +33,7 @@ port = {port}
 unix_socket_directories = '{directory}'
 shared_preload_libraries = 'citus'
 max_connections = 300
+max_worker_processes = 32
 max_prepared_transactions = 600
 citus.shard_count = {shards}
 citus.node_conninfo = 'sslmode=disable'
