@@ -32,7 +32,8 @@ from tests.bench.measure import ROUNDS
 from tests.bench.nodes import bench_node
 from tests.bench.tubes import LAB, make_tubes
 from tests.bench.upload import send
-from tests.support.citus_servers import CitusNode, connect, find_nodes
+from tests.support.citus import connect
+from tests.support.citus_servers import CitusNode, find_nodes
 from tests.support.databases import CitusServer
 
 PLAIN = "hutong_bench"

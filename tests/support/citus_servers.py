@@ -42,7 +42,14 @@ class CitusNode:
 
     def start(self) -> None:
         """Start the server after a crash, and wait until it accepts connections."""
-        control = [self.program.with_name("pg_ctl"), "-D", self.data, "-l", self.data.with_suffix(".log"), "start"]
+        control: list[str | Path] = [
+            self.program.with_name("pg_ctl"),
+            "-D",
+            self.data,
+            "-l",
+            self.data.with_suffix(".log"),
+            "start",
+        ]
         run_as_owner(control, self.data.parent)
         self.await_ready()
 

@@ -19,7 +19,8 @@ from services.results.changelog.log import append_entry, read_entries
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.connections import is_distributed
 from services.storage.distributed import require_settled
-from tests.support.citus_servers import connect, find_nodes
+from tests.support.citus import connect
+from tests.support.citus_servers import find_nodes
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, USCC, make_tube
 from tests.support.results.store import Laboratory, open_laboratory
