@@ -34,7 +34,7 @@ GOMOD_VERSION   := v1.9.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-upgrade soak-memory soak-mix soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-citus soak-upgrade soak-memory soak-mix soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -216,6 +216,12 @@ soak: $(READY) ## Run for an hour: kill Results 500 times on each engine, break 
 
 soak-upgrade: $(READY) ## Run for at most 45 minutes: upgrade a node on PostgreSQL under load from the release before, five times in each order
 	@UPGRADE_ROUNDS=$${UPGRADE_ROUNDS:-5} $(BIN)/python -m pytest tests/tools/test_rolling_upgrade.py $(ARGS)
+
+soak-citus: $(READY) ## Run for at most 45 minutes on the Citus of HUTONG_TEST_CITUS_URL: kill Results and crash servers 60 times each, run the tests of the stores and of the exchange, and compare costs with PostgreSQL's
+	@test -n "$$HUTONG_TEST_CITUS_URL" || { echo "HUTONG_TEST_CITUS_URL names no Citus: docs/scale.md says how to start one"; exit 1; }
+	@KILL_ROUNDS=$${KILL_ROUNDS:-60} $(BIN)/python -m pytest -k citus tests/e2e/test_kill.py tests/e2e/test_citus_kill.py $(ARGS)
+	@$(BIN)/python -m pytest -k citus tests/storage/results tests/rpc/results $(ARGS)
+	@$(BIN)/python -m tests.bench.citus
 
 soak-protocol: $(READY) ## Search the model of the exchange with two cuts of each connection, with one commit of each node, and with one crash of each node: at most three million states each in 1 GiB; HUTONG_MODEL_LIMITS sets other limits, searches separated by ";"
 	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2 OTHERS=0;COMMITS=1;COMMITS=1 CRASHES=1 OTHERS=0;COMMITS=1 CRASHES=1 RESTORES=0;COMMITS=2 CRASHES=1 RESTORES=0 OTHERS=0}" HUTONG_MODEL_MEMORY=$${HUTONG_MODEL_MEMORY:-8000} HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)

@@ -13,7 +13,7 @@ pytest.register_assert_rewrite("tests.support")
 
 from services.runtime.audit import current_audit  # noqa: E402
 from services.runtime.call import current_call  # noqa: E402
-from tests.support.databases import CitusDatabase, MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
+from tests.support.databases import CitusServer, MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
 from tests.support.preloaded import stop_forking  # noqa: E402
 from tests.support.processes import descendants, mark_descendants  # noqa: E402
 from tests.support.results.distribution_law import take_faults, watch_statements  # noqa: E402
@@ -112,23 +112,23 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[MakeUrl]:
 
 
 @pytest.fixture(scope="session")
-def citus_database() -> CitusDatabase:
-    """The database of the Citus that HUTONG_TEST_CITUS_URL names."""
-    return CitusDatabase(CITUS)
+def citus_server() -> CitusServer:
+    """The Citus that HUTONG_TEST_CITUS_URL names."""
+    return CitusServer(CITUS)
 
 
 @pytest.fixture
-def citus_url(citus_database: CitusDatabase) -> MakeUrl:
-    """Empties the Citus and returns its URL. Tests that need two databases or another service are skipped."""
-    made: list[str] = []
+def citus_url(citus_server: CitusServer, request: pytest.FixtureRequest) -> Iterator[MakeUrl]:
+    """Makes empty databases of Results on Citus. Those of other services are on PostgreSQL."""
 
     def make(service: str) -> str:
-        if service != "results" or made:
-            pytest.skip("Citus has one database, of Results")
-        made.append(citus_database.empty())
-        return made[0]
+        if service == "results":
+            return citus_server.make()
+        postgres_url: MakeUrl = request.getfixturevalue("postgres_url")
+        return postgres_url(service)
 
-    return make
+    yield make
+    citus_server.release()
 
 
 @pytest.fixture(params=["sqlite", "postgresql", *(["citus"] if CITUS else [])])

@@ -7,10 +7,10 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from services.approval.tables import approval_tables
 from services.audit.tables import audit_tables
 from services.domain.region import NATION
+from services.storage.columns import new_metadata
 from services.storage.deletion_counts import deletion_counts_table
 from services.storage.idempotency import request_memory
 from services.storage.life import LIFE_LENGTH
-from services.storage.metadata import new_metadata
 
 metadata = new_metadata()
 audit = audit_tables(metadata, "policy")

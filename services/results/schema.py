@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.approval.tables import approval_tables
 from services.audit.tables import audit_tables
-from services.storage.metadata import new_metadata
+from services.storage.columns import new_metadata
 
 metadata = new_metadata()
 audit = audit_tables(metadata, "results")

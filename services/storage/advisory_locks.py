@@ -24,7 +24,8 @@ class AdvisoryLock(IntEnum):
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
         LINKING: held while documents are linked or unlinked.
         HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
-        REPORTS: held on Citus for one laboratory, while the laboratory's reports are revised or removed.
+        REPORTS: held on Citus for one laboratory, while the laboratory's reports are claimed, revised or removed.
+        LOG_WRITER: held on Citus for one writer of the change log until all machines have committed the entry.
         SHOWN_REPORTS: held by a commit of decisions with evidence while it remembers what was shown.
     """
 
@@ -40,6 +41,7 @@ class AdvisoryLock(IntEnum):
     LINKING = 0x48754C69
     HOMES = 0x48754865
     REPORTS = 0x48755270
+    LOG_WRITER = 0x4875574C
     SHOWN_REPORTS = 0x48755368
 
 

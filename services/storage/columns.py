@@ -1,12 +1,25 @@
-"""Expressions on columns that several stores need: texts ordered by code point, and rows of a region."""
+"""What the tables of all services share: names of constraints, texts ordered by code point, and rows of a region."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, collate, true
+from sqlalchemy import ColumnElement, Connection, MetaData, collate, true
 
 from services.domain.region import prefix
+
+_NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def new_metadata() -> MetaData:
+    """Return empty metadata with a naming convention for constraints and indexes, so that migrations can name them."""
+    return MetaData(naming_convention=_NAMING_CONVENTION)
 
 
 def in_byte_order(connection: Connection, *columns: ColumnElement[str]) -> list[ColumnElement[str]]:

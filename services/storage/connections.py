@@ -47,6 +47,9 @@ SHORT_READ_SECONDS = 5.0
 """The longest that a statement of a short read may run. A short read uses an index and takes milliseconds. It is a
 setting of the connection, so that it takes no round trip."""
 _CITUS = "hutong_citus"
+_INCOMPLETE = "hutong_incomplete"
+_FAILED_COMMIT = "failed to commit transaction on"
+"""How Citus warns that a machine was lost before it had committed. The commit itself succeeds."""
 WRITE_OPTION = "hutong_write"
 """The execution option of a connection on which write transactions begin."""
 
@@ -164,6 +167,19 @@ def is_distributed(connection: Connection) -> bool:
     return bool(connection.info.get(_CITUS))
 
 
+def is_incomplete(connection: Connection) -> bool:
+    """Return whether a machine of Citus was lost before it had committed the connection's last transaction.
+
+    The machine commits later. The next call returns False, unless it happens again.
+    """
+    return bool(connection.info.pop(_INCOMPLETE, False))
+
+
+def _note_incomplete(info: dict[Any, Any], warning: str) -> None:
+    if warning.startswith(_FAILED_COMMIT):
+        info[_INCOMPLETE] = True
+
+
 def driver_args(url: str) -> dict[str, Any]:
     """Return the arguments for the driver to connect to PostgreSQL as an engine does."""
     parsed = make_url(url)
@@ -191,6 +207,8 @@ def _note_server(connection: Any, entry: ConnectionPoolEntry) -> int:
     """Note whether the server has Citus. Return the process id of this session."""
     query = "SELECT pg_backend_pid(), to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
     process, entry.info[_CITUS] = connection.execute(query).fetchone()
+    if entry.info[_CITUS]:
+        connection.add_notice_handler(lambda notice: _note_incomplete(entry.info, notice.message_primary or ""))
     connection.rollback()
     return int(process)
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, exc, text
 
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.instant import SECOND
+from services.runtime.audit import current_audit
 from services.runtime.call import seconds_left
 from services.runtime.tracing.spans import carried
 from services.storage.connections import (
@@ -31,7 +32,9 @@ from services.storage.connections import (
     create_reading_engine,
     create_service_engine,
     driver_args,
+    is_incomplete,
 )
+from services.storage.distributed import unsettled
 from services.storage.lone_statements import LoneStatements
 from services.storage.statement_limits import TimeLimit, limited, limited_short
 
@@ -53,13 +56,31 @@ _UNREACHABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
+_BROKEN_OFF = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+WRITE_TRIES = 5
+"""How often a transaction is tried that the database breaks off each time."""
 _UNFIT = (exc.DataError, psycopg.DataError)
 _INTERNAL = (exc.InternalError, psycopg.InternalError)
 _INTERRUPTED = "interrupted"
 """The text of SQLite for a statement that took too long."""
-_WORKER_IS_LOST = ("failure on connection", "connection to the remote node", "connection not open")
-"""Texts by which Citus says that it has lost a worker in the middle of a transaction. The error has no class of its
-own."""
+_WORKER_IS_LOST = (
+    "failure on connection",
+    "connection to the remote node",
+    "connection not open",
+    "server closed the connection",
+    "could not receive data from server",
+    "could not send data to server",
+)
+"""Texts by which Citus, or libpq in it, says that a worker was lost. The error has no class of its own."""
+
+
+class BrokenOff(Unavailable):
+    """The database rolled a transaction back, because it and another one waited for each other."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "DATABASE_UNAVAILABLE", english("the database broke off a transaction in favour of another; try again")
+        )
 
 
 class Database:
@@ -187,10 +208,32 @@ class Database:
             return work(connection, *args, **kwargs)
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do as `write` does, in the calling thread."""
+        """Do as `write` does, in the calling thread.
+
+        A transaction that the database has broken off, because it and another one waited for each other, is tried
+        again. So `work` must change nothing but the database.
+        """
+        audit = current_audit.get()
+        is_recorded = audit is not None and audit.is_recorded
+        for tries_left in reversed(range(WRITE_TRIES)):
+            try:
+                return self._write_once(work, *args, **kwargs)
+            except BrokenOff:
+                if not tries_left:
+                    raise
+                if audit is not None:
+                    # The rows of the audit were rolled back too.
+                    audit.is_recorded = is_recorded
+        raise AssertionError("the last try returns or raises")
+
+    def _write_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         option = {WRITE_OPTION: True}
-        with _faults_named(), self.engine.connect().execution_options(**option) as connection, connection.begin():
-            return work(connection, *args, **kwargs)
+        with _faults_named(), self.engine.connect().execution_options(**option) as connection:
+            with connection.begin():
+                done = work(connection, *args, **kwargs)
+            if is_incomplete(connection):
+                raise unsettled()
+            return done
 
     def is_log_emptied_now(self, tries: int, pause: float) -> bool:
         """Copy SQLite's log into the database file and empty the log. Return False if a reader prevented every try.
@@ -268,7 +311,7 @@ class Database:
 
 def _unavailable(error: Exception) -> HutongError:
     """Return the error for a database that cannot be reached. The cause is logged and not sent to the caller."""
-    cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+    cause = _cause_of(error)
     _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
     if isinstance(cause, psycopg.errors.QueryCanceled) or str(cause) == _INTERRUPTED:
         return Unavailable(
@@ -279,17 +322,25 @@ def _unavailable(error: Exception) -> HutongError:
     )
 
 
+def _cause_of(error: Exception) -> BaseException:
+    """Return the driver's own error."""
+    return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+
+
 @contextlib.contextmanager
 def _faults_named() -> Iterator[None]:
     """Replace errors of the block by errors of the contract, if the caller can do something about them.
 
     Raises:
+        BrokenOff: the transaction was rolled back in favour of another.
         Unavailable: DATABASE_UNAVAILABLE, the database is not reached, or a worker of Citus was lost.
         InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
     """
     try:
         yield
     except _UNREACHABLE as error:
+        if isinstance(_cause_of(error), _BROKEN_OFF):
+            raise BrokenOff from error
         raise _unavailable(error) from error
     except _INTERNAL as error:
         if not _is_worker_lost(error):
@@ -308,7 +359,7 @@ def _holds_nul(error: Exception) -> bool:
 
 def _is_worker_lost(error: Exception) -> bool:
     """Return whether an internal error says that Citus has lost a worker."""
-    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    cause = _cause_of(error)
     return any(text in str(cause) for text in _WORKER_IS_LOST)
 
 

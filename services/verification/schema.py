@@ -6,7 +6,7 @@ Times are BIGINT microseconds since 1970-01-01T00:00:00Z. Tables name subjects o
 from __future__ import annotations
 
 from services.audit.tables import audit_tables
-from services.storage.metadata import new_metadata
+from services.storage.columns import new_metadata
 
 metadata = new_metadata()
 audit = audit_tables(metadata, "verification")

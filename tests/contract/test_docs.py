@@ -27,6 +27,7 @@ FOREIGN = {
     *("shared_buffers", "process_resident_memory_bytes", "max_connections", "max_prepared_transactions"),
     *("default_pool_size", "idle_transaction_timeout", "pg_archivecleanup", "pg_wal"),
     *("citus_add_node", "citus_create_restore_point", "citus_set_coordinator_host"),
+    *("get_all_active_transactions", "max_worker_processes", "pg_config", "run_command_on_workers"),
 }
 """Names of settings and functions of PostgreSQL, pgbouncer and Citus, and of metrics of the client of Prometheus."""
 OF_TESTS = {"HUTONG_TEST_CITUS_URL"}

@@ -16,8 +16,9 @@ import psutil
 import psycopg
 from sqlalchemy import make_url
 
-from services.results.distribution import PLAN
+from services.results.distribution import PLAN, Whole
 from services.storage.migrate import upgrade
+from tests.support.citus import join
 from tests.support.waiting import TIMEOUT_SECONDS
 
 _STARTS = 6
@@ -161,20 +162,59 @@ class PostgresServer:
         self.server.cleanup()
 
 
-class CitusDatabase:
-    """The database of a Citus coordinator. Each test of the run empties it and has it for itself."""
+class CitusServer:
+    """The databases of a Citus, which is named by the URL of a database on its coordinator.
+
+    Each test empties the databases that it uses and has them for itself. Further databases are made beside the named
+    one when a test first needs them, and stay.
+    """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._urls = [make_url(url)]
+        self._is_used: list[bool] = [False]
         upgrade("results", url)
 
-    def empty(self) -> str:
-        """Remove every row and every month. Return the database's URL."""
-        with psycopg.connect(make_url(self._url).set(drivername="postgresql").render_as_string(False)) as connection:
-            for (month,) in connection.execute(
-                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'results'::regclass"
-            ).fetchall():
-                connection.execute(f"DROP TABLE {month}")  # type: ignore[call-overload]
-            for table in PLAN:
-                connection.execute(f"TRUNCATE {table} RESTART IDENTITY")  # type: ignore[call-overload]
-        return self._url
+    def make(self) -> str:
+        """Return the URL of an empty database of Results that no one else uses."""
+        if all(self._is_used):
+            self._add()
+        index = self._is_used.index(False)
+        self._is_used[index] = True
+        url = self._urls[index].render_as_string(hide_password=False)
+        _empty(url)
+        return url
+
+    def release(self) -> None:
+        """Let the next test have all databases."""
+        self._is_used = [False] * len(self._is_used)
+
+    def _add(self) -> None:
+        named = self._urls[0]
+        url = named.set(database=f"{named.database}_{len(self._urls) + 1}")
+        join(str(url.database), named)
+        upgrade("results", url.render_as_string(hide_password=False))
+        self._urls.append(url)
+        self._is_used.append(False)
+
+
+def _empty(url: str) -> None:
+    """Remove every row and every month of a database. Tables without rows are left alone, which is much quicker.
+
+    A database whose tables a test has dropped is made anew.
+    """
+    with psycopg.connect(make_url(url).set(drivername="postgresql").render_as_string(False)) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        if not PLAN.keys() <= {name for (name,) in tables}:
+            listed = ", ".join(name for (name,) in tables)
+            connection.execute(f"DROP TABLE IF EXISTS {listed} CASCADE")  # type: ignore[call-overload]
+            connection.commit()
+            upgrade("results", url)
+        for (month,) in connection.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'results'::regclass"
+        ).fetchall():
+            connection.execute(f"DROP TABLE {month}")  # type: ignore[call-overload]
+        local = [table for table, kept in PLAN.items() if kept is Whole.LOCAL]
+        connection.execute(f"TRUNCATE {', '.join(local)} RESTART IDENTITY")  # type: ignore[call-overload]
+        for table in PLAN.keys() - local:
+            if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():  # type: ignore[call-overload]
+                connection.execute(f"DELETE FROM {table}")  # type: ignore[call-overload]

@@ -43,6 +43,8 @@ from services.results.changelog.packing import (
     unpack_reports,
 )
 from services.runtime.consistency import BEFORE_ANY, LogPosition
+from services.storage.advisory_locks import AdvisoryLock
+from services.storage.distributed import await_commits, commit_together
 from services.storage.life import current_life
 
 MAX_ENTRIES = 20
@@ -140,6 +142,7 @@ def _append(
     positions_below: Sequence[PositionBelow],
 ) -> LogPosition:
     writer_id, sequence, turn = _acquire_writer(connection, now)
+    commit_together(connection, AdvisoryLock.LOG_WRITER, writer_id, "report_keys.report_number")
     inserted = connection.execute(
         insert(_changes)
         .values(
@@ -213,6 +216,7 @@ def read_log(
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, an entry after the cursor was removed, or the cursor is of another log.
+        Unavailable: DATABASE_UNAVAILABLE, not every machine of Citus has committed the rows that the entries name.
     """
     writers = {row.writer_id: row for row in connection.execute(select(_writers))}
     for writer_id in cursor.keys() - writers.keys():
@@ -232,6 +236,7 @@ def read_log(
     # such later entries.
     keys = sorted(key for key in keys if not limits or key.turn <= min(limits))
     entries = _load(connection, keys, cursor, MAX_RESULTS if limit is None else limit)
+    await_commits(connection, AdvisoryLock.LOG_WRITER, {entry.writer_id for entry in entries})
     return LogPage(entries, not limits and len(entries) == len(keys))
 
 

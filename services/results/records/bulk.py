@@ -117,8 +117,14 @@ class KeyTaken(Exception):
 class CitusBulk(PostgresqlBulk):
     """The statements of PostgreSQL, with replacements for those that Citus does not run over several machines.
 
-    Citus reports a duplicate key in COPY as an internal error, and it cannot lock rows of several machines.
+    Citus reports a duplicate key in COPY as an internal error, and it cannot lock rows of several machines. It also
+    claims numbers on several machines in no fixed order.
     """
+
+    def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
+        """Claim free numbers. The laboratory is locked first, because two claims of the same numbers would deadlock."""
+        lock_names_until_commit(connection, AdvisoryLock.REPORTS, [lab])
+        return super().insert_free_keys(connection, lab, rows)
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers of one laboratory. Raises KeyTaken if one is taken; the caller rolls back."""

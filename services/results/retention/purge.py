@@ -44,6 +44,7 @@ from services.storage.advisory_locks import AdvisoryLock
 from services.storage.columns import in_byte_order
 from services.storage.connections import is_distributed
 from services.storage.deletion_counts import DeletionCounts
+from services.storage.distributed import require_settled
 from services.storage.engine import Database
 from services.storage.process_lock import try_process_lock
 
@@ -185,6 +186,8 @@ def _set_horizon(connection: Connection, deletion: Deletion) -> None:
 
 def count_and_hash(connection: Connection, horizon: Instant) -> tuple[int, str]:
     """Return how many revisions lie before the horizon, and a hash over their names."""
+    # No lock waits for a commit that a lost machine of Citus has still to make up for.
+    require_settled(connection)
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     query = (

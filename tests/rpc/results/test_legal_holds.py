@@ -25,13 +25,13 @@ from tests.support.results.factories import NOW, make_document, make_tube
 from tests.support.results.node import results_node
 
 
-async def test_held_results_are_read_by_their_hold_alone(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+async def test_held_results_are_read_by_their_hold_alone(tmp_path: Path, database_url: MakeUrl) -> None:
     """Putting a hold twice by one request id puts one. Every call has its row in the audit."""
-    url = sqlite_url("results")
+    url = database_url("results")
     async with results_node(tmp_path, url) as node:
         holds = LegalHoldServiceStub(node.channel)
         await node.register()
-        await node.upload([make_tube(0, reported=NOW - 40 * DAY), make_tube(1, reported=NOW - 40 * DAY)])
+        await node.upload([make_tube(0, reported=NOW - 70 * DAY), make_tube(1, reported=NOW - 70 * DAY)])
         request = CreateLegalHoldRequest(
             document=make_document(0), reason="forged", request_id="0f1c3d1e-6f1b-4c0e-9a39-5d8f6b1f7b17"
         )
