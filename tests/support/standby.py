@@ -91,6 +91,14 @@ class CopiedServer:
             row = cursor.fetchone() if cursor.description else None
             return row[0] if row else None
 
+    def follow(self, steps: str) -> str:
+        """Run the steps of a page as the server's user. Return what they print."""
+        variables = {**os.environ, "PGHOST": str(self.socket), "PGUSER": "postgres"}
+        variables["PATH"] = f"{self.programs}:{os.environ['PATH']}"
+        done = run([*AS_POSTGRES, "sh", "-ec", steps], env=variables, cwd=self.data.parent)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def url(self, database_url: str) -> str:
         """Return the URL of this server's copy of a database."""
         return make_url(database_url).set(query={"host": str(self.socket)}).render_as_string(hide_password=False)
@@ -112,10 +120,6 @@ class CopiedServer:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(TIMEOUT_SECONDS)
         self.kill()
-
-    def promote(self) -> None:
-        """Let a standby take over, and wait until it takes writes."""
-        self.ask("SELECT pg_promote(true)")
 
 
 @contextlib.contextmanager

@@ -182,6 +182,6 @@ async def test_a_promoted_standby_is_not_used(own_server: PostgresServer, tmp_pa
     with standby_folder() as folder, copied(own_server, folder, "promoted", follows=True) as standby:
         async with node_with(own_server, standby, tmp_path) as node:
             await upload(node, 0)
-            standby.promote()
+            standby.ask("SELECT pg_promote()")
             await until(lambda: not is_used(standby))
             assert numbers(await look_up(node, 0)) == ["R0"]
