@@ -64,7 +64,8 @@ def make_directory(directory: Path) -> None:
     except OSError as error:
         raise UnusableDatabase(
             english(
-                "the directory of a SQLite database cannot be made: {directory}: {cause}",
+                "the directory of a SQLite database cannot be made: {directory}: {cause}; change HUTONG_DATA_DIR, or "
+                "the owner and the permissions",
                 directory=directory,
                 cause=system_text(error),
             )

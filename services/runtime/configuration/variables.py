@@ -154,6 +154,8 @@ def read_database_url(text: str) -> str:
         known = False
     if not known:
         raise ValueError(english("must be sqlite:///path or postgresql://user@host:port/name"))
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise ValueError(english("must name a file of SQLite: sqlite:///path"))
     if url.get_backend_name() == "postgresql":
         for option, value in url.query.items():
             if option == POOLER_OPTION:
