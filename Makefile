@@ -34,7 +34,7 @@ GOMOD_VERSION   := v1.9.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-citus soak-upgrade soak-memory soak-mix soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-citus soak-upgrade soak-failover soak-pooler soak-restore soak-memory soak-mix soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -131,7 +131,7 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 check-java:
 	@cd clients/java && mvn -B -q -ntp test
 
-check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, run the services behind pgbouncer, back PostgreSQL up and restore it, check the rules of Prometheus with promtool, and play the steps of the image; tests without their tool are skipped with a message
+check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, run the services behind pgbouncer, fail over to a standby, back PostgreSQL up and restore it, check the rules of Prometheus with promtool, and play the steps of the image; tests without their tool are skipped with a message
 	@PATH="$(CURDIR)/$(BIN):$$PATH" HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
 check: lint licences types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, licences, types, protos-fresh, openapi-fresh and all tests
@@ -222,6 +222,15 @@ soak-citus: $(READY) ## Run for at most 45 minutes on the Citus of HUTONG_TEST_C
 	@KILL_ROUNDS=$${KILL_ROUNDS:-60} $(BIN)/python -m pytest -k citus tests/e2e/test_kill.py tests/e2e/test_citus_kill.py $(ARGS)
 	@$(BIN)/python -m pytest -k citus tests/storage/results tests/rpc/results $(ARGS)
 	@$(BIN)/python -m tests.bench.citus
+
+soak-failover: $(READY) ## Run for at most 45 minutes: kill the primary PostgreSQL of a node under load and promote its synchronous standby, ten times
+	@HUTONG_CHECK_TOOLS=required FAILOVER_ROUNDS=$${FAILOVER_ROUNDS:-10} $(BIN)/python -m pytest tests/tools/test_failover.py $(ARGS)
+
+soak-pooler: $(READY) ## Run for at most 45 minutes: kill the pgbouncer of a node under load, ten times
+	@POOLER_ROUNDS=$${POOLER_ROUNDS:-10} $(BIN)/python -m pytest tests/tools/test_soak_pooler.py $(ARGS)
+
+soak-restore: $(READY) ## Run for at most 45 minutes: restore the PostgreSQL of a node under load to an instant, ten times
+	@RESTORE_ROUNDS=$${RESTORE_ROUNDS:-10} $(BIN)/python -m pytest tests/tools/test_soak_restore.py $(ARGS)
 
 soak-protocol: $(READY) ## Search the model of the exchange with two cuts of each connection, with one commit of each node, and with one crash of each node: at most three million states each in 1 GiB; HUTONG_MODEL_LIMITS sets other limits, searches separated by ";"
 	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2 OTHERS=0;COMMITS=1;COMMITS=1 CRASHES=1 OTHERS=0;COMMITS=1 CRASHES=1 RESTORES=0;COMMITS=2 CRASHES=1 RESTORES=0 OTHERS=0}" HUTONG_MODEL_MEMORY=$${HUTONG_MODEL_MEMORY:-8000} HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import select
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from services.command.backup.record import record_restored
 from services.command.backup.restore import restore
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor.checks import diagnose
+from services.command.faults import describe
 from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.parser import make_parser
@@ -49,25 +51,39 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command and return the process's exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # The caller has closed it.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         # Names of files may have any bytes, and a terminal may not have all characters. A test's stream may be another.
-        if isinstance(stream, io.TextIOWrapper):
+        elif isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(OSError):
                 stream.reconfigure(errors="backslashreplace")
     with speaking(choose_language(arguments, os.environ)):
         try:
             code = _run(make_parser().parse_args(arguments))
-            sys.stdout.flush()
         except BrokenPipeError:
             if not _is_output_closed():
                 raise
-            # The reader of standard output has closed it. Without this, Python reports the broken pipe again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return EXIT_FAILED
+            code = EXIT_FAILED
         except KeyboardInterrupt:
             print(tr("hutongd: stopped"), file=sys.stderr)
             return EXIT_INTERRUPTED
-        return code
+        return _end_output(code)
+
+
+def _end_output(code: int) -> int:
+    """Write what is left of standard output. Return the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Nobody reads it any more, or its disk is full. Without this, Python reports the error again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == 0 and not isinstance(error, BrokenPipeError):
+            print(f"hutongd: {tr(describe(error) or '')}", file=sys.stderr)
+        return code or EXIT_FAILED
+    return code
 
 
 def _is_output_closed() -> bool:
@@ -76,7 +92,9 @@ def _is_output_closed() -> bool:
         sys.stdout.flush()
     except BrokenPipeError:
         return True
-    return False
+    output = select.poll()
+    output.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(events & select.POLLERR for _, events in output.poll(0))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -115,6 +133,14 @@ def _run(options: argparse.Namespace) -> int:
         return error.code
     except HutongError as error:
         print(f"hutongd: {tr(error.message)}", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        text = describe(error)
+        if text is None:
+            raise
+        print(f"hutongd: {tr(text)}", file=sys.stderr)
         return EXIT_FAILED
     return 0
 

@@ -30,4 +30,4 @@ def opened(settings: Settings, service: str) -> Iterator[Database]:
 def is_within_reach(settings: Settings, service: str) -> bool:
     """Whether the database of a service is on a server or on this machine."""
     file = find_sqlite_file(settings.service(service).database_url)
-    return file is None or file.is_file()
+    return file is None or file.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -13,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvloop
-from hutong_texts import ENGLISH, translate
+from hutong_texts import ENGLISH, english, translate
 
+from services.command.faults import describe
 from services.domain.errors import HutongError
 from services.runtime.call import trace_fields
 from services.runtime.configuration.settings import Settings
@@ -31,6 +33,12 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 """The exit code for wrong arguments, and for a setting or a database that cannot be used. A retry is useless until the
 operator has changed something."""
+
+
+FILES = 65_536
+"""The limit of open files that a process asks for: each connection of a caller takes one."""
+LEAST_FILES = 256
+"""The limit of open files below which a process does not serve. It opens about a hundred before its first caller."""
 
 
 def main() -> None:
@@ -62,6 +70,12 @@ def main() -> None:
     except HutongError as error:
         membership.fail(EXIT_FAILED, translate(error.message, options.lang))
         sys.exit(EXIT_FAILED)
+    except Exception as error:
+        text = describe(error)
+        if text is None:
+            raise
+        membership.fail(EXIT_FAILED, translate(text, options.lang))
+        sys.exit(EXIT_FAILED)
 
 
 def share_of(settings: Settings, workers: int) -> Settings:
@@ -82,11 +96,32 @@ def share_of(settings: Settings, workers: int) -> Settings:
 
 
 def prepare_process(services: list[str]) -> None:
-    """Set up the scheduling of a process that will serve these services."""
+    """Set up the limits and the scheduling of a process that will serve these services.
+
+    Raises:
+        BadSetting: the process may open too few files.
+    """
+    _allow_files()
     # A process with only Results or Policy keeps the default scheduling, because Verification waits for it.
     if "verification" in services:
         use_batch_scheduling()
     switch_threads_early()
+
+
+def _allow_files() -> None:
+    """Raise the limit of open files as far as the system lets this process. gRPC ends a process that has none left."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    if wanted < LEAST_FILES:
+        raise BadSetting(
+            english(
+                "this process may open {limit} files only, and needs {least}: ulimit -n, or LimitNOFILE= of systemd",
+                limit=wanted,
+                least=LEAST_FILES,
+            )
+        )
 
 
 def opener(name: str) -> Callable[[Settings], Awaitable[Service]]:

@@ -56,7 +56,9 @@ def check_workers(settings: Settings, services: list[str], workers: int) -> None
     address = settings.service(service).address
     if service == "results" and find_sqlite_file(settings.results.database_url) is not None:
         raise BadSetting(
-            english("Results on SQLite is served by one process: no workers, or a HUTONG_RESULTS_DATABASE_URL")
+            english(
+                "Results on SQLite is served by one process: no workers, or PostgreSQL in HUTONG_RESULTS_DATABASE_URL"
+            )
         )
     if socket_path(address):
         raise BadSetting(

@@ -62,6 +62,7 @@ from services.results.lookup.servicer import InternalLookupServicer, ResultsServ
 from services.results.missing_reports.queue import MissingReportQueue
 from services.results.missing_reports.servicer import MissingReportServicer
 from services.results.records.tables import pepper_marks
+from services.results.replicas.replicas import ReadReplicas
 from services.results.schema import audit as audit_tables
 from services.results.schema import emergency_grants, pending_changes
 from services.results.stores import Stores
@@ -132,6 +133,10 @@ async def _open_results(
     except (BadSetting, UnusableDatabase):
         await asyncio.to_thread(database.close)
         raise
+    own = settings.results
+    replicas = (
+        ReadReplicas(database, own.replica_url, own.replica_lag_seconds, clock, timing) if own.replica_url else None
+    )
     stores = Stores(
         database,
         clock,
@@ -140,6 +145,7 @@ async def _open_results(
         joined=bool(settings.upstream),
         timing=timing,
         limits=limits,
+        replicas=replicas,
     )
     tokens = PageTokens(pepper.secrets)
     sent = UpstreamStore(database, clock, settings.jurisdiction)
@@ -232,6 +238,8 @@ async def _open_results(
             await link.close()
         await asyncio.to_thread(pool.close)
         await audit.close()
+        if replicas is not None:
+            await asyncio.to_thread(replicas.close)
         await asyncio.to_thread(database.close)
         serving.close()
 
@@ -290,6 +298,7 @@ async def _open_results(
             missing_reports.run,
             *audit.jobs,
             approvals.count,
+            *((replicas.run,) if replicas is not None else ()),
             *((StoredPositives(database, clock, timing, node).run,) if node != NATION else ()),
             *(link.jobs if link is not None else ()),
         ),

@@ -18,6 +18,7 @@ from services.results.limits import ResultsLimits
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.routing import MissingReportRouter, list_at_new_home
 from services.results.records.partition_maintainer import PartitionMaintainer
+from services.results.replicas.replicas import ReadReplicas
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
 from services.results.upload.store import UploadStore
@@ -31,7 +32,7 @@ class Stores:
     """The stores of the Results service on one database. They share one change log.
 
     `secrets` are the keys of the hashes by which repeated requests are recognised. `node` is the region of this node.
-    `joined` says that the node replicates to the nation.
+    `joined` says that the node replicates to the nation. `replicas` answer look-ups that may lag behind.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Stores:
         joined: bool = False,
         timing: ResultsTiming | None = None,
         limits: ResultsLimits | None = None,
+        replicas: ReadReplicas | None = None,
     ) -> None:
         self.database = database
         self.timing = timing or ResultsTiming()
@@ -59,7 +61,7 @@ class Stores:
         self.documents = DocumentStore(database, writer, self.change_log, node)
         self.timeliness = TimelinessStore(database)
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
-        self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
+        self.lookup = LookupStore(database, clock, cache, limits, joined=joined, replicas=replicas)
         self.holds = HoldStore(database, writer)
         self.watch = WatchStore(database, cache)
         self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)

@@ -49,6 +49,8 @@ class ResultsTiming:
         marking_poll: the time between two checks whether the first node below has joined.
         marking_pause: the time between two steps of marking stored adverse subjects, so that other commits of SQLite
             go on meanwhile.
+        replica_poll: the time between two questions to the primary and its read replicas how far they are.
+        replica_read: how long a read may wait for a replica. Then the primary is asked.
         notification_poll: the time between two reads for new notifications. All watches share these reads. A
             notification is sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract promises five seconds.
@@ -78,5 +80,7 @@ class ResultsTiming:
     token_wait: float = 3.0
     marking_poll: float = 1.0
     marking_pause: float = 0.02
+    replica_poll: float = 0.25
+    replica_read: float = 0.5
     notification_poll: float = 0.1
     notification_heartbeat: float = 3.0

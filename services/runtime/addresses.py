@@ -28,7 +28,7 @@ def split_address(address: str) -> tuple[str, int]:
     """Return host and port of "host:port" or "[v6]:port"; ValueError if the text is neither."""
     host, colon, port = address.rpartition(":")
     if not colon or not _is_host(host) or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError(english("must be host:port"))
+        raise ValueError(english("must be host:port, with an IPv6 address in brackets: [::1]:50051"))
     return host.strip("[]"), int(port)
 
 

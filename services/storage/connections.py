@@ -46,6 +46,16 @@ limits."""
 SHORT_READ_SECONDS = 5.0
 """The longest that a statement of a short read may run. A short read uses an index and takes milliseconds. It is a
 setting of the connection, so that it takes no round trip."""
+_LIBPQ = {
+    "connect_timeout": CONNECT_SECONDS,
+    "application_name": "hutong",
+    # A server whose machine is gone says nothing. Without these options a connection to it waits for many minutes.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+"""Options of libpq for every connection. `tcp_user_timeout` is in milliseconds, the others are in seconds."""
 _CITUS = "hutong_citus"
 _INCOMPLETE = "hutong_incomplete"
 _FAILED_COMMIT = "failed to commit transaction on"
@@ -61,7 +71,8 @@ def make_directory(directory: Path) -> None:
     except OSError as error:
         raise UnusableDatabase(
             english(
-                "the directory of a SQLite database cannot be made: {directory}: {cause}",
+                "the directory of a SQLite database cannot be made: {directory}: {cause}; change HUTONG_DATA_DIR, or "
+                "the owner and the permissions",
                 directory=directory,
                 cause=system_text(error),
             )
@@ -124,6 +135,13 @@ def create_reading_engine(url: str) -> Engine:
     )
 
 
+def create_standby_engine(url: str) -> Engine:
+    """Create an engine for short reads of a hot standby, or of a server that was one."""
+    return _create_postgresql_engine(
+        make_url(url), READ_THREADS, "-c enable_seqscan=off", of_standby=True, isolation_level="AUTOCOMMIT"
+    )
+
+
 def begin_transaction(connection: Connection) -> None:
     """Let the next statements on a connection of a reading engine be one transaction.
 
@@ -144,14 +162,16 @@ def has_unlimited_reads(url: str) -> bool:
         engine.dispose()
 
 
-def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **options: Any) -> Engine:
+def _create_postgresql_engine(
+    url: URL, connections: int, settings: str = "", *, of_standby: bool = False, **options: Any
+) -> Engine:
     engine = create_engine(
         url.difference_update_query([POOLER_OPTION]),
         pool_size=connections,
         max_overflow=2,
         # Errors are logged with their text, which must not contain row values.
         hide_parameters=True,
-        connect_args=_settings(url, settings),
+        connect_args=_settings(url, settings, of_standby=of_standby),
         **options,
     )
     if is_tracing():
@@ -188,9 +208,15 @@ def driver_args(url: str) -> dict[str, Any]:
     return {**named, **_settings(parsed)}
 
 
-def _settings(url: URL, more: str = "") -> dict[str, Any]:
-    """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server."""
-    settings = {"connect_timeout": CONNECT_SECONDS, "application_name": "hutong"}
+def _settings(url: URL, more: str = "", *, of_standby: bool = False) -> dict[str, Any]:
+    """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server.
+
+    Options of libpq that the URL has win over these. Of several servers in the URL, the one that takes writes is used.
+    """
+    given = set(url.query)
+    settings: dict[str, Any] = {name: value for name, value in _LIBPQ.items() if name not in given}
+    if not of_standby and "target_session_attrs" not in given:
+        settings["target_session_attrs"] = "read-write"
     if is_pooled(url):
         return {**settings, "prepare_threshold": None}
     # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.

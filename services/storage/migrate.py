@@ -48,22 +48,50 @@ def upgrade(service: str, url: str, revision: str = "head") -> None:
     try:
         command.upgrade(alembic_config(service, url), revision)
     except exc.OperationalError as error:
-        if _is_unusable_file(error):
-            text = english(
-                "the database of {service} cannot be used: {orig}; check its path and permissions",
-                service=service,
-                orig=_one_line(error.orig),
-            )
-            raise UnusableDatabase(text) from error
         text = english(
-            "the database of {service} cannot be migrated now: {orig}", service=service, orig=_one_line(error.orig)
+            "the database of {service} cannot be migrated now: {orig}; {advice}",
+            service=service,
+            orig=_one_line(error.orig),
+            advice=_advise(service, error),
         )
+        if _is_unusable_file(error):
+            raise UnusableDatabase(_unusable(service, error)) from error
         raise Unavailable("DATABASE_UNAVAILABLE", text) from error
-    except (CommandError, exc.DatabaseError) as error:
-        cause = error.orig if isinstance(error, exc.DatabaseError) else error
+    except exc.DatabaseError as error:
+        raise UnusableDatabase(_unusable(service, error)) from error
+    except CommandError as error:
+        newer = find_schema_fault(service, url) or _one_line(error)
         raise UnusableDatabase(
-            english("the database of {service} cannot be used: {orig}", service=service, orig=_one_line(cause))
+            english("the database of {service} cannot be used: {orig}", service=service, orig=newer)
         ) from error
+
+
+def _unusable(service: str, error: exc.DBAPIError) -> Text:
+    return english(
+        "the database of {service} cannot be used: {orig}; {advice}",
+        service=service,
+        orig=_one_line(error.orig),
+        advice=_advise(service, error),
+    )
+
+
+def _advise(service: str, error: exc.DBAPIError) -> Text:
+    """Return what to do about an error of a database."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    variable = f"HUTONG_{service.upper()}_DATABASE_URL"
+    if code == sqlite3.SQLITE_FULL:
+        return english("free some space on its disk")
+    if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+        return english("restore a backup, or name another file")
+    if code == sqlite3.SQLITE_BUSY:
+        return english("stop the process that uses it, or try again")
+    if code:
+        return english("check its path, its permissions and the limit of open files (ulimit -n)")
+    if "read-only" in str(error.orig):
+        return english("this server is a standby: name the primary in {variable}", variable=variable)
+    if getattr(error.orig, "sqlstate", None) is None:
+        return english("start the server, or correct {variable}", variable=variable)
+    return english("try again, or give the role of {variable} the rights that it lacks", variable=variable)
 
 
 def _one_line(cause: object) -> str:
@@ -73,7 +101,7 @@ def _one_line(cause: object) -> str:
 def _is_unusable_file(error: exc.DBAPIError) -> bool:
     """Whether SQLite cannot open or write the file. Another attempt would fail too."""
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-    return code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+    return code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL}
 
 
 def find_schema_fault(service: str, url: str) -> Text:
@@ -85,8 +113,8 @@ def find_schema_fault(service: str, url: str) -> Text:
         Unavailable: DATABASE_UNAVAILABLE, the database server cannot be reached.
     """
     file = find_sqlite_file(url)
-    if file is not None and not file.is_file():
-        return english("there is no database at {file}: hutongd migrate {service} makes it", file=file, service=service)
+    if file is not None and (missing := _find_missing(service, file)):
+        return missing
     engine = create_inspecting_engine(url)
     try:
         with engine.connect() as connection:
@@ -94,14 +122,24 @@ def find_schema_fault(service: str, url: str) -> Text:
     except UnusableDatabase as error:
         return error.text
     except exc.OperationalError as error:
+        advice = _advise(service, error)
         if _is_unusable_file(error):
-            return english("{orig}; check its path and permissions", orig=_one_line(error.orig))
+            return english("{orig}; {advice}", orig=_one_line(error.orig), advice=advice)
         raise Unavailable(
             "DATABASE_UNAVAILABLE",
-            english("the database of {service} cannot be reached: {orig}", service=service, orig=_one_line(error.orig)),
+            english(
+                "the database of {service} cannot be reached: {orig}; {advice}",
+                service=service,
+                orig=_one_line(error.orig),
+                advice=advice,
+            ),
         ) from error
     except exc.DatabaseError as error:
-        return english("it is no database of Hutong: {orig}", orig=_one_line(error.orig))
+        return english(
+            "it is no database of Hutong: {orig}; {advice}",
+            orig=_one_line(error.orig),
+            advice=_advise(service, error),
+        )
     finally:
         engine.dispose()
     if revisions == _heads(service):
@@ -115,6 +153,18 @@ def find_schema_fault(service: str, url: str) -> Text:
         revisions=", ".join(sorted(revisions)),
         service=service,
     )
+
+
+def _find_missing(service: str, file: Path) -> Text:
+    """Return why there is no SQLite file, and what to do; empty if there is one."""
+    if file.is_file():
+        return Text("")
+    if file.exists():
+        return english("{file} is no file: move it away, or change HUTONG_DATA_DIR", file=file)
+    folder = next(one for one in file.absolute().parents if one.exists())
+    if not folder.is_dir():
+        return english("{folder} is no folder: move it away, or change HUTONG_DATA_DIR", folder=folder)
+    return english("there is no database at {file}: hutongd migrate {service} makes it", file=file, service=service)
 
 
 def find_newer_schema(service: str, revisions: Collection[str]) -> Text:

@@ -23,28 +23,33 @@ from services.storage.errors import UnusableDatabase
 
 
 @contextlib.contextmanager
-def try_process_lock(database: Database, task: str, key: AdvisoryLock) -> Iterator[bool]:
+def try_process_lock(database: Database, task: str, key: AdvisoryLock, *, is_shared: bool = False) -> Iterator[bool]:
     """Try to lock a task for as long as the block lasts. Yield False if another process holds the lock.
 
-    `task` identifies the lock beside a SQLite database, `key` among the advisory locks of PostgreSQL.
+    `task` identifies the lock beside a SQLite database, `key` among the advisory locks of PostgreSQL. Any number of
+    callers may share a lock, as long as no caller holds it alone.
 
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, the PostgreSQL server cannot be reached.
         UnusableDatabase: no file can be written beside the SQLite database.
     """
     if database.is_sqlite:
-        with try_sqlite_process_lock(database.engine.url, task) as is_held:
+        with try_sqlite_process_lock(database.engine.url, task, is_shared=is_shared) as is_held:
             yield is_held
     else:
         with database.hold() as transaction:
-            yield bool(transaction.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (int(key),)).scalar_one())
+            function = "pg_try_advisory_xact_lock_shared" if is_shared else "pg_try_advisory_xact_lock"
+            yield bool(transaction.exec_driver_sql(f"SELECT {function}(%s)", (int(key),)).scalar_one())
 
 
 @contextlib.asynccontextmanager
-async def aio_try_process_lock(database: Database, task: str, key: AdvisoryLock) -> AsyncIterator[bool]:
+async def aio_try_process_lock(
+    database: Database, task: str, key: AdvisoryLock, *, is_shared: bool = False
+) -> AsyncIterator[bool]:
     """Do the same as `try_process_lock` without blocking the event loop. Threads take and release the lock."""
     held = contextlib.ExitStack()
-    acquiring = asyncio.ensure_future(asyncio.to_thread(held.enter_context, try_process_lock(database, task, key)))
+    lock = try_process_lock(database, task, key, is_shared=is_shared)
+    acquiring = asyncio.ensure_future(asyncio.to_thread(held.enter_context, lock))
     try:
         # A cancelled caller still waits below for the thread, because the thread would otherwise keep the lock for
         # ever.
@@ -55,7 +60,7 @@ async def aio_try_process_lock(database: Database, task: str, key: AdvisoryLock)
 
 
 @contextlib.contextmanager
-def try_sqlite_process_lock(url: str | URL, task: str) -> Iterator[bool]:
+def try_sqlite_process_lock(url: str | URL, task: str, *, is_shared: bool = False) -> Iterator[bool]:
     """Do the same as `try_process_lock` for a SQLite file, which need not exist. Yield True for any other database."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
@@ -66,7 +71,7 @@ def try_sqlite_process_lock(url: str | URL, task: str) -> Iterator[bool]:
     # The lock is not on the database's own file, because closing that file would release SQLite's locks on it.
     with _open(path) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:

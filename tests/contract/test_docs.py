@@ -25,6 +25,7 @@ MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
 FOREIGN = {
     *("shared_buffers", "process_resident_memory_bytes", "max_connections", "max_prepared_transactions"),
+    *("max_standby_streaming_delay", "synchronous_standby_names", "primary_conninfo", "pg_basebackup", "pg_rewind"),
     *("default_pool_size", "idle_transaction_timeout", "pg_archivecleanup", "pg_wal"),
     *("citus_add_node", "citus_create_restore_point", "citus_set_coordinator_host"),
     *("get_all_active_transactions", "max_worker_processes", "pg_config", "run_command_on_workers"),

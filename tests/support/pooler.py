@@ -33,10 +33,10 @@ ignore_startup_parameters = options,extra_float_digits
 
 
 @contextlib.contextmanager
-def pooled(program: str, server: PostgresServer, directory: Path) -> Iterator[str]:
-    """Run pgbouncer before a server and yield its host:port. It accepts connections within a moment."""
+def pooled(program: str, server: PostgresServer, directory: Path, address: str = "") -> Iterator[str]:
+    """Run pgbouncer before a server and yield its host:port, `address` if given. It accepts connections soon."""
     data = Path(server.server.pgdata)
-    address = free_address()
+    address = address or free_address()
     settings = CONFIGURATION.format(directory=data, port=address.rpartition(":")[2], sessions=SESSIONS)
     file = directory / "pgbouncer.ini"
     file.write_text(settings, encoding="utf-8")

@@ -40,6 +40,11 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+async def pause_between_calls() -> None:
+    """Let a caller rest between two calls, so that its calls leave time to others."""
+    await asyncio.sleep(5 * _POLL_SECONDS)
+
+
 def random_instant(chance: random.Random, most_seconds: float) -> None:
     """Let a random time pass, so that a fault comes at any point of the work under way."""
     threading.Event().wait(chance.uniform(0, most_seconds))

@@ -74,7 +74,9 @@ def _sqlite_files(settings: Settings, names: Sequence[str]) -> Iterator[tuple[st
             found = True
             yield name, file
         elif len(names) == 1:
-            raise UnusableDatabase(english("there is no database of {service} at {file}", service=name, file=file))
+            raise UnusableDatabase(
+                english("there is no database of {service} at {file}: check HUTONG_DATA_DIR", service=name, file=file)
+            )
     if not found:
         raise UnusableDatabase(english("none of the databases is on this machine: check HUTONG_DATA_DIR"))
 
@@ -102,7 +104,11 @@ def _copy(service: str, file: Path, draft: Path) -> CopiedDatabase:
         copy_database(file, copy)
     except sqlite3.DatabaseError as error:
         raise UnusableDatabase(
-            english("the database of {service} cannot be copied: {cause}", service=service, cause=str(error))
+            english(
+                "the database of {service} cannot be copied: {cause}; check its path, or restore a backup",
+                service=service,
+                cause=str(error),
+            )
         ) from None
     if fault := find_damage(copy):
         raise UnusableDatabase(

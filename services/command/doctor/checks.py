@@ -7,7 +7,7 @@ import contextlib
 import platform
 import sqlite3
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sqlalchemy import exc
 from services.command.doctor.findings import Finding, Level, report, worst
 from services.command.doctor.machine import check_clock, check_disk, is_open_to_others
 from services.command.doctor.tls import check_certificates, check_server_certificate
+from services.command.faults import describe
 from services.command.private_files import find_open_files
 from services.command.version import find_version
 from services.domain.errors import HutongError
@@ -60,13 +61,29 @@ def _versions() -> Finding:
 
 def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
     yield check_clock()
-    yield from check_disk(settings, services)
-    yield from check_certificates(settings.tls)
+    yield from _guarded(english("disk"), lambda: check_disk(settings, services))
+    yield from _guarded(english("certificates"), lambda: check_certificates(settings.tls))
+    yield from _guarded(english("private files"), lambda: _private_files(settings, services))
+    for service in services:
+        check = english("database of {service}", service=service)
+        yield from _guarded(check, lambda: [_schema(settings, service)])  # noqa: B023 - it is called at once
+    yield from _guarded(english("pepper"), lambda: [_pepper(settings)])
+
+
+def _guarded(check: Text, find: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Return the findings of a check. A check that fails for a cause outside of this program is a fault itself."""
+    try:
+        return list(find())
+    except Exception as error:
+        text = describe(error)
+        if text is None:
+            raise
+        return [Finding(check, Level.FAULT, text)]
+
+
+def _private_files(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
     for fault in find_open_files(settings, services):
         yield Finding(english("private files"), Level.FAULT, fault)
-    for service in services:
-        yield _schema(settings, service)
-    yield _pepper(settings)
 
 
 def _schema(settings: Settings, service: str) -> Finding:
@@ -78,11 +95,7 @@ def _schema(settings: Settings, service: str) -> Finding:
     try:
         fault = find_schema_fault(service, url)
     except HutongError as error:
-        return Finding(
-            check,
-            Level.FAULT,
-            english("{message}; start the server, or correct the database URL", message=error.message),
-        )
+        return Finding(check, Level.FAULT, error.message)
     if not fault and has_unlimited_reads(url):
         return Finding(
             check,

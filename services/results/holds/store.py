@@ -37,7 +37,8 @@ M = TypeVar("M", bound=Message)
 HoldPosition = tuple[Instant, str]
 """Create time and id of the last hold of a page."""
 HeldPosition = tuple[str, str, int]
-"""Laboratory, report number and revision of the last held result of a page."""
+"""Laboratory, report number and revision of the last held result of a page or a step."""
+BEFORE_ANY_HELD: HeldPosition = ("", "", 0)
 
 
 class HoldStore:
@@ -58,7 +59,7 @@ class HoldStore:
             connection.execute(insert(_holds).values({column.name: getattr(hold, column.name) for column in _HOLD}))
             return hold
 
-        async with aio_try_process_lock(self._database, "purge", AdvisoryLock.PURGE) as is_held:
+        async with aio_try_process_lock(self._database, "purge", AdvisoryLock.PURGE, is_shared=True) as is_held:
             if not is_held:
                 raise Unavailable(
                     "OVERLOADED",
@@ -171,8 +172,20 @@ def _read_reasons(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str
     return found
 
 
-def destroy_released(connection: Connection, counts: DeletionCounts) -> None:
-    """Destroy the moved results that no active hold covers any more."""
+def destroy_released(
+    counts: DeletionCounts, step_size: int, connection: Connection, _horizon: Instant, after: HeldPosition
+) -> HeldPosition | None:
+    """Destroy those of the next moved results that no active hold covers any more.
+
+    Return the last of the examined results; None if there are no more.
+    """
+    key = (_held.c.lab, _held.c.report_number, _held.c.revision)
+    rest = select(*key).where(tuple_(*key) > tuple_(*after)).order_by(*key)
+    last = connection.execute(rest.offset(step_size - 1).limit(1)).first()
+    examined = [tuple_(*key) > tuple_(*after)]
+    if last is not None:
+        examined.append(tuple_(*key) <= tuple_(*last))
     held = [covers(hold, _held) for hold in read_active_holds(connection)]
-    released = delete(_held).where(not_(or_(*held))) if held else delete(_held)
+    released = delete(_held).where(*examined, not_(or_(*held))) if held else delete(_held).where(*examined)
     counts.add(connection, _held.name, connection.execute(released).rowcount)
+    return None if last is None else (last.lab, last.report_number, last.revision)

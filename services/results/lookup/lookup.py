@@ -180,13 +180,15 @@ class LookupHandler:
         keys = [question.subject_key for question in asked]
         items = sorted({item for question in asked for item in question.items})
         others = {question.subject_key: question.other_key for question in asked}
-        matches = await self._store.find_subjects(keys, reports, now, items, by_name, others)
+        seen = {question.own_position for question in asked if question.own_position is not None}
+        matches = await self._store.find_subjects(keys, reports, now, items, by_name, others, may_lag_behind=seen)
+        complete_to = now - matches.age
 
         def standing_of(result: StoredResult) -> Standing:
             return matches.standing_at(result.lab, result.reference_time)
 
         if columns is not None and plain:
-            fill_source(columns.sources.add(), self._node, now, matches.horizon)
+            fill_source(columns.sources.add(), self._node, complete_to, matches.horizon)
             if any(question.leaves_out_nation for question in plain):
                 fill_not_asked(columns.sources.add())
             latest = [
@@ -200,7 +202,7 @@ class LookupHandler:
             claimed = find_claimed(question.claims, matches) if question.name_hashes else ()
             results, subject_keys = fitting(question.name_hashes, all_results, all_keys, claimed)
             self._fill_latest(question, response, results, standing_of)
-            fill_source(response.sources.add(), self._node, now, matches.horizon)
+            fill_source(response.sources.add(), self._node, complete_to, matches.horizon)
             if question.leaves_out_nation:
                 fill_not_asked(response.sources.add())
             own = [RemoteMatch(result, standing_of(result)) for result in results] if question.claims else []

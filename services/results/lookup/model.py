@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hutong.results.v1.lookup_pb2 import DataSource
 
-from services.domain.instant import Instant
+from services.domain.instant import Instant, Span
 from services.domain.names import DEFAULT_ITEM
 from services.domain.normal_form import normal_form
 from services.results.missing_reports.model import LabAnswer
@@ -87,6 +87,7 @@ class LocalMatches:
         labs_by_name: the codes of the laboratories that bear each claimed name in normal form.
         signing_keys_of: returns a laboratory's signing keys.
         answers: what laboratories have answered to those named reports that are missing.
+        age: how old the state of the database was at most, if a read replica answered.
 
     `standing_at`, `region_of` and `signing_keys_of` know only the laboratories of these results and reports.
     """
@@ -100,6 +101,7 @@ class LocalMatches:
     labs_by_name: Mapping[str, Sequence[str]] = field(default_factory=dict)
     signing_keys_of: Callable[[str], Sequence[SigningKey]] = lambda _lab: ()
     answers: Mapping[ReportName, LabAnswer] = field(default_factory=dict)
+    age: Span = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -21,6 +22,8 @@ from services.results.missing_reports.answers import find_answers
 from services.results.records.horizon import read_horizon, require_kept
 from services.results.records.model import ReportName, StoredResult
 from services.results.records.queries import find_reports, get_result
+from services.results.replicas.replicas import ReadReplicas
+from services.results.replicas.standby import NotReplayed
 from services.results.timeliness.arrivals import with_national_receive_times
 from services.runtime.clock import Clock
 from services.runtime.consistency import LogPosition
@@ -30,21 +33,46 @@ HORIZON_KEPT_FOR: Span = SECOND
 """How long the horizon is cached. Look-ups need it, and it changes with a purge only."""
 
 
+class Seen:
+    """What was seen of a database at most a second ago: laboratories, and the horizon of retention."""
+
+    def __init__(self, labs: LabCache) -> None:
+        self.labs = labs
+        self._last_horizon: tuple[Instant, Instant | None] | None = None
+
+    def horizon(self, connection: Connection, now: Instant, *, is_exact: bool) -> Instant | None:
+        """Return the horizon of retention. It may be HORIZON_KEPT_FOR old unless it must be exact."""
+        last = self._last_horizon
+        if is_exact or last is None or not 0 <= now - last[0] < HORIZON_KEPT_FOR:
+            self._last_horizon = last = (now, read_horizon(connection))
+        return last[1]
+
+
 class LookupStore:
     """Reads results.
 
-    `joined` says that the node replicates to the nation. Results then have a national receive time.
+    `joined` says that the node replicates to the nation. Results then have a national receive time. `replicas` answer
+    those reads that may lag behind.
     """
 
     def __init__(
-        self, database: Database, clock: Clock, labs: LabCache, limits: ResultsLimits, *, joined: bool = False
+        self,
+        database: Database,
+        clock: Clock,
+        labs: LabCache,
+        limits: ResultsLimits,
+        *,
+        joined: bool = False,
+        replicas: ReadReplicas | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._labs = labs
         self._limits = limits
         self._joined = joined
-        self._last_horizon: tuple[Instant, Instant | None] | None = None
+        self._replicas = replicas
+        self._seen = Seen(labs)
+        self._seen_on_replicas = Seen(LabCache())
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
         """Return one result: the named revision or else the newest. Raises the errors of `queries.get_result`."""
@@ -63,15 +91,18 @@ class LookupStore:
         items: Sequence[str] = (DEFAULT_ITEM,),
         by_name: Sequence[NamedReport] = (),
         other_keys: Mapping[bytes, bytes | None] | None = None,
+        *,
+        may_lag_behind: Collection[LogPosition] | None = None,
     ) -> LocalMatches:
         """Find the results of subjects, given any of their documents, and the named reports.
 
         Results of subjects are found only if they are of these items. The named reports are found whatever their item.
         `reports` has the code of each report's laboratory, and `by_name` has the laboratory's name. `other_keys` is as
-        in `subjects.find_subjects`.
+        in `subjects.find_subjects`. With `may_lag_behind`, a read replica may answer that has these commits of this
+        node's log.
         """
 
-        def work(connection: Connection) -> LocalMatches:
+        def work(connection: Connection, seen: Seen, *, is_replica: bool = False) -> LocalMatches:
             subjects, by_subject = find_subjects(connection, subject_keys, items, other_keys)
             if self._joined:
                 stamped = iter(
@@ -82,27 +113,43 @@ class LookupStore:
             wanted = {*reports, *((lab, number) for name, number in by_name for lab in labs_by_name.get(name, ()))}
             by_report = find_reports(connection, sorted(wanted)) if wanted else {}
             missing = wanted - by_report.keys() if wanted else ()
+            if missing and is_replica:
+                # The laboratory would be asked for a report that the primary may have.
+                raise NotReplayed("claimed report")
             answers = find_answers(connection, sorted(missing)) if missing else {}
             named = {result.lab for results in by_subject for result in results} | {lab for lab, _ in wanted}
-            self._labs.refresh(connection, named, now)
-            horizon = self._horizon(connection, now, is_exact=len(by_report) < len(wanted))
+            seen.labs.refresh(connection, named, now)
+            horizon = seen.horizon(connection, now, is_exact=len(by_report) < len(wanted))
             return LocalMatches(
                 by_subject,
                 by_report,
                 subjects,
-                self._labs.standing_at,
-                self._labs.region_of,
+                seen.labs.standing_at,
+                seen.labs.region_of,
                 horizon,
                 labs_by_name,
-                self._labs.signing_keys_of,
+                seen.labs.signing_keys_of,
                 answers,
             )
 
-        return await self._database.read(work)
+        if self._replicas is not None and may_lag_behind is not None:
+            # What was seen before may be older than these commits.
+            seen = Seen(LabCache()) if may_lag_behind else self._seen_on_replicas
+            found = await self._replicas.read(partial(work, seen=seen, is_replica=True), may_lag_behind)
+            if found is not None:
+                matches, age = found
+                return replace(matches, age=age)
+        return await self._database.read(work, self._seen)
 
     async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
-        """Return the positions of this node's log whose commits a restore has lost."""
-        return await self._database.read(find_lost, positions)
+        """Return the positions of this node's log whose commits a restore has lost.
+
+        A read replica may say that it has them. Only the primary says that they are lost.
+        """
+        if self._replicas is not None:
+            found = await self._replicas.read(partial(find_lost, positions=positions))
+            positions = positions if found is None else found[0]
+        return await self._database.read(find_lost, positions) if positions else set()
 
     async def list_by_subject(
         self, subject_keys: Sequence[bytes], query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
@@ -125,13 +172,6 @@ class LookupStore:
             return replace(self._list(connection, found, now, horizon), next_position=next_position)
 
         return await self._database.read_in_bulk(work)
-
-    def _horizon(self, connection: Connection, now: Instant, *, is_exact: bool) -> Instant | None:
-        """Return the horizon of retention. It may be HORIZON_KEPT_FOR old unless it must be exact."""
-        last = self._last_horizon
-        if is_exact or last is None or not 0 <= now - last[0] < HORIZON_KEPT_FOR:
-            self._last_horizon = last = (now, read_horizon(connection))
-        return last[1]
 
     def _list(
         self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None

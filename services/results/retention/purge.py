@@ -27,7 +27,7 @@ from services.results.changelog.tables import changes
 from services.results.exchange.subscribers import end_subscriptions
 from services.results.exchange.tables import subscriptions
 from services.results.exchange.upstream.acknowledgements import read_acknowledged
-from services.results.holds.store import destroy_released, move_held, read_active_holds
+from services.results.holds.store import BEFORE_ANY_HELD, destroy_released, move_held, read_active_holds
 from services.results.missing_reports.store import remove_with_keys
 from services.results.missing_reports.tables import missing_reports
 from services.results.records.model import ReportName
@@ -104,7 +104,9 @@ def purge(
     pace, ages = pace or PurgePace(), ages or ResultsAges()
     with try_process_lock(database, "purge", AdvisoryLock.PURGE) as is_held:
         if not is_held:
-            raise Unavailable("OVERLOADED", english("another purge is under way; wait for its end"))
+            raise Unavailable(
+                "OVERLOADED", english("another purge is under way, or a legal hold is being put; wait for its end")
+            )
         deletion = Deletion(uuid7(), horizon, 0, "", now, actor)
         database.write_now(_set_horizon, deletion)
         counts = DeletionCounts(deletion_counts, deletion.deletion_id)
@@ -117,7 +119,7 @@ def purge(
         if before_removal is not None:
             before_removal(deletion)
         _remove(database, deletion, pace, ages, has_upstream=has_upstream)
-        database.write_now(destroy_released, counts)
+        _repeat(database, partial(destroy_released, counts, pace.step_size), horizon, BEFORE_ANY_HELD)
         _repeat(database, partial(renew_links, counts, key_version, now), horizon, "")
         if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
             raise Unavailable(

@@ -68,7 +68,7 @@ def _require_private(path: Path, texts: Mapping[str, str]) -> None:
         raise BadSetting(
             english("every user of this machine can change {file}: chmod o-w {file} and its folder", file=path)
         )
-    if any(map(_has_password, texts.values())) and is_readable_by_everybody(path):
+    if any(_has_password(url) for text in texts.values() for url in text.split()) and is_readable_by_everybody(path):
         raise BadSetting(
             english("every user of this machine can read the password in {file}: chmod o-rwx {file}", file=path)
         )

@@ -228,7 +228,9 @@ def _make_file(directory: Path) -> Path:
     except OSError as error:
         raise BadSetting(
             english(
-                "HUTONG_DATA_DIR cannot be used: {directory}: {cause}", directory=directory, cause=system_text(error)
+                "HUTONG_DATA_DIR cannot be used: {directory}: {cause}; change it, or its owner and permissions",
+                directory=directory,
+                cause=system_text(error),
             )
         ) from None
     return path

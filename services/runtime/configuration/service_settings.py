@@ -11,8 +11,11 @@ from services.runtime.configuration.variables import (
     Variable,
     count,
     read_database_url,
+    read_replica_urls,
+    read_seconds,
     read_service_address,
     redact_url,
+    redact_urls,
 )
 
 DATA_DIR = ".hutong"
@@ -22,17 +25,23 @@ MAX_WORKERS = 64
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """One service's address and database, and the number of processes that serve it."""
+    """One service's address and database, and the number of processes that serve it.
+
+    `replica_url` has hot standbys of the database, and `replica_lag_seconds` says how far behind they may be.
+    """
 
     name: str
     address: str
     # The URL may contain a password, also in its query part.
     database_url: str = field(repr=False)
     workers: int = 1
+    replica_url: tuple[str, ...] = field(default=(), repr=False)
+    replica_lag_seconds: float = 1.0
 
     def redacted(self) -> dict[str, str]:
         """Return the address, and the database's kind, server and name only, for the log at start."""
-        return {"address": self.address, "database_url": redact_url(self.database_url)}
+        shown = {"address": self.address, "database_url": redact_url(self.database_url)}
+        return shown | ({"replica_url": redact_urls(self.replica_url)} if self.replica_url else {})
 
 
 def _service_variables(name: str, port: int, address: Text) -> dict[str, Variable]:
@@ -54,10 +63,22 @@ def _service_variables(name: str, port: int, address: Text) -> dict[str, Variabl
     }
 
 
+_REPLICA_VARIABLES = {
+    "replica_url": Variable(
+        english("URLs of hot standbys of Results' PostgreSQL that answer look-ups, separated by spaces"),
+        read_replica_urls,
+        default_words=english("none"),
+        redact=redact_urls,
+    ),
+    "replica_lag_seconds": Variable(
+        english("how far behind the primary a look-up on a hot standby may be"), read_seconds, "1"
+    ),
+}
 SERVICE_VARIABLES = {
     "results": _service_variables(
         "results", 50051, english("where Results listens, and where the other services call it")
-    ),
+    )
+    | _REPLICA_VARIABLES,
     "policy": _service_variables("policy", 50052, english("where Policy listens, and where Verification calls it")),
     "verification": _service_variables("verification", 50053, english("where Verification listens")),
 }

@@ -257,6 +257,10 @@ class Settings:
             raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE"))
         if self.deny_file is not None and self.tls.client_ca_file is None:
             raise BadSetting(english("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE"))
+        if self.results.replica_url and self.results.database_url.startswith("sqlite"):
+            raise BadSetting(
+                english("HUTONG_RESULTS_REPLICA_URL needs the primary in HUTONG_RESULTS_DATABASE_URL, not SQLite")
+            )
         others = {name: getattr(self, name) for name in ("upstream_policy", "upstream_verification")}
         check_upstream(
             self.upstream, others, self.results.address, self.jurisdiction, self.pepper_source.kind == "embedded"

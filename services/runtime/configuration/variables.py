@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,24 @@ def redact_url(text: str) -> str:
     """Return the kind, server and name of a database. A URL may contain a password, also in its query part."""
     url = make_url(text)
     shown = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
-    return shown.render_as_string()
+    hosts = url.query.get("host")
+    # Several servers stand in the query.
+    return shown.update_query_dict({"host": hosts}).render_as_string() if isinstance(hosts, tuple) else str(shown)
+
+
+def redact_urls(urls: Iterable[str]) -> str:
+    """Return the kind, server and name of each database."""
+    return " ".join(map(redact_url, urls))
+
+
+def name_server(text: str) -> str:
+    """Return the servers of a database's URL, as `host` or `host:port`, separated by commas."""
+    url = make_url(text)
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    hosts, ports = (str(arguments.get(name, "")).split(",") for name in ("host", "port"))
+    if len(ports) < len(hosts):
+        ports *= len(hosts)
+    return ",".join(f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=False))
 
 
 def program_of(command: str) -> str:
@@ -125,7 +142,11 @@ def read_otlp_endpoint(text: str) -> str:
 
 
 def read_database_url(text: str) -> str:
-    """Read a SQLAlchemy URL of SQLite or PostgreSQL. It may name the kind of a pooler (docs/operations.md §2)."""
+    """Read a SQLAlchemy URL of SQLite or PostgreSQL.
+
+    It may name the kind of a pooler, and several servers, of which one takes writes (docs/operations.md §2).
+    """
+    text = _with_servers_in_query(text)
     try:
         url = make_url(text)
         known = url.drivername in _DRIVERS
@@ -133,6 +154,8 @@ def read_database_url(text: str) -> str:
         known = False
     if not known:
         raise ValueError(english("must be sqlite:///path or postgresql://user@host:port/name"))
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise ValueError(english("must name a file of SQLite: sqlite:///path"))
     if url.get_backend_name() == "postgresql":
         for option, value in url.query.items():
             if option == POOLER_OPTION:
@@ -150,6 +173,26 @@ def read_database_url(text: str) -> str:
     return text
 
 
+def read_replica_urls(text: str) -> tuple[str, ...]:
+    """Read URLs of PostgreSQL, separated by spaces, or nothing."""
+    urls = tuple(read_database_url(one) for one in text.split())
+    if any(make_url(one).get_backend_name() != "postgresql" for one in urls):
+        raise ValueError(english("must be postgresql://user@host:port/name, or several of them with spaces between"))
+    return urls
+
+
+def _with_servers_in_query(text: str) -> str:
+    """Return a URL that names several servers with those in its query, where SQLAlchemy reads them."""
+    found = _SEVERAL_SERVERS.fullmatch(text)
+    if found is None:
+        return text
+    start, servers, database, query = found.groups()
+    named = "&".join(f"host={server}" for server in servers.split(","))
+    return f"{start}{database or ''}?{named}{'&' + query if query else ''}"
+
+
+_SEVERAL_SERVERS = re.compile(r"(postgresql(?:\+psycopg)?://(?:[^/?@]*@)?)([^/?@]*,[^/?@]*)(/[^?]*)?(?:\?(.*))?")
+"""A URL with several servers as PostgreSQL's own programs read it: `postgresql://user@one:5432,two:5433/name`."""
 _DRIVERS = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
 """The drivers that are installed with Hutong."""
 

@@ -58,7 +58,7 @@ class OperatorsPort:
         except OSError as error:
             raise BadSetting(
                 english(
-                    "HUTONG_METRICS_ADDRESS: cannot listen at {address}: {cause}",
+                    "HUTONG_METRICS_ADDRESS: cannot listen at {address}: {cause}; free it, or change the setting",
                     address=address,
                     cause=system_text(error),
                 )

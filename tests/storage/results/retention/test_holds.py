@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from services.domain.errors import NotFound, Unavailable
 from services.domain.instant import DAY, HOUR, Instant
 from services.results.corrections.model import Correction
 from services.results.holds.model import LegalHold
-from services.results.holds.store import MOVED
+from services.results.holds.store import BEFORE_ANY_HELD, MOVED, HeldPosition, destroy_released
 from services.results.holds.tables import held_results
 from services.results.records.partitions import list_partitions, month_of, month_start
 from services.results.retention import purge as purge_module
@@ -157,3 +159,37 @@ async def test_no_hold_is_put_while_a_purge_runs(laboratory: Laboratory) -> None
         lambda connection: connection.execute(select(func.count()).select_from(held_results)).scalar()
     )
     assert counted == 0
+
+
+async def test_held_results_are_destroyed_in_steps(laboratory: Laboratory) -> None:
+    """Each step examines as many results as one transaction may, and keeps those that another hold covers."""
+    await laboratory.send([make_tube(person, reported=BEFORE) for person in range(7)], now=BEFORE)
+    everything = await put(laboratory, lab=USCC)
+    person = await put(laboratory, subject_key=subject_key(3))
+    assert removed(laboratory, remove(laboratory)) == {MOVED: 7, held_results.name: 0}
+    await lift(laboratory, everything)
+    counts, steps = DeletionCounts(deletion_counts, uuid7()), []
+    after: HeldPosition | None = BEFORE_ANY_HELD
+    while after is not None:
+        before = await count_held(laboratory)
+        after = laboratory.database.write_now(partial(destroy_released, counts, 2), HORIZON, after)
+        steps.append(before - await count_held(laboratory))
+    assert (sum(steps), max(steps), len(steps)) == (6, 2, 4)
+    assert await kept(laboratory, person) == [("R3", 1, "")]
+    assert laboratory.database.read_now(counts.read) == {held_results.name: 6}
+
+
+async def count_held(laboratory: Laboratory) -> int:
+    return await laboratory.database.read(
+        lambda connection: connection.execute(select(func.count()).select_from(held_results)).scalar_one()
+    )
+
+
+async def test_holds_are_put_at_the_same_time(laboratory: Laboratory) -> None:
+    """None is refused because another one is being put. A purge waits for all of them."""
+    with try_process_lock(laboratory.database, "purge", AdvisoryLock.PURGE, is_shared=True) as is_held:
+        assert is_held
+        await asyncio.gather(*(put(laboratory, lab=USCC) for _ in range(4)))
+        with pytest.raises(Unavailable, match="a legal hold is being put"):
+            remove(laboratory)
+    assert len(await laboratory.stores.holds.list_holds(None, 9, include_lifted=True)) == 4

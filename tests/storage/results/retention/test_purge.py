@@ -324,7 +324,7 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
         patched.setattr(purge_module, "count_and_hash", count_twice)
         remove(laboratory)
     assert [(refusal.reason, refusal.message) for refusal in refusals] == [
-        ("OVERLOADED", "another purge is under way; wait for its end")
+        ("OVERLOADED", "another purge is under way, or a legal hold is being put; wait for its end")
     ]
     assert [each[2] for each in await deletion_rows(laboratory)] == [1]
     remove(laboratory)

@@ -1,0 +1,1 @@
+"""Read replicas: hot standbys of PostgreSQL that answer look-ups."""

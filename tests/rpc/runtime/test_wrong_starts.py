@@ -1,0 +1,263 @@
+"""Wrong starts, as operators make them: one line that says what is wrong and what to do, in English and in Chinese."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from services.storage.migrate import upgrade
+from tests.support.databases import MakeUrl, PostgresServer
+from tests.support.processes import environment, hutongd, run
+from tests.support.secrets import write_secret
+
+COMMANDS = {
+    "serve": ["serve", "results"],
+    "migrate": ["migrate", "results"],
+    "purge": ["purge", "--older-than", "30d"],
+    "backup": ["backup", "results", "--to", "backups"],
+    "audit": ["audit", "verify", "results"],
+    "key": ["key", "status"],
+    "doctor": ["doctor", "results"],
+    "check": ["config", "check"],
+}
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+Prepare = Callable[[Path], Mapping[str, str]]
+"""Prepares a folder for a wrong start. Returns the settings, with {folder} for the folder."""
+
+
+def setting(**variables: str) -> Prepare:
+    return lambda _folder: variables
+
+
+def config(content: bytes) -> Prepare:
+    def prepare(folder: Path) -> Mapping[str, str]:
+        (folder / "hutong.toml").write_bytes(content)
+        return {"config": "{folder}/hutong.toml"}
+
+    return prepare
+
+
+def data(name: str = "", content: bytes | None = None) -> Prepare:
+    """Make a folder, or a file with content, in the data folder or in place of it."""
+
+    def prepare(folder: Path) -> Mapping[str, str]:
+        path = folder / "data" / name if name else folder / "data"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if content is None:
+            path.mkdir(mode=0o700, parents=True)
+        else:
+            path.write_bytes(content)
+            path.chmod(0o600)
+        return {}
+
+    return prepare
+
+
+def secret(content: bytes, **variables: str) -> Prepare:
+    def prepare(folder: Path) -> Mapping[str, str]:
+        write_secret(folder / "secret", content)
+        return variables or {"pepper_file": "{folder}/secret"}
+
+    return prepare
+
+
+EVERY = ("serve", "migrate", "purge", "backup", "audit", "key", "doctor", "check")
+OF_SETTINGS = ("serve", "doctor", "check")
+OF_SECRETS = ("serve", "doctor", "key")
+WRONG: dict[str, tuple[tuple[str, ...], Prepare, str]] = {
+    "unknown setting": (EVERY, setting(result_address="x"), "(did you mean|是否指) HUTONG_RESULTS_ADDRESS"),
+    "address without a port": (OF_SETTINGS, setting(results_address="127.0.0.1"), "host:port|主机:端口"),
+    "IPv6 without brackets": (OF_SETTINGS, setting(results_address="::1:50051"), r"\[::1\]:50051"),
+    "address of others": (OF_SETTINGS, setting(results_address="[2001:db8::1]:1", insecure=""), "HUTONG_TLS_KEY_FILE"),
+    "long socket": (OF_SETTINGS, setting(results_address=f"unix:/{'x' * 200}"), "100"),
+    "database of another kind": (EVERY, setting(results_database_url="mysql://x/y"), "sqlite:///"),
+    "option of a database": (OF_SETTINGS, setting(results_database_url="postgresql://x/y?nonsense=1"), "nonsense"),
+    "port of a database": (OF_SETTINGS, setting(results_database_url="postgresql://x:abc/y"), "sqlite:///"),
+    "SQLite without a file": (OF_SETTINGS, setting(results_database_url="sqlite://"), "sqlite:///"),
+    "replica of SQLite": (
+        OF_SETTINGS,
+        setting(results_replica_url="postgresql://standby/results"),
+        "HUTONG_RESULTS_DATABASE_URL",
+    ),
+    "replica that is SQLite": (OF_SETTINGS, setting(results_replica_url="sqlite:///x.db"), "postgresql://"),
+    "data folder is a file": (("serve", "migrate", "purge", "audit", "doctor"), data(content=b"x"), "HUTONG_DATA_DIR"),
+    "database is a folder": (("purge", "audit", "key", "doctor"), data("results.db"), "HUTONG_DATA_DIR"),
+    "database to serve is a folder": (("serve", "migrate"), data("results.db"), "check|检查"),
+    "database is garbage": (EVERY[:-1], data("results.db", b"garbage" * 1000), "restore a backup|恢复备份"),
+    "no pepper": (OF_SECRETS, setting(pepper_file="{folder}/none"), "HUTONG_PEPPER_FILE"),
+    "short pepper": (OF_SECRETS, secret(b"123"), "32"),
+    "pepper is a folder": (OF_SECRETS, setting(pepper_file="{folder}"), "HUTONG_PEPPER_FILE"),
+    "no command of the pepper": (OF_SECRETS, setting(pepper_command="no-such-program"), "HUTONG_PEPPER_COMMAND"),
+    "two peppers": (
+        OF_SETTINGS,
+        secret(b"1" * 32, pepper_file="{folder}/secret", pepper_command="cat"),
+        "HUTONG_PEPPER",
+    ),
+    "no certificate": (OF_SETTINGS, setting(tls_certificate_file="{folder}/none"), "HUTONG_TLS_CERTIFICATE_FILE"),
+    "certificate without a key": (
+        OF_SETTINGS,
+        secret(b"x", tls_certificate_file="{folder}/secret"),
+        "HUTONG_TLS_KEY_FILE",
+    ),
+    "no TOML": (OF_SETTINGS, config(b"jurisdiction = \n"), "TOML.*1.*16"),
+    "TOML of another encoding": (OF_SETTINGS, config(b"\xff\xfe\x00"), "TOML"),
+    "unknown key in TOML": (OF_SETTINGS, config(b'jurisdicton = "000000"'), "jurisdiction"),
+    "wrong type in TOML": (OF_SETTINGS, config(b'max_calls = "many"'), "max_calls"),
+    "no configuration file": (OF_SETTINGS, setting(config="{folder}/none"), "none"),
+    "configuration is a folder": (OF_SETTINGS, setting(config="{folder}"), "{folder}"),
+    "too few calls": (OF_SETTINGS, setting(max_calls="-1"), "HUTONG_MAX_CALLS"),
+    "no number": (OF_SETTINGS, setting(drain_seconds="soon"), "HUTONG_DRAIN_SECONDS"),
+    "no switch": (OF_SETTINGS, setting(insecure="yes"), "HUTONG_INSECURE"),
+    "no region": (OF_SETTINGS, setting(jurisdiction="99"), "410000"),
+    "file of regions": (OF_SETTINGS, secret(b"abc\n", regions_file="{folder}/secret"), "HUTONG_REGIONS_FILE"),
+    "upstream is the node": (
+        OF_SETTINGS,
+        secret(
+            b"1" * 32,
+            jurisdiction="410000",
+            upstream="127.0.0.1:50051",
+            results_address="127.0.0.1:50051",
+            pepper_file="{folder}/secret",
+        ),
+        "HUTONG_UPSTREAM",
+    ),
+    "workers on SQLite": (("serve",), setting(results_workers="2"), "PostgreSQL"),
+    "no endpoint of traces": (OF_SETTINGS, setting(otlp_endpoint="localhost:4317"), "http://host:port|http"),
+    "level of logs": (OF_SETTINGS, setting(log_level="loud"), "HUTONG_LOG_LEVEL"),
+}
+
+
+def lines_of(arguments: list[str], variables: Mapping[str, str]) -> list[str]:
+    """Run a command that must fail. Return the lines that say why: the faults of doctor, or all of standard error."""
+    ended = hutongd(*arguments, **variables)
+    if arguments[0] == "doctor":
+        assert not ended.stderr, ended.stderr
+        found = [line for line in ended.stdout.splitlines() if line.startswith(("fault", "故障"))]
+        assert (ended.returncode, bool(found)) == (2, True), ended.stdout
+        return found
+    assert ended.returncode in {1, 2}, ended
+    # A forked process ends without the end of its threads, of which a helper of multiprocessing complains then.
+    said = ended.stderr.splitlines()
+    at = [number for number, line in enumerate(said) if "resource_tracker" in line]
+    return said[: at[0]] if at else said
+
+
+def check(command: str, variables: Mapping[str, str], cause: str) -> None:
+    """Check that a command ends with one line, in both languages, and that both say what to do."""
+    for language in ("en", "zh"):
+        lines = lines_of([*COMMANDS[command], "--lang", language], variables)
+        assert command == "doctor" or len(lines) == 1, lines
+        (line,) = [one for one in lines if re.search(cause, one)][:1] or [""]
+        assert line, lines
+        assert "Traceback" not in line
+        assert command == "doctor" or line.startswith("hutongd: ")
+        assert bool(CHINESE.search(line.replace(str(variables["data_dir"]), ""))) == (language == "zh"), line
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_start_says_what_to_do(name: str, tmp_path: Path) -> None:
+    commands, prepare, cause = WRONG[name]
+    given = {"data_dir": "{folder}/data", "results_address": "127.0.0.1:0", **prepare(tmp_path)}
+    variables = {key: value.replace("{folder}", str(tmp_path)) for key, value in given.items()}
+    for command in commands:
+        check(command, variables, cause.replace("{folder}", re.escape(str(tmp_path))))
+        shutil.rmtree(tmp_path / "backups", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def taken() -> Iterator[str]:
+    """An address at which another program listens."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_an_address_that_is_taken(tmp_path: Path) -> None:
+    folder = {"data_dir": str(tmp_path), "results_address": "127.0.0.1:0", "upload_workers": "0"}
+    with taken() as address:
+        for command in ("serve", "doctor"):
+            check(command, folder | {"results_address": address}, "HUTONG_RESULTS_ADDRESS")
+        check("serve", folder | {"metrics_address": address}, "free it|释放")
+
+
+def test_a_newer_schema(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """Also a start, which would migrate, says that the database is newer."""
+    url = sqlite_url("results")
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        database.execute("UPDATE alembic_version_results SET version_num = 'ffff'")
+        database.commit()
+    variables = {"data_dir": str(tmp_path), "results_database_url": url, "results_address": "127.0.0.1:0"}
+    for command in ("serve", "migrate", "purge", "audit", "key", "doctor"):
+        check(command, variables, "install that version|安装")
+
+
+def test_a_server_that_cannot_be_used(tmp_path: Path, postgres_server: PostgresServer) -> None:
+    """No such database, no such role, no server, and an unmigrated database."""
+    host = postgres_server.url.rpartition("host=")[2]
+    urls = {
+        f"postgresql://postgres@/nowhere?host={host}": "HUTONG_RESULTS_DATABASE_URL",
+        f"postgresql://stranger@/postgres?host={host}": "HUTONG_RESULTS_DATABASE_URL",
+        "postgresql://postgres@127.0.0.1:1/x": "HUTONG_RESULTS_DATABASE_URL",
+        "postgresql://postgres@no.such.host.invalid/x": "HUTONG_RESULTS_DATABASE_URL",
+    }
+    variables = {
+        "data_dir": str(tmp_path),
+        "results_address": "127.0.0.1:0",
+        "pepper_file": str(write_secret(tmp_path / "p")),
+    }
+    for url, cause in urls.items():
+        for command in ("migrate", "purge", "audit", "key", "doctor"):
+            check(command, variables | {"results_database_url": url}, cause)
+    empty = variables | {"results_database_url": postgres_server.make_empty()}
+    for command in ("purge", "audit", "doctor"):
+        check(command, empty, "hutongd migrate results")
+
+
+def as_another_user(arguments: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `hutongd` as a user that owns nothing."""
+    command = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-m", "services", *arguments]
+    return run(command, env=environment(**variables) | {"PYTHONDONTWRITEBYTECODE": "1"})
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can run it as another user")
+def test_files_of_another_user(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    upgrade("results", f"sqlite:///{folder}/results.db")
+    for at in (tmp_path, *tmp_path.parents):
+        if at != Path("/tmp") and str(at).startswith("/tmp/"):
+            at.chmod(at.stat().st_mode | 0o055)
+    for command in ("serve", "doctor"):
+        ended = as_another_user(COMMANDS[command], {"data_dir": str(folder), "results_address": "127.0.0.1:0"})
+        assert ended.returncode in {1, 2}
+        assert "Traceback" not in ended.stderr
+        said = ended.stdout if command == "doctor" else ended.stderr
+        (line,) = [one for one in said.splitlines() if "Permission denied" in one][:1]
+        assert "change the owner and the permissions" in line
+
+
+def test_few_files_and_a_full_output(tmp_path: Path) -> None:
+    """The limit of open files is named, and an output that takes no more is one line too."""
+    variables = environment(data_dir=str(tmp_path), results_address="127.0.0.1:0")
+    hutong = f"{sys.executable} -m services"
+    for script, cause in (
+        (f"ulimit -n 64; exec {hutong} serve results", "ulimit -n"),
+        (f"exec {hutong} config show > /dev/full", "free some space"),
+    ):
+        ended = run(["sh", "-c", script], env=variables)
+        assert ended.returncode in {1, 2}, ended.stderr
+        (line,) = ended.stderr.splitlines()
+        assert re.fullmatch(f"hutongd: .*{cause}.*", line)
+    closed = run(["sh", "-c", f"exec {hutong} config show >&-"], env=variables)
+    assert (closed.returncode, closed.stderr) == (0, "")

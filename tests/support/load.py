@@ -1,0 +1,160 @@
+"""Load on a node whose acknowledgements are remembered, so that a test can look for each of them afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+
+import grpc
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
+from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, Policy
+from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
+from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
+from hutong.verification.v1.decision_pb2 import DECISION_OUTCOME_RECOGNIZED, DECISION_OUTCOME_UNDETERMINED
+from hutong.verification.v1.refusal_pb2 import VENUE_KIND_LODGING
+from hutong.verification.v1.refusal_service_pb2 import GetRefusalRequest, ReportRefusalRequest
+
+from services.domain.instant import DAY, HOUR, to_timestamp
+from services.runtime.clock import SystemClock
+from services.runtime.ids import uuid7
+from tests.support.results.factories import USCC
+from tests.support.results.uploaders import Laboratories
+from tests.support.verification.node import NUMBERS, Callers, document, question
+from tests.support.waiting import TIMEOUT_SECONDS, pause_between_calls, until
+
+PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+"""Codes that a caller may get while a database or a pooler is away, and after which it tries again."""
+BATCHES, CALLS = 15, 10
+"""How many batches, and how many calls of each other kind, are waited for at once."""
+
+
+class Load:
+    """Publishes policies, reports refusals and asks for decisions. `series` is another one for each load on a node."""
+
+    def __init__(self, callers: Callers, series: str = "p") -> None:
+        self._callers = callers
+        self._series = series
+        self.policies: dict[str, str] = {}
+        """The title of each acknowledged revision."""
+        self.refusals: list[str] = []
+        self.decided = 0
+        self.failed = 0
+        """Calls that were tried again."""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.ensure_future(work) for work in (self._publish(), self._report(), self._ask())]
+
+    async def go_on(self, count: int) -> None:
+        """Wait until `count` more calls of each kind are acknowledged."""
+        wanted = [len(self.policies) + count, len(self.refusals) + count, self.decided + count]
+
+        def has_come() -> bool:
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            now = [len(self.policies), len(self.refusals), self.decided]
+            return all(have >= want for have, want in zip(now, wanted, strict=True))
+
+        await until(has_come)
+
+    async def finish(self) -> None:
+        """Stop after the calls under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def check(self, policies: PolicyServiceStub) -> None:
+        """Check that every acknowledged policy and refusal is there."""
+        for name, title in self.policies.items():
+            found = await policies.GetPolicy(GetPolicyRequest(name=name), timeout=TIMEOUT_SECONDS)
+            assert found.policy.title == title
+        for name in self.refusals:
+            await self._callers.refusals.GetRefusal(GetRefusalRequest(name=name), timeout=TIMEOUT_SECONDS)
+
+    async def _again(self, call: Callable[[], Awaitable[str]]) -> str:
+        """Call until the call succeeds. Return its value."""
+        while True:
+            try:
+                return await call()
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in PASSING:
+                    raise
+                self.failed += 1
+            await pause_between_calls()
+
+    async def _publish(self) -> None:
+        """Publish one revision of a policy after the other."""
+        for number in itertools.count():
+            policy = Policy(
+                name="jurisdictions/220000/policies/load",
+                origin=TRAVELER_ORIGIN_ANY,
+                title=f"{self._series}{number}",
+                effective_start_time=to_timestamp(SystemClock().now() - DAY),
+            )
+            policy.not_required.SetInParent()
+            request = PublishPolicyRequest(policy=policy, retroactive_reason="a test", request_id=uuid7())
+
+            async def publish(request: PublishPolicyRequest = request) -> str:
+                answer = await self._callers.policies.PublishPolicy(request, timeout=TIMEOUT_SECONDS)
+                return str(answer.policy.name)
+
+            self.policies[await self._again(publish)] = policy.title
+            await pause_between_calls()
+
+    async def _report(self) -> None:
+        while True:
+            request = ReportRefusalRequest(
+                region="410105",
+                venue_kind=VENUE_KIND_LODGING,
+                purpose=4,  # type: ignore[arg-type]
+                refuse_time=to_timestamp(SystemClock().now() - HOUR),
+                grounds=[1],  # type: ignore[list-item]
+                document=document(NUMBERS[0]),
+                request_id=uuid7(),
+            )
+
+            async def report(request: ReportRefusalRequest = request) -> str:
+                return str((await self._callers.refusals.ReportRefusal(request, timeout=TIMEOUT_SECONDS)).refusal.name)
+
+            self.refusals.append(await self._again(report))
+            await pause_between_calls()
+
+    async def _ask(self) -> None:
+        async def ask() -> str:
+            decision = (await self._callers.decisions.Verify(question(NUMBERS[0]), timeout=TIMEOUT_SECONDS)).decision
+            assert decision.outcome in {DECISION_OUTCOME_RECOGNIZED, DECISION_OUTCOME_UNDETERMINED}, decision
+            return str(decision.name)
+
+        while True:
+            await self._again(ask)
+            self.decided += 1
+            await pause_between_calls()
+
+
+class LoadedNode:
+    """A node to which laboratories upload while others call it.
+
+    `series` and the laboratory are other ones for each load on a node.
+    """
+
+    def __init__(self, addresses: Mapping[str, str], callers: Callers, series: str = "p", uscc: str = USCC) -> None:
+        self.laboratories = Laboratories(addresses["results"], uscc=uscc)
+        self.load = Load(callers, series)
+        self._addresses = addresses
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.laboratories.start)
+        self.load.start()
+
+    async def go_on(self) -> None:
+        """Wait until BATCHES more batches, and CALLS more calls of each other kind, are acknowledged."""
+        await asyncio.gather(asyncio.to_thread(self.laboratories.wait_for_batches, BATCHES), self.load.go_on(CALLS))
+
+    async def finish(self) -> None:
+        """Stop, and check that every acknowledged policy and refusal is there."""
+        await self.load.finish()
+        await asyncio.to_thread(self.laboratories.finish)
+        async with grpc.aio.insecure_channel(self._addresses["policy"]) as channel:
+            await self.load.check(PolicyServiceStub(channel))
