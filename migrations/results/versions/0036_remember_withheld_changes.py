@@ -1,6 +1,6 @@
 """Remember which kinds of changes were not sent to a node of the release before. Nothing was withheld so far.
 
-Revision: 0035, after 0034
+Revision: 0036, after 0035
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0035"
-down_revision = "0034"
+revision = "0036"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 
