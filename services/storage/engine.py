@@ -12,12 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-import psycopg
 import structlog
 from hutong_texts import english
 from sqlalchemy import Connection, exc, text
 
-from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
+from services.domain.errors import ResourceExhausted, Unavailable
 from services.domain.instant import SECOND
 from services.runtime.audit import current_audit
 from services.runtime.call import seconds_left
@@ -35,6 +34,7 @@ from services.storage.connections import (
     is_incomplete,
 )
 from services.storage.distributed import unsettled
+from services.storage.errors import UNREACHABLE, BrokenOff, faults_named, unavailable
 from services.storage.lone_statements import LoneStatements
 from services.storage.statement_limits import TimeLimit, limited, limited_short
 
@@ -48,39 +48,8 @@ BULK_READS_WAITING = 32
 
 _log = structlog.get_logger(__name__)
 
-_UNREACHABLE = (
-    exc.OperationalError,
-    exc.InterfaceError,
-    exc.TimeoutError,
-    # COPY bypasses SQLAlchemy, so it raises the driver's own errors.
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-)
-_BROKEN_OFF = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 WRITE_TRIES = 5
 """How often a transaction is tried that the database breaks off each time."""
-_UNFIT = (exc.DataError, psycopg.DataError)
-_INTERNAL = (exc.InternalError, psycopg.InternalError)
-_INTERRUPTED = "interrupted"
-"""The text of SQLite for a statement that took too long."""
-_WORKER_IS_LOST = (
-    "failure on connection",
-    "connection to the remote node",
-    "connection not open",
-    "server closed the connection",
-    "could not receive data from server",
-    "could not send data to server",
-)
-"""Texts by which Citus, or libpq in it, says that a worker was lost. The error has no class of its own."""
-
-
-class BrokenOff(Unavailable):
-    """The database rolled a transaction back, because it and another one waited for each other."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "DATABASE_UNAVAILABLE", english("the database broke off a transaction in favour of another; try again")
-        )
 
 
 class Database:
@@ -187,14 +156,14 @@ class Database:
             Unavailable: DATABASE_UNAVAILABLE; the statement may or may not have been committed.
         """
         assert self._lone_statements is not None
-        with _faults_named():
+        with faults_named():
             rows = await self._lone_statements.run(statement, parameters)
         self.written.set()
         return rows
 
     def read_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, in the calling thread."""
-        with _faults_named():
+        with faults_named():
             try:
                 return self._read_once(work, *args, **kwargs)
             except exc.DBAPIError as error:
@@ -204,7 +173,7 @@ class Database:
 
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
-        with _faults_named(), self.engine.connect() as connection:
+        with faults_named(), self.engine.connect() as connection:
             return work(connection, *args, **kwargs)
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -228,7 +197,7 @@ class Database:
 
     def _write_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         option = {WRITE_OPTION: True}
-        with _faults_named(), self.engine.connect().execution_options(**option) as connection:
+        with faults_named(), self.engine.connect().execution_options(**option) as connection:
             with connection.begin():
                 done = work(connection, *args, **kwargs)
             if is_incomplete(connection):
@@ -270,13 +239,13 @@ class Database:
                 connection = opened.enter_context(self.reading_engine.connect())
                 begin_transaction(connection)
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-            except _UNREACHABLE as error:
-                raise _unavailable(error) from error
+            except UNREACHABLE as error:
+                raise unavailable(error) from error
             try:
                 yield connection
             finally:
                 # The end of the transaction releases the locks. A broken connection has lost them already.
-                with contextlib.suppress(*_UNREACHABLE):
+                with contextlib.suppress(*UNREACHABLE):
                     connection.rollback()
 
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -307,60 +276,6 @@ class Database:
             self._lone_statements.close()
         self.reading_engine.dispose()
         self.engine.dispose()
-
-
-def _unavailable(error: Exception) -> HutongError:
-    """Return the error for a database that cannot be reached. The cause is logged and not sent to the caller."""
-    cause = _cause_of(error)
-    _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
-    if isinstance(cause, psycopg.errors.QueryCanceled) or str(cause) == _INTERRUPTED:
-        return Unavailable(
-            "DATABASE_UNAVAILABLE", english("the service's database took too long; try again"), retry_after=2 * SECOND
-        )
-    return Unavailable(
-        "DATABASE_UNAVAILABLE", english("the service's database cannot be reached; try again"), retry_after=2 * SECOND
-    )
-
-
-def _cause_of(error: Exception) -> BaseException:
-    """Return the driver's own error."""
-    return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
-
-
-@contextlib.contextmanager
-def _faults_named() -> Iterator[None]:
-    """Replace errors of the block by errors of the contract, if the caller can do something about them.
-
-    Raises:
-        BrokenOff: the transaction was rolled back in favour of another.
-        Unavailable: DATABASE_UNAVAILABLE, the database is not reached, or a worker of Citus was lost.
-        InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
-    """
-    try:
-        yield
-    except _UNREACHABLE as error:
-        if isinstance(_cause_of(error), _BROKEN_OFF):
-            raise BrokenOff from error
-        raise _unavailable(error) from error
-    except _INTERNAL as error:
-        if not _is_worker_lost(error):
-            raise
-        raise _unavailable(error) from error
-    except _UNFIT as error:
-        if not _holds_nul(error):
-            raise
-        raise InvalidArgument.field("", english("must not hold a NUL character")) from error
-
-
-def _holds_nul(error: Exception) -> bool:
-    """Whether PostgreSQL was given a text with a NUL character. Only a request can contain such a text."""
-    return "NUL (0x00)" in str(error)
-
-
-def _is_worker_lost(error: Exception) -> bool:
-    """Return whether an internal error says that Citus has lost a worker."""
-    cause = _cause_of(error)
-    return any(text in str(cause) for text in _WORKER_IS_LOST)
 
 
 def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:

@@ -1,8 +1,43 @@
-"""The error for a database that a retry cannot help."""
+"""Errors of a database, and which of them a caller can do something about."""
 
 from __future__ import annotations
 
-from hutong_texts import Text
+import contextlib
+from collections.abc import Iterator
+
+import psycopg
+import structlog
+from hutong_texts import Text, english
+from sqlalchemy import exc
+
+from services.domain.errors import HutongError, InvalidArgument, Unavailable
+from services.domain.instant import SECOND
+
+_log = structlog.get_logger(__name__)
+
+UNREACHABLE = (
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
+    # COPY bypasses SQLAlchemy, so it raises the driver's own errors.
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+"""Errors for a database that is not reached."""
+_BROKEN_OFF = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_UNFIT = (exc.DataError, psycopg.DataError)
+_INTERNAL = (exc.InternalError, psycopg.InternalError)
+_INTERRUPTED = "interrupted"
+"""The text of SQLite for a statement that took too long."""
+_WORKER_IS_LOST = (
+    "failure on connection",
+    "connection to the remote node",
+    "connection not open",
+    "server closed the connection",
+    "could not receive data from server",
+    "could not send data to server",
+)
+"""Texts by which Citus, or libpq in it, says that a worker was lost. The error has no class of its own."""
 
 
 class UnusableDatabase(ValueError):
@@ -11,3 +46,66 @@ class UnusableDatabase(ValueError):
     def __init__(self, text: Text) -> None:
         super().__init__(text)
         self.text = text
+
+
+class BrokenOff(Unavailable):
+    """The database rolled a transaction back, because it and another one waited for each other."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "DATABASE_UNAVAILABLE", english("the database broke off a transaction in favour of another; try again")
+        )
+
+
+def unavailable(error: Exception) -> HutongError:
+    """Return the error for a database that cannot be reached. The cause is logged and not sent to the caller."""
+    cause = _cause_of(error)
+    _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
+    if isinstance(cause, psycopg.errors.QueryCanceled) or str(cause) == _INTERRUPTED:
+        return Unavailable(
+            "DATABASE_UNAVAILABLE", english("the service's database took too long; try again"), retry_after=2 * SECOND
+        )
+    return Unavailable(
+        "DATABASE_UNAVAILABLE", english("the service's database cannot be reached; try again"), retry_after=2 * SECOND
+    )
+
+
+def _cause_of(error: Exception) -> BaseException:
+    """Return the driver's own error."""
+    return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+
+
+@contextlib.contextmanager
+def faults_named() -> Iterator[None]:
+    """Replace errors of the block by errors of the contract, if the caller can do something about them.
+
+    Raises:
+        BrokenOff: the transaction was rolled back in favour of another.
+        Unavailable: DATABASE_UNAVAILABLE, the database is not reached, or a worker of Citus was lost.
+        InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
+    """
+    try:
+        yield
+    except UNREACHABLE as error:
+        if isinstance(_cause_of(error), _BROKEN_OFF):
+            raise BrokenOff from error
+        raise unavailable(error) from error
+    except _INTERNAL as error:
+        if not _is_worker_lost(error):
+            raise
+        raise unavailable(error) from error
+    except _UNFIT as error:
+        if not _holds_nul(error):
+            raise
+        raise InvalidArgument.field("", english("must not hold a NUL character")) from error
+
+
+def _holds_nul(error: Exception) -> bool:
+    """Whether PostgreSQL was given a text with a NUL character. Only a request can contain such a text."""
+    return "NUL (0x00)" in str(error)
+
+
+def _is_worker_lost(error: Exception) -> bool:
+    """Return whether an internal error says that Citus has lost a worker."""
+    cause = _cause_of(error)
+    return any(text in str(cause) for text in _WORKER_IS_LOST)

@@ -47,6 +47,7 @@ RECIPES = {
 }
 """What runs the code of a target that CI does not make: a file of tests, or targets of CI."""
 BY_HAND = {
+    "soak-citus": "it needs a Citus, which is no package",
     "bench-compare": "its figures are those of a quiet machine",
     "bench": "its figures are those of a quiet machine",
     "lock": "it asks for the newest versions",

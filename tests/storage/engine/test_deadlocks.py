@@ -54,5 +54,5 @@ async def test_a_transaction_that_deadlocks_is_tried_again(postgres_url: MakeUrl
         await asyncio.gather(write("a", "b"), write("b", "a"))
         counts = await database.read(lambda connection: connection.execute(text("SELECT * FROM labs_of_test")).all())
     assert sorted(map(tuple, counts)) == [("a", 2), ("b", 2)]
-    assert len(attempts) == 3
+    assert len(attempts) > 2
     assert not any(is_recorded for _, is_recorded in attempts)
