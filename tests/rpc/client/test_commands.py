@@ -188,7 +188,9 @@ def test_timeliness_is_grouped_and_written_to_files(hutong: Shell, tmp_path: Pat
     """By city and by day, with the names of regions in Chinese, as CSV and as a workbook."""
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     rows = hutong.json("timeliness", "--region", "000000", *day, "--group", "city")["timeliness"]
-    assert [row["region"] for row in rows] == ["000000", "220500"]
+    whole_row, *cities = (row["region"] for row in rows)
+    assert whole_row == "000000"
+    assert "220500" in cities
     csv_file, workbook, page = (tmp_path / f"late.{kind}" for kind in ("csv", "xlsx", "html"))
     files = ("--csv", str(csv_file), "--xlsx", str(workbook), "--html", str(page))
     hutong("timeliness", "--region", "220000", *day, "--group", "city", "--by", "day", *files)
@@ -382,7 +384,7 @@ def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: t
     notice = ("notice", "draft", "--region", "410100", *span[2:])
     text = hutong(*notice, "--lang", "zh").stdout
     assert text.startswith("关于河南省郑州市检测结果互认情况的通报\n")
-    assert "（一）河南省郑州市金水区：已评定 1 件，其中违规 1 件，占 100.0%。" in text
+    assert "河南省郑州市金水区：已评定 1 件，其中违规 1 件，占 100.0%。" in text
     assert not any(words in text for words in ("a hotel", "The hotel was told."))
     assert "1 of 1 (100.0%) are answered" in hutong(*notice).stdout
     assert hutong.json(*notice)["sections"][0]["heading"] == "Reported refusals of valid results"

@@ -54,7 +54,7 @@ def test_outside_of_any_call_nothing_is_carried() -> None:
     assert outgoing_metadata() == ()
 
 
-async def test_a_shared_batch_carries_the_first_askers_id_and_not_its_deadline() -> None:
+async def test_a_shared_batch_carries_the_first_askers_id_and_the_latest_deadline() -> None:
     """Others share the batch: it must not end when the first asker's time is over."""
     seen: list[tuple[str, float | None]] = []
 
@@ -65,12 +65,12 @@ async def test_a_shared_batch_carries_the_first_askers_id_and_not_its_deadline()
         return questions
 
     coalescer: Coalescer[int, int] = Coalescer(call)
-    for name in ("first", "second"):
+    for name, deadline in (("first", 1.0), ("second", 2.0)):
         asker = Call(name)
-        asker.deadline = 1.0
+        asker.deadline = deadline
         current_call.set(asker)
         answer = coalescer.ask(1)
     await answer
     current_call.set(None)
     await turns(1)
-    assert seen == [("first", None)]
+    assert seen == [("first", 2.0)]

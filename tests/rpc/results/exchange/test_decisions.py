@@ -290,7 +290,10 @@ async def test_a_retired_nodes_silence_counts_no_more_until_it_comes_back(countr
     silence(country, JILIN)
     retired = (await exchange.RetireNode(retire)).node
     assert (retired.retire_reason, retired.HasField("retire_time")) == ("closed for good", True)
-    assert (await exchange.RetireNode(RetireNodeRequest(name=retired.name, reason="again"))).node == retired
+    again = (await exchange.RetireNode(RetireNodeRequest(name=retired.name, reason="again"))).node
+    for one in (again, retired):
+        one.ClearField("lag")
+    assert again == retired
     lack = await gate.verify(2, store_decision=True)
     assert (lack.reason, lack.refusal_permitted) == (LACK, True)
     assert sources(lack)[f"nodes/{JILIN}/results"] == SOURCE_STATE_RETIRED

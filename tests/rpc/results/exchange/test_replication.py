@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -380,10 +380,10 @@ async def test_an_unexpected_failure_only_interrupts(country: Country, monkeypat
     await until(lambda: bool(country.nation.rows(lab_homes, "node")))
     read_page, failing = UpstreamStore.read_page, True
 
-    async def fail(store: UpstreamStore, sent: Mapping[int, int]) -> Page:
+    async def fail(store: UpstreamStore, *asked: Any) -> Page:
         if failing:
             raise RuntimeError("unforeseen")
-        return await read_page(store, sent)
+        return await read_page(store, *asked)
 
     monkeypatch.setattr(UpstreamStore, "read_page", fail)
     with capture_logs() as logs:
