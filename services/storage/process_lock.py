@@ -55,8 +55,18 @@ async def aio_try_process_lock(
         # ever.
         yield await asyncio.shield(acquiring)
     finally:
-        await asyncio.wait([acquiring])
-        await asyncio.to_thread(held.close)
+        releasing = asyncio.ensure_future(_release(held, acquiring))
+        try:
+            await asyncio.shield(releasing)
+        except asyncio.CancelledError:
+            await asyncio.wait([releasing])
+            raise
+
+
+async def _release(held: contextlib.ExitStack, acquiring: asyncio.Future[bool]) -> None:
+    """Release a lock once the thread that takes it has ended."""
+    await asyncio.wait([acquiring])
+    await asyncio.to_thread(held.close)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,7 +13,7 @@ from services.storage.advisory_locks import AdvisoryLock, migration_lock
 from services.storage.engine import Database, open_database
 from services.storage.process_lock import aio_try_process_lock, try_process_lock
 from tests.support.databases import MakeUrl
-from tests.support.waiting import turns
+from tests.support.waiting import TIMEOUT_SECONDS, turns
 
 
 @pytest.fixture
@@ -69,6 +71,33 @@ async def test_a_cancelled_holder_releases_the_lock(two: tuple[Database, Databas
         with pytest.raises(asyncio.CancelledError):
             await holder
         assert await asyncio.to_thread(is_free, other)
+
+
+async def test_a_holder_that_is_cancelled_twice_releases_the_lock(two: tuple[Database, Database]) -> None:
+    """It is cancelled again while its release waits for a thread, as a service does that stops while a stream ends."""
+    one, other = two
+    threads = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    held, busy = asyncio.Event(), threading.Event()
+
+    async def hold() -> None:
+        async with aio_try_process_lock(one, "sender", AdvisoryLock.SENDER):
+            held.set()
+            await asyncio.Event().wait()
+
+    holder = asyncio.create_task(hold())
+    await held.wait()
+    occupying = threads.submit(busy.wait, TIMEOUT_SECONDS)
+    for _ in range(2):
+        holder.cancel()
+        await turns(3)
+    busy.set()
+    # The error keeps the frames, so that nothing is released because nobody refers to it any more.
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await holder
+    assert occupying.result()
+    assert await asyncio.to_thread(is_free, other)
+    assert caught.tb
 
 
 def test_no_two_locks_have_one_key() -> None:
