@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -25,6 +26,10 @@ from services.storage.engine import Database, open_database
 from services.storage.errors import UnusableDatabase
 
 SERVICES = ("results", "policy", "verification")
+UPGRADE_TRIES = 5
+"""How often a migration is tried that PostgreSQL ends each time because of a deadlock."""
+
+_log = structlog.get_logger(__name__)
 
 
 def alembic_config(service: str, url: str | None = None) -> Config:
@@ -41,10 +46,28 @@ def alembic_config(service: str, url: str | None = None) -> Config:
 def upgrade(service: str, url: str, revision: str = "head") -> None:
     """Migrate a database up. If several processes call it at once, one migrates and the others wait for it.
 
+    All migrations are one transaction, which locks tables in another order than services do. If PostgreSQL ends it
+    because of a deadlock with a service, nothing of it is left and it is tried again.
+
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached, or a table was in use for too long.
         UnusableDatabase: it is no database, or a newer version wrote it.
     """
+    for tries_left in reversed(range(UPGRADE_TRIES)):
+        try:
+            _upgrade(service, url, revision)
+        except Unavailable as error:
+            cause = error.__cause__
+            if not tries_left or not isinstance(cause, exc.DBAPIError):
+                raise
+            if not isinstance(cause.orig, psycopg.errors.DeadlockDetected):
+                raise
+            _log.warning("the migration is tried again after a deadlock", service=service)
+        else:
+            return
+
+
+def _upgrade(service: str, url: str, revision: str) -> None:
     try:
         command.upgrade(alembic_config(service, url), revision)
     except exc.OperationalError as error:

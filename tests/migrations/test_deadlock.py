@@ -1,0 +1,39 @@
+"""A migration that deadlocks with a service is tried again."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from services.storage.engine import open_database
+from services.storage.migrate import upgrade
+from tests.support.databases import PostgresServer
+from tests.support.waiting import wait_until
+
+WAITS = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'missing_reports'::regclass")
+
+
+def test_a_migration_that_deadlocks_with_a_service_is_tried_again(postgres_server: PostgresServer) -> None:
+    """Revision 0032 of Results locks `changes`, then 0033 `missing_reports`. A service locks them in the other order."""
+    url = postgres_server.make_empty()
+    upgrade("results", url, "0031")
+    database = open_database(url)
+    with capture_logs() as logs, ThreadPoolExecutor(1) as thread, database.engine.connect() as watcher:
+
+        def is_waiting() -> bool:
+            with watcher.begin():
+                return watcher.execute(WAITS).scalar_one() == 1
+
+        with database.engine.connect() as service, service.begin():
+            service.execute(text("LOCK TABLE missing_reports IN ROW EXCLUSIVE MODE"))
+            migrating = thread.submit(upgrade, "results", url)
+            wait_until(is_waiting)
+            # PostgreSQL ends the migration, because it has waited longer.
+            service.execute(text("LOCK TABLE changes IN ROW EXCLUSIVE MODE"))
+        migrating.result()
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM withheld_kinds")).scalar_one() == 0
+    database.close()
+    assert [entry["event"] for entry in logs] == ["the migration is tried again after a deadlock"]
