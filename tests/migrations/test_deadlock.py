@@ -16,7 +16,7 @@ WAITS = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'mi
 
 
 def test_a_migration_that_deadlocks_with_a_service_is_tried_again(postgres_server: PostgresServer) -> None:
-    """Revision 0032 of Results locks `changes`, then 0033 `missing_reports`. A service locks them in the other order."""
+    """Revision 0032 of Results locks `changes`, then 0033 `missing_reports`. A service locks them the other way."""
     url = postgres_server.make_empty()
     upgrade("results", url, "0031")
     database = open_database(url)
