@@ -27,7 +27,7 @@ from services.storage.errors import UnusableDatabase
 
 SERVICES = ("results", "policy", "verification")
 UPGRADE_TRIES = 5
-"""How often a migration is tried that PostgreSQL ends each time because of a deadlock."""
+"""The most tries of a migration if each ends in a deadlock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,8 +46,8 @@ def alembic_config(service: str, url: str | None = None) -> Config:
 def upgrade(service: str, url: str, revision: str = "head") -> None:
     """Migrate a database up. If several processes call it at once, one migrates and the others wait for it.
 
-    All migrations are one transaction, which locks tables in another order than services do. If PostgreSQL ends it
-    because of a deadlock with a service, nothing of it is left and it is tried again.
+    All migrations are one transaction, which locks tables in another order than services do. If PostgreSQL ends the
+    transaction because of a deadlock with a service, nothing is migrated, and the transaction is tried again.
 
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached, or a table was in use for too long.

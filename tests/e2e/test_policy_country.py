@@ -147,7 +147,7 @@ async def _reaches(henan: Process, number: int) -> None:
 
 
 async def _is_founded(henan: Process) -> None:
-    """Wait until Henan answers. Kills may have ended its founding again and again, and that needs the nation."""
+    """Wait until Henan answers. Each kill may have ended its founding, and a founding needs the nation."""
     async with henan.stubs() as stubs:
 
         async def answers() -> bool:

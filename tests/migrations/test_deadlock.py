@@ -30,7 +30,7 @@ def test_a_migration_that_deadlocks_with_a_service_is_tried_again(postgres_serve
             service.execute(text("LOCK TABLE missing_reports IN ROW EXCLUSIVE MODE"))
             migrating = thread.submit(upgrade, "results", url)
             wait_until(is_waiting)
-            # PostgreSQL ends the migration, because it has waited longer.
+            # PostgreSQL ends the migration and not this transaction, because the migration has waited longer.
             service.execute(text("LOCK TABLE changes IN ROW EXCLUSIVE MODE"))
         migrating.result()
     with database.engine.connect() as connection:

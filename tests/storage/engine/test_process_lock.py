@@ -74,7 +74,7 @@ async def test_a_cancelled_holder_releases_the_lock(two: tuple[Database, Databas
 
 
 async def test_a_holder_that_is_cancelled_twice_releases_the_lock(two: tuple[Database, Database]) -> None:
-    """It is cancelled again while its release waits for a thread, as a service does that stops while a stream ends."""
+    """The second cancellation comes while the release waits for a thread. A service that stops cancels so at times."""
     one, other = two
     threads = ThreadPoolExecutor(1)
     asyncio.get_running_loop().set_default_executor(threads)
@@ -92,7 +92,7 @@ async def test_a_holder_that_is_cancelled_twice_releases_the_lock(two: tuple[Dat
         holder.cancel()
         await turns(3)
     busy.set()
-    # The error keeps the frames, so that nothing is released because nobody refers to it any more.
+    # `caught` keeps the frames. Without them the interpreter would close the file of the lock.
     with pytest.raises(asyncio.CancelledError) as caught:
         await holder
     assert occupying.result()

@@ -34,7 +34,7 @@ def echo(text: str) -> None:
 
 
 def echo_raw(text: str, *, ends_line: bool = True) -> None:
-    """Print a text as it is. It must have no part that somebody else wrote, or only escaped ones."""
+    """Print a text as it is. What other people wrote must be escaped in the text already."""
     click.echo(text, nl=ends_line)
 
 
