@@ -1,4 +1,7 @@
-"""Checks of single request fields, shared by all services. Each check appends its violations to a list."""
+"""Checks of single request fields, shared by all services.
+
+A function `check_...` appends its violations to a list, so that an error can name all faulty fields.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from hutong.type.v1.identity_pb2 import IdentityDocument
 from hutong_texts import english
 
 from services.domain.document import BadDocument, Document, canonical_document
-from services.domain.errors import Violation
+from services.domain.errors import InvalidArgument, Violation
 from services.domain.region import is_region
 
 _EARLIEST = -2_208_988_800
@@ -21,6 +24,15 @@ def check_region(region: str, field: str, found: list[Violation]) -> None:
     """Add REGION_UNKNOWN if a code is no region."""
     if not is_region(region):
         found.append(Violation(field, "REGION_UNKNOWN", english("is not a region of GB/T 2260")))
+
+
+def known_region(region: str, field: str) -> str:
+    """Return a region. Raises InvalidArgument REGION_UNKNOWN if the code is no region of GB/T 2260."""
+    found: list[Violation] = []
+    check_region(region, field, found)
+    if found:
+        raise InvalidArgument.of(found)
+    return region
 
 
 def check_document(document: IdentityDocument, field: str, found: list[Violation]) -> Document | None:
