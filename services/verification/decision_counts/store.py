@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import HOUR, Instant
+from services.domain.region import within
 from services.storage.columns import in_region
 from services.verification.decision_counts.model import Counts, OutcomeCounts
 from services.verification.decision_counts.tables import decision_counts
@@ -53,21 +54,25 @@ class Span(NamedTuple):
 
 
 def add_counts(connection: Connection, own: str, counts: Counts) -> None:
-    """Add the counts of a process to those that this node, with the region `own`, has stored."""
+    """Add the counts of a process to those that this node, with the region `own`, has stored.
+
+    A row about a place outside `own` is not for the node above. Its version stays 0, so it is never unsent.
+    """
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
     for key, count in counts.items():
         column = _COLUMN_OF.get(key.outcome)
         if column is None:
             continue
         at = (key.hour, key.region, int(key.purpose))
-        row = rows.setdefault(at, dict(zip(_KEY, (*at, own), strict=True)) | dict.fromkeys(OUTCOME_COLUMNS, 0))
-        row[column] += count
+        versions = {"version": int(within(key.region, own)), "sent_version": 0}
+        nothing = dict(zip(_KEY, (*at, own), strict=True)) | dict.fromkeys(OUTCOME_COLUMNS, 0) | versions
+        rows.setdefault(at, nothing)[column] += count
     if rows:
         insert = upsert(connection)
-        added = {name: _C[name] + insert.excluded[name] for name in OUTCOME_COLUMNS}
-        changed = insert.on_conflict_do_update(index_elements=_KEY, set_=added | {"version": _C.version + 1})
+        added = {name: _C[name] + insert.excluded[name] for name in (*OUTCOME_COLUMNS, "version")}
+        changed = insert.on_conflict_do_update(index_elements=_KEY, set_=added)
         # Rows are locked in one order by all transactions.
-        connection.execute(changed, [rows[at] | {"version": 1, "sent_version": 0} for at in sorted(rows)])
+        connection.execute(changed, [rows[at] for at in sorted(rows)])
 
 
 def upsert(connection: Connection) -> postgresql.Insert | sqlite.Insert:

@@ -407,7 +407,7 @@ async def send_counts(below: OneNode, above: OneNode) -> int:
             answers.put_nowait(RefusalExchangeFrame(acknowledged_number=frame.number))
             sent.append(frame.number)
 
-    outbox = DecisionCountOutbox(below.database, below.region)
+    outbox = DecisionCountOutbox(below.database)
     number, _ = await below.exchange.numbers_above()
     # Counts are read once, so whatever is to be sent is sent without a pause.
     timing = RefusalTiming(idle=0, counts=3600)
