@@ -1,4 +1,4 @@
-"""Counts the decisions of one process in memory. Counting is on the path of every decision, so it does no more."""
+"""Counts the decisions of one process in memory. Every answer waits for its counting, so counting does nothing else."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 
 class CountKey(NamedTuple):
-    """What a count is of: an hour since 1970 in UTC, the place and the purpose asked about, and the outcome.
+    """Identifies a count: the hour since 1970 in UTC, the place and the purpose asked about, and the outcome.
 
     Purpose and outcome are numbers of the contract's enums.
     """

@@ -59,7 +59,7 @@ def read_unsent(connection: Connection, limit: int) -> list[HourCount]:
 
 
 def mark_sent(connection: Connection, sent: Sequence[HourCount]) -> None:
-    """Note that the node above has these counts. A row that has changed since stays unsent."""
+    """Note that the node above has these counts. A row that has changed since it was read stays unsent."""
     key = (
         (_C.hour == bindparam("at_hour"))
         & (_C.region == bindparam("at_region"))
@@ -82,9 +82,9 @@ def mark_sent(connection: Connection, sent: Sequence[HourCount]) -> None:
 
 
 def reopen_hour(connection: Connection, from_hour: int) -> int | None:
-    """Make the sent counts of one hour unsent again: of the first hour from `from_hour` on that has any.
+    """Make the sent counts of one hour unsent. The hour is the first one at or after `from_hour` that has sent counts.
 
-    Return the hour to go on with; None if there is no such hour. One hour has few rows, so that no transaction is long.
+    Return the hour after it; None if no hour has sent counts. One hour has few rows, so the transaction is short.
     """
     query = select(func.min(_C.hour)).where(_C.hour >= from_hour, _C.sent_version > 0)
     hour = connection.execute(query).scalar()

@@ -40,7 +40,7 @@ class DecidedInGroup(NamedTuple):
     counts: OutcomeCounts
 
 
-class Span(NamedTuple):
+class CountRange(NamedTuple):
     """Which decisions are summed up: those about a region or below it, in whole hours of UTC.
 
     `from_region` leaves out the regions whose codes come before it.
@@ -82,18 +82,18 @@ def upsert(connection: Connection) -> postgresql.Insert | sqlite.Insert:
 
 
 def sum_counts(
-    connection: Connection, span: Span, group: ColumnElement[Any], *, by_day: bool
+    connection: Connection, wanted: CountRange, group: ColumnElement[Any], *, by_day: bool
 ) -> Sequence[DecidedInGroup]:
-    """Sum the decisions of a span up by an expression of the table's columns, and by day if asked."""
+    """Sum decisions up by an expression of the table's columns, and by day if asked."""
     day = (_C.hour + _SHANGHAI_HOURS) // _DAY_HOURS
     keys = [group.label("grouped"), *([day.label("day")] if by_day else [])]
     sums = [func.sum(_C[name]) for name in OUTCOME_COLUMNS]
     # PostgreSQL finds a range of codes by the primary key. With LIKE it would read all rows of the hours.
-    digits = prefix(span.region)
+    digits = prefix(wanted.region)
     query = select(*keys, *sums).where(
-        _C.hour >= span.start_time // HOUR,
-        _C.hour < -(-span.end_time // HOUR),
-        _C.region >= max(digits.ljust(6, "0"), span.from_region),
+        _C.hour >= wanted.start_time // HOUR,
+        _C.hour < -(-wanted.end_time // HOUR),
+        _C.region >= max(digits.ljust(6, "0"), wanted.from_region),
         _C.region <= digits.ljust(6, "9"),
     )
     # PostgreSQL would not see that two expressions with parameters are the same, so the rows are grouped by names.

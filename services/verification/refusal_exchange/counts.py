@@ -1,4 +1,4 @@
-"""Exchanges the counts of decisions: they travel upwards alone, from the node that made the decisions to the nation."""
+"""Exchanges the counts of decisions. Counts only travel upwards, from the node of the decisions to the nation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DecisionCountOutbox:
         return await self._database.read(read_unsent, COUNTS_BATCH)
 
     async def reopen(self, node: str) -> bool:
-        """Prepare further counts that are to be sent again to the node above. Return whether there are any."""
+        """Make further counts unsent if counts are to be sent again to the node above. Return whether there are any."""
         if await self._database.read(_resend_hour, node) is None:
             return False
         return await self._database.write(_reopen, node)

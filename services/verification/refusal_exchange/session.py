@@ -23,8 +23,8 @@ WriteFrame = Callable[[RefusalExchangeFrame], Awaitable[None]]
 class RefusalSession:
     """Exchanges reports with one node.
 
-    `last_number` is the greatest number of a sent frame that the node may have. `counts` has the counts of decisions
-    for a node above that takes them; None for another node.
+    `last_number` is the greatest number of a sent frame that the node may have. `counts` reads the counts of decisions
+    to send; None if the node takes no counts.
     """
 
     def __init__(

@@ -97,7 +97,7 @@ def filter_from_proto(request: refusal_service_pb2.ListRefusalsRequest, now: Ins
 
 
 def check_place_and_time(region: str, interval: Interval, field: str) -> None:
-    """Check the region and the interval of a request. An empty region is none, and either end may be absent.
+    """Check the region and the interval of a request. The region may be empty, and either end may be absent.
 
     Raises:
         InvalidArgument: the region is unknown, or a time is impossible.

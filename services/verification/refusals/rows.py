@@ -20,7 +20,7 @@ _C = refusals.c
 
 
 def select_refusal(connection: Connection, uuid: str, *, to_change: bool = False) -> Refusal:
-    """Return one report. With `to_change` no other transaction changes it meanwhile.
+    """Return one report. With `to_change` no other transaction changes the report until this one ends.
 
     Raises:
         NotFound: there is no such report.

@@ -20,7 +20,7 @@ from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.decision_counts.model import CountKey, OutcomeCounts
 from services.verification.decision_counts.outbox import HourCount, mark_sent, merge_counts, read_unsent, reopen_hour
 from services.verification.decision_counts.recorder import DecisionCountRecorder
-from services.verification.decision_counts.store import Span, add_counts, first_hour, sum_counts
+from services.verification.decision_counts.store import CountRange, add_counts, first_hour, sum_counts
 from services.verification.decision_counts.tables import decision_counts
 from services.verification.refusal_exchange.counts import COUNTS_BATCH, receive_counts
 from services.verification.refusals.routing import Links
@@ -61,14 +61,14 @@ async def test_counts_of_several_writes_and_nodes_add_up(database: Database) -> 
     await _add(database, HENAN, (0, PLACE, HOTEL, RECOGNIZED, 5), (12, PLACE, SCHOOL, RECOGNIZED, 3))
     await _add(database, NATION, (0, PLACE, HOTEL, RECOGNIZED, 10), (0, ELSEWHERE, HOTEL, RECOGNIZED, 100))
     columns = decision_counts.c
-    span = Span(HENAN, NOON + HOUR // 2, NOON + DAY)
-    days = await database.read(sum_counts, span, func.substr(columns.region, 1, 4), by_day=True)
+    wanted = CountRange(HENAN, NOON + HOUR // 2, NOON + DAY)
+    days = await database.read(sum_counts, wanted, func.substr(columns.region, 1, 4), by_day=True)
     by_day = {(one.group, one.day): one.counts for one in days}
     day = NOON // DAY
     assert by_day == {("4101", day): OutcomeCounts(17, 0, 0, 1), ("4101", day + 1): OutcomeCounts(3)}
-    whole = await database.read(sum_counts, Span("", NOON, NOON + HOUR), columns.purpose, by_day=False)
+    whole = await database.read(sum_counts, CountRange("", NOON, NOON + HOUR), columns.purpose, by_day=False)
     assert [(one.group, one.day, one.counts.total) for one in whole] == [(HOTEL, None, 118)]
-    later = await database.read(sum_counts, Span("", NOON, NOON + DAY, PLACE), columns.region, by_day=False)
+    later = await database.read(sum_counts, CountRange("", NOON, NOON + DAY, PLACE), columns.region, by_day=False)
     assert [(one.group, one.counts.total) for one in later] == [(PLACE, 21)]
     assert await database.read(first_hour) == NOON
 
@@ -77,7 +77,7 @@ async def test_writers_of_two_processes_lose_nothing(database: Database) -> None
     """Workers add to the same rows at the same time."""
     keys = [(0, region, purpose, RECOGNIZED, 1) for region in (PLACE, ELSEWHERE) for purpose in (HOTEL, SCHOOL)]
     await asyncio.gather(*(_add(database, NATION, *(keys if turn % 2 else keys[::-1])) for turn in range(20)))
-    found = await database.read(sum_counts, Span("", NOON, NOON + HOUR), decision_counts.c.region, by_day=False)
+    found = await database.read(sum_counts, CountRange("", NOON, NOON + HOUR), decision_counts.c.region, by_day=False)
     assert {one.group: one.counts.total for one in found} == {PLACE: 40, ELSEWHERE: 40}
 
 

@@ -32,7 +32,7 @@ from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database, open_database
 from services.storage.process_lock import try_process_lock
 from services.verification.decision_counts.model import CountKey
-from services.verification.decision_counts.store import Span, add_counts, sum_counts
+from services.verification.decision_counts.store import CountRange, add_counts, sum_counts
 from services.verification.decision_counts.tables import decision_counts
 from services.verification.refusal_exchange.counts import DecisionCountOutbox
 from services.verification.refusal_exchange.duties import RefusalDuties
@@ -434,8 +434,8 @@ async def send_counts(below: OneNode, above: OneNode) -> int:
 
 async def counted(node: OneNode) -> dict[str, int]:
     """Return the number of decisions by the node that made them, as a node knows them."""
-    span, by_node = Span("", NOON, NOON + DAY), decision_counts.c.node
-    found = await node.database.read(sum_counts, span, by_node, by_day=False)
+    wanted, by_node = CountRange("", NOON, NOON + DAY), decision_counts.c.node
+    found = await node.database.read(sum_counts, wanted, by_node, by_day=False)
     return {one.group: one.counts.total for one in found}
 
 

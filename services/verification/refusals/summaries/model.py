@@ -59,7 +59,7 @@ class SummaryQuestion:
         return part_of(instant, self.period, self.start_time, self.end_time)
 
     def row_region(self, grouping: Grouping, region: str) -> str:
-        """Return the region of a row: never one above the region asked for."""
+        """Return the region of a row. It never lies above the region asked for."""
         if grouping not in REGION_DIGITS:
             return self.region or NATION
         code = region[: REGION_DIGITS[grouping]].ljust(6, "0")

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
 from services.domain.instant import Instant, shanghai_day_start
 from services.storage.engine import Database
-from services.verification.decision_counts.store import Span, first_hour, sum_counts
+from services.verification.decision_counts.store import CountRange, first_hour, sum_counts
 from services.verification.decision_counts.tables import decision_counts
 from services.verification.refusals.rows import from_bits
 from services.verification.refusals.store import RefusalFilter, filter_conditions
@@ -79,25 +79,26 @@ def remaining(question: SummaryQuestion, after: RowKey | None) -> SummaryQuestio
 
 
 def _read(connection: Connection, question: SummaryQuestion, after: RowKey | None, now: Instant) -> Material:
-    # Codes of places in a row's region are not smaller than the code of the region. Only the last grouping may be left.
+    # If only the grouping of `after` is left, places with smaller codes than its region are not read. No place has a
+    # smaller code than the region of its row, so these places belong to earlier rows.
     is_last = after is not None and list(question.groupings) == [after.grouping] and after.grouping in REGION_DIGITS
     from_region = after.region if after is not None and is_last else ""
     wanted = RefusalFilter(
         question.region, start_time=question.start_time, end_time=question.end_time, from_region=from_region
     )
     reports = read_reported(connection, wanted, now)
-    span = Span(question.region, question.start_time, question.end_time, from_region)
-    decided = [one for grouping in question.groupings for one in _read_decided(connection, question, grouping, span)]
+    counted = CountRange(question.region, question.start_time, question.end_time, from_region)
+    decided = [one for grouping in question.groupings for one in _read_decided(connection, question, grouping, counted)]
     return Material(reports, decided, first_hour(connection))
 
 
 def _read_decided(
-    connection: Connection, question: SummaryQuestion, grouping: Grouping, span: Span
+    connection: Connection, question: SummaryQuestion, grouping: Grouping, wanted: CountRange
 ) -> Iterator[Decided]:
     if grouping == VENUE_KIND:
         return
     group = _group(grouping)
-    for one in sum_counts(connection, span, group, by_day=bool(question.period)):
+    for one in sum_counts(connection, wanted, group, by_day=bool(question.period)):
         time = question.start_time if one.day is None else max(shanghai_day_start(one.day), question.start_time)
         region, purpose = one.group if grouping in REGION_DIGITS else "", one.group if grouping == PURPOSE else None
         yield Decided(grouping, region, purpose or 0, time, one.counts)

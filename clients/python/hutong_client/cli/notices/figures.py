@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -49,7 +49,7 @@ class Figures:
     venue_kinds: Sequence[RefusalSummary] = ()
     decision_start_time: Timestamp | None = None
     uploads: Timeliness | None = None
-    labs: Sequence[Timeliness] = field(default=())
+    labs: Sequence[Timeliness] = ()
     retention_start_time: Timestamp | None = None
 
 

@@ -97,7 +97,7 @@ def summary(
             return ExitCode.DONE
         answer = read_summary(connection, request)
     if as_json:
-        print_json(as_dict(answer) | {"refusal_summaries": [as_dict(it) for it in answer.refusal_summaries]})
+        print_json({"refusal_summaries": []} | as_dict(answer))
         return ExitCode.DONE
     if answer.HasField("decision_start_time"):
         say_since(answer.decision_start_time, start_time)
