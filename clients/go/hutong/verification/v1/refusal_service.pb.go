@@ -42,8 +42,8 @@ const (
 	RefusalGrouping_REFUSAL_GROUPING_CITY RefusalGrouping = 3
 	// A region as the report or the question names it, which is a district or a county as a rule.
 	RefusalGrouping_REFUSAL_GROUPING_DISTRICT RefusalGrouping = 4
-	// A kind of venue, in the whole region that was asked for. A question does not name the kind of venue, so that these
-	// rows have no decisions. Rows by purpose have them.
+	// A kind of venue, in the whole region that was asked for. These rows have no decisions, because a question does not
+	// name the kind of venue.
 	RefusalGrouping_REFUSAL_GROUPING_VENUE_KIND RefusalGrouping = 5
 	// A purpose, in the whole region that was asked for.
 	RefusalGrouping_REFUSAL_GROUPING_PURPOSE RefusalGrouping = 6
@@ -868,15 +868,15 @@ type RefusalCounts struct {
 	PendingCount int64 `protobuf:"varint,5,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
 	// How many of the unanswered reports are overdue now.
 	OverdueCount int64 `protobuf:"varint,6,opt,name=overdue_count,json=overdueCount,proto3" json:"overdue_count,omitempty"`
-	// How many of them are assessed.
+	// How many reports are assessed.
 	AssessedCount int64 `protobuf:"varint,7,opt,name=assessed_count,json=assessedCount,proto3" json:"assessed_count,omitempty"`
-	// How many of them are answered.
+	// How many reports are answered.
 	AnsweredCount int64 `protobuf:"varint,8,opt,name=answered_count,json=answeredCount,proto3" json:"answered_count,omitempty"`
 	// When the oldest unanswered report was made; absent if every report is answered.
 	OldestOpenTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=oldest_open_time,json=oldestOpenTime,proto3" json:"oldest_open_time,omitempty"`
 	// How long ago that was; absent if every report is answered.
 	OldestOpenAge *durationpb.Duration `protobuf:"bytes,10,opt,name=oldest_open_age,json=oldestOpenAge,proto3" json:"oldest_open_age,omitempty"`
-	// When the last of the answers was given; absent if no report is answered.
+	// When the latest answer was given; absent if no report is answered.
 	LastAnswerTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_answer_time,json=lastAnswerTime,proto3" json:"last_answer_time,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1051,7 +1051,7 @@ type DecisionSummary struct {
 	DecisionCount int64 `protobuf:"varint,1,opt,name=decision_count,json=decisionCount,proto3" json:"decision_count,omitempty"`
 	// The same decisions by outcome.
 	ByOutcome *DecisionCounts `protobuf:"bytes,2,opt,name=by_outcome,json=byOutcome,proto3" json:"by_outcome,omitempty"`
-	// The reports of refusals since SummarizeRefusalsResponse.decision_start_time.
+	// The number of the row's reports of refusals since SummarizeRefusalsResponse.decision_start_time.
 	RefusalCount  int64 `protobuf:"varint,3,opt,name=refusal_count,json=refusalCount,proto3" json:"refusal_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1117,8 +1117,8 @@ type RefusalRates struct {
 	AnsweredShare *float64 `protobuf:"fixed64,2,opt,name=answered_share,json=answeredShare,proto3,oneof" json:"answered_share,omitempty"`
 	// Of all reports, the share that is not answered and overdue now.
 	OverdueShare *float64 `protobuf:"fixed64,3,opt,name=overdue_share,json=overdueShare,proto3,oneof" json:"overdue_share,omitempty"`
-	// DecisionSummary.refusal_count per decision. It is above 1 where more refusals were reported than decisions asked
-	// for, for example on paper.
+	// DecisionSummary.refusal_count per decision. The rate is above 1 if more refusals were reported than decisions were
+	// asked for, for example because the gate looked only at paper.
 	RefusalsPerDecision *float64 `protobuf:"fixed64,4,opt,name=refusals_per_decision,json=refusalsPerDecision,proto3,oneof" json:"refusals_per_decision,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
@@ -1304,12 +1304,12 @@ func (x *RefusalSummary) GetRates() *RefusalRates {
 
 type SummarizeRefusalsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The rows by grouping, place, kind of venue, purpose and time; none without a report and a decision.
+	// The rows by grouping, place, kind of venue, purpose and time. Each row has at least one report or one decision.
 	RefusalSummaries []*RefusalSummary `protobuf:"bytes,1,rep,name=refusal_summaries,json=refusalSummaries,proto3" json:"refusal_summaries,omitempty"`
 	// The page_token for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// The beginning of the first hour whose decisions are counted here; absent if none is. Earlier decisions were made
-	// before decisions were counted, or retention has removed their counts.
+	// The beginning of the first hour whose decisions are counted here; absent if no decision is counted. Earlier
+	// decisions were made before decisions were counted, or retention has removed their counts.
 	DecisionStartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=decision_start_time,json=decisionStartTime,proto3" json:"decision_start_time,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache

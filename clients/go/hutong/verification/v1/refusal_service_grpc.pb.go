@@ -55,8 +55,8 @@ type RefusalServiceClient interface {
 	// The same answer given again changes nothing.
 	AnswerRefusal(ctx context.Context, in *AnswerRefusalRequest, opts ...grpc.CallOption) (*AnswerRefusalResponse, error)
 	// Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
-	// have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
-	// report that comes in meanwhile is counted in later pages only.
+	// have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
+	// counted anew, so a report that comes in meanwhile is counted in later pages only.
 	SummarizeRefusals(ctx context.Context, in *SummarizeRefusalsRequest, opts ...grpc.CallOption) (*SummarizeRefusalsResponse, error)
 }
 
@@ -156,8 +156,8 @@ type RefusalServiceServer interface {
 	// The same answer given again changes nothing.
 	AnswerRefusal(context.Context, *AnswerRefusalRequest) (*AnswerRefusalResponse, error)
 	// Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
-	// have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
-	// report that comes in meanwhile is counted in later pages only.
+	// have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
+	// counted anew, so a report that comes in meanwhile is counted in later pages only.
 	SummarizeRefusals(context.Context, *SummarizeRefusalsRequest) (*SummarizeRefusalsResponse, error)
 	mustEmbedUnimplementedRefusalServiceServer()
 }

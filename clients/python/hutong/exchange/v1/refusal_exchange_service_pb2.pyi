@@ -106,7 +106,7 @@ class RefusalExchangeFrame(_message.Message):
     @_builtins.property
     def decision_counts(self) -> _containers.RepeatedCompositeFieldContainer[_replicated_decision_count_pb2.ReplicatedDecisionCount]:
         """Changed counts of decisions, at most 500; more end the stream with INVALID_ARGUMENT (BATCH_TOO_LARGE). Only the node
-        below sends them, at most about once a minute. The receiver validates them one by one: a faulty one is set aside.
+        below sends counts, about every 30 seconds. The receiver validates counts one by one, and sets faulty ones aside.
         """
 
     def __init__(

@@ -44,7 +44,7 @@ class RefusalExchangeServiceStub:
     A node accepts from a node below only
      - new reports whose origin_node is that node or below it, of refusals at any place;
      - assessments, answers, duplicates and responsibilities of reports whose region lies in that node's;
-     - counts of decisions that that node, or a node below it, made about places in that node's region.
+     - counts of decisions about places in that node's region, made by that node or by a node below it.
     Everything else is set aside. From the node above it accepts everything except counts of decisions. If both nodes
     have an assessment or an answer, that of the node above holds.
     The stream ends with FAILED_PRECONDITION if the two nodes have different peppers (PEPPER_MISMATCH), or if this node
@@ -67,7 +67,7 @@ class RefusalExchangeServiceAsyncStub(RefusalExchangeServiceStub):
     A node accepts from a node below only
      - new reports whose origin_node is that node or below it, of refusals at any place;
      - assessments, answers, duplicates and responsibilities of reports whose region lies in that node's;
-     - counts of decisions that that node, or a node below it, made about places in that node's region.
+     - counts of decisions about places in that node's region, made by that node or by a node below it.
     Everything else is set aside. From the node above it accepts everything except counts of decisions. If both nodes
     have an assessment or an answer, that of the node above holds.
     The stream ends with FAILED_PRECONDITION if the two nodes have different peppers (PEPPER_MISMATCH), or if this node
@@ -93,7 +93,7 @@ class RefusalExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         A node accepts from a node below only
          - new reports whose origin_node is that node or below it, of refusals at any place;
          - assessments, answers, duplicates and responsibilities of reports whose region lies in that node's;
-         - counts of decisions that that node, or a node below it, made about places in that node's region.
+         - counts of decisions about places in that node's region, made by that node or by a node below it.
         Everything else is set aside. From the node above it accepts everything except counts of decisions. If both nodes
         have an assessment or an answer, that of the node above holds.
         The stream ends with FAILED_PRECONDITION if the two nodes have different peppers (PEPPER_MISMATCH), or if this node

@@ -22,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class ReplicatedDecisionCount(_message.Message):
     """How many decisions one node made in one hour about one place and purpose. The counts are totals since the beginning of
-    the hour, so that a message that comes again or out of order does no harm: of two messages each count is the greater
-    one. Nothing in the message is about a person.
+    the hour. Of a stored and a received count the greater one holds, so a message may arrive again or out of order. Nothing
+    in the message is about a person.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -46,8 +46,8 @@ class _RefusalGroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refus
     REFUSAL_GROUPING_DISTRICT: _RefusalGrouping.ValueType  # 4
     """A region as the report or the question names it, which is a district or a county as a rule."""
     REFUSAL_GROUPING_VENUE_KIND: _RefusalGrouping.ValueType  # 5
-    """A kind of venue, in the whole region that was asked for. A question does not name the kind of venue, so that these
-    rows have no decisions. Rows by purpose have them.
+    """A kind of venue, in the whole region that was asked for. These rows have no decisions, because a question does not
+    name the kind of venue.
     """
     REFUSAL_GROUPING_PURPOSE: _RefusalGrouping.ValueType  # 6
     """A purpose, in the whole region that was asked for."""
@@ -66,8 +66,8 @@ REFUSAL_GROUPING_CITY: RefusalGrouping.ValueType  # 3
 REFUSAL_GROUPING_DISTRICT: RefusalGrouping.ValueType  # 4
 """A region as the report or the question names it, which is a district or a county as a rule."""
 REFUSAL_GROUPING_VENUE_KIND: RefusalGrouping.ValueType  # 5
-"""A kind of venue, in the whole region that was asked for. A question does not name the kind of venue, so that these
-rows have no decisions. Rows by purpose have them.
+"""A kind of venue, in the whole region that was asked for. These rows have no decisions, because a question does not
+name the kind of venue.
 """
 REFUSAL_GROUPING_PURPOSE: RefusalGrouping.ValueType  # 6
 """A purpose, in the whole region that was asked for."""
@@ -476,9 +476,9 @@ class RefusalCounts(_message.Message):
     overdue_count: _builtins.int
     """How many of the unanswered reports are overdue now."""
     assessed_count: _builtins.int
-    """How many of them are assessed."""
+    """How many reports are assessed."""
     answered_count: _builtins.int
-    """How many of them are answered."""
+    """How many reports are answered."""
     @_builtins.property
     def median_time_to_answer(self) -> _duration_pb2.Duration:
         """The median time from report to answer, over answered reports; absent when no report is answered."""
@@ -493,7 +493,7 @@ class RefusalCounts(_message.Message):
 
     @_builtins.property
     def last_answer_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last of the answers was given; absent if no report is answered."""
+        """When the latest answer was given; absent if no report is answered."""
 
     def __init__(
         self,
@@ -558,7 +558,7 @@ class DecisionSummary(_message.Message):
     decision_count: _builtins.int
     """The number of decisions in the hours of the row's interval, which is widened to whole hours of UTC."""
     refusal_count: _builtins.int
-    """The reports of refusals since SummarizeRefusalsResponse.decision_start_time."""
+    """The number of the row's reports of refusals since SummarizeRefusalsResponse.decision_start_time."""
     @_builtins.property
     def by_outcome(self) -> _decision_counts_pb2.DecisionCounts:
         """The same decisions by outcome."""
@@ -595,8 +595,8 @@ class RefusalRates(_message.Message):
     overdue_share: _builtins.float
     """Of all reports, the share that is not answered and overdue now."""
     refusals_per_decision: _builtins.float
-    """DecisionSummary.refusal_count per decision. It is above 1 where more refusals were reported than decisions asked
-    for, for example on paper.
+    """DecisionSummary.refusal_count per decision. The rate is above 1 if more refusals were reported than decisions were
+    asked for, for example because the gate looked only at paper.
     """
     def __init__(
         self,
@@ -708,12 +708,12 @@ class SummarizeRefusalsResponse(_message.Message):
     """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def refusal_summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalSummary]:
-        """The rows by grouping, place, kind of venue, purpose and time; none without a report and a decision."""
+        """The rows by grouping, place, kind of venue, purpose and time. Each row has at least one report or one decision."""
 
     @_builtins.property
     def decision_start_time(self) -> _timestamp_pb2.Timestamp:
-        """The beginning of the first hour whose decisions are counted here; absent if none is. Earlier decisions were made
-        before decisions were counted, or retention has removed their counts.
+        """The beginning of the first hour whose decisions are counted here; absent if no decision is counted. Earlier
+        decisions were made before decisions were counted, or retention has removed their counts.
         """
 
     def __init__(

@@ -120,8 +120,8 @@ class RefusalServiceServicer(object):
 
     def SummarizeRefusals(self, request, context):
         """Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
-        have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
-        report that comes in meanwhile is counted in later pages only.
+        have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
+        counted anew, so a report that comes in meanwhile is counted in later pages only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,8 +60,8 @@ class RefusalServiceStub:
     """
     SummarizeRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]
     """Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
-    have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
-    report that comes in meanwhile is counted in later pages only.
+    have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
+    counted anew, so a report that comes in meanwhile is counted in later pages only.
     """
 
 @_typing.type_check_only
@@ -96,8 +96,8 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
     """
     SummarizeRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]  # type: ignore[assignment]
     """Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
-    have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
-    report that comes in meanwhile is counted in later pages only.
+    have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
+    counted anew, so a report that comes in meanwhile is counted in later pages only.
     """
 
 class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -165,8 +165,8 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.SummarizeRefusalsResponse, _abc.Awaitable[_refusal_service_pb2.SummarizeRefusalsResponse]]:
         """Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
-        have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
-        report that comes in meanwhile is counted in later pages only.
+        have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
+        counted anew, so a report that comes in meanwhile is counted in later pages only.
         """
 
 def add_RefusalServiceServicer_to_server(servicer: RefusalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

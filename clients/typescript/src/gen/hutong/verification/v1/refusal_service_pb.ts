@@ -497,14 +497,14 @@ export type RefusalCounts = Message<"hutong.verification.v1.RefusalCounts"> & {
   overdueCount: bigint;
 
   /**
-   * How many of them are assessed.
+   * How many reports are assessed.
    *
    * @generated from field: int64 assessed_count = 7;
    */
   assessedCount: bigint;
 
   /**
-   * How many of them are answered.
+   * How many reports are answered.
    *
    * @generated from field: int64 answered_count = 8;
    */
@@ -525,7 +525,7 @@ export type RefusalCounts = Message<"hutong.verification.v1.RefusalCounts"> & {
   oldestOpenAge?: Duration | undefined;
 
   /**
-   * When the last of the answers was given; absent if no report is answered.
+   * When the latest answer was given; absent if no report is answered.
    *
    * @generated from field: google.protobuf.Timestamp last_answer_time = 11;
    */
@@ -588,7 +588,7 @@ export type DecisionSummary = Message<"hutong.verification.v1.DecisionSummary"> 
   byOutcome?: DecisionCounts | undefined;
 
   /**
-   * The reports of refusals since SummarizeRefusalsResponse.decision_start_time.
+   * The number of the row's reports of refusals since SummarizeRefusalsResponse.decision_start_time.
    *
    * @generated from field: int64 refusal_count = 3;
    */
@@ -630,8 +630,8 @@ export type RefusalRates = Message<"hutong.verification.v1.RefusalRates"> & {
   overdueShare?: number | undefined;
 
   /**
-   * DecisionSummary.refusal_count per decision. It is above 1 where more refusals were reported than decisions asked
-   * for, for example on paper.
+   * DecisionSummary.refusal_count per decision. The rate is above 1 if more refusals were reported than decisions were
+   * asked for, for example because the gate looked only at paper.
    *
    * @generated from field: optional double refusals_per_decision = 4;
    */
@@ -729,7 +729,7 @@ export const RefusalSummarySchema: GenMessage<RefusalSummary> = /*@__PURE__*/
  */
 export type SummarizeRefusalsResponse = Message<"hutong.verification.v1.SummarizeRefusalsResponse"> & {
   /**
-   * The rows by grouping, place, kind of venue, purpose and time; none without a report and a decision.
+   * The rows by grouping, place, kind of venue, purpose and time. Each row has at least one report or one decision.
    *
    * @generated from field: repeated hutong.verification.v1.RefusalSummary refusal_summaries = 1;
    */
@@ -743,8 +743,8 @@ export type SummarizeRefusalsResponse = Message<"hutong.verification.v1.Summariz
   nextPageToken: string;
 
   /**
-   * The beginning of the first hour whose decisions are counted here; absent if none is. Earlier decisions were made
-   * before decisions were counted, or retention has removed their counts.
+   * The beginning of the first hour whose decisions are counted here; absent if no decision is counted. Earlier
+   * decisions were made before decisions were counted, or retention has removed their counts.
    *
    * @generated from field: google.protobuf.Timestamp decision_start_time = 3;
    */
@@ -800,8 +800,8 @@ export enum RefusalGrouping {
   DISTRICT = 4,
 
   /**
-   * A kind of venue, in the whole region that was asked for. A question does not name the kind of venue, so that these
-   * rows have no decisions. Rows by purpose have them.
+   * A kind of venue, in the whole region that was asked for. These rows have no decisions, because a question does not
+   * name the kind of venue.
    *
    * @generated from enum value: REFUSAL_GROUPING_VENUE_KIND = 5;
    */
@@ -890,8 +890,8 @@ export const RefusalService: GenService<{
   },
   /**
    * Counts reports by place, kind of venue or purpose, and by ground, over an interval, paged (AIP-158). The rows also
-   * have the decisions that were asked for, the rates, and since when answers are owed. Each page is counted anew, so a
-   * report that comes in meanwhile is counted in later pages only.
+   * have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
+   * counted anew, so a report that comes in meanwhile is counted in later pages only.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.SummarizeRefusals
    */
