@@ -95,7 +95,7 @@ class RefusalServicer(RefusalServiceServicer):
         shown, token = self._tokens.page(request, rows, lambda row: tuple(row.key))
         start_time = material.decision_start_time
         return SummarizeRefusalsResponse(
-            refusal_summaries=[summary_to_proto(row, now, counts_decisions=start_time is not None) for row in shown],
+            refusal_summaries=[summary_to_proto(row, counts_decisions=start_time is not None) for row in shown],
             next_page_token=token,
             decision_start_time=optional_timestamp(start_time),
         )

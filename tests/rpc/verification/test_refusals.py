@@ -308,9 +308,6 @@ async def test_summary_is_paged(callers: Callers) -> None:
     pages = await read_pages(callers.refusals.SummarizeRefusals, request)
     assert all(len(page.refusal_summaries) <= 2 for page in pages)
     shown = [row for page in pages for row in page.refusal_summaries]
-    for counts in [counts for row in (*whole, *shown) for counts in (row.total, *(it.counts for it in row.grounds))]:
-        # It grows from page to page.
-        counts.ClearField("oldest_open_age")
     assert shown == whole
     request.page_token = pages[0].next_page_token
     request.period = summary_period_pb2.SUMMARY_PERIOD_WEEK

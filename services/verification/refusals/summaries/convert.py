@@ -17,7 +17,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_duration, to_timestamp
+from services.domain.instant import from_timestamp, optional_timestamp, to_duration, to_timestamp
 from services.verification.refusals.convert import check_place_and_time
 from services.verification.refusals.summaries.model import DISTRICT, VENUE_KIND, Counts, Summary, SummaryQuestion
 
@@ -42,15 +42,15 @@ def question_from_proto(request: SummarizeRefusalsRequest) -> SummaryQuestion:
     )
 
 
-def summary_to_proto(summary: Summary, now: Instant, *, counts_decisions: bool) -> RefusalSummary:
+def summary_to_proto(summary: Summary, *, counts_decisions: bool) -> RefusalSummary:
     """Return the message of a row. `counts_decisions` says whether decisions are counted here."""
     key = summary.key
     message = RefusalSummary(
         region=key.region,
         interval=Interval(start_time=to_timestamp(key.start_time), end_time=to_timestamp(summary.end_time)),
-        total=_counts_to_proto(summary.total, now),
+        total=_counts_to_proto(summary.total),
         grounds=[
-            GroundSummary(ground=ground, counts=_counts_to_proto(counts, now))
+            GroundSummary(ground=ground, counts=_counts_to_proto(counts))
             for ground, counts in sorted(summary.by_ground.items())
         ],
         grouping=key.grouping,
@@ -83,8 +83,8 @@ def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _counts_to_proto(counts: Counts, now: Instant) -> RefusalCounts:
-    time_to_answer, oldest = counts.median_time_to_answer, counts.oldest_open_time
+def _counts_to_proto(counts: Counts) -> RefusalCounts:
+    time_to_answer = counts.median_time_to_answer
     return RefusalCounts(
         refusal_count=counts.refusal_count,
         unlawful_count=counts.unlawful_count,
@@ -94,7 +94,6 @@ def _counts_to_proto(counts: Counts, now: Instant) -> RefusalCounts:
         assessed_count=counts.assessed_count,
         answered_count=counts.answered_count,
         median_time_to_answer=None if time_to_answer is None else to_duration(time_to_answer),
-        oldest_open_time=optional_timestamp(oldest),
-        oldest_open_age=None if oldest is None else to_duration(max(now - oldest, 0)),
+        oldest_open_time=optional_timestamp(counts.oldest_open_time),
         last_answer_time=optional_timestamp(counts.last_answer_time),
     )

@@ -874,10 +874,8 @@ type RefusalCounts struct {
 	AnsweredCount int64 `protobuf:"varint,8,opt,name=answered_count,json=answeredCount,proto3" json:"answered_count,omitempty"`
 	// When the oldest unanswered report was made; absent if every report is answered.
 	OldestOpenTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=oldest_open_time,json=oldestOpenTime,proto3" json:"oldest_open_time,omitempty"`
-	// How long ago that was; absent if every report is answered.
-	OldestOpenAge *durationpb.Duration `protobuf:"bytes,10,opt,name=oldest_open_age,json=oldestOpenAge,proto3" json:"oldest_open_age,omitempty"`
 	// When the latest answer was given; absent if no report is answered.
-	LastAnswerTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_answer_time,json=lastAnswerTime,proto3" json:"last_answer_time,omitempty"`
+	LastAnswerTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last_answer_time,json=lastAnswerTime,proto3" json:"last_answer_time,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -971,13 +969,6 @@ func (x *RefusalCounts) GetAnsweredCount() int64 {
 func (x *RefusalCounts) GetOldestOpenTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.OldestOpenTime
-	}
-	return nil
-}
-
-func (x *RefusalCounts) GetOldestOpenAge() *durationpb.Duration {
-	if x != nil {
-		return x.OldestOpenAge
 	}
 	return nil
 }
@@ -1438,7 +1429,7 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12?\n" +
 	"\x06period\x18\x05 \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\x12Z\n" +
 	"\tgroupings\x18\x06 \x03(\x0e2'.hutong.verification.v1.RefusalGroupingB\x13\xbaH\x10\x92\x01\r\x10\x06\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\tgroupings\x12'\n" +
-	"\x0funanswered_only\x18\a \x01(\bR\x0eunansweredOnly\"\xaf\x04\n" +
+	"\x0funanswered_only\x18\a \x01(\bR\x0eunansweredOnly\"\xec\x03\n" +
 	"\rRefusalCounts\x12#\n" +
 	"\rrefusal_count\x18\x01 \x01(\x03R\frefusalCount\x12%\n" +
 	"\x0eunlawful_count\x18\x02 \x01(\x03R\runlawfulCount\x12\x1d\n" +
@@ -1449,10 +1440,9 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\roverdue_count\x18\x06 \x01(\x03R\foverdueCount\x12%\n" +
 	"\x0eassessed_count\x18\a \x01(\x03R\rassessedCount\x12%\n" +
 	"\x0eanswered_count\x18\b \x01(\x03R\ransweredCount\x12D\n" +
-	"\x10oldest_open_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0eoldestOpenTime\x12A\n" +
-	"\x0foldest_open_age\x18\n" +
-	" \x01(\v2\x19.google.protobuf.DurationR\roldestOpenAge\x12D\n" +
-	"\x10last_answer_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x0elastAnswerTime\"\x85\x01\n" +
+	"\x10oldest_open_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0eoldestOpenTime\x12D\n" +
+	"\x10last_answer_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x0elastAnswerTime\"\x85\x01\n" +
 	"\rGroundSummary\x125\n" +
 	"\x06ground\x18\x01 \x01(\x0e2\x1d.hutong.type.v1.RefusalGroundR\x06ground\x12=\n" +
 	"\x06counts\x18\x02 \x01(\v2%.hutong.verification.v1.RefusalCountsR\x06counts\"\xa4\x01\n" +
@@ -1582,38 +1572,37 @@ var file_hutong_verification_v1_refusal_service_proto_depIdxs = []int32{
 	0,  // 17: hutong.verification.v1.SummarizeRefusalsRequest.groupings:type_name -> hutong.verification.v1.RefusalGrouping
 	29, // 18: hutong.verification.v1.RefusalCounts.median_time_to_answer:type_name -> google.protobuf.Duration
 	19, // 19: hutong.verification.v1.RefusalCounts.oldest_open_time:type_name -> google.protobuf.Timestamp
-	29, // 20: hutong.verification.v1.RefusalCounts.oldest_open_age:type_name -> google.protobuf.Duration
-	19, // 21: hutong.verification.v1.RefusalCounts.last_answer_time:type_name -> google.protobuf.Timestamp
-	20, // 22: hutong.verification.v1.GroundSummary.ground:type_name -> hutong.type.v1.RefusalGround
-	12, // 23: hutong.verification.v1.GroundSummary.counts:type_name -> hutong.verification.v1.RefusalCounts
-	30, // 24: hutong.verification.v1.DecisionSummary.by_outcome:type_name -> hutong.verification.v1.DecisionCounts
-	27, // 25: hutong.verification.v1.RefusalSummary.interval:type_name -> google.type.Interval
-	12, // 26: hutong.verification.v1.RefusalSummary.total:type_name -> hutong.verification.v1.RefusalCounts
-	13, // 27: hutong.verification.v1.RefusalSummary.grounds:type_name -> hutong.verification.v1.GroundSummary
-	0,  // 28: hutong.verification.v1.RefusalSummary.grouping:type_name -> hutong.verification.v1.RefusalGrouping
-	23, // 29: hutong.verification.v1.RefusalSummary.venue_kind:type_name -> hutong.verification.v1.VenueKind
-	18, // 30: hutong.verification.v1.RefusalSummary.purpose:type_name -> hutong.type.v1.Purpose
-	14, // 31: hutong.verification.v1.RefusalSummary.decisions:type_name -> hutong.verification.v1.DecisionSummary
-	15, // 32: hutong.verification.v1.RefusalSummary.rates:type_name -> hutong.verification.v1.RefusalRates
-	16, // 33: hutong.verification.v1.SummarizeRefusalsResponse.refusal_summaries:type_name -> hutong.verification.v1.RefusalSummary
-	19, // 34: hutong.verification.v1.SummarizeRefusalsResponse.decision_start_time:type_name -> google.protobuf.Timestamp
-	1,  // 35: hutong.verification.v1.RefusalService.ReportRefusal:input_type -> hutong.verification.v1.ReportRefusalRequest
-	5,  // 36: hutong.verification.v1.RefusalService.GetRefusal:input_type -> hutong.verification.v1.GetRefusalRequest
-	3,  // 37: hutong.verification.v1.RefusalService.TrackRefusal:input_type -> hutong.verification.v1.TrackRefusalRequest
-	7,  // 38: hutong.verification.v1.RefusalService.ListRefusals:input_type -> hutong.verification.v1.ListRefusalsRequest
-	9,  // 39: hutong.verification.v1.RefusalService.AnswerRefusal:input_type -> hutong.verification.v1.AnswerRefusalRequest
-	11, // 40: hutong.verification.v1.RefusalService.SummarizeRefusals:input_type -> hutong.verification.v1.SummarizeRefusalsRequest
-	2,  // 41: hutong.verification.v1.RefusalService.ReportRefusal:output_type -> hutong.verification.v1.ReportRefusalResponse
-	6,  // 42: hutong.verification.v1.RefusalService.GetRefusal:output_type -> hutong.verification.v1.GetRefusalResponse
-	4,  // 43: hutong.verification.v1.RefusalService.TrackRefusal:output_type -> hutong.verification.v1.TrackRefusalResponse
-	8,  // 44: hutong.verification.v1.RefusalService.ListRefusals:output_type -> hutong.verification.v1.ListRefusalsResponse
-	10, // 45: hutong.verification.v1.RefusalService.AnswerRefusal:output_type -> hutong.verification.v1.AnswerRefusalResponse
-	17, // 46: hutong.verification.v1.RefusalService.SummarizeRefusals:output_type -> hutong.verification.v1.SummarizeRefusalsResponse
-	41, // [41:47] is the sub-list for method output_type
-	35, // [35:41] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	19, // 20: hutong.verification.v1.RefusalCounts.last_answer_time:type_name -> google.protobuf.Timestamp
+	20, // 21: hutong.verification.v1.GroundSummary.ground:type_name -> hutong.type.v1.RefusalGround
+	12, // 22: hutong.verification.v1.GroundSummary.counts:type_name -> hutong.verification.v1.RefusalCounts
+	30, // 23: hutong.verification.v1.DecisionSummary.by_outcome:type_name -> hutong.verification.v1.DecisionCounts
+	27, // 24: hutong.verification.v1.RefusalSummary.interval:type_name -> google.type.Interval
+	12, // 25: hutong.verification.v1.RefusalSummary.total:type_name -> hutong.verification.v1.RefusalCounts
+	13, // 26: hutong.verification.v1.RefusalSummary.grounds:type_name -> hutong.verification.v1.GroundSummary
+	0,  // 27: hutong.verification.v1.RefusalSummary.grouping:type_name -> hutong.verification.v1.RefusalGrouping
+	23, // 28: hutong.verification.v1.RefusalSummary.venue_kind:type_name -> hutong.verification.v1.VenueKind
+	18, // 29: hutong.verification.v1.RefusalSummary.purpose:type_name -> hutong.type.v1.Purpose
+	14, // 30: hutong.verification.v1.RefusalSummary.decisions:type_name -> hutong.verification.v1.DecisionSummary
+	15, // 31: hutong.verification.v1.RefusalSummary.rates:type_name -> hutong.verification.v1.RefusalRates
+	16, // 32: hutong.verification.v1.SummarizeRefusalsResponse.refusal_summaries:type_name -> hutong.verification.v1.RefusalSummary
+	19, // 33: hutong.verification.v1.SummarizeRefusalsResponse.decision_start_time:type_name -> google.protobuf.Timestamp
+	1,  // 34: hutong.verification.v1.RefusalService.ReportRefusal:input_type -> hutong.verification.v1.ReportRefusalRequest
+	5,  // 35: hutong.verification.v1.RefusalService.GetRefusal:input_type -> hutong.verification.v1.GetRefusalRequest
+	3,  // 36: hutong.verification.v1.RefusalService.TrackRefusal:input_type -> hutong.verification.v1.TrackRefusalRequest
+	7,  // 37: hutong.verification.v1.RefusalService.ListRefusals:input_type -> hutong.verification.v1.ListRefusalsRequest
+	9,  // 38: hutong.verification.v1.RefusalService.AnswerRefusal:input_type -> hutong.verification.v1.AnswerRefusalRequest
+	11, // 39: hutong.verification.v1.RefusalService.SummarizeRefusals:input_type -> hutong.verification.v1.SummarizeRefusalsRequest
+	2,  // 40: hutong.verification.v1.RefusalService.ReportRefusal:output_type -> hutong.verification.v1.ReportRefusalResponse
+	6,  // 41: hutong.verification.v1.RefusalService.GetRefusal:output_type -> hutong.verification.v1.GetRefusalResponse
+	4,  // 42: hutong.verification.v1.RefusalService.TrackRefusal:output_type -> hutong.verification.v1.TrackRefusalResponse
+	8,  // 43: hutong.verification.v1.RefusalService.ListRefusals:output_type -> hutong.verification.v1.ListRefusalsResponse
+	10, // 44: hutong.verification.v1.RefusalService.AnswerRefusal:output_type -> hutong.verification.v1.AnswerRefusalResponse
+	17, // 45: hutong.verification.v1.RefusalService.SummarizeRefusals:output_type -> hutong.verification.v1.SummarizeRefusalsResponse
+	40, // [40:46] is the sub-list for method output_type
+	34, // [34:40] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_hutong_verification_v1_refusal_service_proto_init() }

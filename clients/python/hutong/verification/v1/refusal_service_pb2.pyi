@@ -463,7 +463,6 @@ class RefusalCounts(_message.Message):
     ASSESSED_COUNT_FIELD_NUMBER: _builtins.int
     ANSWERED_COUNT_FIELD_NUMBER: _builtins.int
     OLDEST_OPEN_TIME_FIELD_NUMBER: _builtins.int
-    OLDEST_OPEN_AGE_FIELD_NUMBER: _builtins.int
     LAST_ANSWER_TIME_FIELD_NUMBER: _builtins.int
     refusal_count: _builtins.int
     """The number of reports."""
@@ -488,10 +487,6 @@ class RefusalCounts(_message.Message):
         """When the oldest unanswered report was made; absent if every report is answered."""
 
     @_builtins.property
-    def oldest_open_age(self) -> _duration_pb2.Duration:
-        """How long ago that was; absent if every report is answered."""
-
-    @_builtins.property
     def last_answer_time(self) -> _timestamp_pb2.Timestamp:
         """When the latest answer was given; absent if no report is answered."""
 
@@ -507,12 +502,11 @@ class RefusalCounts(_message.Message):
         assessed_count: _builtins.int = ...,
         answered_count: _builtins.int = ...,
         oldest_open_time: _timestamp_pb2.Timestamp | None = ...,
-        oldest_open_age: _duration_pb2.Duration | None = ...,
         last_answer_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_age", b"oldest_open_age", "oldest_open_time", b"oldest_open_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_time", b"oldest_open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "assessed_count", b"assessed_count", "last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_age", b"oldest_open_age", "oldest_open_time", b"oldest_open_time", "open_count", b"open_count", "overdue_count", b"overdue_count", "pending_count", b"pending_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "assessed_count", b"assessed_count", "last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_time", b"oldest_open_time", "open_count", b"open_count", "overdue_count", b"overdue_count", "pending_count", b"pending_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.timeliness_pb2 import Timeliness
 from hutong.verification.v1.refusal_pb2 import VenueKind
@@ -61,7 +62,7 @@ def draft_notice(figures: Figures, today: Timestamp, most: int) -> Draft:
         end_time=_minute(figures.end_time),
     )
     sections = [
-        Section(tr("Reported refusals of valid results"), list(_overview(figures))),
+        Section(tr("Reported refusals of valid results"), list(_overview(figures, today))),
         _unlawful_places(figures.places, most),
         _unlawful_venues(figures.venue_kinds, most),
         _overdue_places(figures.places, most),
@@ -74,7 +75,7 @@ def draft_notice(figures: Figures, today: Timestamp, most: int) -> Draft:
     return Draft(title, scope, [one for one in sections if one.sentences or one.items], _day(today))
 
 
-def _overview(figures: Figures) -> Iterator[str]:
+def _overview(figures: Figures, today: Timestamp) -> Iterator[str]:
     row = figures.whole
     if row is None:
         return
@@ -101,7 +102,7 @@ def _overview(figures: Figures) -> Iterator[str]:
         yield tr(
             "The oldest report without an answer was made at {time} and has waited {age}.",
             time=_minute(total.oldest_open_time),
-            age=span(total.oldest_open_age),
+            age=span(Duration(seconds=max(today.seconds - total.oldest_open_time.seconds, 0))),
         )
     yield from _decisions(row, figures)
 

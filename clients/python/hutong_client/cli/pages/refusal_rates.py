@@ -12,14 +12,13 @@ from hutong_client.cli.pages.charts import Bar, bars
 from hutong_client.cli.pages.frame import Column, badge, section, table
 from hutong_client.cli.pages.html import Html
 from hutong_client.cli.provinces import region_words
-from hutong_client.formatting import moment, span, word
+from hutong_client.formatting import moment, word
 
 _OWED = (
     Column(english("region")),
     Column(english("open"), number=True),
     Column(english("overdue"), number=True),
     Column(english("oldest open")),
-    Column(english("age"), number=True),
     Column(english("last answer")),
 )
 
@@ -75,7 +74,6 @@ def owed_answers(rows: Sequence[RefusalSummary]) -> Html:
             f"{row.total.open_count:,}",
             badge(f"{row.total.overdue_count:,}", "bad") if row.total.overdue_count else "0",
             moment(row.total.oldest_open_time),
-            span(row.total.oldest_open_age),
             moment(row.total.last_answer_time) or tr("never"),
         )
         for row in owing

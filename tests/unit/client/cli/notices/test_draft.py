@@ -32,7 +32,6 @@ def _row(
     row.total.overdue_count = overdue
     if answered < reports:
         row.total.oldest_open_time.CopyFrom(NOON)
-        row.total.oldest_open_age.seconds = 7200
     if decisions:
         row.decisions.decision_count = decisions
         row.decisions.refusal_count = reports
@@ -95,7 +94,7 @@ This notice covers the time from 2022-08-11 12:00 to 2022-08-12 12:00 (China tim
 1. Reported refusals of valid results
 10 refusals were reported. 8 are assessed, and 4 of these (50.0%) were unlawful. \
 5 of 10 (50.0%) are answered; 2 answers are overdue. \
-The oldest report without an answer was made at 2022-08-11 12:00 and has waited 2 h. \
+The oldest report without an answer was made at 2022-08-11 12:00 and has waited 24 h. \
 4,000 decisions were asked for, and 10 refusals were reported in the same time, 2.500 per 1,000 decisions.
 
 2. Places with unlawful refusals
