@@ -364,7 +364,8 @@ def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: t
     assert "河南 Henan" in page_text
     assert "1 · 1 unlawful" in page_text
     assert "1 of 1 assessed are unlawful" in page_text
-    hutong("refusal", "summary", *span, "--html", str(page), "--json", code=ExitCode.USAGE)
+    for other in (["--json"], ["--group", "city"], ["--unanswered"]):
+        hutong("refusal", "summary", *span, "--html", str(page), *other, code=ExitCode.USAGE)
     grouped = hutong.json("refusal", "summary", *span, "--group", "city", "--group", "venue-kind")["refusal_summaries"]
     assert [(row["grouping"], row["rates"]["unlawful_share"]) for row in grouped] == [
         ("REFUSAL_GROUPING_CITY", 1.0),

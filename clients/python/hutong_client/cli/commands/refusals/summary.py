@@ -82,8 +82,8 @@ def summary(
 
     A page also has charts, and one over time, by day unless --by is given.
     """
-    if html_path and (as_json or exports):
-        raise click.UsageError(tr("give --html without --json, --csv and --xlsx"))
+    if html_path and (as_json or exports or groupings or unanswered):
+        raise click.UsageError(tr("give --html without --group, --unanswered, --json, --csv and --xlsx"))
     request = SummarizeRefusalsRequest(
         region=region,
         interval=Interval(start_time=start_time, end_time=end_time),
@@ -194,7 +194,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def _page(connection: Connection, request: SummarizeRefusalsRequest) -> str:
-    """Return the page of a summary. It has its own groupings."""
+    """Return the page of a summary. The page has its own groupings."""
     asked = Asked(request.region, request.interval.start_time, request.interval.end_time)
     request.period = request.period or summary_period_pb2.SUMMARY_PERIOD_DAY
     request.groupings[:] = [refusal_service_pb2.REFUSAL_GROUPING_WHOLE]
