@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hutong.exchange.v1 import replica_pb2
 
-from services.domain.instant import from_timestamp, set_timestamp
+from services.domain.instant import set_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
-from services.results.exchange.convert.fields import instant_of
+from services.results.exchange.convert.fields import instant_of, read_instant
 from services.results.labs.convert import key_to_proto, stated_keys
 from services.results.labs.model import Lab, StandingChange
 
@@ -37,13 +37,13 @@ def lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
         message.region,
         "",
         instant_of(message, "authorize_time"),
-        from_timestamp(message.create_time),
+        read_instant(message.create_time, "lab.create_time"),
         tuple(
             StandingChange(
                 change.standing,
                 instant_of(change, "effective_time"),
                 change.reason,
-                from_timestamp(change.record_time),
+                read_instant(change.record_time, "lab.standings.record_time"),
             )
             for change in message.standings
         ),
