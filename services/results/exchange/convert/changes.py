@@ -6,11 +6,12 @@ from hutong.exchange.v1 import replica_pb2
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
+from services.domain.fields import read_instant
 from services.domain.instant import set_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
 from services.results.documents.model import DocumentLink
-from services.results.exchange.convert.fields import instant_of, read_instant
+from services.results.exchange.convert.fields import instant_of
 from services.results.exchange.convert.labs import fill_lab, lab_from_proto
 from services.results.exchange.convert.links import fill_link, link_from_proto
 from services.results.exchange.convert.results import fill_replica, replica_from_proto

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.exchange.v1 import replica_pb2
-from hutong_texts import english
 
-from services.domain.errors import InvalidArgument
-from services.domain.instant import Instant, from_timestamp
-
-_FIRST_SECONDS, _END_SECONDS = -62_135_596_800, 253_402_300_800
-"""The beginning of the year 1, and the end of the year 9999."""
-
-
-def read_instant(timestamp: Timestamp, field: str) -> Instant:
-    """Return the instant of a timestamp that another node sent. `field` names the timestamp in the error.
-
-    Raises:
-        InvalidArgument: protobuf permits no such timestamp. A database cannot store some of them.
-    """
-    if not (_FIRST_SECONDS <= timestamp.seconds < _END_SECONDS and 0 <= timestamp.nanos < 1_000_000_000):
-        raise InvalidArgument.field(field, english("is not an instant from the year 1 to 9999"))
-    return from_timestamp(timestamp)
+from services.domain.fields import read_instant
+from services.domain.instant import Instant
 
 
 def instant_of(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hutong.exchange.v1 import replica_pb2
 
+from services.domain.fields import read_instant
 from services.domain.instant import set_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
-from services.results.exchange.convert.fields import instant_of, read_instant
+from services.results.exchange.convert.fields import instant_of
 from services.results.labs.convert import key_to_proto, stated_keys
 from services.results.labs.model import Lab, StandingChange
 

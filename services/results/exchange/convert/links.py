@@ -9,11 +9,12 @@ from hutong.type.v1 import identity_pb2
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
+from services.domain.fields import read_instant
 from services.domain.instant import set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.subject import KEY_LENGTH
 from services.results.documents.model import DocumentLink, LinkedDocument
-from services.results.exchange.convert.fields import instant_of, read_instant
+from services.results.exchange.convert.fields import instant_of
 
 LINK_LENGTH = len("links/") + 36
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.exchange.v1 import node_pb2
 
+from services.domain.fields import read_instant
 from services.domain.instant import to_timestamp
-from services.results.exchange.convert.fields import read_instant
 from services.results.exchange.model import WriterPosition
 
 

@@ -6,9 +6,10 @@ from hutong.exchange.v1 import replica_pb2
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
+from services.domain.fields import read_instant
 from services.domain.names import parse_item
 from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH
-from services.results.exchange.convert.fields import instant_of, read_instant
+from services.results.exchange.convert.fields import instant_of
 from services.results.exchange.model import Replica
 from services.results.records.convert import fill_stored_columns
 from services.results.records.model import PENDING, StoredResult

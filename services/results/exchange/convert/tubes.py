@@ -8,10 +8,10 @@ from hutong.exchange.v1 import replica_pb2
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
+from services.domain.fields import read_instant
 from services.domain.instant import set_timestamp
 from services.domain.names import format_item, format_lab, format_node, parse_item, parse_node
 from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH
-from services.results.exchange.convert.fields import read_instant
 from services.results.exchange.model import ReplicaTubes, SharedColumns
 from services.results.records.model import PENDING
 

@@ -18,13 +18,13 @@ from hutong.exchange.v1.replica_pb2 import ReplicatedChange
 from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
+from services.domain.fields import read_instant
 from services.domain.instant import set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.convert.changes import fill_change
-from services.results.exchange.convert.fields import read_instant
 from services.results.exchange.convert.links import fill_link
 from services.results.exchange.convert.results import fill_replica
 from services.results.exchange.downstream.notifications.notifications import (
