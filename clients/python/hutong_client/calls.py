@@ -96,7 +96,7 @@ class _Call:
     """A wrapper of a call that raises Hutong errors and passes everything else on to the call."""
 
     def __init__(self, call: Any, request_id: str, refusals: Refusals | None = None) -> None:
-        """`refusals` notes how a unary call ends."""
+        """`refusals` notes the end of a unary call once, however often its response is read."""
         self._call = call
         self._request_id = request_id
         self._refusals = refusals
@@ -125,8 +125,9 @@ class _Call:
         return response
 
     def _note(self, error: HutongError | None) -> None:
-        if self._refusals is not None:
-            self._refusals.note(error)
+        refusals, self._refusals = self._refusals, None
+        if refusals is not None:
+            refusals.note(error)
 
 
 class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):

@@ -88,11 +88,11 @@ class _Call:
 
 
 class _UnaryCall(_Call):
-    """A unary call, whose end is noted."""
+    """A unary call, whose end is noted once, however often the call is awaited."""
 
     def __init__(self, call: Any, request_id: str, refusals: Refusals) -> None:
         super().__init__(call, request_id)
-        self._refusals = refusals
+        self._refusals: Refusals | None = refusals
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._noted().__await__()
@@ -101,10 +101,15 @@ class _UnaryCall(_Call):
         try:
             response = await self._mapped(self._call)
         except HutongError as error:
-            self._refusals.note(error)
+            self._note(error)
             raise
-        self._refusals.note(None)
+        self._note(None)
         return response
+
+    def _note(self, error: HutongError | None) -> None:
+        refusals, self._refusals = self._refusals, None
+        if refusals is not None:
+            refusals.note(error)
 
 
 class _HeldCall(_Call):
