@@ -16,8 +16,8 @@ from hutong_client.errors import HutongError, ResourceExhausted
 from hutong_client.errors.reasons import Overloaded
 
 SENT_FOR_EACH_ANSWER = 2.0
-"""How many calls are sent for each answered call. With fewer calls a client would notice later that
-the overload is over. With more calls the service would spend more time on refusals."""
+"""How many calls are sent for each answered call. With fewer calls a client would notice later that the overload is
+over. With more calls the service would spend more time on refusals."""
 MOST_HELD = 0.9
 """The greatest share of calls that is held back, so that a client with few calls notices the end of an overload."""
 HALF_SECONDS = 1.0
