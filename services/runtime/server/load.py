@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from services.domain.errors import HutongError, ResourceExhausted
 from services.domain.instant import SECOND, Span
-from services.runtime.server.accepting import Refusal
+from services.runtime.server.accepting import Limit, Refusal
 from services.runtime.server.interceptors.method import Method
 from services.runtime.server.interceptors.metrics import HANDLED, LABELS, STARTED, UNKNOWN_ROLE, labels_of
 from services.runtime.server.status import DETAILS_KEY, grpc_code, to_status
@@ -161,8 +161,10 @@ class LoadLimits:
         LAG.labels(service, "light").set_function(lambda: self._light.lag)
         LAG.labels(service, "heavy").set_function(lambda: self._heavy.lag)
 
-    def of(self, method: Method, cost: int) -> MethodLimit:
+    def of(self, method: Method, cost: int) -> Limit:
         """Return the limit of a method by the cost that the contract states."""
+        if method.name.startswith(ALWAYS_ADMITTED):
+            return Unlimited()
         return MethodLimit(self, method, is_heavy=cost == access_pb2.COST_HEAVY)
 
     def backlog(self, *, heavy: bool) -> Backlog:
@@ -190,7 +192,7 @@ class LoadLimits:
 
 
 class Unlimited:
-    """The limit of a method that is always admitted, such as a health check of a local caller."""
+    """The limit of a method that is always admitted: one of ALWAYS_ADMITTED, or a health check of a local caller."""
 
     def refuse(self, _connection: str, _left: float | None) -> None:
         """Return None."""
@@ -204,7 +206,6 @@ class MethodLimit:
 
     def __init__(self, limits: LoadLimits, method: Method, *, is_heavy: bool) -> None:
         self._limits = limits
-        self._is_always_admitted = method.name.startswith(ALWAYS_ADMITTED)
         self._times = LAST_TIMES if method.name in REFUSED_LAST else 1
         # Streams are under way for days, so they say nothing about the lag.
         self._is_stream = method.request_streaming or method.response_streaming
@@ -220,8 +221,6 @@ class MethodLimit:
 
     def refuse(self, connection: str, left: float | None) -> Refusal | None:
         """Return None for a call that is admitted now, and count it."""
-        if self._is_always_admitted:
-            return None
         refusal = self._limits.refuse_stream() if self._is_stream else None
         if refusal is None and self._is_full_for(connection, left):
             refusal = self._limits.next_refusal()
@@ -236,8 +235,6 @@ class MethodLimit:
 
     def end(self, connection: str) -> None:
         """Count the end of an admitted call."""
-        if self._is_always_admitted:
-            return
         if self._is_stream:
             self._limits.streams -= 1
         else:

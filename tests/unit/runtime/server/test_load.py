@@ -9,6 +9,7 @@ from hutong.policy.v1 import policy_service_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.runtime.server.accepting import Limit
 from services.runtime.server.interceptors.method import Method
 from services.runtime.server.load import (
     HEAVY_CALLS,
@@ -22,7 +23,6 @@ from services.runtime.server.load import (
     STREAMS,
     Backlog,
     LoadLimits,
-    MethodLimit,
 )
 from services.runtime.server.status import info_from_status
 
@@ -51,12 +51,12 @@ def limits(clock: Clock) -> LoadLimits:
     return LoadLimits("test", clock)
 
 
-def limit_of(limits: LoadLimits, name: str, cost: int = access_pb2.COST_NORMAL, *, stream: bool = False) -> MethodLimit:
+def limit_of(limits: LoadLimits, name: str, cost: int = access_pb2.COST_NORMAL, *, stream: bool = False) -> Limit:
     """The limit of a method with a cost."""
     return limits.of(Method(name, request_streaming=stream, response_streaming=stream), cost)
 
 
-def admitted(limit: MethodLimit, calls: int, connection: str = FLOOD) -> int:
+def admitted(limit: Limit, calls: int, connection: str = FLOOD) -> int:
     """How many of some calls are admitted."""
     return sum(limit.refuse(connection, None) is None for _ in range(calls))
 
