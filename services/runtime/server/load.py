@@ -40,7 +40,7 @@ SMALL_SHARE = 0.5
 """While calls are refused, a connection still gets calls admitted until it has this part of an equal share of the calls
 under way. With the whole share, connections that all send too much would keep the number of calls above the limit."""
 MOST_BESIDE = 2
-"""How many times the usual number of calls may be under way because of such connections. So the lag is at most twice as
+"""How many times the usual number of calls may be under way because of SMALL_SHARE. So the lag is at most twice as
 long, however many connections there are."""
 RETRIES: tuple[Span, ...] = tuple(
     milliseconds * SECOND // 1000 for milliseconds in (500, 700, 900, 1_100, 1_300, 1_500)
@@ -72,9 +72,9 @@ class Backlog:
     """Calls under way of one kind.
 
     By Little's law a new call takes about as long as the calls under way divided by the rate at which calls end. While
-    that is too long, only connections with few calls under way get new ones admitted. So a caller that asks seldom is
-    answered beside a flood from other connections. Callers behind one proxy share its connections. A caller that will
-    not wait as long is refused at once.
+    that is too long, only connections with few calls under way get new calls admitted. So a caller that asks seldom is
+    answered beside a flood from other connections. Callers behind one proxy share its connections. A call is refused at
+    once if its caller waits for less time than the call would take.
     """
 
     def __init__(self, calls_admitted: int, clock: Callable[[], float] = time.monotonic) -> None:
