@@ -79,3 +79,17 @@ class Refusals:
         if is_refused:
             self._last = error
         self._throttle.note(is_refused=is_refused)
+
+
+class CallEnd:
+    """The end of one call, which counts once, however often the response of the call is read."""
+
+    def __init__(self, refusals: Refusals | None) -> None:
+        """Without `refusals` the end is not counted."""
+        self._refusals = refusals
+
+    def note(self, error: HutongError | None) -> None:
+        """Note the end, with the error of the call."""
+        refusals, self._refusals = self._refusals, None
+        if refusals is not None:
+            refusals.note(error)

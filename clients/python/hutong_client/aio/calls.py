@@ -11,7 +11,7 @@ import grpc
 from hutong_client.calls import CallOptions
 from hutong_client.errors import HutongError, from_rpc_error
 from hutong_client.request_ids import with_request_id
-from hutong_client.throttle import Refusals
+from hutong_client.throttle import CallEnd, Refusals
 
 _OVERWRITTEN = "Internal error from Core"
 """The details text of the status that grpc.aio itself makes when it cannot write a message."""
@@ -88,11 +88,11 @@ class _Call:
 
 
 class _UnaryCall(_Call):
-    """A unary call, whose end is noted once, however often the call is awaited."""
+    """A unary call, whose end is noted."""
 
     def __init__(self, call: Any, request_id: str, refusals: Refusals) -> None:
         super().__init__(call, request_id)
-        self._refusals: Refusals | None = refusals
+        self._end = CallEnd(refusals)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._noted().__await__()
@@ -101,15 +101,10 @@ class _UnaryCall(_Call):
         try:
             response = await self._mapped(self._call)
         except HutongError as error:
-            self._note(error)
+            self._end.note(error)
             raise
-        self._note(None)
+        self._end.note(None)
         return response
-
-    def _note(self, error: HutongError | None) -> None:
-        refusals, self._refusals = self._refusals, None
-        if refusals is not None:
-            refusals.note(error)
 
 
 class _HeldCall(_Call):
