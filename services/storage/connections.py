@@ -44,8 +44,8 @@ STATEMENT_MS = 60_000
 """The longest a service's PostgreSQL statement may run, in milliseconds. Short reads and migrations have their own
 limits."""
 SHORT_READ_SECONDS = 5.0
-"""The longest that a statement of a short read may run. A short read uses an index and takes milliseconds. It is a
-setting of the connection, so that it takes no round trip."""
+"""The longest that a statement of a short read may run. A short read uses an index and takes milliseconds. The limit is
+a setting of the connection, so it takes no round trip."""
 _LIBPQ = {
     "connect_timeout": CONNECT_SECONDS,
     "application_name": "hutong",
@@ -190,7 +190,7 @@ def is_distributed(connection: Connection) -> bool:
 def is_incomplete(connection: Connection) -> bool:
     """Return whether a machine of Citus was lost before it had committed the connection's last transaction.
 
-    The machine commits later. The next call returns False, unless it happens again.
+    The machine commits later. The note of the loss is removed, so the next call returns False.
     """
     return bool(connection.info.pop(_INCOMPLETE, False))
 

@@ -34,7 +34,7 @@ from services.storage.connections import (
     is_incomplete,
 )
 from services.storage.distributed import unsettled
-from services.storage.errors import UNREACHABLE, BrokenOff, faults_named, unavailable
+from services.storage.errors import BrokenOff, faults_named
 from services.storage.lone_statements import LoneStatements
 from services.storage.statement_limits import TimeLimit, limited, limited_short
 
@@ -49,7 +49,7 @@ BULK_READS_WAITING = 32
 _log = structlog.get_logger(__name__)
 
 WRITE_TRIES = 5
-"""How often a transaction is tried that the database breaks off each time."""
+"""The most tries of a transaction if the database breaks each of them off."""
 
 
 class Database:
@@ -179,8 +179,8 @@ class Database:
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `write` does, in the calling thread.
 
-        A transaction that the database has broken off, because it and another one waited for each other, is tried
-        again. So `work` must change nothing but the database.
+        If two transactions wait for each other, the database breaks one of them off. The transaction that was broken
+        off is tried again, so `work` must change nothing but the database.
         """
         audit = current_audit.get()
         is_recorded = audit is not None and audit.is_recorded
@@ -235,17 +235,15 @@ class Database:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
         """
         with contextlib.ExitStack() as opened:
-            try:
+            with faults_named():
                 connection = opened.enter_context(self.reading_engine.connect())
                 begin_transaction(connection)
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-            except UNREACHABLE as error:
-                raise unavailable(error) from error
             try:
                 yield connection
             finally:
                 # The end of the transaction releases the locks. A broken connection has lost them already.
-                with contextlib.suppress(*UNREACHABLE):
+                with contextlib.suppress(exc.OperationalError, exc.InterfaceError):
                     connection.rollback()
 
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
