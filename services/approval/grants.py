@@ -29,8 +29,8 @@ from services.approval.grant_store import (
     use_grant,
 )
 from services.approval.model import EmergencyGrant, is_same
-from services.domain.errors import InvalidArgument, PermissionDenied, Violation
-from services.domain.fields import check_region
+from services.domain.errors import PermissionDenied
+from services.domain.fields import known_region
 from services.domain.instant import HOUR, format_instant, from_duration
 from services.domain.names import format_emergency_grant, parse_emergency_grant
 from services.domain.region import within
@@ -91,17 +91,13 @@ class EmergencyGrants:
                 english("the caller decides on no change of this service"),
                 metadata={"role": caller.role, "needed": self._decider},
             )
-        found: list[Violation] = []
-        if request.region:
-            check_region(request.region, "region", found)
-        if found:
-            raise InvalidArgument.of(found)
+        region = known_region(request.region, "region") if request.region else ""
         grant = EmergencyGrant(
             uuid7(),
             caller.role,
             caller.name,
             caller.person,
-            request.region or caller.region or self._node,
+            region or caller.region or self._node,
             mask_free_text(request.reason),
             now,
             now + (from_duration(request.open_duration) if request.HasField("open_duration") else HOUR),

@@ -1,4 +1,7 @@
-"""Checks of single fields, shared by all services. The checks of requests append their violations to a list."""
+"""Checks of single fields, shared by all services.
+
+A function `check_...` appends its violations to a list, so that an error can name all faulty fields.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,15 @@ def check_region(region: str, field: str, found: list[Violation]) -> None:
     """Add REGION_UNKNOWN if a code is no region."""
     if not is_region(region):
         found.append(Violation(field, "REGION_UNKNOWN", english("is not a region of GB/T 2260")))
+
+
+def known_region(region: str, field: str) -> str:
+    """Return a region. Raises InvalidArgument REGION_UNKNOWN if the code is no region of GB/T 2260."""
+    found: list[Violation] = []
+    check_region(region, field, found)
+    if found:
+        raise InvalidArgument.of(found)
+    return region
 
 
 def check_document(document: IdentityDocument, field: str, found: list[Violation]) -> Document | None:

@@ -8,7 +8,7 @@ from hutong_texts import english
 
 from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
-from services.domain.fields import check_document, check_region
+from services.domain.fields import check_document
 from services.domain.instant import Instant, from_timestamp
 from services.runtime.consistency import CommitPosition, LogPosition, encode_token
 
@@ -20,15 +20,6 @@ def document_from_proto(document: identity_pb2.IdentityDocument, field: str = "d
     if canonical is None:
         raise InvalidArgument.of(found)
     return canonical
-
-
-def known_region(region: str, field: str) -> str:
-    """Return the region if it is one of GB/T 2260. Raises InvalidArgument REGION_UNKNOWN otherwise."""
-    found: list[Violation] = []
-    check_region(region, field, found)
-    if found:
-        raise InvalidArgument.of(found)
-    return region
 
 
 def closed_interval(interval: Interval, field: str) -> tuple[Instant, Instant]:

@@ -117,7 +117,7 @@ async def open_verification(
     link = None
     if joined:
         open_above = Connector(settings.upstream_verification, settings)
-        outbox = DecisionCountOutbox(database, node)
+        outbox = DecisionCountOutbox(database)
         link = RefusalLink(exchange_store, outbox, open_above, node, pepper, refusal_timing)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
     audit = ServiceAudit(

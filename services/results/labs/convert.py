@@ -9,10 +9,10 @@ from hutong_client.reports.signed import BadSignedReport, key_id, load_public_ke
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
+from services.domain.fields import known_region
 from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp
 from services.domain.names import format_lab, parse_lab
 from services.domain.normal_form import normal_form
-from services.results.fields import known_region
 from services.results.labs.model import Lab, LabQuery, SigningKey, StandingChange
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest, SummarizeTimelinessResponse
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceServicer
 
+from services.domain.fields import known_region
 from services.domain.instant import DAY, Span, from_duration, to_timestamp
 from services.domain.names import parse_lab
-from services.results.fields import closed_interval, known_region
+from services.results.fields import closed_interval
 from services.results.timeliness.convert import row_to_proto
 from services.results.timeliness.delays import DEFAULT_LATE
 from services.results.timeliness.model import Position, Question

@@ -10,11 +10,11 @@ from hutong.results.v1.results_service_pb2 import Checkpoint, ResultFilter, Watc
 from hutong_texts import english
 
 from services.domain.errors import ResourceExhausted, Unavailable
+from services.domain.fields import known_region
 from services.domain.instant import SECOND, Span, to_timestamp
 from services.domain.names import parse_items, parse_lab
 from services.domain.region import within
 from services.results.changelog.model import Cursor
-from services.results.fields import known_region
 from services.results.records.convert import result_to_proto
 from services.results.records.model import StoredResult
 from services.results.timing import ResultsTiming

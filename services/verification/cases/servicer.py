@@ -17,8 +17,8 @@ from hutong.verification.v1.evidence_case_service_pb2 import (
 from hutong.verification.v1.evidence_case_service_pb2_grpc import EvidenceCaseServiceServicer
 from hutong_texts import english
 
-from services.domain.errors import InvalidArgument, Violation
-from services.domain.fields import check_region
+from services.domain.errors import InvalidArgument
+from services.domain.fields import known_region
 from services.domain.names import parse_case, parse_lab
 from services.domain.subject import mask_free_text
 from services.runtime.call import current_actor
@@ -42,14 +42,9 @@ class EvidenceCaseServicer(EvidenceCaseServiceServicer):
         self._clock = clock
 
     async def ListCases(self, request: ListCasesRequest, context: Context) -> ListCasesResponse:
-        if request.region:
-            faults: list[Violation] = []
-            check_region(request.region, "region", faults)
-            if faults:
-                raise InvalidArgument.of(faults)
         position = self._tokens.position(request, (str,))
         query = CaseQuery(
-            request.region,
+            known_region(request.region, "region") if request.region else "",
             tuple(request.states),
             tuple(request.kinds),
             tuple(request.findings),

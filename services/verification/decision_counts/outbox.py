@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from services.storage.columns import in_region
 from services.storage.upsert import insert_or_update
 from services.verification.decision_counts.model import OutcomeCounts
 from services.verification.decision_counts.store import OUTCOME_COLUMNS
@@ -39,11 +38,11 @@ class HourCount(NamedTuple):
     version: int = 0
 
 
-def read_unsent(connection: Connection, own: str, limit: int) -> list[HourCount]:
-    """Return counts that the node above lacks, the earliest hours first. Only counts of places in `own` are sent."""
+def read_unsent(connection: Connection, limit: int) -> list[HourCount]:
+    """Return counts that the node above lacks, the earliest hours first."""
     query = (
         select(decision_counts)
-        .where(_C.version > _C.sent_version, in_region(_C.region, own))
+        .where(_C.version > _C.sent_version)
         .order_by(_C.hour, _C.region, _C.purpose, _C.node)
         .limit(limit)
     )

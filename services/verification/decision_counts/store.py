@@ -9,7 +9,7 @@ from hutong.verification.v1 import decision_pb2
 from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 
 from services.domain.instant import HOUR, Instant
-from services.storage.columns import in_region
+from services.domain.region import prefix, within
 from services.storage.upsert import insert_or_update
 from services.verification.decision_counts.model import Counts, OutcomeCounts
 from services.verification.decision_counts.tables import decision_counts
@@ -53,21 +53,25 @@ class Span(NamedTuple):
 
 
 def add_counts(connection: Connection, own: str, counts: Counts) -> None:
-    """Add the counts of a process to those that this node, with the region `own`, has stored."""
+    """Add the counts of a process to those that this node, with the region `own`, has stored.
+
+    A row about a place outside `own` is not for the node above. Its version stays 0, so it is never unsent.
+    """
     rows: dict[tuple[int, str, int], dict[str, Any]] = {}
     for key, count in counts.items():
         column = _COLUMN_OF.get(key.outcome)
         if column is None:
             continue
         at = (key.hour, key.region, int(key.purpose))
-        row = rows.setdefault(at, dict(zip(_KEY, (*at, own), strict=True)) | dict.fromkeys(OUTCOME_COLUMNS, 0))
-        row[column] += count
+        versions = {"version": int(within(key.region, own)), "sent_version": 0}
+        nothing = dict(zip(_KEY, (*at, own), strict=True)) | dict.fromkeys(OUTCOME_COLUMNS, 0) | versions
+        rows.setdefault(at, nothing)[column] += count
     if rows:
         insert = insert_or_update(connection, decision_counts)
-        added = {name: _C[name] + insert.excluded[name] for name in OUTCOME_COLUMNS}
-        changed = insert.on_conflict_do_update(index_elements=_KEY, set_=added | {"version": _C.version + 1})
+        added = {name: _C[name] + insert.excluded[name] for name in (*OUTCOME_COLUMNS, "version")}
+        changed = insert.on_conflict_do_update(index_elements=_KEY, set_=added)
         # Rows are locked in one order by all transactions.
-        connection.execute(changed, [rows[at] | {"version": 1, "sent_version": 0} for at in sorted(rows)])
+        connection.execute(changed, [rows[at] for at in sorted(rows)])
 
 
 def sum_counts(
@@ -77,11 +81,13 @@ def sum_counts(
     day = (_C.hour + _SHANGHAI_HOURS) // _DAY_HOURS
     keys = [group.label("grouped"), *([day.label("day")] if by_day else [])]
     sums = [func.sum(_C[name]) for name in OUTCOME_COLUMNS]
+    # PostgreSQL finds a range of codes by the primary key. With LIKE it would read all rows of the hours.
+    digits = prefix(span.region)
     query = select(*keys, *sums).where(
         _C.hour >= span.start_time // HOUR,
         _C.hour < -(-span.end_time // HOUR),
-        in_region(_C.region, span.region),
-        _C.region >= span.from_region,
+        _C.region >= max(digits.ljust(6, "0"), span.from_region),
+        _C.region <= digits.ljust(6, "9"),
     )
     # PostgreSQL would not see that two expressions with parameters are the same, so the rows are grouped by names.
     found = connection.execute(query.group_by(*(literal_column(key.name) for key in keys)))

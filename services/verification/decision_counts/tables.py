@@ -19,7 +19,7 @@ decision_counts = Table(
     Column("not_recognized_count", BigInteger, nullable=False),
     Column("not_required_count", BigInteger, nullable=False),
     Column("undetermined_count", BigInteger, nullable=False),
-    # Larger after each change of the row.
+    # Larger after each change of the row; always 0 if the place lies outside this node's region.
     Column("version", BigInteger, nullable=False),
     # The version that the node above has; 0 for none.
     Column("sent_version", BigInteger, nullable=False),

@@ -38,15 +38,14 @@ _log = structlog.get_logger(__name__)
 
 
 class DecisionCountOutbox:
-    """The counts that the node above does not have yet. `own` is the region of this node."""
+    """The counts that the node above does not have yet."""
 
-    def __init__(self, database: Database, own: str) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._own = own
 
     async def read(self) -> list[HourCount]:
         """Return the next counts to send to the node above, the earliest hours first."""
-        return await self._database.read(read_unsent, self._own, COUNTS_BATCH)
+        return await self._database.read(read_unsent, COUNTS_BATCH)
 
     async def reopen(self, node: str) -> bool:
         """Prepare further counts that are to be sent again to the node above. Return whether there are any."""

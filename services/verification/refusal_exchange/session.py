@@ -110,11 +110,10 @@ class RefusalSession:
     async def _send_counts(self, counts: DecisionCountOutbox) -> bool:
         """Send changed counts of decisions. Return whether there may be more."""
         unsent = await counts.read()
-        if not unsent:
-            return await counts.reopen(self._node)
-        await self._send_content(RefusalExchangeFrame(decision_counts=map(count_to_message, unsent)))
-        await counts.acknowledge(self._node, self._number, unsent)
-        return len(unsent) == COUNTS_BATCH
+        if unsent:
+            await self._send_content(RefusalExchangeFrame(decision_counts=map(count_to_message, unsent)))
+            await counts.acknowledge(self._node, self._number, unsent)
+        return len(unsent) == COUNTS_BATCH or await counts.reopen(self._node)
 
     async def _send_content(self, frame: RefusalExchangeFrame) -> RefusalExchangeFrame:
         """Send a frame with content and the next number. Return its acknowledgement."""

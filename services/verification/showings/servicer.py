@@ -7,6 +7,7 @@ from typing import Any
 from hutong.verification.v1.evidence_flag_service_pb2 import ListEvidenceFlagsRequest, ListEvidenceFlagsResponse
 from hutong.verification.v1.evidence_flag_service_pb2_grpc import EvidenceFlagServiceServicer
 
+from services.domain.fields import known_region
 from services.domain.names import parse_lab
 from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.verification.showings.convert import flag_to_proto
@@ -26,7 +27,7 @@ class EvidenceFlagServicer(EvidenceFlagServiceServicer):
     async def ListEvidenceFlags(self, request: ListEvidenceFlagsRequest, context: Context) -> ListEvidenceFlagsResponse:
         position = self._tokens.position(request, (str, str))
         query = FlagQuery(
-            request.region,
+            known_region(request.region, "region") if request.region else "",
             tuple(request.kinds),
             parse_lab(request.lab, "lab") if request.lab else "",
         )

@@ -654,8 +654,12 @@ def files_of_verification(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths}
 
 
-async def test_cases_of_an_unknown_region_are_a_fault(callers: Callers) -> None:
-    """A filter by a code that is no region would match nothing, without a word."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await callers.cases.ListCases(ListCasesRequest(region="419999"))
-    assert field_violations(caught.value) == {"region": "REGION_UNKNOWN"}
+async def test_cases_and_flags_of_an_unknown_region_are_a_fault(callers: Callers) -> None:
+    """A filter by a code that is no region would match nothing, and the caller would not learn why."""
+    for call in (
+        callers.cases.ListCases(ListCasesRequest(region="419999")),
+        callers.flags.ListEvidenceFlags(ListEvidenceFlagsRequest(region="419999")),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert field_violations(caught.value) == {"region": "REGION_UNKNOWN"}

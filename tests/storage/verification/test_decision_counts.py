@@ -83,22 +83,24 @@ async def test_writers_of_two_processes_lose_nothing(database: Database) -> None
 
 async def test_a_row_is_sent_until_the_version_that_was_read_is_acknowledged(database: Database) -> None:
     """Only places inside the node are sent. What changes while a frame is under way is sent once more."""
-    await _add(database, HENAN, (0, PLACE, HOTEL, RECOGNIZED, 1), (0, ELSEWHERE, HOTEL, RECOGNIZED, 1))
-    sent = await database.read(read_unsent, HENAN, 10)
+    for _ in range(2):
+        await _add(database, HENAN, (0, ELSEWHERE, HOTEL, RECOGNIZED, 1))
+    await _add(database, HENAN, (0, PLACE, HOTEL, RECOGNIZED, 1))
+    sent = await database.read(read_unsent, 10)
     assert [(one.region, one.node, one.counts) for one in sent] == [(PLACE, HENAN, OutcomeCounts(1))]
     await _add(database, HENAN, (0, PLACE, HOTEL, RECOGNIZED, 1))
     await database.write(mark_sent, sent)
-    again = await database.read(read_unsent, HENAN, 10)
+    again = await database.read(read_unsent, 10)
     assert [one.counts for one in again] == [OutcomeCounts(2)]
     await database.write(mark_sent, again)
-    assert await database.read(read_unsent, HENAN, 10) == []
+    assert await database.read(read_unsent, 10) == []
     await _add(database, HENAN, (2, PLACE, HOTEL, RECOGNIZED, 1))
-    await database.write(mark_sent, await database.read(read_unsent, HENAN, 10))
+    await database.write(mark_sent, await database.read(read_unsent, 10))
     next_hour: int = 0
     opened: list[int] = []
     while (reopened := await database.write(reopen_hour, next_hour)) is not None:
         next_hour = reopened
-        opened += [one.hour for one in await database.read(read_unsent, HENAN, 10)]
+        opened += [one.hour for one in await database.read(read_unsent, 10)]
     assert opened == [HOUR_OF_NOON, HOUR_OF_NOON, HOUR_OF_NOON + 2]
 
 
@@ -106,7 +108,7 @@ async def test_the_greater_count_holds_however_often_it_comes(database: Database
     """A message that comes twice or late changes nothing, so that it is not passed on again either."""
     for recognized in (3, 5, 4, 5):
         await database.write(merge_counts, [_count(recognized=recognized)])
-    (stored,) = await database.read(read_unsent, HENAN, 10)
+    (stored,) = await database.read(read_unsent, 10)
     assert (stored.counts, stored.version) == (OutcomeCounts(5), 2)
 
 
@@ -127,7 +129,7 @@ async def test_a_node_states_only_what_is_its_own(database: Database) -> None:
     async def receive(messages: Sequence[ReplicatedDecisionCount], sender: str) -> int:
         links = Links(HENAN, NATION, {ZHENGZHOU}, has_upstream=True)
         await database.write(receive_counts, messages, sender, links, NOON)
-        return len(await database.read(read_unsent, NATION, 100))
+        return len(await database.read(read_unsent, 100))
 
     foreign = [
         message(node=HENAN),
@@ -163,7 +165,7 @@ async def test_counts_wait_for_the_database(database: Database, monkeypatch: pyt
     monkeypatch.setattr(database, "write", write)
     await recorder.store()
     await recorder.store()
-    (stored,) = await database.read(read_unsent, NATION, 10)
+    (stored,) = await database.read(read_unsent, 10)
     assert (stored.counts, stored.version) == (OutcomeCounts(2), 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterator
@@ -33,8 +34,9 @@ from services.storage.process_lock import try_process_lock
 from services.verification.decision_counts.model import CountKey
 from services.verification.decision_counts.store import Span, add_counts, sum_counts
 from services.verification.decision_counts.tables import decision_counts
-from services.verification.refusal_exchange.counts import DecisionCountOutbox, count_to_message
+from services.verification.refusal_exchange.counts import DecisionCountOutbox
 from services.verification.refusal_exchange.duties import RefusalDuties
+from services.verification.refusal_exchange.session import RefusalSession
 from services.verification.refusal_exchange.store import RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.outbox import enqueue, read_links
@@ -45,6 +47,7 @@ from services.verification.refusals.rules import UNLAWFUL, Refusal
 from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
 from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals
 from tests.support.databases import MakeUrl
+from tests.support.waiting import until
 
 NATION, JILIN, HENAN, ZHENGZHOU = "000000", "220000", "410000", "410100"
 PLACE = "410105"
@@ -394,20 +397,39 @@ async def test_an_overdue_report_goes_up_one_node_at_a_time(country: list[OneNod
 
 
 async def send_counts(below: OneNode, above: OneNode) -> int:
-    """Send the counts of decisions that a node lacks, as a stream does. Return the number of frames."""
-    outbox = DecisionCountOutbox(below.database, below.region)
-    frames = 0
-    while True:
-        unsent = await outbox.read()
-        if unsent:
-            frame = RefusalExchangeFrame(
-                number=next(FRAME_NUMBERS), decision_counts=[count_to_message(one) for one in unsent]
-            )
+    """Run the lower end of a stream until the node above lacks no count. Return the number of frames with counts."""
+    answers: asyncio.Queue[RefusalExchangeFrame] = asyncio.Queue()
+    sent: list[int] = []
+
+    async def write(frame: RefusalExchangeFrame) -> None:
+        if frame.decision_counts:
             await above.exchange.receive(below.region, frame)
-            await outbox.acknowledge(above.region, frame.number, unsent)
-            frames += 1
-        elif not await outbox.reopen(above.region):
-            return frames
+            answers.put_nowait(RefusalExchangeFrame(acknowledged_number=frame.number))
+            sent.append(frame.number)
+
+    outbox = DecisionCountOutbox(below.database)
+    number, _ = await below.exchange.numbers_above()
+    # Counts are read once, so whatever is to be sent is sent without a pause.
+    timing = RefusalTiming(idle=0, counts=3600)
+    session = RefusalSession(
+        below.exchange, above.region, timing, answers.get, write, is_above=True, last_number=number, counts=outbox
+    )
+
+    def hour_to_resend(connection: Connection) -> int | None:
+        return connection.execute(
+            select(refusal_links.c.resend_hour).where(refusal_links.c.node == above.region)
+        ).scalar()
+
+    async def is_done() -> bool:
+        return not await outbox.read() and await below.database.read(hour_to_resend) is None
+
+    running = asyncio.create_task(session.run())
+    try:
+        await until(is_done, 10)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return len(sent)
 
 
 async def counted(node: OneNode) -> dict[str, int]:
