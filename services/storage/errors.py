@@ -24,6 +24,7 @@ _UNREACHABLE = (
     psycopg.InterfaceError,
 )
 _BROKEN_OFF = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_UNDEFINED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 _UNFIT = (exc.DataError, psycopg.DataError)
 _INTERNAL = (exc.InternalError, psycopg.InternalError)
 _INTERRUPTED = "interrupted"
@@ -57,12 +58,15 @@ class BrokenOff(Unavailable):
 
 
 @contextlib.contextmanager
-def faults_named() -> Iterator[None]:
+def faults_named(*, has_current_schema: bool = True) -> Iterator[None]:
     """Replace errors of the block by errors of the contract, if the caller can do something about them.
+
+    `has_current_schema` says whether the database is known to have this version's schema.
 
     Raises:
         BrokenOff: the transaction was rolled back in favour of another.
-        Unavailable: DATABASE_UNAVAILABLE, the database is not reached or took too long, or a worker of Citus was lost.
+        Unavailable: DATABASE_UNAVAILABLE, the database is not reached or took too long, or a worker of Citus was lost,
+            or a table is missing because the database is not migrated yet.
         InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
     """
     try:
@@ -75,10 +79,19 @@ def faults_named() -> Iterator[None]:
         if not _is_worker_lost(error):
             raise
         raise _unavailable(error) from error
+    except exc.ProgrammingError as error:
+        if has_current_schema or not isinstance(error.orig, _UNDEFINED):
+            raise
+        raise not_migrated() from error
     except _UNFIT as error:
         if not _holds_nul(error):
             raise
         raise InvalidArgument.field("", english("must not hold a NUL character")) from error
+
+
+def not_migrated() -> Unavailable:
+    """Return the error for a database that lacks this version's schema."""
+    return Unavailable("DATABASE_UNAVAILABLE", english("the database is not at this version's schema: hutongd migrate"))
 
 
 def is_broken_off(error: Exception) -> bool:
