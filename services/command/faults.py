@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 
 import psycopg
-from hutong_texts import Text, english
+from hutong_texts import Text, english, escape_controls
 from hutong_texts.system import system_text
 from sqlalchemy import exc
 
@@ -36,7 +36,7 @@ def describe(error: BaseException) -> Text | None:
     if isinstance(error, OSError):
         cause = system_text(error)
         if error.filename is not None:
-            cause = english("{file}: {cause}", file=str(error.filename), cause=cause)
+            cause = english("{file}: {cause}", file=escape_controls(str(error.filename)), cause=cause)
         return english("{cause}; {advice}", cause=cause, advice=_ADVICE.get(error.errno or 0, _CHECK))
     if isinstance(error, MemoryError):
         return english("{cause}; {advice}", cause=english("no memory is left"), advice=_ADVICE[errno.ENOMEM])

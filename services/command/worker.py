@@ -33,8 +33,6 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 """The exit code for wrong arguments, and for a setting or a database that cannot be used. A retry is useless until the
 operator has changed something."""
-
-
 FILES = 65_536
 """The limit of open files that a process asks for: each connection of a caller takes one."""
 LEAST_FILES = 256

@@ -5,4 +5,4 @@ from __future__ import annotations
 from hutong.type.v1.capability_pb2 import Capability
 
 OWN = tuple(value for value in Capability.values() if value)
-"""The capabilities that this release tells. They are all that its contract names."""
+"""The capabilities that this release reports to other nodes: all that its contract names."""

@@ -1,9 +1,11 @@
-"""Checks of single request fields, shared by all services.
+"""Checks of single fields, shared by all services.
 
 A function `check_...` appends its violations to a list, so that an error can name all faulty fields.
 """
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.identity_pb2 import IdentityDocument
@@ -11,6 +13,7 @@ from hutong_texts import english
 
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import InvalidArgument, Violation
+from services.domain.instant import Instant, from_timestamp
 from services.domain.region import is_region
 
 _EARLIEST = -2_208_988_800
@@ -18,6 +21,8 @@ _EARLIEST = -2_208_988_800
 _LATEST = 221_845_392_000
 """9000-01-01T00:00:00Z in seconds. The end of every window that begins earlier still has a year of four digits, as RFC
 3339 requires."""
+_END_SECONDS = 253_402_300_800
+"""The first second that is no Timestamp any more, 10000-01-01T00:00:00Z."""
 
 
 def check_region(region: str, field: str, found: list[Violation]) -> None:
@@ -54,3 +59,16 @@ def check_text(text: str, field: str, found: list[Violation]) -> None:
     """Add INVALID_FIELD if a text contains a NUL character, which PostgreSQL cannot store."""
     if "\0" in text:
         found.append(Violation(field, "INVALID_FIELD", english("must not hold a NUL character")))
+
+
+def read_instant(timestamp: Timestamp, field: str, *, from_seconds: int = _EARLIEST) -> Instant:
+    """Return the instant of a timestamp that another node sent. `field` names the timestamp in the error.
+
+    Raises:
+        InvalidArgument: the timestamp is before `from_seconds` or after 9999, or its nanos are impossible. A database
+            cannot store every such time.
+    """
+    if not (from_seconds <= timestamp.seconds < _END_SECONDS and 0 <= timestamp.nanos < 1_000_000_000):
+        first = datetime.fromtimestamp(from_seconds, UTC).year
+        raise InvalidArgument.field(field, english("is not an instant from {first} to 9999", first=first))
+    return from_timestamp(timestamp)

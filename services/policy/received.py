@@ -10,15 +10,13 @@ from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, With
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import Instant, from_timestamp
+from services.domain.fields import read_instant
+from services.domain.instant import Instant
 from services.domain.names import parse_policy
 from services.policy.convert import Statement, bare_statement, content_hash, received_revision_from_proto
 from services.policy.model import Revision
 from services.policy.rules.faults import find_faults
 from services.runtime.server.validation import check
-
-_END_SECONDS = 253_402_300_800
-"""The first second that is no Timestamp any more, 10000-01-01T00:00:00Z."""
 
 
 class ReceivedRevision(NamedTuple):
@@ -42,8 +40,8 @@ def read_received(policy: policy_pb2.Policy) -> ReceivedRevision:
         check(WithdrawPolicyRequest(name=policy.name, reason=policy.withdraw_reason))
     if parse_policy(policy.name)[2] != policy.revision or not policy.HasField("publish_time"):
         raise InvalidArgument.field("name", english("is not that of a published revision"))
-    read_instant(policy.publish_time, "publish_time")
-    read_instant(policy.withdraw_time, "withdraw_time")
+    read_policy_instant(policy.publish_time, "publish_time")
+    read_policy_instant(policy.withdraw_time, "withdraw_time")
     revision = received_revision_from_proto(policy, statement)
     if content_hash(revision) != policy.content_hash:
         raise InvalidArgument.field("content_hash", english("is not that of the policy"))
@@ -52,12 +50,6 @@ def read_received(policy: policy_pb2.Policy) -> ReceivedRevision:
     return ReceivedRevision(revision, statement)
 
 
-def read_instant(timestamp: Timestamp, field: str) -> Instant:
-    """Return the instant of a timestamp that another node sent. `field` names the timestamp in the error.
-
-    Raises:
-        InvalidArgument: the timestamp is before 1970 or after 9999, or its nanos are impossible.
-    """
-    if not (0 <= timestamp.seconds < _END_SECONDS and 0 <= timestamp.nanos < 1_000_000_000):
-        raise InvalidArgument.field(field, english("is not an instant from 1970 to 9999"))
-    return from_timestamp(timestamp)
+def read_policy_instant(timestamp: Timestamp, field: str) -> Instant:
+    """Return an instant of a policy or checkpoint from 1970 on. Raise InvalidArgument as `read_instant` does."""
+    return read_instant(timestamp, field, from_seconds=0)

@@ -44,8 +44,8 @@ STATEMENT_MS = 60_000
 """The longest a service's PostgreSQL statement may run, in milliseconds. Short reads and migrations have their own
 limits."""
 SHORT_READ_SECONDS = 5.0
-"""The longest that a statement of a short read may run. A short read uses an index and takes milliseconds. It is a
-setting of the connection, so that it takes no round trip."""
+"""The longest that a statement of a short read may run. A short read uses an index and takes milliseconds. The limit is
+a setting of the connection, so it takes no round trip."""
 _LIBPQ = {
     "connect_timeout": CONNECT_SECONDS,
     "application_name": "hutong",
@@ -62,6 +62,8 @@ _FAILED_COMMIT = "failed to commit transaction on"
 """How Citus warns that a machine was lost before it had committed. The commit itself succeeds."""
 WRITE_OPTION = "hutong_write"
 """The execution option of a connection on which write transactions begin."""
+SCHEMA_OPTION = "hutong_schema_is_current"
+"""The execution option of a connection for writes: whether the database is known to have this version's schema."""
 
 
 def make_directory(directory: Path) -> None:
@@ -190,7 +192,7 @@ def is_distributed(connection: Connection) -> bool:
 def is_incomplete(connection: Connection) -> bool:
     """Return whether a machine of Citus was lost before it had committed the connection's last transaction.
 
-    The machine commits later. The next call returns False, unless it happens again.
+    The machine commits later. The note of the loss is removed, so the next call returns False.
     """
     return bool(connection.info.pop(_INCOMPLETE, False))
 
@@ -276,6 +278,16 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
         "wal_autocheckpoint = 16384",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def has_current_schema(connection: Connection) -> bool:
+    """Return whether the database is known to have this version's schema.
+
+    During a rolling upgrade this version may run before the migration. A write that callers wait for leaves out what
+    only this version's schema has.
+    """
+    options: dict[str, Any] = dict(connection.get_execution_options())
+    return bool(options.get(SCHEMA_OPTION, True))
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
+
+from services.storage.upsert import insert_or_update
 
 
 def deletion_counts_table(metadata: MetaData, service: str) -> Table:
@@ -34,8 +35,9 @@ class DeletionCounts:
     def add(self, connection: Connection, store: str, count: int) -> int:
         """Add to the count of a store. Return `count`."""
         if count > 0:
-            insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-            new = insert(self.table).values(deletion_id=self.deletion_id, store=store, removed_count=count)
+            new = insert_or_update(connection, self.table).values(
+                deletion_id=self.deletion_id, store=store, removed_count=count
+            )
             connection.execute(
                 new.on_conflict_do_update(
                     index_elements=list(self.table.primary_key),

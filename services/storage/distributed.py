@@ -30,7 +30,9 @@ _RUNNING = "SELECT transaction_number FROM get_all_active_transactions() WHERE t
 
 
 def commit_together(connection: Connection, lock: AdvisoryLock, number: int, column: str) -> None:
-    """Let all machines commit together, and hold the lock of a number until all have. Do nothing without Citus.
+    """Let all machines commit together, and hold the lock of a number until all of them have committed.
+
+    Do nothing without Citus.
 
     A transaction that changes rows of only one machine beside the coordinator's has one phase by default: that machine
     commits first, and the coordinator's rows are lost if the coordinator is lost then. No setting of Citus changes
@@ -64,17 +66,17 @@ def await_commits(connection: Connection, lock: AdvisoryLock, numbers: Collectio
 
 
 def require_settled(connection: Connection) -> None:
-    """Check that no machine has a commit to make up for. Do nothing without Citus.
+    """Check that every machine has committed what the coordinator has committed. Do nothing without Citus.
 
     Raises:
-        Unavailable: DATABASE_UNAVAILABLE, a machine has such a commit, or does not answer.
+        Unavailable: DATABASE_UNAVAILABLE, a machine has not, or does not answer.
     """
     if not is_distributed(connection):
         return
     prepared = _find_prepared(connection)
     if not prepared:
         return
-    # A transaction that is not running any more, and is still prepared afterwards, was left by a lost machine.
+    # If a transaction does not run any more and is still prepared afterwards, a lost machine has not committed it.
     running = set(connection.exec_driver_sql(_RUNNING).scalars())
     ended = {name for name in prepared if int(name[2].split("_")[3]) not in running}
     if ended and ended & _find_prepared(connection):
@@ -91,7 +93,7 @@ def _find_prepared(connection: Connection) -> set[tuple[str, int, str]]:
 
 
 def unsettled() -> Unavailable:
-    """Return the error for a commit that a lost machine has still to make up for."""
+    """Return the error for a commit that a lost machine has not made yet."""
     return Unavailable(
         "DATABASE_UNAVAILABLE",
         english("a machine of the service's database was lost and has not committed everything yet; try again"),

@@ -16,7 +16,7 @@ import structlog
 from hutong_texts import english
 from sqlalchemy import Connection, exc, text
 
-from services.domain.errors import ResourceExhausted, Unavailable
+from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
 from services.runtime.audit import current_audit
 from services.runtime.call import seconds_left
@@ -25,6 +25,7 @@ from services.storage.connections import (
     BULK_READ_THREADS,
     POSTGRESQL_WRITE_THREADS,
     READ_THREADS,
+    SCHEMA_OPTION,
     STATEMENT_MS,
     WRITE_OPTION,
     begin_transaction,
@@ -34,7 +35,7 @@ from services.storage.connections import (
     is_incomplete,
 )
 from services.storage.distributed import unsettled
-from services.storage.errors import UNREACHABLE, BrokenOff, faults_named, unavailable
+from services.storage.errors import BrokenOff, faults_named, not_migrated
 from services.storage.lone_statements import LoneStatements
 from services.storage.statement_limits import TimeLimit, limited, limited_short
 
@@ -49,7 +50,7 @@ BULK_READS_WAITING = 32
 _log = structlog.get_logger(__name__)
 
 WRITE_TRIES = 5
-"""How often a transaction is tried that the database breaks off each time."""
+"""The most tries of a transaction if the database breaks each of them off."""
 
 
 class Database:
@@ -64,6 +65,7 @@ class Database:
     def __init__(self, url: str, is_current: Callable[[Connection], bool] | None = None) -> None:
         self.engine = create_service_engine(url)
         self._is_current = is_current
+        self._has_current_schema = is_current is None
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self.reading_engine = self.engine if self.is_sqlite else create_reading_engine(url)
         write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
@@ -156,14 +158,14 @@ class Database:
             Unavailable: DATABASE_UNAVAILABLE; the statement may or may not have been committed.
         """
         assert self._lone_statements is not None
-        with faults_named():
+        with self._faults_named():
             rows = await self._lone_statements.run(statement, parameters)
         self.written.set()
         return rows
 
     def read_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, in the calling thread."""
-        with faults_named():
+        with self._faults_named():
             try:
                 return self._read_once(work, *args, **kwargs)
             except exc.DBAPIError as error:
@@ -173,14 +175,14 @@ class Database:
 
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
-        with faults_named(), self.engine.connect() as connection:
+        with self._faults_named(), self.engine.connect() as connection:
             return work(connection, *args, **kwargs)
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `write` does, in the calling thread.
 
-        A transaction that the database has broken off, because it and another one waited for each other, is tried
-        again. So `work` must change nothing but the database.
+        If two transactions wait for each other, the database breaks one of them off. The transaction that was broken
+        off is tried again, so `work` must change nothing but the database.
         """
         audit = current_audit.get()
         is_recorded = audit is not None and audit.is_recorded
@@ -196,8 +198,8 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     def _write_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        option = {WRITE_OPTION: True}
-        with faults_named(), self.engine.connect().execution_options(**option) as connection:
+        option = {WRITE_OPTION: True, SCHEMA_OPTION: self._has_current_schema}
+        with self._faults_named(), self.engine.connect().execution_options(**option) as connection:
             with connection.begin():
                 done = work(connection, *args, **kwargs)
             if is_incomplete(connection):
@@ -235,17 +237,15 @@ class Database:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
         """
         with contextlib.ExitStack() as opened:
-            try:
+            with self._faults_named():
                 connection = opened.enter_context(self.reading_engine.connect())
                 begin_transaction(connection)
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-            except UNREACHABLE as error:
-                raise unavailable(error) from error
             try:
                 yield connection
             finally:
                 # The end of the transaction releases the locks. A broken connection has lost them already.
-                with contextlib.suppress(*UNREACHABLE):
+                with contextlib.suppress(exc.OperationalError, exc.InterfaceError):
                     connection.rollback()
 
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -259,13 +259,16 @@ class Database:
             Unavailable: DATABASE_UNAVAILABLE, the database does not answer or has another schema.
         """
         if not await self.read(self._is_alive_and_current):
-            raise Unavailable(
-                "DATABASE_UNAVAILABLE", english("the database is not at this version's schema: hutongd migrate")
-            )
+            raise not_migrated()
 
     def _is_alive_and_current(self, connection: Connection) -> bool:
         connection.execute(text("SELECT 1"))
-        return self._is_current is None or self._is_current(connection)
+        if self._is_current is not None:
+            self._has_current_schema = self._is_current(connection)
+        return self._has_current_schema
+
+    def _faults_named(self) -> AbstractContextManager[None]:
+        return faults_named(has_current_schema=self._has_current_schema)
 
     def close(self) -> None:
         """Wait for running work, then close every connection."""

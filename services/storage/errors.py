@@ -10,12 +10,12 @@ import structlog
 from hutong_texts import Text, english
 from sqlalchemy import exc
 
-from services.domain.errors import HutongError, InvalidArgument, Unavailable
+from services.domain.errors import InvalidArgument, Unavailable
 from services.domain.instant import SECOND
 
 _log = structlog.get_logger(__name__)
 
-UNREACHABLE = (
+_UNREACHABLE = (
     exc.OperationalError,
     exc.InterfaceError,
     exc.TimeoutError,
@@ -23,8 +23,8 @@ UNREACHABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
-"""Errors for a database that is not reached."""
 _BROKEN_OFF = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+_UNDEFINED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 _UNFIT = (exc.DataError, psycopg.DataError)
 _INTERNAL = (exc.InternalError, psycopg.InternalError)
 _INTERRUPTED = "interrupted"
@@ -49,7 +49,7 @@ class UnusableDatabase(ValueError):
 
 
 class BrokenOff(Unavailable):
-    """The database rolled a transaction back, because it and another one waited for each other."""
+    """The database rolled a transaction back, because the transaction and another one waited for each other."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -57,47 +57,63 @@ class BrokenOff(Unavailable):
         )
 
 
-def unavailable(error: Exception) -> HutongError:
-    """Return the error for a database that cannot be reached. The cause is logged and not sent to the caller."""
-    cause = _cause_of(error)
-    _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
-    if isinstance(cause, psycopg.errors.QueryCanceled) or str(cause) == _INTERRUPTED:
-        return Unavailable(
-            "DATABASE_UNAVAILABLE", english("the service's database took too long; try again"), retry_after=2 * SECOND
-        )
-    return Unavailable(
-        "DATABASE_UNAVAILABLE", english("the service's database cannot be reached; try again"), retry_after=2 * SECOND
-    )
-
-
-def _cause_of(error: Exception) -> BaseException:
-    """Return the driver's own error."""
-    return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
-
-
 @contextlib.contextmanager
-def faults_named() -> Iterator[None]:
+def faults_named(*, has_current_schema: bool = True) -> Iterator[None]:
     """Replace errors of the block by errors of the contract, if the caller can do something about them.
+
+    `has_current_schema` says whether the database is known to have this version's schema.
 
     Raises:
         BrokenOff: the transaction was rolled back in favour of another.
-        Unavailable: DATABASE_UNAVAILABLE, the database is not reached, or a worker of Citus was lost.
+        Unavailable: DATABASE_UNAVAILABLE, the database is not reached or took too long, or a worker of Citus was lost,
+            or a table is missing because the database is not migrated yet.
         InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
     """
     try:
         yield
-    except UNREACHABLE as error:
-        if isinstance(_cause_of(error), _BROKEN_OFF):
+    except _UNREACHABLE as error:
+        if is_broken_off(error):
             raise BrokenOff from error
-        raise unavailable(error) from error
+        raise _unavailable(error) from error
     except _INTERNAL as error:
         if not _is_worker_lost(error):
             raise
-        raise unavailable(error) from error
+        raise _unavailable(error) from error
+    except exc.ProgrammingError as error:
+        if has_current_schema or not isinstance(error.orig, _UNDEFINED):
+            raise
+        raise not_migrated() from error
     except _UNFIT as error:
         if not _holds_nul(error):
             raise
         raise InvalidArgument.field("", english("must not hold a NUL character")) from error
+
+
+def not_migrated() -> Unavailable:
+    """Return the error for a database that lacks this version's schema."""
+    return Unavailable("DATABASE_UNAVAILABLE", english("the database is not at this version's schema: hutongd migrate"))
+
+
+def is_broken_off(error: Exception) -> bool:
+    """Whether the database rolled a transaction back, because the transaction and another one waited for each other."""
+    return isinstance(_cause_of(error), _BROKEN_OFF)
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    """Return the error for a database that does not answer in time. The cause is logged and not sent to the caller."""
+    cause = _cause_of(error)
+    _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
+    if isinstance(cause, psycopg.errors.QueryCanceled) or str(cause) == _INTERRUPTED:
+        text = english("the service's database took too long; try again")
+    else:
+        text = english("the service's database cannot be reached; try again")
+    return Unavailable("DATABASE_UNAVAILABLE", text, retry_after=2 * SECOND)
+
+
+def _is_worker_lost(error: Exception) -> bool:
+    """Return whether an internal error says that Citus has lost a worker."""
+    cause = str(_cause_of(error))
+    return any(text in cause for text in _WORKER_IS_LOST)
 
 
 def _holds_nul(error: Exception) -> bool:
@@ -105,7 +121,6 @@ def _holds_nul(error: Exception) -> bool:
     return "NUL (0x00)" in str(error)
 
 
-def _is_worker_lost(error: Exception) -> bool:
-    """Return whether an internal error says that Citus has lost a worker."""
-    cause = _cause_of(error)
-    return any(text in str(cause) for text in _WORKER_IS_LOST)
+def _cause_of(error: Exception) -> BaseException:
+    """Return the driver's own error."""
+    return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error

@@ -23,7 +23,7 @@ from services.domain.errors import Unavailable
 from services.runtime.configuration.settings import Settings
 from services.storage.connections import create_inspecting_engine, find_sqlite_file
 from services.storage.engine import Database, open_database
-from services.storage.errors import UnusableDatabase
+from services.storage.errors import UnusableDatabase, is_broken_off
 
 SERVICES = ("results", "policy", "verification")
 UPGRADE_TRIES = 5
@@ -53,32 +53,17 @@ def upgrade(service: str, url: str, revision: str = "head") -> None:
         Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached, or a table was in use for too long.
         UnusableDatabase: it is no database, or a newer version wrote it.
     """
-    for tries_left in reversed(range(UPGRADE_TRIES)):
-        try:
-            _upgrade(service, url, revision)
-        except Unavailable as error:
-            cause = error.__cause__
-            if not tries_left or not isinstance(cause, exc.DBAPIError):
-                raise
-            if not isinstance(cause.orig, psycopg.errors.DeadlockDetected):
-                raise
-            _log.warning("the migration is tried again after a deadlock", service=service)
-        else:
-            return
-
-
-def _upgrade(service: str, url: str, revision: str) -> None:
     try:
-        command.upgrade(alembic_config(service, url), revision)
+        _run_migrations(service, url, revision)
     except exc.OperationalError as error:
+        if _is_unusable_file(error):
+            raise UnusableDatabase(_unusable(service, error)) from error
         text = english(
             "the database of {service} cannot be migrated now: {orig}; {advice}",
             service=service,
             orig=_one_line(error.orig),
             advice=_advise(service, error),
         )
-        if _is_unusable_file(error):
-            raise UnusableDatabase(_unusable(service, error)) from error
         raise Unavailable("DATABASE_UNAVAILABLE", text) from error
     except exc.DatabaseError as error:
         raise UnusableDatabase(_unusable(service, error)) from error
@@ -87,6 +72,19 @@ def _upgrade(service: str, url: str, revision: str) -> None:
         raise UnusableDatabase(
             english("the database of {service} cannot be used: {orig}", service=service, orig=newer)
         ) from error
+
+
+def _run_migrations(service: str, url: str, revision: str) -> None:
+    """Run the transaction of all migrations, and try it again after a deadlock."""
+    for tries_left in reversed(range(UPGRADE_TRIES)):
+        try:
+            command.upgrade(alembic_config(service, url), revision)
+        except exc.OperationalError as error:
+            if not tries_left or not is_broken_off(error):
+                raise
+            _log.warning("the migration is tried again after a deadlock", service=service)
+        else:
+            return
 
 
 def _unusable(service: str, error: exc.DBAPIError) -> Text:

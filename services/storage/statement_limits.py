@@ -72,7 +72,7 @@ def limited_short(connection: Connection, limit: TimeLimit, seconds: float = SHO
     """End each statement of a short read when the read has taken some seconds.
 
     On SQLite a statement also ends when the time of its caller is over or the caller is gone. On PostgreSQL every
-    connection for short reads has a limit of SHORT_READ_SECONDS, so it takes no round trip.
+    connection for short reads has a limit of SHORT_READ_SECONDS, so the limit takes no round trip.
 
     Raises:
         DeadlineExceeded: the caller's time was over.

@@ -12,9 +12,7 @@ def insert_if_absent(connection: Connection, table: Table) -> postgresql.Insert 
     If a running transaction has inserted the same key, the INSERT on PostgreSQL waits until that transaction has ended.
     """
     # Without preserve_rowcount SQLAlchemy returns -1 for an INSERT on PostgreSQL.
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-    return postgresql.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    return insert_or_update(connection, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def insert_or_update(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:

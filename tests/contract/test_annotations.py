@@ -192,6 +192,17 @@ def test_every_list_is_paged() -> None:
         assert "next_page_token" in method.output_type.fields_by_name, method.full_name
 
 
+def test_every_length_that_a_caller_states_has_an_upper_bound() -> None:
+    """Without a bound, an instant computed from the length could lie outside the integers of the database."""
+    for field in FIELDS:
+        if field.message_type is None or field.message_type.full_name != "google.protobuf.Duration":
+            continue
+        rules = field.GetOptions().Extensions[validate_pb2.field].duration
+        is_bounded = rules.WhichOneof("less_than") is not None
+        is_asked = field.containing_type.name.endswith("Request")  # type: ignore[union-attr]
+        assert is_bounded or not (is_asked or rules.WhichOneof("greater_than")), named(field)
+
+
 def test_every_predefined_rule_has_a_readable_message() -> None:
     """The message contains no expression and no name of a type."""
     for extension in rules_pb2.DESCRIPTOR.extensions_by_name.values():

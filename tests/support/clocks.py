@@ -15,3 +15,13 @@ class ClockAhead:
     def now(self) -> Instant:
         """Return the shifted instant."""
         return SystemClock().now() + self._ahead
+
+
+class SetClock:
+    """A clock of seconds, as `time.monotonic`, that only a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple, TypedDict
 
 import grpc
 
-from hutong_client.errors import HutongError
 from hutong_client.errors.mapping import REQUEST_ID, from_rpc_error
 from hutong_client.request_ids import with_request_id
 from hutong_client.request_languages import with_language
-from hutong_client.throttle import Refusals
+from hutong_client.throttle import CallEnd, Refusals
 
 Proceed = Callable[[Any, Any], Any]
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -99,7 +98,7 @@ class _Call:
         """`refusals` notes how a unary call ends."""
         self._call = call
         self._request_id = request_id
-        self._refusals = refusals
+        self._end = CallEnd(refusals)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
@@ -119,14 +118,10 @@ class _Call:
             response = self._call.result(timeout)
         except grpc.RpcError as error:
             failed = from_rpc_error(error, self._request_id)
-            self._note(failed)
+            self._end.note(failed)
             raise failed from error
-        self._note(None)
+        self._end.note(None)
         return response
-
-    def _note(self, error: HutongError | None) -> None:
-        if self._refusals is not None:
-            self._refusals.note(error)
 
 
 class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):

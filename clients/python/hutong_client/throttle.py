@@ -16,8 +16,8 @@ from hutong_client.errors import HutongError, ResourceExhausted
 from hutong_client.errors.reasons import Overloaded
 
 SENT_FOR_EACH_ANSWER = 2.0
-"""How many calls are sent for each one that is answered. With fewer a client would notice later that the overload is
-over. With more the service would spend more time on refusals."""
+"""How many calls are sent for each answered call. With fewer calls a client would notice later that the overload is
+over. With more calls the service would spend more time on refusals."""
 MOST_HELD = 0.9
 """The greatest share of calls that is held back, so that a client with few calls notices the end of an overload."""
 HALF_SECONDS = 1.0
@@ -25,7 +25,7 @@ HALF_SECONDS = 1.0
 
 
 class Throttle:
-    """Decides which calls to one service are sent, by the ends of the calls before. Calls may end in any thread."""
+    """Decides which calls of one method are sent, by the ends of earlier calls. Calls may end in any thread."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic, chance: Callable[[], float] = random.random) -> None:
         """`now` is a clock in seconds, and `chance` returns random numbers from 0 to 1."""
@@ -57,10 +57,13 @@ class Throttle:
 
 
 class Refusals:
-    """The refusals of one service because of its load. Other errors, and budgets of the caller, hold no calls back."""
+    """The refusals of one method because of the service's load.
 
-    def __init__(self, throttle: Throttle | None = None) -> None:
-        self._throttle = throttle or Throttle()
+    Other errors, and budgets of the caller, hold no calls back.
+    """
+
+    def __init__(self) -> None:
+        self._throttle = Throttle()
         self._last: HutongError | None = None
 
     def of_next(self, request_id: str) -> HutongError | None:
@@ -76,3 +79,17 @@ class Refusals:
         if is_refused:
             self._last = error
         self._throttle.note(is_refused=is_refused)
+
+
+class CallEnd:
+    """The end of one call, which counts once, however often the response of the call is read."""
+
+    def __init__(self, refusals: Refusals | None) -> None:
+        """Without `refusals` the end is not counted."""
+        self._refusals = refusals
+
+    def note(self, error: HutongError | None) -> None:
+        """Note the end, with the error of the call."""
+        refusals, self._refusals = self._refusals, None
+        if refusals is not None:
+            refusals.note(error)

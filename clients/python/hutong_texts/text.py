@@ -41,9 +41,9 @@ def _show_path(value: Any) -> Any:
     return escape_controls(str(value)) if isinstance(value, PurePath) else value
 
 
-def escape_controls(name: str) -> str:
-    """Return a name with all its control characters escaped as in JSON, tabs and line breaks too."""
-    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", name)
+def escape_controls(text: str, kept: str = "") -> str:
+    """Return a text with its control characters escaped as in JSON, except those in `kept`."""
+    return _CONTROL.sub(lambda match: match[0] if match[0] in kept else f"\\u{ord(match[0]):04x}", text)
 
 
 def english(template: str, /, **values: Any) -> Text:

@@ -71,7 +71,7 @@ def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
 
 
 def _guarded(check: Text, find: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """Return the findings of a check. A check that fails for a cause outside of this program is a fault itself."""
+    """Return the findings of a check. If it fails for a cause outside of this program, return that cause."""
     try:
         return list(find())
     except Exception as error:

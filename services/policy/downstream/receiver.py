@@ -26,7 +26,7 @@ from services.domain.nodes import parse_node_below
 from services.domain.region import is_region, within
 from services.policy.copies import NodeLife
 from services.policy.downstream.store import DownstreamStore, Progress, Stream
-from services.policy.received import ReceivedRevision, read_instant, read_received
+from services.policy.received import ReceivedRevision, read_policy_instant, read_received
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import ReadRetired
 from services.policy.timing import PolicyTiming
@@ -178,11 +178,11 @@ class _Intake:
         return is_first or waited >= self._timing.position_store_seconds
 
     def _read_extents(self, checkpoint: PolicyCheckpoint) -> dict[str, Instant]:
-        extents = {self._stream.region: read_instant(checkpoint.as_of_time, "checkpoint.as_of_time")}
+        extents = {self._stream.region: read_policy_instant(checkpoint.as_of_time, "checkpoint.as_of_time")}
         for extent in checkpoint.nodes_below:
             region = parse_node(extent.node, "checkpoint.nodes_below.node")
             if region != self._stream.region and is_region(region) and within(region, self._stream.region):
-                extents[region] = read_instant(extent.as_of_time, "checkpoint.nodes_below.as_of_time")
+                extents[region] = read_policy_instant(extent.as_of_time, "checkpoint.nodes_below.as_of_time")
         return extents
 
     def _read_lives(self, checkpoint: PolicyCheckpoint) -> dict[NodeLife, int]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import Instant
 from services.results.documents.store import find_linked
@@ -21,7 +20,7 @@ from services.results.exchange import tables
 from services.results.records.by_key import fetch_by_keys
 from services.results.records.tables import results
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
-from services.storage.upsert import insert_if_absent
+from services.storage.upsert import insert_if_absent, insert_or_update
 
 _subscriptions = tables.subscriptions
 _results = results
@@ -41,7 +40,7 @@ def add_rows(connection: Connection, pairs: Collection[tuple[bytes, str]], now: 
     if not pairs:
         return
     rows = [{"subject_key": key, "node": node, "subscribe_time": now} for key, node in sorted(pairs)]
-    new = sqlite.insert(_subscriptions) if connection.dialect.name == "sqlite" else postgresql.insert(_subscriptions)
+    new = insert_or_update(connection, _subscriptions)
     renewed = new.on_conflict_do_update(
         index_elements=[_subscriptions.c.subject_key, _subscriptions.c.node],
         set_={"subscribe_time": new.excluded.subscribe_time},

@@ -37,9 +37,9 @@ async def reconnect_forever(
     """Open one connection after another until cancelled.
 
     `connect` opens a connection and uses it. If `connect` returns, a new connection is opened at once. If `connect`
-    raises an error, the connection has failed. `on_disconnect` is then called with the cause, which is gRPC's code or
-    the error's reason, and with the error's text. The waits begin again at the first if the connection lasted longer
-    than the longest wait.
+    raises an error, the connection has failed. `on_disconnect` is then called with the cause, which is gRPC's code, the
+    error's reason or TIMEOUT, and with the error's text. The waits begin again at the first if the connection lasted
+    longer than the longest wait.
     """
     failures = 0
     loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ async def reconnect_forever(
             on_disconnect("TIMEOUT", str(error))
         except asyncio.InvalidStateError:
             # gRPC raises this for a write to a call that has ended.
-            on_disconnect("TIMEOUT", "the stream ended before a message was written")
+            on_disconnect("UNAVAILABLE", "the stream ended before a message was written")
         except Exception as error:  # noqa: BLE001 - whatever failed, the next connection may succeed
             _log.exception("a connection failed; it is opened again")
             on_disconnect(type(error).__name__, "")

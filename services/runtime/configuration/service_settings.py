@@ -27,7 +27,8 @@ MAX_WORKERS = 64
 class ServiceSettings:
     """One service's address and database, and the number of processes that serve it.
 
-    `replica_url` has hot standbys of the database, and `replica_lag_seconds` says how far behind they may be.
+    `replica_url` has the URLs of hot standbys of the database. `replica_lag_seconds` says how far behind the primary an
+    answer of a standby may be.
     """
 
     name: str

@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from services.domain.errors import HutongError, ResourceExhausted
 from services.domain.instant import SECOND, Span
-from services.runtime.server.accepting import Refusal
+from services.runtime.server.accepting import Limit, Refusal
 from services.runtime.server.interceptors.method import Method
 from services.runtime.server.interceptors.metrics import HANDLED, LABELS, STARTED, UNKNOWN_ROLE, labels_of
 from services.runtime.server.status import DETAILS_KEY, grpc_code, to_status
@@ -40,7 +40,7 @@ SMALL_SHARE = 0.5
 """While calls are refused, a connection still gets calls admitted until it has this part of an equal share of the calls
 under way. With the whole share, connections that all send too much would keep the number of calls above the limit."""
 MOST_BESIDE = 2
-"""How many times the usual number of calls may be under way because of such connections. So the lag is at most twice as
+"""How many times the usual number of calls may be under way because of SMALL_SHARE. So the lag is at most twice as
 long, however many connections there are."""
 RETRIES: tuple[Span, ...] = tuple(
     milliseconds * SECOND // 1000 for milliseconds in (500, 700, 900, 1_100, 1_300, 1_500)
@@ -72,9 +72,9 @@ class Backlog:
     """Calls under way of one kind.
 
     By Little's law a new call takes about as long as the calls under way divided by the rate at which calls end. While
-    that is too long, only connections with few calls under way get new ones admitted. So a caller that asks seldom is
-    answered beside a flood from other connections. Callers behind one proxy share its connections. A caller that will
-    not wait as long is refused at once.
+    that is too long, only connections with few calls under way get new calls admitted. So a caller that asks seldom is
+    answered beside a flood from other connections. Callers behind one proxy share its connections. A call is refused at
+    once if its caller waits for less time than the call would take.
     """
 
     def __init__(self, calls_admitted: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -161,8 +161,10 @@ class LoadLimits:
         LAG.labels(service, "light").set_function(lambda: self._light.lag)
         LAG.labels(service, "heavy").set_function(lambda: self._heavy.lag)
 
-    def of(self, method: Method, cost: int) -> MethodLimit:
+    def of(self, method: Method, cost: int) -> Limit:
         """Return the limit of a method by the cost that the contract states."""
+        if method.name.startswith(ALWAYS_ADMITTED):
+            return Unlimited()
         return MethodLimit(self, method, is_heavy=cost == access_pb2.COST_HEAVY)
 
     def backlog(self, *, heavy: bool) -> Backlog:
@@ -190,7 +192,7 @@ class LoadLimits:
 
 
 class Unlimited:
-    """The limit of a method that is always admitted, such as a health check of a local caller."""
+    """The limit of a method that is always admitted: one of ALWAYS_ADMITTED, or a health check of a local caller."""
 
     def refuse(self, _connection: str, _left: float | None) -> None:
         """Return None."""
@@ -204,7 +206,6 @@ class MethodLimit:
 
     def __init__(self, limits: LoadLimits, method: Method, *, is_heavy: bool) -> None:
         self._limits = limits
-        self._is_always_admitted = method.name.startswith(ALWAYS_ADMITTED)
         self._times = LAST_TIMES if method.name in REFUSED_LAST else 1
         # Streams are under way for days, so they say nothing about the lag.
         self._is_stream = method.request_streaming or method.response_streaming
@@ -220,8 +221,6 @@ class MethodLimit:
 
     def refuse(self, connection: str, left: float | None) -> Refusal | None:
         """Return None for a call that is admitted now, and count it."""
-        if self._is_always_admitted:
-            return None
         refusal = self._limits.refuse_stream() if self._is_stream else None
         if refusal is None and self._is_full_for(connection, left):
             refusal = self._limits.next_refusal()
@@ -236,8 +235,6 @@ class MethodLimit:
 
     def end(self, connection: str) -> None:
         """Count the end of an admitted call."""
-        if self._is_always_admitted:
-            return
         if self._is_stream:
             self._limits.streams -= 1
         else:

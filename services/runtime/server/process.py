@@ -36,7 +36,7 @@ async def serve(
 
     SIGHUP makes the services read keys, authorities and the deny-list again. With a `membership` this process is a
     worker: it has one service, shares its port with other workers, and leaves metrics and health to its parent.
-    `arrange` takes the parts of `ordered_layers` and returns the layers. A bench leaves some of them out.
+    `arrange` takes the arguments of `ordered_layers` and returns the layers. A bench leaves some layers out.
 
     Raises:
         BadSetting: an address or a file of TLS cannot be used.

@@ -163,7 +163,7 @@ async def start(
 ) -> RunningServer:
     """Serve a service at an address; port 0 takes a free port. The clock says whether certificates have expired.
 
-    `arrange` takes the parts of `ordered_layers` and returns the layers. A bench leaves some of them out. With
+    `arrange` takes the arguments of `ordered_layers` and returns the layers. A bench leaves some layers out. With
     `shares_port` other processes may listen at the same port; the kernel distributes the connections.
 
     Raises:
@@ -199,7 +199,7 @@ async def start(
         method.name: (handler, limits.of(method, read_rules(method).cost))
         for method, handler in routes.handlers_of(names)
     }
-    # Checks are accepted as fast as other calls, so that they do not wait behind these.
+    # Checks are accepted as fast as other calls, so no check waits behind other calls.
     limit: Limit = Unlimited() if identifier.is_open else health_rate
     limited |= {method.name: (handler, limit) for method, handler in routes.handlers_of([health.SERVICE_NAME])}
     server = make_server([routes], _options(timing, shares_port=shares_port), limited)

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from hutong.verification.v1 import decision_pb2
 from sqlalchemy import ColumnElement, Connection, func, literal_column, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import HOUR, Instant
 from services.domain.region import prefix, within
+from services.storage.upsert import insert_or_update
 from services.verification.decision_counts.model import Counts, OutcomeCounts
 from services.verification.decision_counts.tables import decision_counts
 
@@ -67,18 +67,11 @@ def add_counts(connection: Connection, own: str, counts: Counts) -> None:
         nothing = dict(zip(_KEY, (*at, own), strict=True)) | dict.fromkeys(OUTCOME_COLUMNS, 0) | versions
         rows.setdefault(at, nothing)[column] += count
     if rows:
-        insert = upsert(connection)
+        insert = insert_or_update(connection, decision_counts)
         added = {name: _C[name] + insert.excluded[name] for name in (*OUTCOME_COLUMNS, "version")}
         changed = insert.on_conflict_do_update(index_elements=_KEY, set_=added)
         # Rows are locked in one order by all transactions.
         connection.execute(changed, [rows[at] for at in sorted(rows)])
-
-
-def upsert(connection: Connection) -> postgresql.Insert | sqlite.Insert:
-    """Return an INSERT into the table that can have an ON CONFLICT clause."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(decision_counts)
-    return postgresql.insert(decision_counts)
 
 
 def sum_counts(

@@ -114,3 +114,31 @@ async def test_an_overloaded_service_gets_few_of_the_calls(tmp_path: Path, reaso
         assert max(by_asyncio, labs.count - by_asyncio) < CALLS / 2
     else:
         assert labs.count == 2 * CALLS
+
+
+async def test_an_answer_that_is_read_again_counts_once(tmp_path: Path) -> None:
+    """Otherwise one answer would count as many, and an overload would hold no calls back."""
+    labs = Overloaded("")
+    async with serving(pretend(labs), settings_for(tmp_path)) as address:
+        async with aio.connect(results=address, environment={}) as node:
+            answered = node.labs.GetLab(LAB)
+            for _ in range(1_000):
+                assert (await answered).lab.name == LAB.name
+            labs.reason = "OVERLOADED"
+            for _ in range(CALLS):
+                with pytest.raises(HutongError):
+                    await node.labs.GetLab(LAB)
+        by_asyncio, labs.count, labs.reason = labs.count, 0, ""
+
+        def call_all() -> None:
+            with connect(results=address, environment={}) as node:
+                answered = node.labs.GetLab.future(LAB)
+                for _ in range(1_000):
+                    assert answered.result().lab.name == LAB.name
+                labs.reason = "OVERLOADED"
+                for _ in range(CALLS):
+                    with pytest.raises(HutongError):
+                        node.labs.GetLab(LAB)
+
+        await asyncio.to_thread(call_all)
+    assert max(by_asyncio, labs.count) < CALLS / 2

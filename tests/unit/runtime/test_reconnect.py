@@ -24,7 +24,7 @@ def rpc_error() -> grpc.aio.AioRpcError:
         (rpc_error, ("UNAVAILABLE", "gone")),
         (lambda: Unavailable("DATABASE_UNAVAILABLE", "away"), ("DATABASE_UNAVAILABLE", "away")),
         (lambda: TimeoutError("silent"), ("TIMEOUT", "silent")),
-        (asyncio.InvalidStateError, ("TIMEOUT", "the stream ended before a message was written")),
+        (asyncio.InvalidStateError, ("UNAVAILABLE", "the stream ended before a message was written")),
         (lambda: RuntimeError("unforeseen"), ("RuntimeError", "")),
     ],
 )

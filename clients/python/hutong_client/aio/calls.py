@@ -11,7 +11,7 @@ import grpc
 from hutong_client.calls import CallOptions
 from hutong_client.errors import HutongError, from_rpc_error
 from hutong_client.request_ids import with_request_id
-from hutong_client.throttle import Refusals
+from hutong_client.throttle import CallEnd, Refusals
 
 _OVERWRITTEN = "Internal error from Core"
 """The details text of the status that grpc.aio itself makes when it cannot write a message."""
@@ -92,7 +92,7 @@ class _UnaryCall(_Call):
 
     def __init__(self, call: Any, request_id: str, refusals: Refusals) -> None:
         super().__init__(call, request_id)
-        self._refusals = refusals
+        self._end = CallEnd(refusals)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._noted().__await__()
@@ -101,9 +101,9 @@ class _UnaryCall(_Call):
         try:
             response = await self._mapped(self._call)
         except HutongError as error:
-            self._refusals.note(error)
+            self._end.note(error)
             raise
-        self._refusals.note(None)
+        self._end.note(None)
         return response
 
 

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 
 import click
 from google.protobuf.message import Message
-from hutong_texts import tr
+from hutong_texts import escape_controls, tr
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hutong_client.formatting import as_dict
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""A control character other than a tab or a line break."""
-
 
 def printable(text: str) -> str:
-    """Return a text with its control characters escaped as in JSON.
+    """Return a text with its control characters escaped as in JSON, except tabs and line breaks.
 
     A file name, or a text that somebody else wrote, could otherwise change what a terminal shows.
     """
-    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return escape_controls(text, kept="\t\n")
 
 
 def echo(text: str) -> None:

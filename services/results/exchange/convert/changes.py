@@ -6,7 +6,8 @@ from hutong.exchange.v1 import replica_pb2
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp, set_timestamp
+from services.domain.fields import read_instant
+from services.domain.instant import set_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
 from services.results.documents.model import DocumentLink
@@ -69,7 +70,7 @@ def _missing_report_from_proto(message: replica_pb2.ReplicatedMissingReport) -> 
     return MissingReport(
         parse_lab(message.lab, "missing_report.lab"),
         message.report_number,
-        from_timestamp(message.create_time),
+        read_instant(message.create_time, "missing_report.create_time"),
         parse_node(message.raising_node, "missing_report.raising_node"),
         instant_of(message, "close_time"),
         answer_from_proto(message.lab_answer) if message.HasField("lab_answer") else None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hutong.exchange.v1 import replica_pb2
 
-from services.domain.instant import Instant, from_timestamp
+from services.domain.fields import read_instant
+from services.domain.instant import Instant
 
 
 def instant_of(
@@ -15,5 +16,5 @@ def instant_of(
     | replica_pb2.ReplicatedMissingReport,
     field: str,
 ) -> Instant | None:
-    """Return the time in a field; None if the message has none."""
-    return from_timestamp(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
+    """Return the time in a field; None if the message has none. Raise InvalidArgument as `read_instant` does."""
+    return read_instant(getattr(message, field), field) if message.HasField(field) else None  # type: ignore[arg-type]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hutong.exchange.v1 import replica_pb2
 
-from services.domain.instant import from_timestamp, set_timestamp
+from services.domain.fields import read_instant
+from services.domain.instant import set_timestamp
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.results.exchange.convert.fields import instant_of
 from services.results.labs.convert import key_to_proto, stated_keys
@@ -37,13 +38,13 @@ def lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
         message.region,
         "",
         instant_of(message, "authorize_time"),
-        from_timestamp(message.create_time),
+        read_instant(message.create_time, "lab.create_time"),
         tuple(
             StandingChange(
                 change.standing,
                 instant_of(change, "effective_time"),
                 change.reason,
-                from_timestamp(change.record_time),
+                read_instant(change.record_time, "lab.standings.record_time"),
             )
             for change in message.standings
         ),

@@ -9,7 +9,8 @@ from hutong.type.v1 import identity_pb2
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp, set_timestamp
+from services.domain.fields import read_instant
+from services.domain.instant import set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.subject import KEY_LENGTH
 from services.results.documents.model import DocumentLink, LinkedDocument
@@ -49,7 +50,7 @@ def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
         LinkedDocument(message.subject_key, message.type, "", others[0] or None),
         LinkedDocument(message.linked_subject_key, message.linked_type, "", others[1] or None),
         "",
-        from_timestamp(message.create_time),
+        read_instant(message.create_time, "link.create_time"),
         instant_of(message, "unlink_time"),
         source_node=parse_node(message.source_node, "link.source_node") if message.source_node else "",
         unlink_node=parse_node(message.unlink_node, "link.unlink_node") if message.unlink_node else None,

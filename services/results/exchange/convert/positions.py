@@ -5,7 +5,8 @@ from __future__ import annotations
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.exchange.v1 import node_pb2
 
-from services.domain.instant import from_timestamp, to_timestamp
+from services.domain.fields import read_instant
+from services.domain.instant import to_timestamp
 from services.results.exchange.model import WriterPosition
 
 
@@ -16,6 +17,6 @@ def position_to_proto(position: WriterPosition) -> node_pb2.WriterPosition:
 
 
 def position_from_proto(message: node_pb2.WriterPosition) -> WriterPosition:
-    """Return a writer's position from its message."""
-    time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
+    """Return a writer's position from its message. Raise InvalidArgument for a time that cannot be."""
+    time = read_instant(message.commit_time, "commit_time") if message.HasField("commit_time") else None
     return WriterPosition(message.writer, message.offset, time)

@@ -6,7 +6,7 @@ from hutong.exchange.v1 import replica_pb2
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp
+from services.domain.fields import read_instant
 from services.domain.names import parse_item
 from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH
 from services.results.exchange.convert.fields import instant_of
@@ -59,7 +59,7 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
         raise InvalidArgument.field(
             "result.name_hash", english("has not {name_hash_length} bytes", name_hash_length=NAME_HASH_LENGTH)
         )
-    sample_time = from_timestamp(message.sample_time)
+    sample_time = read_instant(message.sample_time, "result.sample_time")
     return Replica(
         StoredResult(
             message.subject_key,
@@ -82,7 +82,7 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
             instant_of(message, "test_time"),
             report_time,
             parse_item(message.item, "result.item"),
-            from_timestamp(message.upload_time),
+            read_instant(message.upload_time, "result.upload_time"),
             instant_of(message, "national_receive_time"),
             source_node,
             message.name_hash,

@@ -8,7 +8,8 @@ from hutong.exchange.v1 import replica_pb2
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp, set_timestamp
+from services.domain.fields import read_instant
+from services.domain.instant import set_timestamp
 from services.domain.names import format_item, format_lab, format_node, parse_item, parse_node
 from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH
 from services.results.exchange.model import ReplicaTubes, SharedColumns
@@ -92,7 +93,7 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
     return ReplicaTubes(
         lab,
         message.key_version,
-        from_timestamp(message.upload_time),
+        read_instant(message.upload_time, "tubes.upload_time"),
         parse_node(message.source_node, "tubes.source_node") if message.source_node else sender,
         list(map(SharedColumns._make, zip(*(columns[name] for name in SharedColumns._fields), strict=True))),
         sizes,

@@ -25,7 +25,7 @@ have no limit."""
 MAX_WATCHES_OF_NAMELESS = 1_024
 """The most watches of all certificates that name no caller."""
 KEPT_FOR_OPERATORS = 64
-"""How many of MAX_WATCHES_OF_ALL only operators may have, so that their load balancers always get a watch."""
+"""How many watches of MAX_WATCHES_OF_ALL are kept for operators, so that their load balancers always get a watch."""
 _OPERATOR = "operator"
 
 

@@ -26,13 +26,13 @@ PER_CALLER = 200
 OF_NAMELESS = 500
 """Calls of health a second of all certificates that name no caller. They take a tenth of a core."""
 BURST_SECONDS = 2.0
-"""The calls of so many seconds may come at once: on one connection, more than the watches that a caller may have."""
+"""The calls of so many seconds may come at once. On one connection these are more than the watches of a caller."""
 NOTE_SECONDS = 10.0
-"""How long a connection is taken for its caller's after an admitted call. Its address may belong to another caller's
-connection later."""
+"""How long after an admitted call a connection counts for the caller of that call. The connection of another caller may
+have the same address later."""
 REMEMBERED = 10_000
-"""The connections and callers that are remembered. One that is forgotten may send a burst again, which costs it a
-handshake."""
+"""The most connections and callers that are remembered. A caller that is forgotten may send a burst again. To be
+forgotten, a caller must open many other connections, and each of them costs a handshake."""
 
 REFUSED = Counter(
     "hutong_health_refusals_total", "Calls of health refused because of their rate, by whose rate it was", ["rate_of"]
@@ -42,8 +42,8 @@ REFUSED = Counter(
 class HealthRate:
     """The limit of the methods of health, for all of them together.
 
-    The first call of a connection is admitted, because its caller is not known before the call is under way. So is a
-    call after NOTE_SECONDS without an admitted one, within the connection's own rate.
+    The first call of a connection is admitted, because its caller is not known before the call is under way. If no call
+    of a connection was admitted for NOTE_SECONDS, only the connection's own rate limits the next call.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

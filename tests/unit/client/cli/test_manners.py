@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from zipfile import ZipFile
 import click
 import pytest
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.failures import say_failure
 from hutong_client.cli.kept.store import VARIABLE
 from hutong_client.cli.main import hutong, run
 from hutong_client.cli.options import Node, NodeCommand
@@ -176,6 +178,11 @@ def test_names_of_files_have_any_bytes(
         assert "\\n\\u001b[31m\\u009b.csv" in printed.out.replace("\\u000a", "\\n")
         assert not {"\x1b", "\x9b"} & {*printed.out, *printed.err}
     assert json.loads(printed.out)["file"] == name
+
+
+def test_the_name_of_a_file_in_an_error_adds_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say_failure(OSError(errno.EACCES, "Permission denied", "day.csv\nhutong: done"))
+    assert capsys.readouterr().err == "hutong: day.csv\\u000ahutong: done: Permission denied\n"
 
 
 def test_folder_that_cannot_be_written(

@@ -9,6 +9,7 @@ from hutong.policy.v1 import policy_service_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.runtime.server.accepting import Limit
 from services.runtime.server.interceptors.method import Method
 from services.runtime.server.load import (
     HEAVY_CALLS,
@@ -22,46 +23,37 @@ from services.runtime.server.load import (
     STREAMS,
     Backlog,
     LoadLimits,
-    MethodLimit,
 )
 from services.runtime.server.status import info_from_status
+from tests.support.clocks import SetClock
 
 FLOOD = "ipv4:127.0.0.1:1"
 """The connection of all calls, if a test does not name another one."""
 
 
-class Clock:
-    """A clock that a test sets."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> SetClock:
     """A clock for the limits of a test."""
-    return Clock()
+    return SetClock()
 
 
 @pytest.fixture
-def limits(clock: Clock) -> LoadLimits:
+def limits(clock: SetClock) -> LoadLimits:
     """The limits of a server without calls."""
     return LoadLimits("test", clock)
 
 
-def limit_of(limits: LoadLimits, name: str, cost: int = access_pb2.COST_NORMAL, *, stream: bool = False) -> MethodLimit:
+def limit_of(limits: LoadLimits, name: str, cost: int = access_pb2.COST_NORMAL, *, stream: bool = False) -> Limit:
     """The limit of a method with a cost."""
     return limits.of(Method(name, request_streaming=stream, response_streaming=stream), cost)
 
 
-def admitted(limit: MethodLimit, calls: int, connection: str = FLOOD) -> int:
+def admitted(limit: Limit, calls: int, connection: str = FLOOD) -> int:
     """How many of some calls are admitted."""
     return sum(limit.refuse(connection, None) is None for _ in range(calls))
 
 
-def run_at(backlog: Backlog, clock: Clock, rate: int, seconds: float) -> None:
+def run_at(backlog: Backlog, clock: SetClock, rate: int, seconds: float) -> None:
     """Let calls begin and end at a rate, beside those under way."""
     for _ in range(round(seconds * rate)):
         backlog.begin(FLOOD)
@@ -72,7 +64,7 @@ def run_at(backlog: Backlog, clock: Clock, rate: int, seconds: float) -> None:
 @given(rate=st.integers(10, 20_000), admitted_always=st.integers(1, 300))
 def test_the_calls_under_way_are_those_of_the_lag(rate: int, admitted_always: int) -> None:
     """However fast the process is. A slow one still admits what is no backlog."""
-    clock = Clock()
+    clock = SetClock()
     backlog = Backlog(admitted_always, clock)
     run_at(backlog, clock, rate, 3.0)
     count = 0
@@ -85,7 +77,7 @@ def test_the_calls_under_way_are_those_of_the_lag(rate: int, admitted_always: in
 
 def test_the_lag_has_a_greatest_value() -> None:
     """It is shown while no call ends at all, and it ends with the calls."""
-    clock = Clock()
+    clock = SetClock()
     backlog = Backlog(2, clock)
     run_at(backlog, clock, 100, 1.0)
     backlog.begin(FLOOD)
@@ -100,7 +92,7 @@ def test_the_lag_has_a_greatest_value() -> None:
 
 
 def test_calls_that_only_wait_do_not_count() -> None:
-    backlog = Backlog(2, Clock())
+    backlog = Backlog(2, SetClock())
     for _ in range(5):
         backlog.begin(FLOOD)
     assert backlog.is_full_for(1, FLOOD, None)
@@ -110,7 +102,7 @@ def test_calls_that_only_wait_do_not_count() -> None:
 
 def test_a_call_whose_time_is_shorter_than_the_lag_is_refused() -> None:
     """Its answer would come too late. Calls that wait longer are admitted. Without a backlog all are."""
-    clock = Clock()
+    clock = SetClock()
     backlog = Backlog(10, clock)
     run_at(backlog, clock, 100, 3.0)
     for _ in range(10):

@@ -44,15 +44,16 @@ type SummarizeTimelinessRequest struct {
 	// Reports that were issued in this interval, widened to whole hours of UTC. Start and end are both needed and lie in
 	// the years 1900 to 9999; the end is after the start.
 	Interval *interval.Interval `protobuf:"bytes,5,opt,name=interval,proto3" json:"interval,omitempty"`
-	// An upload is late if it came more than this after the report; not below 0. Absent means 4 hours. The notice sets no
-	// threshold.
+	// An upload is late if it came more than this after the report; from 0 to 365 days. Absent means 4 hours. The notice
+	// sets no threshold.
 	LateThreshold *durationpb.Duration `protobuf:"bytes,6,opt,name=late_threshold,json=lateThreshold,proto3" json:"late_threshold,omitempty"`
 	// Which rows follow the row of a region. Ignored for a laboratory.
 	Grouping TimelinessGrouping `protobuf:"varint,7,opt,name=grouping,proto3,enum=hutong.results.v1.TimelinessGrouping" json:"grouping,omitempty"`
 	// How to divide the interval. With a period, each laboratory or region has a row for each part of the interval in which
 	// a report was issued, and none otherwise. By default each has one row, also without reports.
 	Period v1.SummaryPeriod `protobuf:"varint,8,opt,name=period,proto3,enum=hutong.type.v1.SummaryPeriod" json:"period,omitempty"`
-	// A laboratory is silent if its last report was uploaded more than this ago; more than 0. Absent means 24 hours.
+	// A laboratory is silent if its last report was uploaded more than this ago; more than 0, at most 365 days. Absent
+	// means 24 hours.
 	SilentAfter   *durationpb.Duration `protobuf:"bytes,9,opt,name=silent_after,json=silentAfter,proto3" json:"silent_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -249,7 +250,7 @@ var File_hutong_results_v1_timeliness_service_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_timeliness_service_proto_rawDesc = "" +
 	"\n" +
-	"*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\x1a#hutong/type/v1/summary_period.proto\"\xe5\b\n" +
+	"*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\x1a#hutong/type/v1/summary_period.proto\"\xf3\b\n" +
 	"\x1aSummarizeTimelinessRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -260,11 +261,11 @@ const file_hutong_results_v1_timeliness_service_proto_rawDesc = "" +
 	"\binterval\x18\x05 \x01(\v2\x15.google.type.IntervalB\xb8\x04\xe2A\x01\x02\xbaH\xb0\x04\xba\x01\xc7\x02\n" +
 	"\x0einterval.years\x12\"must lie in the years 1900 to 9999\x1a\x90\x02(!has(this.start_time) || (this.start_time >= timestamp('1900-01-01T00:00:00Z') && this.start_time <= timestamp('9999-12-31T23:59:59Z'))) && (!has(this.end_time) || (this.end_time >= timestamp('1900-01-01T00:00:00Z') && this.end_time <= timestamp('9999-12-31T23:59:59Z')))\xba\x01Y\n" +
 	"\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n" +
-	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12J\n" +
-	"\x0elate_threshold\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x022\x00R\rlateThreshold\x12K\n" +
+	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12Q\n" +
+	"\x0elate_threshold\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f2\x00R\rlateThreshold\x12K\n" +
 	"\bgrouping\x18\a \x01(\x0e2%.hutong.results.v1.TimelinessGroupingB\b\xbaH\x05\x82\x01\x02\x10\x01R\bgrouping\x12?\n" +
-	"\x06period\x18\b \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\x12F\n" +
-	"\fsilent_after\x18\t \x01(\v2\x19.google.protobuf.DurationB\b\xbaH\x05\xaa\x01\x02*\x00R\vsilentAfterB\x10\n" +
+	"\x06period\x18\b \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\x12M\n" +
+	"\fsilent_after\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f*\x00R\vsilentAfterB\x10\n" +
 	"\asubject\x12\x05\xbaH\x02\b\x01\"\xd2\x01\n" +
 	"\x1bSummarizeTimelinessResponse\x12=\n" +
 	"\n" +

@@ -58,13 +58,15 @@ class SummarizeTimelinessRequest(_message.Message):
 
     @_builtins.property
     def late_threshold(self) -> _duration_pb2.Duration:
-        """An upload is late if it came more than this after the report; not below 0. Absent means 4 hours. The notice sets no
-        threshold.
+        """An upload is late if it came more than this after the report; from 0 to 365 days. Absent means 4 hours. The notice
+        sets no threshold.
         """
 
     @_builtins.property
     def silent_after(self) -> _duration_pb2.Duration:
-        """A laboratory is silent if its last report was uploaded more than this ago; more than 0. Absent means 24 hours."""
+        """A laboratory is silent if its last report was uploaded more than this ago; more than 0, at most 365 days. Absent
+        means 24 hours.
+        """
 
     def __init__(
         self,

@@ -18,7 +18,8 @@ from hutong.exchange.v1.replica_pb2 import ReplicatedChange
 from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
-from services.domain.instant import from_timestamp, set_timestamp
+from services.domain.fields import read_instant
+from services.domain.instant import set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.region import NATION
 from services.domain.subject import Pepper
@@ -139,7 +140,7 @@ class NotificationStream:
         """
         region = parse_node(request.node)
         require_common_versions(request, self._pepper)
-        commit_time = from_timestamp(request.commit_time) if request.HasField("commit_time") else None
+        commit_time = read_instant(request.commit_time, "commit_time") if request.HasField("commit_time") else None
         with self._slot():
             await self._database.write(open_watch, region, NotificationPosition(request.cursor, commit_time))
             if not request.cursor:

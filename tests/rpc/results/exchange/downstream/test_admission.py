@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.exchange.v1 import exchange_service_pb2, replica_pb2
 from hutong.exchange.v1.exchange_service_pb2 import (
     LookupSubjectsRequest,
@@ -18,8 +19,10 @@ from hutong.exchange.v1.exchange_service_pb2 import (
     WatchNotificationsRequest,
 )
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.exchange.v1.node_pb2 import WriterPosition
 
 from services.domain.instant import MINUTE, to_timestamp
+from services.results.exchange.convert.links import LINK_LENGTH
 from services.results.exchange.convert.results import fill_replica
 from services.results.exchange.model import MAX_CHANGES, Replica
 from services.results.exchange.tables import nodes
@@ -80,6 +83,31 @@ async def ending(stub: ExchangeServiceStub, *frames: ReplicateRequest) -> tuple[
     return grpc.StatusCode.OK, ""
 
 
+def link(**fields: object) -> replica_pb2.ReplicatedChange:
+    """Return a valid link of two documents, with some fields replaced."""
+    values: dict[str, object] = {
+        "name": f"links/{'a' * (LINK_LENGTH - len('links/'))}",
+        "subject_key": subject_key(1),
+        "linked_subject_key": subject_key(2),
+        "create_time": to_timestamp(NOW),
+    }
+    return replica_pb2.ReplicatedChange(link=replica_pb2.ReplicatedLink(**(values | fields)))  # type: ignore[arg-type]
+
+
+def missing_report(**fields: object) -> replica_pb2.ReplicatedChange:
+    """Return a valid missing report, with some fields replaced."""
+    values: dict[str, object] = {
+        "lab": f"labs/{USCC}",
+        "report_number": "R1",
+        "create_time": to_timestamp(NOW),
+        "raising_node": f"nodes/{JILIN}",
+    }
+    missing = replica_pb2.ReplicatedMissingReport(**(values | fields))  # type: ignore[arg-type]
+    return replica_pb2.ReplicatedChange(missing_report=missing)
+
+
+NO_TIME = Timestamp(seconds=-(2**63))
+"""A time that protobuf permits nobody to state, and that no database can store."""
 BEFORE_ANY = ReplicateRequest(checkpoint=ReplicateCheckpoint(as_of_time=to_timestamp(0)))
 WRONG_STREAMS: dict[str, tuple[list[ReplicateRequest], tuple[grpc.StatusCode, str]]] = {
     "right": ([start(), batch(change())], (grpc.StatusCode.OK, "")),
@@ -101,6 +129,13 @@ WRONG_STREAMS: dict[str, tuple[list[ReplicateRequest], tuple[grpc.StatusCode, st
     "no outcome of ours": ([start(), batch(change(outcome=99))], (INVALID, "INVALID_FIELD")),
     "a time of no calendar": ([start(), batch(change(receive_time=10**18))], (INVALID, "INVALID_FIELD")),
     "up to date before there were nodes": ([start(), BEFORE_ANY], (INVALID, "INVALID_FIELD")),
+    "links and missing reports": ([start(), batch(link(), missing_report())], (grpc.StatusCode.OK, "")),
+    "a removed commit of no time": ([start(removed=[WriterPosition(writer=1, offset=1, commit_time=NO_TIME)])],
+                                    (INVALID, "INVALID_FIELD")),
+    "a link of no time": ([start(), batch(link(create_time=NO_TIME))], (INVALID, "INVALID_FIELD")),
+    "a link that ended at no time": ([start(), batch(link(unlink_time=NO_TIME))], (INVALID, "INVALID_FIELD")),
+    "a missing report closed at no time": ([start(), batch(missing_report(close_time=NO_TIME))],
+                                           (INVALID, "INVALID_FIELD")),
     "an end before its start": ([start(), batch(offset=0, next_offset=0), batch(offset=2, next_offset=1)],
                                 (INVALID, "INVALID_FIELD")),
 }  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
@@ -50,6 +51,9 @@ async def test_a_caller_that_is_no_province_is_refused(country: Country) -> None
     jilin = "nodes/220000"
     watch = nation.WatchNotifications(WatchNotificationsRequest(node=jilin, key_version=1, pepper_mark=b"\0" * 16))
     assert await refusal(watch) == (precondition, "PEPPER_MISMATCH")
+    no_time = Timestamp(seconds=2**62)
+    asked = WatchNotificationsRequest(node=jilin, key_version=1, pepper_mark=mark, commit_time=no_time)
+    assert (await refusal(nation.WatchNotifications(asked)))[0] is grpc.StatusCode.INVALID_ARGUMENT
     watch = province.WatchNotifications(WatchNotificationsRequest(node=jilin, key_version=1, pepper_mark=mark))
     assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
     assert country.nation.rows(subscriptions, "node") == []

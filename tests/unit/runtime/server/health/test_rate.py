@@ -15,28 +15,19 @@ from services.runtime.server.health.rate import (
     REMEMBERED,
     HealthRate,
 )
+from tests.support.clocks import SetClock
 
 OF_CONNECTION = round(PER_CONNECTION * BURST_SECONDS)
 OF_CALLER = round(PER_CALLER * BURST_SECONDS)
 
 
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def rate(clock: Clock) -> HealthRate:
+def rate(clock: SetClock) -> HealthRate:
     return HealthRate(clock)
 
 
@@ -57,7 +48,7 @@ def refusals(rate_of: str) -> float:
     return REGISTRY.get_sample_value("hutong_health_refusals_total", {"rate_of": rate_of}) or 0.0
 
 
-def test_a_connection_has_a_burst_and_then_its_rate(rate: HealthRate, clock: Clock) -> None:
+def test_a_connection_has_a_burst_and_then_its_rate(rate: HealthRate, clock: SetClock) -> None:
     """Another connection has its own."""
     before = refusals("connection")
     assert admitted(rate, "one", 1_000) == OF_CONNECTION
@@ -83,7 +74,7 @@ def test_certificates_without_a_name_share_a_rate_that_others_do_not_use(rate: H
     assert admitted(rate, "probe", OF_CONNECTION) == OF_CONNECTION
 
 
-def test_a_connection_at_the_address_of_an_earlier_one_is_its_new_callers(rate: HealthRate, clock: Clock) -> None:
+def test_a_connection_at_the_address_of_an_earlier_one_is_its_new_callers(rate: HealthRate, clock: SetClock) -> None:
     """Also if the earlier caller still floods over other connections."""
     for peer in (f"p{number}" for number in range(20)):
         rate.note_caller(nameless(peer, "one certificate"))
