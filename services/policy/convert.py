@@ -8,11 +8,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
-from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import Instant, from_duration, from_timestamp, to_duration, to_timestamp
+from services.domain.instant import (
+    Instant,
+    from_duration,
+    from_timestamp,
+    optional_timestamp,
+    to_duration,
+    to_timestamp,
+)
 from services.domain.names import format_item, format_node, format_policy, parse_item, parse_node, parse_policy
 from services.policy.model import (
     ANY,
@@ -192,9 +198,9 @@ def revision_to_proto(revision: Revision, *, with_actors: bool = False) -> polic
         advice=revision.advice,
         floor=revision.floor,
         effective_start_time=to_timestamp(revision.start),
-        effective_end_time=_timestamp(revision.end),
+        effective_end_time=optional_timestamp(revision.end),
         publish_time=to_timestamp(revision.publish_time),
-        withdraw_time=_timestamp(revision.withdraw_time),
+        withdraw_time=optional_timestamp(revision.withdraw_time),
         withdraw_reason=revision.withdraw_reason,
         retroactive_reason=revision.retroactive_reason,
         content_hash=revision.content_hash,
@@ -275,8 +281,8 @@ def by_origin_to_proto(answer: AnswerByOrigin) -> policy_pb2.PoliciesByOrigin:
         same_province=answer_to_proto(answer.same_province),
         other_province=answer_to_proto(answer.other_province),
         forbidden_grounds=answer.forbidden_grounds,  # type: ignore[arg-type]
-        start_time=_timestamp(answer.start),
-        end_time=_timestamp(answer.end),
+        start_time=optional_timestamp(answer.start),
+        end_time=optional_timestamp(answer.end),
     )
 
 
@@ -309,7 +315,7 @@ def overrides_to_proto(overrides: Sequence[FloorOverride]) -> list[policy_pb2.Fl
 
 def _override_to_proto(override: FloorOverride) -> policy_pb2.FloorOverride:
     message = policy_pb2.FloorOverride(
-        floor=override.floor, policy=override.policy, start_time=_timestamp(override.start)
+        floor=override.floor, policy=override.policy, start_time=optional_timestamp(override.start)
     )
     stated, applied = override.stated, override.applied
     if isinstance(stated, Requirement):
@@ -327,7 +333,3 @@ def _override_to_proto(override: FloorOverride) -> policy_pb2.FloorOverride:
         (message.basis.stated,) = stated  # type: ignore[assignment]
         (message.basis.applied,) = applied  # type: ignore[assignment,misc]
     return message
-
-
-def _timestamp(instant: Instant | None) -> Timestamp | None:
-    return None if instant is None else to_timestamp(instant)

@@ -6,7 +6,7 @@ import asyncio
 
 from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
 
-from services.domain.instant import Instant, to_timestamp
+from services.domain.instant import Instant, optional_timestamp
 from services.domain.names import parse_items, parse_lab
 from services.domain.subject import Pepper
 from services.results.fields import document_from_proto, open_interval
@@ -48,5 +48,5 @@ async def list_results(
         # every call that arrives.
         test_results=await asyncio.to_thread(listing_to_proto, Listing(shown, listing.standing_at)),
         next_page_token=token,
-        retention_start_time=None if listing.horizon is None else to_timestamp(listing.horizon),
+        retention_start_time=optional_timestamp(listing.horizon),
     )

@@ -15,7 +15,7 @@ from hutong_texts import english
 from sqlalchemy import Connection
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import DAY, Instant, Span, from_timestamp, to_timestamp
+from services.domain.instant import DAY, Instant, Span, from_timestamp, optional_timestamp, to_timestamp
 from services.domain.names import format_lab, format_missing_report, format_node, parse_lab, parse_missing_report
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
@@ -124,7 +124,7 @@ def _to_proto(
         report_number=report.report_number,
         raising_node=format_node(report.raising_node),
         create_time=to_timestamp(report.create_time),
-        close_time=None if close_time is None else to_timestamp(close_time),
+        close_time=optional_timestamp(close_time),
         lab_display_name=lab.display_name if lab else "",
         lab_contact=lab.contact if lab else "",
     )

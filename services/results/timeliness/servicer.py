@@ -8,7 +8,7 @@ from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest,
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceServicer
 
 from services.domain.fields import known_region
-from services.domain.instant import DAY, Span, from_duration, to_timestamp
+from services.domain.instant import DAY, Span, from_duration, optional_timestamp
 from services.domain.names import parse_lab
 from services.results.fields import closed_interval
 from services.results.timeliness.convert import row_to_proto
@@ -54,5 +54,5 @@ class TimelinessServicer(TimelinessServiceServicer):
         return SummarizeTimelinessResponse(
             timeliness=[row_to_proto(row, region) for row in shown],
             next_page_token=token,
-            retention_start_time=None if found.horizon is None else to_timestamp(found.horizon),
+            retention_start_time=optional_timestamp(found.horizon),
         )

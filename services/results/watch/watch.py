@@ -11,7 +11,7 @@ from hutong_texts import english
 
 from services.domain.errors import ResourceExhausted, Unavailable
 from services.domain.fields import known_region
-from services.domain.instant import SECOND, Span, to_timestamp
+from services.domain.instant import SECOND, Span, optional_timestamp
 from services.domain.names import parse_items, parse_lab
 from services.domain.region import within
 from services.results.changelog.model import Cursor
@@ -94,7 +94,7 @@ class Watch:
                 # drops changes.
                 reached = page.as_of_time
                 if (reached is not None and checkpoint_due) or now() - last_sent >= self._timing.watch_heartbeat:
-                    checkpoint = Checkpoint(as_of_time=None if reached is None else to_timestamp(reached))
+                    checkpoint = Checkpoint(as_of_time=optional_timestamp(reached))
                     yield WatchResultsResponse(checkpoint=checkpoint, cursor=encode_cursor(cursor))
                     last_sent, checkpoint_due = now(), reached is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hutong.verification.v1 import evidence_case_pb2
 
-from services.domain.instant import to_timestamp
+from services.domain.instant import optional_timestamp, to_timestamp
 from services.domain.names import format_case, format_decision, format_lab
 from services.verification.cases.model import EvidenceCase
 
@@ -23,10 +23,10 @@ def case_to_proto(case: EvidenceCase) -> evidence_case_pb2.EvidenceCase:
         other_decision=format_decision(case.other_decision) if case.other_decision else "",
         create_time=to_timestamp(case.create_time),
         assignee=case.assignee,
-        assign_time=None if case.assign_time is None else to_timestamp(case.assign_time),
+        assign_time=optional_timestamp(case.assign_time),
         assign_actor=case.assign_actor,
         finding=case.finding,
         note=case.note,
-        conclude_time=None if case.conclude_time is None else to_timestamp(case.conclude_time),
+        conclude_time=optional_timestamp(case.conclude_time),
         conclude_actor=case.conclude_actor,
     )

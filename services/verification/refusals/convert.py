@@ -9,7 +9,7 @@ from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_region, check_text, check_time
-from services.domain.instant import Instant, from_timestamp, to_timestamp
+from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp
 from services.domain.names import format_decision, format_node, format_refusal, parse_refusal
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.store import RefusalFilter
@@ -39,12 +39,12 @@ def refusal_to_proto(
         statement=refusal.statement if with_words else "",
         answer=refusal.answer,
         create_time=to_timestamp(refusal.create_time),
-        answer_time=None if refusal.answer_time is None else to_timestamp(refusal.answer_time),
+        answer_time=optional_timestamp(refusal.answer_time),
         answer_actor=refusal.answer_actor or "" if with_actors else "",
         venue_kind=refusal.venue_kind,
         origin_node=_node(refusal.origin_node),
         assess_node=_node(refusal.assess_node),
-        assess_time=None if refusal.assess_time is None else to_timestamp(refusal.assess_time),
+        assess_time=optional_timestamp(refusal.assess_time),
         answer_node=_node(refusal.answer_node),
         responsible_node=_node(refusal.responsible_node),
         due_time=to_timestamp(refusal.due_time),

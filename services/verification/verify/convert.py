@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 from hutong_texts import english
 
-from services.domain.instant import Instant, set_timestamp, to_timestamp
+from services.domain.instant import Instant, optional_timestamp, set_timestamp
 from services.domain.names import format_item
 from services.verification.decision.actions import GateRow
 from services.verification.decision.convert import set_source
@@ -157,8 +156,8 @@ def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
         lab=evidence.lab,
         report_number=evidence.report_number,
         outcome=evidence.outcome,
-        sample_time=_timestamp(evidence.sample_time),
-        report_time=_timestamp(evidence.report_time),
+        sample_time=optional_timestamp(evidence.sample_time),
+        report_time=optional_timestamp(evidence.report_time),
         item=format_item(evidence.item),
         lab_name=evidence.lab_name,
     )
@@ -179,7 +178,3 @@ def _set_next_step(next_step: NextStep, now: Instant, message: next_step_pb2.Nex
     set_source(message, next_step.source)
     message.description = _DESCRIPTIONS[next_step.action]
     set_timestamp(message.create_time, now)
-
-
-def _timestamp(instant: Instant | None) -> Timestamp | None:
-    return None if instant is None else to_timestamp(instant)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.exchange.v1 import node_pb2
 
 from services.domain.fields import read_instant
-from services.domain.instant import to_timestamp
+from services.domain.instant import optional_timestamp
 from services.results.exchange.model import WriterPosition
 
 
 def position_to_proto(position: WriterPosition) -> node_pb2.WriterPosition:
     """Return the message for a writer's position."""
-    time: Timestamp | None = None if position.commit_time is None else to_timestamp(position.commit_time)
-    return node_pb2.WriterPosition(writer=position.writer, offset=position.offset, commit_time=time)
+    return node_pb2.WriterPosition(
+        writer=position.writer, offset=position.offset, commit_time=optional_timestamp(position.commit_time)
+    )
 
 
 def position_from_proto(message: node_pb2.WriterPosition) -> WriterPosition:
