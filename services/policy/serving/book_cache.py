@@ -14,8 +14,8 @@ import structlog
 from hutong_texts import english
 from sqlalchemy import Connection
 
-from services.domain.errors import HutongError, OutOfRange
-from services.domain.instant import Instant
+from services.domain.errors import HutongError, OutOfRange, Unavailable
+from services.domain.instant import SECOND, Instant
 from services.domain.region import NATION
 from services.policy.changes import Changes, read_changes
 from services.policy.model import Revision
@@ -35,7 +35,6 @@ class PolicyBookCache:
     """The newest policy book and the changes that led to it.
 
     Attributes:
-        book: everything published, as far as it is known.
         sequence: the sequence of the last change in the book.
         as_of: the book holds everything committed in this database up to this instant; 0 before the first read.
         nation_as_of: the book holds everything that the nation, and each node between the nation and this node,
@@ -61,13 +60,32 @@ class PolicyBookCache:
         self._life_of: dict[int, str] = {}
         self._refreshed = asyncio.Condition()
         self._refreshing = asyncio.Lock()
-        self.book = PolicyBook()
+        self._book = PolicyBook()
         self.sequence = 0
         self.as_of: Instant = 0
         self.nation_as_of: Instant | None = None
         self.lives: dict[str, int] = {}
         self.other_lives: dict[tuple[str, str], int] = {}
         self.nodes_below: dict[str, Instant] = {}
+
+    @property
+    def book(self) -> PolicyBook:
+        """Everything published, as far as it is known. Raises Unavailable as `require_read` does."""
+        self.require_read()
+        return self._book
+
+    def require_read(self) -> None:
+        """Check that the policies were read once. Before that nobody may take their absence for an answer.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, the database was not reached or not migrated since the start.
+        """
+        if self.as_of == 0:
+            raise Unavailable(
+                "DATABASE_UNAVAILABLE",
+                english("the policies were not read from the database yet; try again"),
+                retry_after=SECOND,
+            )
 
     async def poll(self, seconds: float) -> None:
         """Look for publications of other processes until cancelled. A background job.
@@ -120,8 +138,8 @@ class PolicyBookCache:
     def _with_changes(self, changes: Changes) -> PolicyBook:
         """Return the book after changes that are not in the cache yet."""
         if not changes.revisions:
-            return self.book
-        return self.book.with_revisions(revision for _, revision in changes.revisions)
+            return self._book
+        return self._book.with_revisions(revision for _, revision in changes.revisions)
 
     def commit_time(self, sequence: int) -> Instant:
         """Return when a change was committed; 0 for sequence 0, which is before the first change."""
@@ -169,8 +187,8 @@ class PolicyBookCache:
         self._life_of |= changes.lives
         for at, life in sorted(changes.lives.items()):
             self.lives[life] = at
-        self.book = self.book.with_revisions(revision for _, revision in changes.revisions)
-        if self._is_province and self.nation_as_of is None and self.book.series_of(NATION):
+        self._book = self._book.with_revisions(revision for _, revision in changes.revisions)
+        if self._is_province and self.nation_as_of is None and self._book.series_of(NATION):
             self.nation_as_of = UNKNOWN_EXTENT
         self.sequence = changes.sequence
 

@@ -35,6 +35,7 @@ class PolicyResolver:
 
         Raises:
             InvalidArgument: REGION_UNKNOWN, a region does not exist.
+            Unavailable: DATABASE_UNAVAILABLE, no policy was read yet.
         """
         region, arriving_from = request.region, request.arriving_from
         if not is_region(region) or (arriving_from and not is_region(arriving_from)):

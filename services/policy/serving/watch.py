@@ -96,8 +96,9 @@ class Watch:
         Raises:
             InvalidArgument: the cursor is malformed.
             OutOfRange: CURSOR_TOO_OLD, the cursor is of another history.
-            Unavailable: SHUTTING_DOWN, the server drains.
+            Unavailable: SHUTTING_DOWN, the server drains; DATABASE_UNAVAILABLE, no policy was read yet.
         """
+        self._cache.require_read()
         sent, commit_time = _decode(request.cursor)
         in_snapshot = not request.cursor
         stated = _Stated(self._jurisdiction, region)

@@ -51,8 +51,7 @@ def receive_answers(
             )
         reports = own
     stored, dropped = store_answers(connection, reports, find_listed(connection, usccs), limits)
-    if dropped:
-        DROPPED.labels("limit reached").inc(dropped)
+    applied.dropped_answer_count += dropped
     numbers: dict[str, list[tuple[str, int]]] = {}
     for report in stored:
         numbers.setdefault(report.lab, []).append((report.report_number, 0))
@@ -60,3 +59,8 @@ def receive_answers(
         LoggedChange(ChangeKind.MISSING_REPORT_ANSWERS, lab, names, source=arrival.sender)
         for lab, names in sorted(numbers.items())
     ]
+
+
+def count_dropped(answer_count: int) -> None:
+    """Count dropped answers in the metric. Call it after the commit, because a transaction may be tried again."""
+    DROPPED.labels("limit reached").inc(answer_count)

@@ -28,6 +28,7 @@ from services.results.exchange.downstream.relayed import (
     record_relayed,
 )
 from services.results.exchange.downstream.streams import begin_stream, require_current
+from services.results.exchange.lab_answers import count_dropped
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.row_format import row_form
@@ -182,7 +183,8 @@ class DownstreamStore:
             [*reference_times, *(time for formed in decoded.tubes for time in formed.tubes.reference_times())]
         )
         now = self._clock.now()
-        committed, counts = await self._database.write(self._apply, log, stream, batch, decoded, now)
+        committed, counts, dropped = await self._database.write(self._apply, log, stream, batch, decoded, now)
+        count_dropped(dropped)
         if counts:
             # The counts have their own transaction, because notifications lock the rows of nodes in a fixed order.
             await self._database.write(nodes.add_counts, counts)
@@ -193,10 +195,13 @@ class DownstreamStore:
 
     def _apply(
         self, connection: Connection, log: NodeLog, stream: int, batch: ReplicateBatch, decoded: Decoded, now: Instant
-    ) -> tuple[int, dict[tuple[str, str], int]]:
-        """Return how many commits of the writer are durable now, and what to add to the counts of nodes."""
+    ) -> tuple[int, dict[tuple[str, str], int], int]:
+        """Return how many commits of the writer are durable now, and what to add to the counts of nodes.
+
+        The third value is the number of dropped answers.
+        """
         counts: dict[tuple[str, str], int] = {}
-        stored_count = 0
+        stored_count = dropped_count = 0
         require_current(connection, log.node, stream)
         committed = nodes.lock_position(connection, log, batch.writer)
         if batch.offset > committed:
@@ -211,7 +216,7 @@ class DownstreamStore:
                 decoded.tubes,
                 list_positions(connection, log.node, batch) if completes else (),
             )
-            stored_count = _count(applied)
+            stored_count, dropped_count = _count(applied), applied.dropped_answer_count
             counts = {(node, "not_its_own_count"): count for node, count in applied.not_its_own.items()}
             counts[log.node, "conflict_count"] = applied.conflict_count
             counts[log.node, "second_registration_count"] = applied.second_registration_count
@@ -222,4 +227,4 @@ class DownstreamStore:
             lives.record_reached(connection, log.node, batch.writer, {one.life: one.sequence for one in batch.lives})
             record_positions(connection, log.node, batch.positions_below)
             record_change(connection, format_node(log.node), count=stored_count)
-        return committed, {key: count for key, count in counts.items() if count}
+        return committed, {key: count for key, count in counts.items() if count}, dropped_count

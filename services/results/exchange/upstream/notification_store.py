@@ -14,6 +14,7 @@ from services.results.documents.model import DocumentLink
 from services.results.exchange import tables
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Applied, Arrival
+from services.results.exchange.lab_answers import count_dropped
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import add_subscriptions, list_subscribed
 from services.results.labs.cache import LabCache
@@ -84,6 +85,7 @@ class NotificationStore:
             [change.result.reference_time for change in changes if isinstance(change, Replica)]
         )
         applied = await self._database.write(self._apply, changes, position, subscribed)
+        count_dropped(applied.dropped_answer_count)
         for change in changes:
             if isinstance(change, Lab) and self._labs is not None:
                 self._labs.forget(change.uscc)

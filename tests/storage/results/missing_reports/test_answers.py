@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 from hutong.type.v1.capability_pb2 import CAPABILITY_LAB_ANSWERS
+from prometheus_client import REGISTRY
 from sqlalchemy import Connection, delete, insert
 
 from services.domain.errors import FailedPrecondition, NotFound
@@ -25,6 +26,7 @@ from services.results.exchange.downstream.notifications.notifications import (
 )
 from services.results.exchange.load import changes_of
 from services.results.exchange.tables import lab_homes, nodes
+from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.outbox import append_registers, append_withheld, read_page
 from services.results.exchange.withheld import note_withheld, unknown_kinds
 from services.results.labs.tables import labs
@@ -32,6 +34,7 @@ from services.results.limits import ResultsLimits
 from services.results.missing_reports.answers import answer_missing, find_answers, store_answers
 from services.results.missing_reports.model import NOT_OURS, TO_FOLLOW, LabAnswer, MissingReport
 from services.results.missing_reports.store import list_missing_reports, store_missing
+from services.storage.errors import BrokenOff
 from tests.support.databases import MakeUrl
 from tests.support.people import resident_number
 from tests.support.results.factories import NOW, OTHER_USCC, USCC, make_tube
@@ -128,6 +131,28 @@ async def test_answers_that_arrive_in_any_order_and_twice_have_one_effect(store:
     assert await store.database.write(store_answers, [of_lab], {USCC}, limits) == ([], 1)
     await store.database.write(store_answers, [of_lab], {USCC}, ResultsLimits())
     assert await _listed(store, include_closed=True) == ["R1", "R2", "R8"]
+
+
+async def test_a_dropped_answer_counts_once_its_transaction_is_committed(store: Laboratory) -> None:
+    """A transaction that the database breaks off is tried again, and would count the answer again."""
+
+    def dropped() -> float:
+        return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "limit reached"}) or 0.0
+
+    limits, change_log = ResultsLimits(lab_answers=0), ChangeLog([])
+    applier = ChangeApplier(change_log, MiddleRouter(change_log, limits), limits=limits)
+
+    def break_off(connection: Connection) -> None:
+        applier.apply(connection, [_missing("R9", DENIED)], Arrival(HENAN, NATION, NOW))
+        raise BrokenOff
+
+    before = dropped()
+    with pytest.raises(BrokenOff):
+        await store.database.write(break_off)
+    assert dropped() == before
+    notified = NotificationStore(store.database, store.clock, HENAN, applier, store.stores.partitions)
+    await notified.apply([_missing("R9", DENIED)])
+    assert dropped() == before + 1
 
 
 async def test_an_answer_goes_from_the_home_up_and_to_all_nodes_below_but_the_sender(store: Laboratory) -> None:
