@@ -1,12 +1,12 @@
-"""How much of the counts of delays a page of a summary reads."""
+"""Counts of delays: the last upload of a count, and how much of the counts a page of a summary reads."""
 
 from __future__ import annotations
 
-from hutong.results.v1.timeliness_pb2 import TIMELINESS_GROUPING_PROVINCE
+from hutong.results.v1.timeliness_pb2 import TIMELINESS_GROUPING_PROVINCE, TIMELINESS_GROUPING_WHOLE
 from hutong.type.v1.summary_period_pb2 import SUMMARY_PERIOD_UNSPECIFIED
 from sqlalchemy import Connection, insert
 
-from services.domain.instant import DAY, HOUR
+from services.domain.instant import DAY, HOUR, MINUTE
 from services.results.labs.tables import labs
 from services.results.timeliness.delays import record_delays
 from services.results.timeliness.model import Question
@@ -22,6 +22,19 @@ QUESTION = Question(NOW - 30 * DAY, NOW + HOUR, HOUR, SUMMARY_PERIOD_UNSPECIFIED
 def add_lab(connection: Connection, code: str, region: str) -> None:
     row = {"uscc": code, "display_name": "laboratory", "region": region, "contact": "", "create_time": NOW}
     connection.execute(insert(labs), row)
+
+
+async def test_an_older_upload_does_not_replace_the_time_of_the_last_one(laboratory: Laboratory) -> None:
+    """Another node may send an older upload after a newer one of the same hour and the same class of delay."""
+
+    def work(connection: Connection) -> None:
+        add_lab(connection, USCC, "220100")
+        for uploaded in (NOW, NOW - MINUTE):
+            record_delays(connection, USCC, [uploaded - 10 * MINUTE], uploaded)
+
+    await laboratory.database.write(work)
+    page = await laboratory.stores.timeliness.summarize_region("000000", TIMELINESS_GROUPING_WHOLE, QUESTION, None, 1)
+    assert (page.rows[0].timeliness.result_count, page.rows[0].timeliness.last_upload_time) == (2, NOW)
 
 
 async def test_a_later_page_reads_the_counts_of_its_own_rows_only(sqlite: Laboratory) -> None:
