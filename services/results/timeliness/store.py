@@ -85,7 +85,9 @@ def _region_rows(
     if digits <= len(prefix(region)):
         digits = 0
     lab_counts, silent_counts = count_labs(connection, region, digits), Counter[str]()
-    for own in find_silent_in(connection, region, question).values():
+    # Rows of a period have no silence.
+    silent = {} if question.period else find_silent_in(connection, region, question)
+    for own in silent.values():
         silent_counts[own[:digits].ljust(6, "0") if digits else WHOLE] += 1
     if after is None or after[0] == WHOLE:
         counted = count_by_region(connection, region, digits, question)
@@ -134,7 +136,7 @@ def _lab_rows(connection: Connection, codes: list[str], question: Question) -> I
     """Yield the rows of laboratories, which are in order of code."""
     counted = count_by_lab(connection, codes, question)
     known = find_known(connection, codes)
-    silent = find_silent(connection, codes, known, question)
+    silent = {} if question.period else find_silent(connection, codes, known, question)
     for code in codes:
         yield from _rows_of(code, counted, question, lab=known.get(code), silence_start=silent.get(code))
 
