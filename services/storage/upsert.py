@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Table
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -18,3 +20,9 @@ def insert_if_absent(connection: Connection, table: Table) -> postgresql.Insert 
 def insert_or_update(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT to which the caller adds `on_conflict_do_update`."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def greater_of(connection: Connection, one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the greater of two values of a row."""
+    greater = func.max if connection.dialect.name == "sqlite" else func.greatest
+    return greater(one, other)

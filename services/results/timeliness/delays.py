@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.results.timeliness import tables
 from services.storage.connections import has_current_schema
-from services.storage.upsert import insert_or_update
+from services.storage.upsert import greater_of, insert_or_update
 
 GROWTH = 1.05
 """The ratio between the longest delays of two neighbouring classes. It bounds the error of quantiles to 5 %."""
@@ -85,7 +85,8 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
             index_elements=[_delays.c.lab, _delays.c.report_hour, _delays.c.delay_class],
             set_={
                 "persons": _delays.c.persons + new.excluded.persons,
-                "last_upload_time": new.excluded.last_upload_time,
+                # Another node may send an older upload after a newer one.
+                "last_upload_time": greater_of(connection, _delays.c.last_upload_time, new.excluded.last_upload_time),
             },
         ),
         rows,

@@ -25,12 +25,14 @@ _SHANGHAI_HOURS = 8
 _DAY_HOURS = DAY // HOUR
 
 
-def count_by_region(connection: Connection, region: str, digits: int, question: Question) -> Counted:
+def count_by_region(
+    connection: Connection, region: str, digits: int, question: Question, only: Sequence[str] | None = None
+) -> Counted:
     """Count the laboratories of a region together for each of its regions whose codes have so many digits of their own.
 
-    The keys are codes of six digits. With 0 digits the one key is empty.
+    The keys are codes of six digits. With 0 digits the one key is empty. `only` restricts the count to these keys.
     """
-    found = _fold(read_counts(connection, region, digits, question), question)
+    found = _fold(read_counts(connection, region, digits, question, only), question)
     return {code.ljust(6, "0") if code else "": counts for code, counts in found.items()}
 
 
@@ -57,12 +59,18 @@ def count_labs(connection: Connection, region: str, digits: int) -> dict[str, in
     return {code.ljust(6, "0") if code else "": int(count) for code, count in connection.execute(query)}
 
 
-def read_counts(connection: Connection, region: str, digits: int, question: Question) -> list[Any]:
+def read_counts(
+    connection: Connection, region: str, digits: int, question: Question, only: Sequence[str] | None = None
+) -> list[Any]:
     """Return rows of counts of a region's laboratories: to upload, then to the nation."""
     found: list[Any] = []
     for table in (delays, national_delays):
         query = _count(table, _own_digits(digits), question)
         query = query.select_from(table.join(labs, labs.c.uscc == table.c.lab)).where(in_region(labs.c.region, region))
+        if only is not None:
+            # Without the subquery, SQLite reads the counts of all laboratories.
+            asked = select(labs.c.uscc).where(_own_digits(digits).in_([key[:digits] for key in only]))
+            query = query.where(table.c.lab.in_(asked))
         found += connection.execute(query)
     return found
 

@@ -14,7 +14,7 @@ from hutong.results.v1.timeliness_pb2 import (
 )
 from sqlalchemy import Connection
 
-from services.domain.instant import Instant
+from services.domain.instant import DAY, Instant
 from services.domain.region import prefix
 from services.results.labs.copies import find_known
 from services.results.labs.model import Lab
@@ -57,7 +57,7 @@ class TimelinessStore:
         def work(connection: Connection) -> Page:
             horizon = _horizon_within(connection, question)
             if grouping in _DIGITS:
-                rows = _region_rows(connection, region, _DIGITS[grouping], question)
+                rows = _region_rows(connection, region, _DIGITS[grouping], question, after, limit)
             else:
                 rows = _whole_and_lab_rows(connection, region, question, after, limit)
             return Page(_page(rows, after, limit), horizon)
@@ -75,39 +75,68 @@ def _page(rows: Iterable[Row], after: Position | None, limit: int) -> list[Row]:
     return list(islice((row for row in rows if after is None or row.position > after), limit))
 
 
-def _region_rows(connection: Connection, region: str, digits: int, question: Question) -> Iterator[Row]:
-    """Yield the row of a region, then the rows of the regions in it whose codes have so many digits of their own."""
+def _region_rows(
+    connection: Connection, region: str, digits: int, question: Question, after: Position | None, limit: int
+) -> Iterator[Row]:
+    """Yield the row of a region, then the rows of the regions in it whose codes have so many digits of their own.
+
+    The row of the region needs all counts. A page that begins after this row reads the counts of its own rows only.
+    """
     if digits <= len(prefix(region)):
         digits = 0
-    counted = count_by_region(connection, region, digits, question)
     lab_counts, silent_counts = count_labs(connection, region, digits), Counter[str]()
-    for own in find_silent_in(connection, region, question).values():
+    # Rows of a period have no silence.
+    silent = {} if question.period else find_silent_in(connection, region, question)
+    for own in silent.values():
         silent_counts[own[:digits].ljust(6, "0") if digits else WHOLE] += 1
-    if digits:
-        counted[WHOLE] = sum_up(counted.values())
-        lab_counts[WHOLE], silent_counts[WHOLE] = sum(lab_counts.values()), silent_counts.total()
-    for key in sorted({WHOLE, *lab_counts}):
-        yield from _rows_of(key, counted, question, lab_count=lab_counts.get(key, 0), silent_count=silent_counts[key])
+    if after is None or after[0] == WHOLE:
+        counted = count_by_region(connection, region, digits, question)
+        if digits:
+            counted[WHOLE] = sum_up(counted.values())
+            lab_counts[WHOLE], silent_counts[WHOLE] = sum(lab_counts.values()), silent_counts.total()
+        steps: Iterable[tuple[list[str], Counted]] = [(sorted({WHOLE, *lab_counts}), counted)]
+    else:
+        steps = (
+            (some, count_by_region(connection, region, digits, question, some))
+            for some in _steps(lab_counts, after, limit, question)
+        )
+    for some, counted in steps:
+        for key in some:
+            lab_count, silent_count = lab_counts.get(key, 0), silent_counts[key]
+            yield from _rows_of(key, counted, question, lab_count=lab_count, silent_count=silent_count)
 
 
 def _whole_and_lab_rows(
     connection: Connection, region: str, question: Question, after: Position | None, limit: int
 ) -> Iterator[Row]:
     """Yield the row of a region, unless the page begins after it, then the rows of its laboratories."""
-    key = after[0] if after else WHOLE
-    if key == WHOLE:
-        yield from _region_rows(connection, region, 0, question)
-    codes = [code for code in sorted(codes_within(connection, region)) if code >= key]
-    # With a period, laboratories without reports have no row. Then more laboratories are needed for a page.
-    for first in range(0, len(codes), limit):
-        yield from _lab_rows(connection, codes[first : first + limit], question)
+    if after is None or after[0] == WHOLE:
+        yield from _region_rows(connection, region, 0, question, after, limit)
+    for some in _steps(codes_within(connection, region), after, limit, question):
+        yield from _lab_rows(connection, some, question)
+
+
+def _steps(all_keys: Iterable[str], after: Position | None, limit: int, question: Question) -> Iterator[list[str]]:
+    """Yield the keys that have rows after a position, in order and in steps. One statement counts one step.
+
+    Without a period each key has one row, and one step fills a page. With a period a key has up to one row a day, so
+    that fewer keys fill a page. Keys without reports have no row then, so that the steps grow.
+    """
+    last = after[0] if after else WHOLE
+    keys = sorted(key for key in all_keys if key > last or (question.period and key == last))
+    size = max(1, limit // (1 + (question.end - question.start) // DAY)) if question.period else limit
+    first = 0
+    while first < len(keys):
+        yield keys[first : first + size]
+        first += size
+        size = min(2 * size, limit)
 
 
 def _lab_rows(connection: Connection, codes: list[str], question: Question) -> Iterator[Row]:
     """Yield the rows of laboratories, which are in order of code."""
     counted = count_by_lab(connection, codes, question)
     known = find_known(connection, codes)
-    silent = find_silent(connection, codes, known, question)
+    silent = {} if question.period else find_silent(connection, codes, known, question)
     for code in codes:
         yield from _rows_of(code, counted, question, lab=known.get(code), silence_start=silent.get(code))
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from services.storage.upsert import insert_or_update
+from services.storage.upsert import greater_of, insert_or_update
 from services.verification.decision_counts.model import OutcomeCounts
 from services.verification.decision_counts.store import OUTCOME_COLUMNS
 from services.verification.decision_counts.tables import decision_counts
@@ -97,9 +97,8 @@ def reopen_hour(connection: Connection, from_hour: int) -> int | None:
 
 def merge_counts(connection: Connection, received: Iterable[HourCount]) -> None:
     """Store counts of other nodes. Of a stored and a received count the greater one holds."""
-    greater = func.max if connection.dialect.name == "sqlite" else func.greatest
     insert = insert_or_update(connection, decision_counts)
-    merged: dict[str, Any] = {name: greater(_C[name], insert.excluded[name]) for name in OUTCOME_COLUMNS}
+    merged: dict[str, Any] = {name: greater_of(connection, _C[name], insert.excluded[name]) for name in OUTCOME_COLUMNS}
     changed = insert.on_conflict_do_update(
         index_elements=["hour", "region", "purpose", "node"],
         set_=merged | {"version": _C.version + 1},
