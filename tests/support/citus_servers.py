@@ -1,4 +1,4 @@
-"""The servers of a Citus on this machine, which tests crash and start again, whoever started them first."""
+"""The servers of a Citus on this machine. Tests crash them and start them again."""
 
 from __future__ import annotations
 
