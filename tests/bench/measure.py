@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
+import psutil
+
 ROUNDS = 3
 """Rounds in which a rate and its limit are measured alternately, so that noise affects both. The median counts."""
 TURN_SECONDS = 1.0
@@ -28,6 +30,11 @@ class Measurement:
     def ratio(self) -> float:
         """The rate divided by the limit's rate."""
         return self.rate / self.limit_rate
+
+
+def family_of(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process and all of its descendants."""
+    return [process, *process.children(recursive=True)]
 
 
 def in_turns(seconds: float, rate: Callable[[float], float], limit: Callable[[float], float]) -> tuple[float, float]:

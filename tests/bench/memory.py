@@ -16,7 +16,7 @@ from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
-from tests.bench.measure import Measurement
+from tests.bench.measure import Measurement, family_of
 from tests.bench.nodes import bench_processes
 from tests.bench.tubes import LAB, make_tubes
 from tests.support.databases import PostgresServer
@@ -41,9 +41,7 @@ class Watched:
 
     def resident(self) -> float:
         """Return the resident memory of the process and its children, in MiB."""
-        process = psutil.Process(self.pid)
-        family = [process, *process.children(recursive=True)]
-        return sum(member.memory_info().rss for member in family) / 2**20
+        return sum(member.memory_info().rss for member in family_of(psutil.Process(self.pid))) / 2**20
 
     def watch(self) -> None:
         """Take samples until `stop` is called."""

@@ -44,6 +44,7 @@ from services.runtime.logs import configure_logs
 from services.runtime.tuning import freeze_heap
 from tests.bench.callers import Target, unary_rate
 from tests.bench.gates import GateNode, gate_node, hotel_policy, make_question, node_databases
+from tests.bench.measure import family_of
 from tests.bench.nodes import bench_variables
 from tests.bench.tubes import LAB, make_tubes
 from tests.bench.verify import CALLERS, SERVICE, is_recognized
@@ -249,7 +250,7 @@ async def _publish(channel: grpc.aio.Channel, number: int) -> None:
 
 
 def _sample(process: psutil.Process) -> Sample:
-    family = [process, *process.children(recursive=True)]
+    family = family_of(process)
     memory = sum(one.memory_info().rss for one in family) / 2**20
     return Sample(memory, sum(one.num_fds() for one in family))
 

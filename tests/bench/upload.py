@@ -34,7 +34,7 @@ def bench_upload(directory: Path, postgres: PostgresServer, persons: int) -> lis
         databases = postgres if engine == "postgresql" else SqliteDatabases(directory)
         rounds = [_upload(directory / f"node-{engine}-{turn}", databases, tubes, persons) for turn in range(ROUNDS)]
         first, again, raw = (persons / statistics.median(seconds) for seconds in zip(*rounds, strict=True))
-        what, must = ("COPY", 0.25) if engine == "postgresql" else ("executemany", 0.33)
+        what, must = ("COPY", 0.40) if engine == "postgresql" else ("executemany", 0.55)
         measurements += [
             Measurement(f"upload, {engine}", first, f"raw {what}", raw, "persons/s", must),
             Measurement(f"resent day, {engine}", again, "first upload", first, "persons/s"),

@@ -21,7 +21,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyResponse
 from clients.examples.node import free_addresses
 from tests.bench.callers import Target, unary_rate
 from tests.bench.gates import GateNode, gate_node, node_databases
-from tests.bench.measure import ROUNDS, Measurement
+from tests.bench.measure import ROUNDS, Measurement, family_of
 from tests.bench.nodes import bench_variables
 from tests.bench.open_loop import OK, Load, call_for
 from tests.bench.verify import CALLERS, SERVICE, is_recognized
@@ -123,5 +123,4 @@ def _is_recognized(message: bytes) -> bool:
 
 def _cpu(process: psutil.Process) -> float:
     """Return the processor time of a process and its children, in seconds."""
-    family = [process, *process.children(recursive=True)]
-    return float(sum(times.user + times.system for times in (one.cpu_times() for one in family)))
+    return float(sum(times.user + times.system for times in (one.cpu_times() for one in family_of(process))))

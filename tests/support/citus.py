@@ -100,9 +100,7 @@ def join(database: str, coordinator: URL, workers: Sequence[Server] = ()) -> Non
 
     Without `workers` they are those of the coordinator's database.
     """
-    if not workers:
-        with connect(coordinator) as connection:
-            workers = connection.execute("SELECT nodename, nodeport FROM pg_dist_node WHERE groupid > 0").fetchall()
+    workers = workers or find_workers(coordinator)
     urls = [coordinator, *(coordinator.set(host=host, port=port) for host, port in workers)]
     for url in urls:
         with connect(url.set(database="postgres")) as connection:
@@ -115,6 +113,12 @@ def join(database: str, coordinator: URL, workers: Sequence[Server] = ()) -> Non
         connection.execute("SELECT citus_set_coordinator_host(%s, %s)", (coordinator.host, coordinator.port))
         for host, port in workers:
             connection.execute("SELECT citus_add_node(%s, %s)", (host, port))
+
+
+def find_workers(coordinator: URL) -> list[Server]:
+    """Return the workers of the coordinator's database."""
+    with connect(coordinator) as connection:
+        return connection.execute("SELECT nodename, nodeport FROM pg_dist_node WHERE groupid > 0").fetchall()
 
 
 def connect(url: URL) -> psycopg.Connection[Any]:

@@ -1,4 +1,4 @@
-"""The servers of a Citus on this machine, which tests crash and start again, whoever started them first."""
+"""The servers of a Citus on this machine. Tests crash them and start them again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import psutil
 import psycopg
 from sqlalchemy import URL, make_url
 
-from tests.support.citus import connect, run_as_owner
+from tests.support.citus import connect, find_workers, run_as_owner
+from tests.support.databases import server_cpu_seconds
 from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 
@@ -65,9 +66,7 @@ class CitusNode:
 
     def cpu_seconds(self) -> float:
         """Return the processor time that all processes of the server have used, also those that have ended."""
-        postmaster = self._postmaster()
-        used = sum(postmaster.cpu_times()[:4])
-        return used + sum(sum(child.cpu_times()[:2]) for child in postmaster.children())
+        return server_cpu_seconds(self._postmaster())
 
     def _is_ready(self) -> bool:
         try:
@@ -83,10 +82,8 @@ class CitusNode:
 def find_nodes(url: str) -> list[CitusNode]:
     """Return the coordinator and its workers. They must run on this machine."""
     coordinator = make_url(url)
-    with connect(coordinator) as connection:
-        workers = connection.execute("SELECT nodename, nodeport FROM pg_dist_node WHERE groupid > 0").fetchall()
     nodes = []
-    for node in (coordinator, *(coordinator.set(host=host, port=port) for host, port in workers)):
+    for node in (coordinator, *(coordinator.set(host=host, port=port) for host, port in find_workers(coordinator))):
         with connect(node) as connection:
             (row,) = connection.execute("SHOW data_directory").fetchall()
             program = psutil.Process(connection.info.backend_pid).exe()

@@ -150,12 +150,7 @@ class PostgresServer:
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the server has taken, with that of its processes that have ended."""
-        postmaster = psutil.Process(self.server.get_pid())
-        seconds = float(sum(postmaster.cpu_times()[:4]))
-        for process in postmaster.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                seconds += sum(process.cpu_times()[:2])
-        return seconds
+        return server_cpu_seconds(psutil.Process(self.server.get_pid()))
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
@@ -195,6 +190,15 @@ class CitusServer:
         upgrade("results", url.render_as_string(hide_password=False))
         self._urls.append(url)
         self._is_used.append(False)
+
+
+def server_cpu_seconds(postmaster: psutil.Process) -> float:
+    """Return the processor time that a PostgreSQL server has taken, with that of its processes that have ended."""
+    seconds = float(sum(postmaster.cpu_times()[:4]))
+    for process in postmaster.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            seconds += sum(process.cpu_times()[:2])
+    return seconds
 
 
 def _empty(url: str) -> None:

@@ -11,12 +11,15 @@ from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, Policy
 from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
+from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL
+from hutong.type.v1.refusal_ground_pb2 import REFUSAL_GROUND_NOT_TESTED_LOCALLY
 from hutong.verification.v1.decision_pb2 import DECISION_OUTCOME_RECOGNIZED, DECISION_OUTCOME_UNDETERMINED
 from hutong.verification.v1.refusal_pb2 import VENUE_KIND_LODGING
 from hutong.verification.v1.refusal_service_pb2 import GetRefusalRequest, ReportRefusalRequest
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.runtime.clock import SystemClock
+from services.runtime.consistency import LogPosition, read_token
 from services.runtime.ids import uuid7
 from tests.support.results.factories import USCC
 from tests.support.results.uploaders import Laboratories
@@ -29,8 +32,15 @@ BATCHES, CALLS = 15, 10
 """How many batches, and how many calls of each other kind, are waited for at once."""
 
 
+async def upload_report(callers: Callers, report: str) -> LogPosition:
+    """Upload one report of the person whom `Load` asks about. Return the position of its commit."""
+    token = read_token(await callers.upload(NUMBERS[0], report, SystemClock().now() - HOUR))
+    assert token is not None
+    return token.position
+
+
 class Load:
-    """Publishes policies, reports refusals and asks for decisions. `series` is another one for each load on a node."""
+    """Publishes policies, reports refusals and asks for decisions. Each load on a node needs a `series` of its own."""
 
     def __init__(self, callers: Callers, series: str = "p") -> None:
         self._callers = callers
@@ -108,9 +118,9 @@ class Load:
             request = ReportRefusalRequest(
                 region="410105",
                 venue_kind=VENUE_KIND_LODGING,
-                purpose=4,  # type: ignore[arg-type]
+                purpose=PURPOSE_HOTEL,
                 refuse_time=to_timestamp(SystemClock().now() - HOUR),
-                grounds=[1],  # type: ignore[list-item]
+                grounds=[REFUSAL_GROUND_NOT_TESTED_LOCALLY],
                 document=document(NUMBERS[0]),
                 request_id=uuid7(),
             )
@@ -136,7 +146,7 @@ class Load:
 class LoadedNode:
     """A node to which laboratories upload while others call it.
 
-    `series` and the laboratory are other ones for each load on a node.
+    Each load on a node needs a `series` and a laboratory of its own.
     """
 
     def __init__(self, addresses: Mapping[str, str], callers: Callers, series: str = "p", uscc: str = USCC) -> None:

@@ -14,16 +14,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from services.domain.instant import DAY, HOUR
+from services.domain.instant import DAY
 from services.results.changelog.lives import find_lost
-from services.runtime.clock import SystemClock
-from services.runtime.consistency import LogPosition, read_token
+from services.runtime.consistency import LogPosition
 from services.storage.engine import open_database
 from tests.support.databases import PostgresServer
-from tests.support.load import LoadedNode
+from tests.support.load import LoadedNode, upload_report
 from tests.support.pages import block
 from tests.support.standby import CopiedServer, copied, standby_folder
-from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling
+from tests.support.verification.node import SERVICES, Node, calling
 from tests.support.waiting import wait_until
 
 if not os.environ.get("HUTONG_CHECK_TOOLS", ""):
@@ -53,13 +52,6 @@ def servers(own_server: PostgresServer, databases: dict[str, str]) -> Iterator[t
         yield primary, standby
 
 
-async def upload(callers: Callers, report: str) -> LogPosition:
-    """Upload one report. Return the position of its commit."""
-    token = read_token(await callers.upload(NUMBERS[0], report, SystemClock().now() - HOUR))
-    assert token is not None
-    return token.position
-
-
 @pytest.mark.parametrize("round_", range(ROUNDS))
 async def test_a_failover_loses_nothing_that_was_acknowledged(
     round_: int, tmp_path: Path, databases: dict[str, str], servers: tuple[CopiedServer, CopiedServer]
@@ -77,14 +69,14 @@ async def test_a_failover_loses_nothing_that_was_acknowledged(
             loaded = LoadedNode(node.addresses, callers)
             await callers.create_lab()
             await callers.publish("000000", 2 * DAY)
-            before = await upload(callers, "before")
+            before = await upload_report(callers, "before")
             await loaded.start()
             await loaded.go_on()
             primary.kill()
             answers = await asyncio.to_thread(standby.follow, block("docs/operations.md", "sh", "pg_promote"))
             assert answers.split() == ["t", "f"]
             await loaded.go_on()
-            after = await upload(callers, "after")
+            after = await upload_report(callers, "after")
             await loaded.finish()
     finally:
         await node.close()

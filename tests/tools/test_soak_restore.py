@@ -12,30 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from services.domain.instant import DAY, HOUR
+from services.domain.instant import DAY
 from services.results.changelog.lives import find_lost
-from services.runtime.clock import SystemClock
-from services.runtime.consistency import LogPosition, read_token
 from services.storage.engine import open_database
 from tests.support.databases import PostgresServer
-from tests.support.load import LoadedNode
+from tests.support.load import LoadedNode, upload_report
 from tests.support.processes import hutongd
 from tests.support.results.factories import LABS
 from tests.support.standby import copied, copy_data, standby_folder
-from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling
+from tests.support.verification.node import SERVICES, Node, calling
 from tests.support.waiting import wait_until
 
 ROUNDS = int(os.environ.get("RESTORE_ROUNDS", "0"))
 if not ROUNDS:
     pytest.skip("make soak-restore runs this test", allow_module_level=True)
 INSTANT = """SELECT to_char(clock_timestamp(), 'YYYY-MM-DD"T"HH24:MI:SS.USOF')"""
-
-
-async def upload(callers: Callers, report: str) -> LogPosition:
-    """Upload one report. Return the position of its commit."""
-    token = read_token(await callers.upload(NUMBERS[0], report, SystemClock().now() - HOUR))
-    assert token is not None
-    return token.position
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
@@ -64,17 +55,17 @@ async def test_a_restored_node_has_what_was_acknowledged_before_the_instant(
             async with calling(node.addresses) as callers:
                 await callers.create_lab()
                 await callers.publish("000000", 2 * DAY)
-                early = await upload(callers, "early")
+                early = await upload_report(callers, "early")
                 loaded = LoadedNode(node.addresses, callers)
                 await loaded.start()
                 await loaded.go_on()
                 base = await asyncio.to_thread(copy_data, server, folder / "base")
                 await loaded.go_on()
-                kept = await upload(callers, "kept")
+                kept = await upload_report(callers, "kept")
                 policies, refusals = dict(loaded.load.policies), list(loaded.load.refusals)
                 instant = await asyncio.to_thread(server.ask, INSTANT)
                 await loaded.go_on()
-                gone = await upload(callers, "gone")
+                gone = await upload_report(callers, "gone")
                 await loaded.finish()
             segment = archive / server.ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
             server.ask("SELECT pg_switch_wal()")

@@ -228,8 +228,9 @@ def test_timeliness_asks_for_one_subject(hutong: Shell) -> None:
     hutong("timeliness", *day, code=ExitCode.USAGE)
     hutong("timeliness", "--lab", LAB, "--region", "220000", *day, code=ExitCode.USAGE)
     assert "REGION_UNKNOWN" in hutong("timeliness", "--region", "990000", *day, code=ExitCode.FAILED).stderr
-    late = hutong.json("timeliness", "--lab", LAB, *day, "--late-after-hours", "100000000")["timeliness"]
-    assert "late_count" not in late[0]
+    options = ("--lab", LAB, *day, "--late-after-hours")
+    assert hutong.json("timeliness", *options, "8760")["timeliness"][0]["late_count"] == "200"
+    assert "late_threshold" in hutong("timeliness", *options, "100000000", code=ExitCode.FAILED).stderr
 
 
 def test_workbook_and_ndjson_say_the_same_as_the_csv(hutong: Shell, tmp_path: Path) -> None:
