@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from sqlalchemy import make_url
 
@@ -104,9 +105,14 @@ class CopiedServer:
         return make_url(database_url).set(query={"host": str(self.socket)}).render_as_string(hide_password=False)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the server's processes."""
+        """Send a signal to the server's processes. Each of them has a process group of its own."""
         assert self._process is not None
-        os.killpg(self._process.pid, number)
+        # The first process starts all others. Once it is stopped, no process is added.
+        first = psutil.Process(self._process.pid)
+        first.send_signal(number)
+        for process in first.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def kill(self) -> None:
         """Kill the server and all of its processes."""

@@ -54,6 +54,10 @@ class Refusal:
     trailers: Trailers
 
 
+_EXPIRED = Refusal(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "the caller's time was over before the call began", ())
+"""For a call whose time is over. If the call were dropped, gRPC would report CANCELLED to a caller that still waits."""
+
+
 class Limit(Protocol):
     """Decides whether the calls of one method are admitted."""
 
@@ -177,14 +181,12 @@ class _Method:
                 del call
 
     def _decide(self, call: Any) -> None:
-        """Answer or refuse a call. Drop a call whose time is over: its caller does not wait any more."""
+        """Answer or refuse a call."""
         context = cygrpc._ServicerContext(call, None, None, self._loop)  # noqa: SLF001
         try:
             left = context.time_remaining()
-            if left == 0:
-                return
             connection = context.peer()
-            refusal = self._limit.refuse(connection, left)
+            refusal = _EXPIRED if left == 0 else self._limit.refuse(connection, left)
             if refusal is None:
                 self._answer(call, connection)
             else:
