@@ -38,7 +38,8 @@ Context = Any
 _POSITION = (int, str, str)
 
 MAX_EXPECTED: Span = 30 * DAY
-"""How far ahead a laboratory may expect its upload. A missing report is kept for 30 days by default."""
+"""The latest time that a laboratory may state for its upload, from now on. A missing report is kept for 30 days by
+default."""
 
 
 class MissingReportServicer:
