@@ -1,7 +1,7 @@
-"""Single statements on PostgreSQL, each a transaction of its own, which the event loop runs without a thread.
+"""Single statements on PostgreSQL. Each is its own transaction, and the event loop runs it without a thread.
 
-A thread shares the interpreter with the event loop. If the loop is busy, the thread waits milliseconds for the
-interpreter after each round trip to the database.
+A thread would share the interpreter with the event loop. While the loop is busy, the thread would wait milliseconds for
+the interpreter after each round trip to the database.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from services.runtime.tracing.drivers import statement_span
 
 
 class LoneStatements:
-    """Runs statements one after the other on a connection of their own. The connection is made when it is first used.
+    """Runs statements one after another on its own connection. The connection is made at the first use.
 
     `connect_args` are the driver's own.
     """
@@ -30,7 +30,7 @@ class LoneStatements:
     async def run(self, statement: str, parameters: Sequence[Any]) -> int:
         """Run a statement, which is durable when this returns. Return how many rows it changed.
 
-        A connection that failed is replaced for the next statement.
+        After a failure, the next statement gets a new connection.
 
         Raises:
             psycopg.Error: the statement may or may not have been committed.
@@ -39,13 +39,13 @@ class LoneStatements:
             connection = self._connection
             if connection is None or connection.closed:
                 connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._connect_args)
-                # Making a cursor costs half as much as running a statement. All statements therefore share a cursor.
+                # All statements share a cursor, because making a cursor costs half as much as running a statement.
                 self._connection, self._cursor = connection, connection.cursor()
             assert self._cursor is not None
             with statement_span("postgresql", statement):
                 return (await self._cursor.execute(statement, parameters)).rowcount
 
     def close(self) -> None:
-        """Close the connection. It can be called from outside the event loop."""
+        """Close the connection. This may be called outside the event loop."""
         if self._connection is not None:
             self._connection.pgconn.finish()
