@@ -45,7 +45,7 @@ class ShortestWindow:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """For how long a negative result counts, from a basis on. Exactly one of duration and calendar_days is set.
+    """How long a negative result counts, from its basis on. Exactly one of duration and calendar_days is set.
 
     In a floor neither is set, and the basis is 0 if the floor states none.
     """
@@ -235,7 +235,7 @@ class Effective:
 class Answer:
     """What applies, and the interval [start, end) in which it does not change as time passes.
 
-    The interval is the widest such. A start or end of None means that there is no bound (docs/policy.md §5).
+    No wider interval has this property. A start or end of None means that there is no bound (docs/policy.md §5).
     """
 
     effective: Effective

@@ -77,7 +77,8 @@ def require_settled(connection: Connection) -> None:
     prepared = _find_prepared(connection)
     if not prepared:
         return
-    # A lost machine has not committed a transaction that is still prepared although it no longer runs.
+    # A transaction that no longer runs but is still prepared has not been committed by its machine, because that
+    # machine was lost.
     running = set(connection.exec_driver_sql(_RUNNING).scalars())
     ended = {name for name in prepared if int(name[2].split("_")[3]) not in running}
     if ended and ended & _find_prepared(connection):

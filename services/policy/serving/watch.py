@@ -57,8 +57,8 @@ class _Stated:
         for life, at in _changed(self._lives, cache.lives).items():
             checkpoint.lives.add(life=life, sequence=at)
         for (region, life), at in _changed(self._other_lives, cache.other_lives).items():
-            # For a watcher below this node, the nodes above the watcher matter. For the node above this node, the nodes
-            # in `region` matter.
+            # To a watcher below this node, the lives of the nodes above the watcher are stated. To the node above this
+            # node, the lives of the nodes in `region` are stated.
             if within(self._own, region) if self._region is None else within(region, self._region):
                 checkpoint.other_lives.add(node=format_node(region), position=LifePosition(life=life, sequence=at))
         if self._region is not None:
