@@ -40,9 +40,9 @@ _COUNTS: Mapping[str, Table] = {
 def purge_node(settings: Settings, older_than: Span, now: Instant | None = None) -> str:
     """Purge the databases of a node. Return the deletion record for the operator.
 
-    The horizon of results is set first. Verification is purged before results are removed, because its purge asks
-    Results which reports of its decisions are older than the horizon. SQLite databases of Verification and Policy on
-    other machines are skipped.
+    The horizon of results is set first. Verification is purged before results are removed, because the purge of
+    Verification asks Results which reports of Verification's decisions are older than the horizon. SQLite databases of
+    Verification and Policy on other machines are skipped.
 
     Raises:
         Unavailable: another purge is under way, or a database is read all the time, so that its log cannot be emptied.

@@ -64,7 +64,7 @@ class DownstreamStore:
         self._database = database
 
     async def open_stream(self, region: str, retired: Collection[str] = ()) -> Stream:
-        """Begin a stream of a node. From its first stream on, only this node publishes for its region.
+        """Begin a stream of a node. From its first stream on, that node alone publishes for its region.
 
         Raises:
             FailedPrecondition: NOT_AN_UPSTREAM, another node below covers the region and is not retired.

@@ -102,7 +102,7 @@ class MissingReportQueue:
                 await asyncio.sleep(self._timing.missing_report_retry)
 
     async def _remove_old(self, now: Instant) -> None:
-        """Remove the missing reports that are older than their age. This is done once an hour."""
+        """Remove missing reports after the time for which they are kept. This runs at most once an hour."""
         if self._last_removal is None or now - self._last_removal >= HOUR:
             await self._database.write(remove_old, now - self._kept)
             self._last_removal = now

@@ -50,7 +50,7 @@ _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.r
 
 
 def can_be_missing(lab: str, report_number: str) -> bool:
-    """Return whether a report may have this number, so that its holder could read it and its laboratory upload it.
+    """Return whether a laboratory could upload a report under this number and a holder could read the number on it.
 
     What people type in place of a number often has no digit or repeats one character. The number of an identity card is
     no report number.

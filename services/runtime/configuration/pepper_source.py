@@ -83,7 +83,7 @@ def check_sources(written: PepperSource, other: PepperSource) -> None:
 
 
 def read_peppers(written: PepperSource, other: PepperSource, directory: Path) -> Pepper:
-    """Return the pepper under which keys are written. If `other` is given, it contains the other pepper too.
+    """Return the pepper under which keys are written. If `other` is given, the returned pepper has both.
 
     Raises:
         BadSetting: a source cannot be used, or both give the same secret.
