@@ -127,7 +127,7 @@ SWEEPS: dict[str, str] = {
     "services.results.missing_reports.answers.list_answered": "a node that begins to listen or sends again",
     f"{_MISSING}.remove_old": "the age of missing reports",
     f"{_EXCHANGE}.downstream.missing_report_routing.receive_labs": "a laboratory that is registered",
-    # What a node subscribes to. `has_subscriptions` needs any one row of any machine.
+    # What a node subscribes to. For `has_subscriptions` any row of any machine is enough.
     f"{_NOTIFICATIONS}.notifications.has_subscriptions": "whether there is any subscription, once for a commit",
     f"{_NOTIFICATIONS}.adverse_subjects.find_marked": "a node that begins to listen",
     f"{_EXCHANGE}.subscribers.list_subscribed": "a node that compares its subscriptions",

@@ -18,8 +18,8 @@ class ResultsLimits:
         missing_reports: all stored missing reports. At the limit they take about ten megabytes.
         unregistered_missing_reports: missing reports of laboratories that are not registered here. The limit is half of
             `missing_reports`, so that invented codes fill no more than half of the table.
-        lab_answers: up to this number of answered missing reports, this node stores answers of other nodes'
-            laboratories. Beyond it, a decision gets such an answer from the nation.
+        lab_answers: the number of answered missing reports up to which this node stores answers of other nodes'
+            laboratories. Beyond this number a decision gets such an answer from the nation.
         replication_batch_bytes: the content of one replicated batch. The limit is half of the 4 MiB of a gRPC message
             and leaves room for the frame's own bytes. A single change above the limit is sent alone. The largest
             change, a laboratory with a long history, is far below 4 MiB.

@@ -21,7 +21,7 @@ class ResultsTiming:
             in advance.
         partition_retry: the pause after a failed check. At the start the database may be unavailable or have an old
             schema.
-        partition_tries: how often the partition of a batch is tried to be created. After the last attempt, at most 12
+        partition_tries: the number of attempts to create the partition of a batch. After the last attempt, at most 12
             seconds later, the upload fails with UNAVAILABLE.
         partition_try_pause: the time between two such attempts. Transactions that queued behind the earlier attempt go
             on meanwhile.
@@ -43,7 +43,7 @@ class ResultsTiming:
         listener_renewal: how long one watch of notifications is kept. The next watch begins with the position that this
             node has reached. The node above may then delete the notifications before that position.
         listener_backoff: the pauses after a failed watch.
-        upstream_check: at the start, how long this node waits for the node above to say that it serves this node.
+        upstream_check: how long this node waits, at its start, for the node above to say that it serves this node.
         subscribe: the longest time that a call to subscribe may take.
         token_wait: the longest that a look-up waits until nodes have the commits of its consistency tokens. The
             deadline of the caller may be earlier.

@@ -170,7 +170,7 @@ class CallAudit:
         self.case_id = case_id
 
     def act_for(self, proposer: str) -> None:
-        """Name, in all further rows, the caller that proposed the change. This call approves the change."""
+        """Name in all further rows the proposer of the change that this call approves."""
         self._on_behalf_of = proposer
 
     @property
@@ -218,7 +218,7 @@ class CallAudit:
         )
 
     async def record_refusal(self, question: Any, code: int) -> None:
-        """Store the rows of a question in the call's stream that was refused. Raises Unavailable."""
+        """Store the rows of a refused question of the call's stream. Raises Unavailable."""
         about = self._subjects_of_question(question)
         await self.trail.record([self.event(AuditKind.DENIAL, one, code=code, count=0) for one in about])
 
@@ -317,7 +317,7 @@ def record_request(connection: Any) -> None:
 
 
 def note_subjects(subject_keys: Sequence[bytes]) -> None:
-    """Record the persons that the answer of the current call is about. For requests that name no document."""
+    """Record the persons that the answer of the current call is about. Needed if the request names no document."""
     audit = current_audit.get()
     if audit is not None:
         audit.subject_keys = subject_keys

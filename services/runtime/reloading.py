@@ -25,10 +25,10 @@ _log = structlog.get_logger(__name__)
 
 
 def signature_of(paths: Sequence[Path]) -> Signature:
-    """Return the signature of files. Missing files are part of it.
+    """Return the signature of files. Missing files contribute to the signature too.
 
-    So are the modes of the files and of their folders. A file that was refused because other users could read or
-    replace it is therefore tried again after `chmod`.
+    The modes of the files and of their folders also contribute. A file that was refused because other users could read
+    or replace it is therefore tried again after `chmod`.
     """
     found: list[object] = []
     for path in paths:

@@ -31,9 +31,9 @@ def find_documents(
 ) -> list[bytes]:
     """Return the documents that count as one subject with `start`: `start` first, at most MAX_LINKED documents.
 
-    A link of another node counts if that node has results of `start`. If no node has results of `start`, two facts make
-    the link count: its node has results of some document, and the trusted links together with that node's own links
-    connect this document with `start`.
+    A link of another node counts if that node has results of `start`. If no node has results of `start`, the link
+    counts if its node has results of a document that can be reached from `start` by trusted links and that node's own
+    links.
 
     Args:
         start: the document in question.

@@ -181,7 +181,7 @@ def find_links(connection: Connection, link_ids: Sequence[str]) -> list[Document
 def find_linked(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
 ) -> dict[bytes, list[bytes]]:
-    """For each document with links, return the keys of all documents of its subject, the document's own keys first.
+    """Return, for each document with links, the keys of all documents of its subject. Its own keys come first.
 
     Documents without links are left out. The search runs one statement for each step along a chain of links, and one
     more statement if another node made any of the links. `pairs` are known pairs of keys of one document. A document

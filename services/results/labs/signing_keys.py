@@ -45,9 +45,9 @@ def set_signing_key(connection: Connection, uscc: str, key: SigningKey) -> None:
 
 
 def receive_signing_keys(connection: Connection, uscc: str, keys: Sequence[SigningKey], source_node: str) -> None:
-    """Store keys as another node states them.
+    """Store keys as a node states them.
 
-    If a key is stored already, the earlier revocation of the two counts.
+    If a key is stored already, the earlier of its stored and its stated revocation counts.
     """
     rows = [
         {

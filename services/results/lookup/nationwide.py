@@ -54,7 +54,7 @@ class NodeFreshness(Protocol):
         ...
 
     def covers(self, region: str) -> bool:
-        """Return whether a region lies below this node's region. This node's own region does not."""
+        """Return whether a region is inside this node's region. This node's region itself does not count."""
         ...
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:

@@ -63,8 +63,8 @@ def _find_required(results: Sequence[StoredResult], of_item: Sequence[bool], cou
     """Return the indexes of an item's results that no limit may hide."""
     counts = list(map(and_, of_item, counting))
     negatives = [index for index, result in enumerate(results) if counts[index] and result.outcome == NEGATIVE]
-    # A policy may count from the report time or from the sample time. The negative with the latest report time expires
-    # last under the former, the negative with the latest sample time under the latter.
+    # If a policy counts from the report time, the negative with the latest report time expires last. If a policy counts
+    # from the sample time, the negative with the latest sample time expires last.
     needed = {negatives[0], max(negatives, key=lambda index: results[index].sample_time)} if negatives else set()
     newest_sample = max((results[index].sample_time for index in needed), default=None)
     for index, result in enumerate(results):

@@ -18,8 +18,8 @@ from services.results.lookup.pick import DEFAULT_LIMIT
 from services.runtime.consistency import decode_token
 
 NOTHING = "*"
-"""Replaces a report number or laboratory name that contains a resident identity number, before other nodes get it. It
-matches nothing."""
+"""Replaces a report number or laboratory name that contains a resident identity number, before other nodes get it. The
+replacement matches nothing."""
 
 
 class Question:
@@ -65,8 +65,8 @@ class Question:
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
-        # If the caller sets no scope, the look-up is local, but the caller has not asked for that. The answer then says
-        # that the nation was not asked.
+        # Without a scope the look-up is local, although the caller has not chosen that. The answer then says that the
+        # nation was not asked.
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
         # The hashes of the name under both key versions. Without hashes, any name fits.
         self.name_hashes: Sequence[bytes] = ()

@@ -191,8 +191,8 @@ def _find_sqlite(connection: Connection, keys: Collection[bytes], item: str) -> 
 def _find_present_sqlite(connection: Connection, keys: Sequence[bytes], item: str) -> list[list[StoredResult]]:
     """Return the same as `_find_sqlite`.
 
-    First find the documents with results by one statement, then ask only about these. For a document without results,
-    beginning a statement costs several times as much as the first statement.
+    First find the documents with results by one statement, then ask only about these. Beginning a statement for a
+    document takes several times as long as the first statement takes to find that the document has no results.
     """
     driver: Any = connection.connection.driver_connection
     present = [key for (key,) in driver.execute(_with_results(len(keys)), keys)]

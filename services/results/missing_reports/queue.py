@@ -81,7 +81,7 @@ class MissingReportQueue:
     async def run(self) -> None:
         """Store claims until cancelled.
 
-        When cancelled, the queued claims are lost until their holders show them again. A background job.
+        On cancellation the queued claims are lost until their holders show them again. A background job.
         """
         while True:
             await self._has_claims.wait()

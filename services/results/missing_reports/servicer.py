@@ -38,8 +38,7 @@ Context = Any
 _POSITION = (int, str, str)
 
 MAX_EXPECTED: Span = 30 * DAY
-"""The latest time that a laboratory may state for its upload, from now on. A missing report is kept for 30 days by
-default."""
+"""How far in the future a laboratory may expect to upload a report. A missing report is kept for 30 days by default."""
 
 
 class MissingReportServicer:

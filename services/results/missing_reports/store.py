@@ -67,7 +67,7 @@ def can_be_missing(lab: str, report_number: str) -> bool:
 def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | None) -> list[MissingReport]:
     """Return those claims as missing reports that a laboratory could upload and that retention would keep.
 
-    `node` has raised them.
+    `node` is the node that has raised them.
     """
     sound = {
         (claim.lab, claim.report_number): MissingReport(claim.lab, claim.report_number, claim.claim_time, node)

@@ -63,14 +63,14 @@ report_keys = Table(
     Column("revision", Integer, nullable=False),
     # 0 once the report is recalled.
     Column("outcome", SmallInteger, nullable=False),
-    # A hash over everything that the laboratory stated for this subject. With it, a duplicate is told from a conflict.
+    # A hash over everything that the laboratory stated for this subject. It distinguishes a duplicate from a conflict.
     Column("content_hash", LargeBinary(KEY_LENGTH), nullable=False),
-    # The content hash of this report's sampling record. With it, a sampling record that is sent again is a duplicate
-    # too.
+    # The content hash of this report's sampling record. By this hash, a sampling record that is sent again is
+    # recognised as a duplicate.
     Column("sampling_hash", LargeBinary(KEY_LENGTH)),
 )
 
-# The reason for a revision. First revisions have no reason, and neither have results that follow a sampling record.
+# The reason for a revision. A first revision has no reason. A result that follows a sampling record has none either.
 revision_reasons = Table(
     "revision_reasons",
     metadata,
@@ -86,7 +86,7 @@ revision_reasons = Table(
     Index("ix_revision_reasons_lab_record_time", "lab", "record_time"),
 )
 
-# A mark of the pepper and of the rule of document classes with which the store's subject keys were made.
+# A mark of the pepper and of the rule of document classes. The store's subject keys were made with both.
 pepper_marks = pepper_marks_table(metadata, "pepper_marks")
 
 # Deletion records: one for each purge, kept for ever.

@@ -2,7 +2,7 @@
 
 A background job asks the primary a few times a second how far its write-ahead log is flushed, and remembers the
 answers. A standby that has replayed up to such a position has every commit that had ended when the primary was asked.
-This does not depend on clocks of servers.
+The clocks of the servers do not matter.
 
 Positions of two servers can be compared only if both have the same history. The job therefore makes an entry of the
 change log in each life of the primary. Only a standby that has this entry follows the primary.

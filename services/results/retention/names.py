@@ -160,7 +160,10 @@ def _name(result: TestResult) -> ReportName:
 
 
 def _names_in_progress(answer: bytes) -> list[ReportName]:
-    """Return the report after which an unfinished recall continues. The laboratory is not known here."""
+    """Return the report after which an unfinished recall continues.
+
+    The code of its laboratory is not stored with the progress.
+    """
     after = decode_progress(answer).after
     return [("", after)] if after else []
 
@@ -173,4 +176,4 @@ _NAMES_IN_ANSWERS: Mapping[str, Callable[[bytes], Iterable[ReportName]]] = {
     ],
     PROGRESS: _names_in_progress,
 }
-"""By method, the function that returns the reports that a remembered answer names."""
+"""For each method, the function that returns the reports named in a remembered answer."""

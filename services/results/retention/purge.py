@@ -228,7 +228,7 @@ def _repeat(database: Database, step: Callable[[Connection, Instant, P], P | Non
 def _delete_keys(
     counts: DeletionCounts, step_size: int, connection: Connection, horizon: Instant, after: ReportPosition
 ) -> ReportPosition | None:
-    """Of the next reports, delete the keys of those without a kept revision, and the reasons of their revisions.
+    """Examine the next reports. Delete the keys of those without a kept revision, and the reasons of their revisions.
 
     A report that was corrected to an earlier time keeps its key while an older revision is kept. Without the key, the
     report could be uploaded again as it was before the correction. It would then count for longer than the correction

@@ -50,7 +50,8 @@ RETRIES: tuple[Span, ...] = tuple(
 return all at once."""
 ALWAYS_ADMITTED = ("/hutong.results.internal.", "/hutong.exchange.")
 """Methods that services of this node and other nodes call on behalf of their own callers. Each calling process limits
-its load itself and has few such calls under way. To it, a refusal would look like a source that does not answer."""
+its load itself and has few such calls under way. To such a process, a refusal would look like a source that does not
+answer."""
 REFUSED_LAST = frozenset(
     f"/hutong.policy.v1.PolicyService/{name}" for name in ("ResolvePolicy", "BatchResolvePolicies")
 )

@@ -27,7 +27,7 @@ MAX_MESSAGE_BYTES = 500
 makes it up to three times as long."""
 MAX_VALUE_BYTES = 200
 """The limit for one value of the metadata, one path of a field, or one description. All texts of this system are
-shorter, but they may contain a caller's input."""
+shorter. The input of a caller that they quote may be longer."""
 MAX_METADATA = 5
 """The limit for the number of metadata pairs. No reason documents more than two."""
 _TAG = "zh-CN"

@@ -30,8 +30,8 @@ OF_NAMELESS = 500
 BURST_SECONDS = 2.0
 """How many seconds' worth of calls may come at once. On one connection that is more than the watches of a caller."""
 NOTE_SECONDS = 10.0
-"""How long after an admitted call a connection is taken to be its caller's. Later, another caller's connection may have
-the same address."""
+"""How long after an admitted call its caller counts as the caller of the connection. Later, the connection of another
+caller may have the same address."""
 REMEMBERED = 10_000
 """The most connections and callers that are remembered. A caller that is forgotten may send a burst again. To be
 forgotten, it must open many other connections, each of which costs a handshake."""
