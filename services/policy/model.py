@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ShortestWindow:
-    """For how long at least a floor lets every result count. Exactly one of duration and calendar_days is set."""
+    """The shortest time for which a floor lets every result count. Exactly one of duration and calendar_days is set."""
 
     duration: Span | None = None
     calendar_days: int | None = None

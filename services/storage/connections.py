@@ -178,7 +178,7 @@ def _create_postgresql_engine(
         url.difference_update_query([POOLER_OPTION]),
         pool_size=connections,
         max_overflow=2,
-        # Errors are logged with their text. It must not contain values of rows.
+        # Errors are logged with their text, which must not contain values of rows.
         hide_parameters=True,
         connect_args=_settings(url, settings, of_standby=of_standby),
         **options,

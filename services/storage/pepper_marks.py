@@ -153,7 +153,7 @@ def name_versions(message: Named, pepper: Pepper) -> None:
 
 
 def require_common_versions(message: Named, pepper: Pepper) -> None:
-    """Check that this node reads the key version that the sender of a message writes, and the other way round.
+    """Check that this node and the sender of a message each read the key version that the other node writes.
 
     Raises:
         FailedPrecondition: PEPPER_MISMATCH, a node does not read the version of the other node, or the two nodes have

@@ -46,8 +46,8 @@ def limited(connection: Connection, limit: TimeLimit) -> Iterator[None]:
     """End each statement in the block when the time is over.
 
     On SQLite a statement also ends when the caller is gone. On PostgreSQL the statements of the block are one
-    transaction, and the limit ends with it, because a pooler gives the session to other reads afterwards. That costs
-    three more round trips, so it is for reads of many rows.
+    transaction, and the limit ends with that transaction, because a pooler gives the session to other reads afterwards.
+    The limit costs three more round trips, so it is for reads of many rows.
 
     Raises:
         DeadlineExceeded: the time was over.

@@ -89,8 +89,8 @@ def find_lift(floors: Sequence[Revision]) -> Revision | None:
 def ends_earlier(window: Window | ShortestWindow, shortest: ShortestWindow) -> bool:
     """Return whether some result expires earlier by the window than by the shortest window.
 
-    Both must have the same basis. N calendar days last at least 24 N hours and a microsecond: that is for a result from
-    the last microsecond of a day. They last at most 24 (N + 1) hours: that is for a result from midnight. Calendar days
+    Both must have the same basis. N calendar days last at least 24 N hours and a microsecond, namely for a result from
+    the last microsecond of a day. They last at most 24 (N + 1) hours, namely for a result from midnight. Calendar days
     never include the last instant.
     """
     if window.calendar_days is not None and shortest.calendar_days is not None:

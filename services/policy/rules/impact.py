@@ -60,7 +60,7 @@ def _governs(one: Revision, book: PolicyBook, kind: tuple[int, int], at: Instant
 def _nearer(region: str, place: str, book: PolicyBook, at: Instant) -> list[Revision]:
     """Return the revisions in force in `region` and in the regions between `region` and `place`.
 
-    Without floors. These revisions take precedence over those of `place`.
+    Floors are left out. These revisions take precedence over those of `place`.
     """
     below = takewhile(lambda step: step != place, ancestry(region))
     return [it.revision for step in below for it in book.segments(step) if it.holds(at) and not it.revision.floor]

@@ -91,7 +91,7 @@ def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) ->
 
 
 def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[Revision]) -> Iterator[FloorOverride]:
-    """Yield what a floor would replace in a policy, for any purpose and origin, and other floors do not replace."""
+    """Yield what a floor would replace in a policy and no other floor replaces, for some purpose and origin."""
     fields = {(override.field, override.item) for override in find_replaced(floor, lower)}
     for purpose, origin in KINDS:
         if not fields:

@@ -71,8 +71,8 @@ class Founding:
     async def require_current(self) -> None:
         """Do as `require`. Then let the watch bring back what this node may have lost by a restore.
 
-        The wait for the watch is short, and happens only until it has ended once. While the node above is unavailable,
-        this node publishes without what it may have lost.
+        Only the first call waits for the watch, and only for a short time. While the node above is unavailable, this
+        node publishes without what it may have lost.
         """
         await self.require()
         if not self._is_current:

@@ -117,8 +117,8 @@ class PolicySender:
                 return await read_message(call, SendPoliciesResponse)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                # A node above with an older release takes no policies from here. What its watch brings is all that it
-                # hands over.
+                # A node above with an older release takes no policies from here. It hands over only what its watch
+                # brings.
                 await self._founding.complete(0, ())
             raise
 

@@ -104,7 +104,7 @@ class ActiveSpan:
 
 
 class Beginning(NamedTuple):
-    """The span of a call that has begun: the id of its trace, its id, and the span; None if it is not sampled."""
+    """The span of a call that has begun: the id of its trace, its own id, and the span; None if it is not sampled."""
 
     trace_id: str
     span_id: str
