@@ -50,10 +50,10 @@ def check_tls_files(tls: TlsSettings) -> None:
 
 
 def require_private_tls_files(tls: TlsSettings) -> None:
-    """Check that other users of the machine can neither read the key nor change the other files.
+    """Check that not every user of the machine can use the key or change the other files.
 
     Raises:
-        BadSetting: other users can read the key or change another file. The text of the error has the command that
+        BadSetting: every user can use the key or change another file. The text of the error has the command that
             prevents it.
     """
     for fault in find_open_tls_files(tls):
@@ -61,7 +61,7 @@ def require_private_tls_files(tls: TlsSettings) -> None:
 
 
 def find_open_tls_files(tls: TlsSettings) -> Iterator[Text]:
-    """Yield a text for the key if other users can use it, and for each other file that other users can change."""
+    """Yield a text for the key if every user can use it, and for each other file that every user can change."""
     if tls.key_file is not None and (fault := find_open_secret("HUTONG_TLS_KEY_FILE", tls.key_file)):
         yield fault
     for setting, file in (

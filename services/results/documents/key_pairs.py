@@ -38,7 +38,7 @@ def pair_keys(keys: Sequence[bytes]) -> list[KeyPair]:
 
 
 def find_twins(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Return, for each of these keys that is in a stored pair, the other key of the pair, in both directions."""
+    """Return the stored pairs that contain one of these keys. Each key of a pair is mapped to the other key."""
     found: dict[bytes, bytes] = {}
     for start in range(0, len(keys), KEYS_AT_ONCE):
         some = key_pairs.c.subject_key.in_(keys[start : start + KEYS_AT_ONCE])

@@ -40,7 +40,7 @@ class PartitionMaintainer:
         await self._prepare_months(months_of(reference_times))
 
     async def prepare_ahead(self) -> None:
-        """Create the missing partitions for results of this month and the months that `months_ahead` names."""
+        """Create the missing partitions for results of this month and the next."""
         await self._prepare_months(months_ahead(self._clock.now()))
 
     async def run(self) -> None:

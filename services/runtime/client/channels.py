@@ -43,7 +43,7 @@ OPTIONS: list[tuple[str, int]] = [
 class Connector:
     """Opens dedicated channels to one target, with the newest usable keys and authorities of the settings.
 
-    Files that cannot be used, or that other users can use, do not replace what was read before.
+    Files that cannot be used, or that every user of the machine can use, do not replace what was read before.
     """
 
     def __init__(self, target: str, settings: Settings, file_check_seconds: float = FILE_CHECK_SECONDS) -> None:

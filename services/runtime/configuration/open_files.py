@@ -57,7 +57,7 @@ def find_open_rules(setting: str, file: Path) -> Text:
 
 
 def require_own_rules(setting: str, file: Path) -> None:
-    """Check that other users cannot change the file of a setting. Call it whenever the file is read.
+    """Check that not every user of the machine can change the file of a setting. Call it whenever the file is read.
 
     Raises:
         BadSetting: every user can change the file.
