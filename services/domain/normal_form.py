@@ -1,4 +1,7 @@
-"""The normal form of names. Printed names count as the same if their normal forms are equal. Similar names do not."""
+"""The normal form of names.
+
+Printed names count as the same if their normal forms are equal, and otherwise as different.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of what a purge removed from each store of a service. They belong to the deletion record of the purge.
+"""Counts of what a purge removed from each store of a service. The counts belong to the purge's deletion record.
 
 The counts are kept for ever. Each service has its own table, because it may have its own database. All tables use the
 same id for one purge.

@@ -48,7 +48,8 @@ R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 ReadRetired: TypeAlias = Callable[[], Awaitable[Collection[str]]]
 """Returns the regions of the nodes below that an operator has retired."""
 END = "policy.effective_end_time"
-"""The field that an error names if a policy ends before it starts. Only this rule concerns a policy as a whole."""
+"""The field that an error names if a policy ends before it starts. No other rule of the contract is about a policy as a
+whole."""
 _NEEDED = {"policy.name", "policy.effective_start_time"}
 NOT_HASHED = "none"
 """Stands in for the content hash of a policy that breaks rules. Such a policy is refused and need not be hashed."""

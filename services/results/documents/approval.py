@@ -84,8 +84,8 @@ class UnlinkApprovals:
         once = IdempotentRequest(request, UnlinkDocumentsResponse, encode, self._clock.now())
 
         def approve_this(connection: Connection) -> None:
-            # If the proposed link ended earlier and the documents were linked again, the call above has ended the new
-            # link. The transaction is then rolled back.
+            # The proposed link may have ended earlier, and the same documents may have been linked again. `unlink` has
+            # then ended the new link, and this error rolls it back.
             if find_links(connection, [link_id])[0].unlink_time != once.now:
                 raise not_linked()
             approve(connection)

@@ -41,8 +41,8 @@ class OperatorsPort:
     ) -> None:
         """Listen at an address. `registry` has the metrics.
 
-        `services` is the number of services that the process will have. With `any_suffices`, one healthy service is
-        enough. It is used for the workers of one service.
+        `services` is the number of services that the process will have. With `any_suffices`, one healthy report is
+        enough: the workers of one service serve the same port.
 
         Raises:
             BadSetting: the address is taken, or other machines can reach it.
