@@ -14,9 +14,9 @@ VERSION = 1
 """
 
 _PLAIN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]+")
-"""Matches names of Chinese characters alone. Such a name is its own normal form unless it contains a variant."""
+"""Names of Chinese characters alone. They are their own normal form unless a variant is in them."""
 _ASCII_LEFT_OUT = re.compile("[^0-9a-z$]")
-"""Matches the characters that `_LEFT_OUT` leaves out of a lower-case ASCII text."""
+"""Finds the characters of lower-case ASCII text that `_LEFT_OUT` leaves out."""
 _LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Sk", "Sm", "Zl", "Zp", "Zs"})
 """Unicode categories of spaces, of punctuation and of characters that are not visible."""
 _MASK = re.compile("[*\uff0a]")
@@ -89,7 +89,7 @@ _VARIANTS = str.maketrans({glyph: one for one, glyphs in _GLYPHS.items() for gly
 
 
 def person_name_form(name: str) -> str:
-    """Return the normal form of a person's name; empty for a mask and for a name without letters."""
+    """Return the normal form of a person's name; empty if the name has no letter, or if the name is a mask."""
     if _PLAIN.fullmatch(name):
         return name.translate(_VARIANTS)
     if _MASK.search(name):

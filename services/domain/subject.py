@@ -138,10 +138,10 @@ class Pepper:
 
 
 def _hashed(document: Document) -> bytes:
-    """Return the bytes from which a document's subject key is hashed."""
+    """Return the bytes whose keyed hash is a document's subject key."""
     stated, number, country = document
     if stated == RESIDENT_ID_CARD and not country:
-        # Most documents are resident identity cards. Their stated type is their class.
+        # Most documents are resident identity cards. Their class is the stated type.
         return b"%d::%b" % (RESIDENT_ID_CARD, number.encode())
     class_type, country = document.document_class
     return f"{class_type}:{country}:{number}".encode()

@@ -64,8 +64,8 @@ upstream_positions = Table(
     Column("region", String(6), primary_key=True),
     Column("cursor", String(256), nullable=False),
     Column("as_of_time", BigInteger, nullable=False),
-    # When this node had received every policy that stood at the node above for its region. NULL until then, and
-    # meanwhile this node publishes nothing.
+    # When this node had received every policy that stood at the node above for its region; NULL until then. This node
+    # publishes nothing before.
     Column("founded_time", BigInteger),
 )
 

@@ -72,7 +72,7 @@ PLAN: dict[str, Shards | Whole] = {
     # A link is found by its id or by either of its two subjects. No single column serves all three searches.
     "document_links": Whole.REFERENCE,
     "key_pairs": Whole.REFERENCE,
-    # The order of commits, and what was sent and received. The coordinator orders all commits.
+    # The order of commits, and what was sent and received. One machine orders all commits.
     "change_writers": Whole.LOCAL,
     "changes": Whole.LOCAL,
     "removed_lives": Whole.LOCAL,

@@ -48,10 +48,10 @@ class ResultsTiming:
         token_wait: the longest that a look-up waits until nodes have the commits of its consistency tokens. The
             deadline of the caller may be earlier.
         marking_poll: the time between two checks whether the first node below has joined.
-        marking_pause: the time between two steps that mark stored adverse subjects. On SQLite other commits go on
-            meanwhile.
-        replica_poll: the time between two checks of how far the primary and its read replicas are.
-        replica_read: how long a read may wait for a replica. After that the primary is asked.
+        marking_pause: the time between two steps of marking stored adverse subjects, so that other commits of SQLite
+            go on meanwhile.
+        replica_poll: the time between two questions to the primary and its read replicas how far they are.
+        replica_read: how long a read may wait for a replica. Then the primary is asked.
         notification_poll: the time between two reads for new notifications. All watches share these reads. A
             notification is sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract allows five seconds.

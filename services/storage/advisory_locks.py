@@ -24,12 +24,12 @@ class AdvisoryLock(IntEnum):
         REFUSAL_LINKS: shared by commits that change reported refusals. A new link waits until they have ended.
         SENDER: held by the one process of a node that sends the node's changes upstream.
         PURGE: held by a purge from its start to its end.
-        SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits until they have ended.
+        SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
         LINKING: held while documents are linked or unlinked.
-        HOMES: shared by commits that register laboratories. A node that joins the nation waits until they have ended.
+        HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
         REPORTS: held on Citus for one laboratory, while the laboratory's reports are claimed, revised or removed.
         LOG_WRITER: held on Citus for one writer of the change log until all machines have committed the entry.
-        SHOWN_REPORTS: held by a transaction of decisions with evidence, while it stores which reports were shown.
+        SHOWN_REPORTS: held by a commit of decisions with evidence while it remembers what was shown.
     """
 
     ASSESSMENTS = 0x48754173

@@ -1,4 +1,4 @@
-"""What the tables of all services share: names of constraints, the order of texts, and conditions on regions."""
+"""What the tables of all services share: names of constraints, texts ordered by code point, and rows of a region."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ class Database:
                 return self._read_once(work, *args, **kwargs)
 
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do as `read_now` does for a read of many rows: in one transaction, and without a second attempt."""
+        """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
         with self._faults_named(), self.engine.connect() as connection:
             return work(connection, *args, **kwargs)
 
@@ -285,7 +285,7 @@ class Database:
 
 
 def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:
-    """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. It connects at the first use.
+    """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. It connects when it is first used.
 
     `is_current` says whether this version of the service can use the schema. The health check calls it.
     """

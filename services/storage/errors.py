@@ -62,13 +62,13 @@ class BrokenOff(Unavailable):
 
 @contextlib.contextmanager
 def faults_named(*, has_current_schema: bool = True) -> Iterator[None]:
-    """Replace errors of the block by errors of the contract where the caller can do something about them.
+    """Replace errors of the block by errors of the contract, if the caller can do something about them.
 
     `has_current_schema` says whether the database is known to have this version's schema.
 
     Raises:
         BrokenOff: the transaction was rolled back in favour of another.
-        Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached or took too long, a worker of Citus was lost,
+        Unavailable: DATABASE_UNAVAILABLE, the database is not reached or took too long, or a worker of Citus was lost,
             or a table is missing because the database is not migrated yet.
         InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
     """

@@ -1,7 +1,7 @@
 """Single statements on PostgreSQL. Each is its own transaction, and the event loop runs it without a thread.
 
-A thread would share the interpreter with the event loop. While the loop is busy, the thread would wait milliseconds for
-the interpreter after each round trip to the database.
+A thread shares the interpreter with the event loop. If the loop is busy, the thread waits milliseconds for the
+interpreter after each round trip to the database.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LoneStatements:
     async def run(self, statement: str, parameters: Sequence[Any]) -> int:
         """Run a statement, which is durable when this returns. Return how many rows it changed.
 
-        After a failure, the next statement gets a new connection.
+        A connection that failed is replaced for the next statement.
 
         Raises:
             psycopg.Error: the statement may or may not have been committed.
@@ -39,7 +39,7 @@ class LoneStatements:
             connection = self._connection
             if connection is None or connection.closed:
                 connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._connect_args)
-                # All statements share a cursor, because making a cursor costs half as much as running a statement.
+                # Making a cursor costs half as much as running a statement. All statements therefore share a cursor.
                 self._connection, self._cursor = connection, connection.cursor()
             assert self._cursor is not None
             with statement_span("postgresql", statement):

@@ -229,13 +229,13 @@ def _known(service: str) -> frozenset[str]:
 
 @cache
 def _read_revisions(service: str) -> Select[Any]:
-    # SQLAlchemy caches a compiled form for each table object, and the health check runs every few seconds. With a
-    # single statement for each service the cache does not fill up.
+    # SQLAlchemy keeps a compiled form for each table object, and health asks every few seconds for as long as the
+    # process runs. One statement per service keeps that cache from filling up.
     return select(column("version_num", String)).select_from(table(version_table(service)))
 
 
 def is_current(service: str, connection: Connection) -> bool:
-    """Whether this version can use the database's schema. That is so for this version's schema and for a newer one.
+    """Whether this version can use the database's schema: it is the schema of this version or of a newer one.
 
     A migration changes nothing that the release before it needs (CONTRIBUTING.md, "Deployability"). Processes of that
     release therefore go on serving while an upgrade replaces them one by one.
@@ -265,9 +265,9 @@ def _is_missing_table(error: exc.DBAPIError) -> bool:
 async def open_migrated(service: str, settings: Settings) -> Database:
     """Open a service's database.
 
-    A SQLite database is migrated at once. A database server is migrated by the operator (`hutongd migrate`), who
-    chooses the time, because several processes share the server. The service starts even if that server is unavailable
-    or has an old schema. Health stays NOT_SERVING until the server is available and current.
+    SQLite is migrated at once. A database server is migrated by the operator (`hutongd migrate`), because several
+    processes share it and the operator has to choose the time. The service starts even if that server is unavailable or
+    has an old schema; health then stays NOT_SERVING until the server is available and current.
 
     Raises:
         UnusableDatabase: the SQLite file is no database, or a newer version has written it.

@@ -40,7 +40,7 @@ class LegalHold:
 
 
 class HeldResult(NamedTuple):
-    """A revision that a purge has moved out of use because a hold covers it.
+    """A revision that a purge has taken out of use.
 
     Attributes:
         revision_reason: the reason for the revision; empty for a first revision.

@@ -25,9 +25,9 @@ _REPORT = tuple_(_table.c.lab, _table.c.report_number)
 def answer_missing(
     connection: Connection, lab: str, report_number: str, answer: LabAnswer
 ) -> tuple[MissingReport, bool]:
-    """Store the answer to a report that this node lists.
+    """Store the answer to a report that this node lists. Return the report, and whether the answer is new.
 
-    Return the report, and whether the answer differs from the stored one. An equal answer is not stored again.
+    An answer that equals the stored one is not stored again.
 
     Raises:
         NotFound: this node does not list the report, or has not registered its laboratory.
@@ -51,8 +51,8 @@ def answer_missing(
     if before is not None:
         if (before.answer, before.expected_time) == (answer.answer, answer.expected_time):
             return report, False
-        # Other nodes keep the later of two answers. A new answer therefore gets a later time than the answer before it,
-        # even if the clock was set back.
+        # Of two answers to a report other nodes keep the later. A new answer therefore gets a later time than the
+        # answer before it, even if the clock has gone back.
         answer = answer._replace(answer_time=max(answer.answer_time, before.answer_time + 1))
     connection.execute(update(_table).where(*of_report).values(_values(answer)))
     return report._replace(answer=answer), True

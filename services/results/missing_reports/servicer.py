@@ -38,7 +38,7 @@ Context = Any
 _POSITION = (int, str, str)
 
 MAX_EXPECTED: Span = 30 * DAY
-"""How far in the future a laboratory may expect to upload a report. A missing report is kept for 30 days by default."""
+"""How far ahead a laboratory may expect its upload. A missing report is kept for 30 days by default."""
 
 
 class MissingReportServicer:

@@ -27,7 +27,7 @@ missing_reports = Table(
     Column("answer_time", BigInteger),
     # When the laboratory expects to upload the report; NULL if the answer states no time.
     Column("expected_time", BigInteger),
-    # Who answered. NULL at all nodes but the one where the answer was given.
+    # Who answered. NULL at other nodes than the one where the answer was given.
     Column("answer_actor", String(100)),
     Index("ix_missing_reports_create_time", "create_time"),
 )

@@ -75,12 +75,12 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    # By default gRPC resets calls at random once 1,000 wait for Python. If all gates come back after an outage, they
-    # would get CANCELLED. LoadLimits refuses the excess instead, with a reason.
+    # By default gRPC resets calls at random once 1,000 wait for Python. Gates that all come back after an outage would
+    # then get CANCELLED. LoadLimits refuses the excess instead, with a reason.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
-    # Gates and watches keep streams open for days. Keepalive lets the server notice a client that has disappeared.
-    # Clients may ping as well, to notice a server that has disappeared.
+    # Gates and watches keep streams open for days. The server detects a client that has disappeared, and clients can
+    # detect a server that has disappeared.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -25,8 +25,8 @@ class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
     A node's certificate must be signed directly by one of `node_authorities`. Without these authorities no caller is a
-    node. An authority that is only in `node_authorities` may not sign certificates of other kinds of callers.
-    `jurisdiction` is the region of this node. A caller whose certificate names this node is this node's own
+    node. If an authority is only in `node_authorities`, a certificate that it has signed for another kind of caller is
+    refused. `jurisdiction` is the region of this node. A caller whose certificate names this node is this node's own
     Verification.
     """
 

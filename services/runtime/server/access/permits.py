@@ -22,8 +22,7 @@ _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
 _STORED = re.compile(
     r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|cases/.+|pendingChanges/.+|emergencyGrants/.+)(?:/.+)?", re.DOTALL
 )
-"""Names of objects of which only the store knows the region or the subject. A laboratory's objects belong to the
-laboratory."""
+"""Names of objects whose region or subject only the store knows. A laboratory's objects belong to the laboratory."""
 _BINDS = {
     access_pb2.BIND_ANY: "any",
     access_pb2.BIND_OWN_LAB: "own lab",
