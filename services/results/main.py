@@ -96,9 +96,9 @@ async def open_results(
 ) -> Service:
     """Open the Results service on the database of its settings.
 
-    Several processes may serve one PostgreSQL database. Only one process may serve a SQLite database. That process
-    alone sends to the nation, wakes its watchers at once and enforces the quotas. The commits of a second process would
-    compete for SQLite's lock.
+    Several processes may serve one PostgreSQL database. Only one process may serve a SQLite database, because the
+    commits of a second process would compete for SQLite's lock. That one process sends to the nation, wakes its
+    watchers at once and enforces the quotas.
 
     Raises:
         UnusableDatabase: another process serves this SQLite database, or its subject keys were made by an older rule.
@@ -124,7 +124,8 @@ async def _open_results(
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper_marks, pepper)
-    # An unavailable database or an old schema does not prevent the start, because the health check repeats both checks.
+    # The service starts even with an unavailable database or an old schema, because the health check repeats both
+    # checks.
     try:
         await check()
         await database.write(fill_normal_names)
@@ -183,7 +184,7 @@ async def _open_results(
         DryRunBudget(limits.dry_run_reports),
         settings.start_seconds,
     )
-    # If a node below asks a node in the middle, the node in the middle also asks the node above.
+    # A node in the middle that is asked by a node below also asks the node above.
     relayed = NationwideLookup(stores.lookup, node, clock, freshness, RelayedRecords(link.nation)) if link else None
     exchange = ExchangeServicer(
         NodeAdmission(node, downstream),
@@ -290,8 +291,8 @@ async def _open_results(
         ),
         check=check,
         close=close,
-        # The workers start first, because work on a backlog would take the processor time that the workers need to
-        # start.
+        # The workers start before the background jobs, because work on a backlog takes the processor time that the
+        # workers need to start.
         start=start,
         background=(
             stores.partitions.run,
@@ -317,7 +318,7 @@ def _link(
     trail: AuditTrail,
     freshness: NodeRegistry,
 ) -> UpstreamLink | None:
-    """Return the link to the node above; None at a node without one."""
+    """Return the link to the node above; None if the settings name no such node."""
     if not settings.upstream:
         return None
     notifications = NotificationStore(

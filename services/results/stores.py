@@ -32,7 +32,7 @@ class Stores:
     """The stores of the Results service on one database. They share one change log.
 
     `secrets` are the keys of the hashes by which repeated requests are recognised. `node` is the region of this node.
-    `joined` says that the node replicates to the nation. `replicas` answer look-ups that may lag behind.
+    `joined` says that the node replicates to the nation. `replicas` answer those look-ups that may lag behind.
     """
 
     def __init__(

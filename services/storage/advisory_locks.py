@@ -1,4 +1,7 @@
-"""Every advisory lock that the services take on PostgreSQL. SQLite has one writer and one serving process instead."""
+"""Every advisory lock that the services take on PostgreSQL.
+
+SQLite needs none, because it has one writer and one serving process.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from sqlalchemy import Connection
 
 
 class AdvisoryLock(IntEnum):
-    """Keys of advisory locks. The keys of a release must not change: two releases run beside each other for a while.
+    """Keys of advisory locks. The keys must not change, because two releases may run beside each other.
 
     Attributes:
         ASSESSMENTS: held by the one process of a node that assesses reported refusals of other nodes.
@@ -18,7 +21,7 @@ class AdvisoryLock(IntEnum):
         POLICY_CHANGE: held by a publication until its commit.
         POLICY_SENDER: held by the one process of a node that sends the node's policies upstream.
         REFUSAL_LINK: held by the one process of a node that exchanges reported refusals with the node above.
-        REFUSAL_LINKS: shared by commits that change reported refusals. A link that begins waits for them.
+        REFUSAL_LINKS: shared by commits that change reported refusals. A new link waits until they have ended.
         SENDER: held by the one process of a node that sends the node's changes upstream.
         PURGE: held by a purge from its start to its end.
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
@@ -46,12 +49,12 @@ class AdvisoryLock(IntEnum):
 
 
 def migration_lock(service: str) -> int:
-    """Return the key of the lock that a migrator of the service holds."""
+    """Return the key of the lock that is held while a service is migrated."""
     return zlib.crc32(f"hutong {service}".encode())
 
 
 def try_audit_lock(connection: Connection, service: str) -> bool:
-    """Try to be the one transaction that seals a service's audit. Always True on SQLite, which has only one writer."""
+    """Try to be the only transaction that seals a service's audit. Return True on SQLite, which has only one writer."""
     if connection.dialect.name != "postgresql":
         return True
     key = zlib.crc32(f"hutong audit {service}".encode())
@@ -65,7 +68,7 @@ def lock_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
 
 
 def share_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
-    """Wait for the lock and hold it until the transaction ends. Other transactions may share the lock."""
+    """Wait until the lock can be shared, and share it until the transaction ends."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%s)", (int(lock),))
 
@@ -73,7 +76,7 @@ def share_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
 def lock_names_until_commit(connection: Connection, lock: AdvisoryLock, names: Iterable[str]) -> None:
     """Wait for the lock of each name and hold it until the transaction ends.
 
-    All transactions take the locks in the same order.
+    All transactions take these locks in the same order, so that they never deadlock.
     """
     connection.exec_driver_sql(
         "SELECT pg_advisory_xact_lock(%s, hashtext(name)) FROM unnest(%s::text[]) AS named (name)",

@@ -1,4 +1,4 @@
-"""Single statements on PostgreSQL, each a transaction of its own, which the event loop runs without a thread.
+"""Single statements on PostgreSQL. Each is its own transaction, and the event loop runs it without a thread.
 
 A thread shares the interpreter with the event loop. If the loop is busy, the thread waits milliseconds for the
 interpreter after each round trip to the database.
@@ -16,7 +16,7 @@ from services.runtime.tracing.drivers import statement_span
 
 
 class LoneStatements:
-    """Runs statements one after the other on a connection of their own. The connection is made when it is first used.
+    """Runs statements one after another on its own connection. The connection is made at the first use.
 
     `connect_args` are the driver's own.
     """
@@ -46,6 +46,6 @@ class LoneStatements:
                 return (await self._cursor.execute(statement, parameters)).rowcount
 
     def close(self) -> None:
-        """Close the connection. It can be called from outside the event loop."""
+        """Close the connection. This may be called outside the event loop."""
         if self._connection is not None:
             self._connection.pgconn.finish()

@@ -1,8 +1,8 @@
 """Removal of a link at a node that did not make it (docs/exchange.md §7).
 
-Only the node that made a link can end it. That node ends its link if the nation passes on another node's removal. The
-nation passes on a removal if the node that asks for it has results of either document. A false removal therefore does
-no more harm than false results, which a node can state of any person under its own laboratories.
+Only the node that made a link can end it. That node also ends the link if the nation passes on a request of another
+node. The nation passes on such a request only if the asking node has results of either document. A false request
+therefore does no more harm than false results, which a node can state of any person under its own laboratories.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _links = document_links
 
 
 def request_end(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
-    """Record that `node`, a node below, asks for the end of another node's link. Return whether `node` may ask.
+    """Record that `node`, a node below, asks for the end of a link. Return whether `node` may ask.
 
-    It may ask if results of either document came from `node`. A request for a link that has ended has no effect. A link
-    of this node itself ends at once.
+    `node` may ask if results of either document came from `node` or from a node below it. If the link has ended
+    already, nothing changes. A link that this node made ends at once.
     """
     stored = find_stored(connection, link)
     if stored is None:
@@ -46,7 +46,7 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
 def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
     """End a link of this node as the nation asks. Return whether the link was active here.
 
-    If `link` has an unlink time, the nation has ended the link already, at that time.
+    If `link` has an unlink time, the nation has recorded that time already, and the link ends with the same time.
     """
     ended = {"unlink_time": now if link.unlink_time is None else link.unlink_time, "unlink_node": link.unlink_node}
     mine = (_links.c.link_id == link.link_id, _links.c.source_node == "", _links.c.unlink_time.is_(None))
@@ -54,9 +54,9 @@ def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
 
 
 def find_ended(connection: Connection, maker: str) -> Sequence[str]:
-    """Return the ids of all ended links that a node or a node below it made.
+    """Return the ids of all ended links that the node `maker` or a node below it made.
 
-    Links that another node asks to end are included.
+    Active links that another node asks to end are included.
     """
     query = select(_links.c.link_id).where(
         in_region(_links.c.source_node, maker),

@@ -8,7 +8,7 @@ from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
 
 # The two keys of each document that has links, while the pepper rotates. A pair has two rows, one for each direction. A
-# link has keys of one version alone, but results of its documents may be stored under keys of the other version.
+# link has keys of one version only, but results of its documents may be stored under keys of the other version.
 key_pairs = Table(
     "key_pairs",
     metadata,
@@ -33,10 +33,10 @@ document_links = Table(
     Column("unlink_reason", String(500), nullable=False),
     # The node that made the link; empty for this node.
     Column("source_node", String(6), nullable=False, server_default=""),
-    # The region of the node where the link was removed, if another node made the link; NULL otherwise. At the nation it
-    # may also be the node that asks for the end of an active link.
+    # The region of the node where the link was removed, if another node made the link; NULL otherwise. At the nation,
+    # an active link has here the node that asks for its end.
     Column("unlink_node", String(6)),
-    # The callers' names. NULL if another node made or ended the link, or if the row is older than names of callers.
+    # The callers' names. NULL if another node made or ended the link, or if the row is older than these columns.
     Column("actor", String(100)),
     Column("unlink_actor", String(100)),
     # The version of both keys.

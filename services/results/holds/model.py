@@ -14,12 +14,12 @@ class LegalHold:
     """A legal hold. A result is held if it meets every condition that is stated.
 
     Attributes:
-        subject_key: the key of the document, in the key version that was in use when the hold was put; None without a
+        subject_key: the key of the document, in the key version that was in use when the hold began; None without a
             document.
-        other_key: the key of the document in the other version, if the pepper was changing then; None otherwise.
+        other_key: the key of the document in the other version, if the pepper was rotating then; None otherwise.
         lab: the code of the laboratory; empty without one.
-        report_start: the first report time; None without a bound.
-        report_end: the instant before which reports are held; None without a bound.
+        report_start: results with this reference time or a later one are held; None without a bound.
+        report_end: results with an earlier reference time are held; None without a bound.
         lift_time: None while the hold is active.
     """
 

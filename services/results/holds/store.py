@@ -1,7 +1,7 @@
 """Legal holds in the database, and the results that they keep beyond a purge.
 
-A purge moves held results to a table of their own before it removes anything. Nothing else changes with holds: whole
-months are dropped on PostgreSQL, and no look-up needs to know of holds.
+A purge moves held results to a table of their own before it removes anything. Everything else therefore works without
+regard to holds: PostgreSQL drops whole months, and look-ups do not read the holds.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class HoldStore:
         """Store a hold. Every purge that begins later respects it.
 
         Raises:
-            Unavailable: OVERLOADED, a purge is under way, which has read the holds already.
+            Unavailable: OVERLOADED, a purge is under way. It has read the holds already and would not respect this one.
         """
 
         def run(connection: Connection) -> LegalHold:
@@ -69,7 +69,7 @@ class HoldStore:
             return await self._writer.write(request, run)
 
     async def lift(self, hold_id: str, reason: str, actor: str | None, request: IdempotentRequest[LegalHold, M]) -> M:
-        """Lift a hold, unless it is lifted already. Raises NotFound if there is none."""
+        """Lift a hold. A hold that is lifted already does not change. Raises NotFound if there is no such hold."""
 
         def run(connection: Connection) -> LegalHold:
             active = (_holds.c.hold_id == hold_id, _holds.c.lift_time.is_(None))
@@ -175,7 +175,7 @@ def _read_reasons(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str
 def destroy_released(
     counts: DeletionCounts, step_size: int, connection: Connection, _horizon: Instant, after: HeldPosition
 ) -> HeldPosition | None:
-    """Destroy those of the next moved results that no active hold covers any more.
+    """Destroy the moved results of the next step that no active hold covers any more.
 
     Return the last of the examined results; None if there are no more.
     """

@@ -35,7 +35,7 @@ def answer_missing(
     """
     of_report = (_table.c.lab == lab, _table.c.report_number == report_number)
     own = select(labs.c.uscc).where(labs.c.uscc == lab, labs.c.source_node == "").exists()
-    # The row is locked, so that of two concurrent answers the second is compared with the first.
+    # The row is locked, so that the second of two concurrent answers is compared with the first.
     locked = select(_table.c.lab).where(*of_report, _table.c.passed_on.is_(False), own).with_for_update()
     name = format_missing_report(lab, report_number)
     if connection.execute(locked).first() is None:
@@ -63,11 +63,11 @@ def store_answers(
 ) -> tuple[list[MissingReport], int]:
     """Store the answers that another node has sent, if they are newer than the stored ones.
 
-    A report that is not stored here is stored with its answer, so that decisions know the answer without asking
-    another node. This node lists the report if `listed` contains its laboratory. Return the reports whose answers were
-    stored, and how many were dropped because the capacity was used up.
+    If a report is not stored here yet, it is stored with its answer, so that decisions know the answer without asking
+    another node. This node lists the report if its laboratory is in `listed`. Return the reports whose answers were
+    stored, and how many reports were dropped because the capacity is used up.
     """
-    # Every transaction changes rows in this order, so that two transactions cannot deadlock.
+    # Every transaction changes rows in this order, so that two transactions never deadlock.
     wanted = {(report.lab, report.report_number): report for report in sorted(reports, key=_order)}
     known = set(_read(connection, select(_table.c.lab, _table.c.report_number), list(wanted)))
     new = [report for name, report in wanted.items() if name not in known]
@@ -89,7 +89,7 @@ def store_answers(
 
 
 def find_answers(connection: Connection, names: Sequence[ReportName]) -> dict[ReportName, LabAnswer]:
-    """Return the answer to each report that has an answer."""
+    """Return the answers to those of these reports that have an answer."""
     query = select(_table.c.lab, _table.c.report_number, *ANSWER).where(_table.c.answer.is_not(None))
     return {
         (row.lab, row.report_number): answer for row in _read(connection, query, names) if (answer := answer_of(row))

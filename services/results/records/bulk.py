@@ -1,4 +1,7 @@
-"""Bulk statements, which differ between SQLite and PostgreSQL. All other statements of the store serve both."""
+"""Bulk statements, which differ between SQLite and PostgreSQL.
+
+All other statements of the store serve both databases.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _FIND_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class CommitColumns:
-    """Columns that only the commit knows. All results written by one statement share them."""
+    """The columns that only the commit knows. All results of one statement share their values."""
 
     upload_time: Instant
     source_node: str
@@ -36,7 +39,7 @@ class Bulk(Protocol):
     """Writes and finds many rows in few statements. The dialect's `RowForm` makes the rows."""
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
-        """Claim report numbers. Fails as a whole if one is taken."""
+        """Claim report numbers. The call fails as a whole if a number is taken."""
         ...
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
@@ -48,7 +51,10 @@ class Bulk(Protocol):
         ...
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Lock the stored keys until the commit and return them. No other transaction can then revise the reports."""
+        """Lock the stored keys until the commit and return them.
+
+        Meanwhile no other transaction can revise the reports.
+        """
         ...
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
@@ -57,9 +63,9 @@ class Bulk(Protocol):
 
 
 class PostgresqlBulk:
-    """Writes by COPY, which takes no condition and gives no answer.
+    """Writes by COPY.
 
-    Statements that need a condition or an answer take arrays.
+    COPY can neither check a condition nor return rows. Statements that need either take arrays.
     """
 
     _RESULT_COLUMNS = (*VALIDATED_COLUMNS, *COMMIT_COLUMNS)
@@ -87,7 +93,7 @@ class PostgresqlBulk:
         return {row[0] for row in inserted}
 
     _FIND = f"{_FIND_KEYS} WHERE lab = %s AND report_number = ANY (%s::text[])"
-    # Every statement that locks or claims keys does so in the same order, so that two uploads never deadlock.
+    # Every statement that locks or claims keys uses the same order, so that two uploads never deadlock.
     _HOLD = f'{_FIND} ORDER BY report_number COLLATE "C" FOR UPDATE'
 
     def find_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
@@ -115,25 +121,31 @@ class KeyTaken(Exception):
 
 
 class CitusBulk(PostgresqlBulk):
-    """The statements of PostgreSQL, with replacements for those that Citus does not run over several machines.
+    """The statements of PostgreSQL. Those that Citus does not run over several machines are replaced.
 
-    Citus reports a duplicate key in COPY as an internal error, and it cannot lock rows of several machines. It also
-    claims numbers on several machines in no fixed order.
+    Citus reports a duplicate key in COPY as an internal error. It cannot lock rows of several machines. It claims
+    numbers on several machines in no fixed order.
     """
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
-        """Claim free numbers. The laboratory is locked first, because two claims of the same numbers would deadlock."""
+        """Claim free numbers.
+
+        The laboratory is locked first, because two transactions that claim the same numbers could deadlock.
+        """
         lock_names_until_commit(connection, AdvisoryLock.REPORTS, [lab])
         return super().insert_free_keys(connection, lab, rows)
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
-        """Claim report numbers of one laboratory. Raises KeyTaken if one is taken; the caller rolls back."""
+        """Claim report numbers of one laboratory. Raises KeyTaken if a number is taken.
+
+        The caller must then roll back.
+        """
         lab = rows[0].key_row.partition("\t")[0]
         if len(self.insert_free_keys(connection, lab, rows)) < len(rows):
             raise KeyTaken
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Lock the laboratory in place of its keys."""
+        """Return the stored keys, with the laboratory locked in place of the keys."""
         lock_names_until_commit(connection, AdvisoryLock.REPORTS, [lab])
         return self.find_keys(connection, lab, report_numbers)
 
@@ -142,7 +154,7 @@ class SqliteBulk:
     """Writes by `executemany`. SQLite has one write transaction at a time."""
 
     _INSERT_KEY = f"INSERT INTO report_keys ({', '.join(KEY_COLUMNS)}) VALUES ({', '.join('?' * len(KEY_COLUMNS))})"
-    # The values come in this order: the fields of `NewResult`, the two parts of its `result_row`, the commit's columns.
+    # The values come in this order: fields of `NewResult`, the two parts of its `result_row`, the commit's columns.
     _RESULT_COLUMNS = ("subject_key", "report_number", "lab", *VALIDATED_COLUMNS[3:], *COMMIT_COLUMNS)
     _INSERT_RESULT = (
         f"INSERT INTO results ({', '.join(_RESULT_COLUMNS)}) VALUES ({', '.join('?' * len(_RESULT_COLUMNS))})"
@@ -177,7 +189,7 @@ class SqliteBulk:
         return found
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Find keys. They need no lock, because a write transaction locks the whole database."""
+        """Return the stored keys. They need no lock, because a write transaction locks the whole database."""
         return self.find_keys(connection, lab, report_numbers)
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
@@ -210,7 +222,7 @@ def bulk_for(connection: Connection) -> Bulk:
 
 
 def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
-    """Claim all report numbers and return True, or write nothing and return False if one is taken."""
+    """Claim all report numbers and return True. If a number is taken, claim none and return False."""
     if not rows:
         return True
     savepoint = connection.begin_nested()
@@ -226,8 +238,8 @@ def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> 
 
 
 def _is_taken(error: Exception) -> bool:
-    """Return whether an insert failed because a key exists.
+    """Return whether an insert failed because the key exists already.
 
-    COPY bypasses SQLAlchemy and fails with the driver's error.
+    COPY bypasses SQLAlchemy, so its errors are the driver's.
     """
     return isinstance(error, IntegrityError | UniqueViolation | KeyTaken)

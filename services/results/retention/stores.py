@@ -1,4 +1,4 @@
-"""The stores of Results that a purge clears of old rows, besides results and their keys."""
+"""The stores of Results from which a purge removes old rows, besides results and their keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.results.upload.tables import known_batches, upload_rejections, upl
 
 
 class PurgedStore(NamedTuple):
-    """A table, and the condition for rows to remove."""
+    """A table, and the condition for the rows to remove."""
 
     table: Table
     is_old: ColumnElement[bool]
@@ -28,8 +28,7 @@ class PurgedStore(NamedTuple):
 def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     """Yield the stores in the order in which they are purged.
 
-    A row is removed once it is before the results' horizon or beyond the store's own age. Links are removed by their
-    age alone.
+    A row is removed once it is before the horizon or older than its store allows. For links only their age counts.
     """
     now, horizon = deletion.delete_time, deletion.horizon
     rejections, reasons, positions = upload_rejections, revision_reasons, replicated_positions
@@ -53,14 +52,15 @@ def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     yield PurgedStore(national_delays, national_delays.c.report_hour < horizon // HOUR)
     yield PurgedStore(national_receive_times, national_receive_times.c.upload_time < horizon)
     yield PurgedStore(requests, requests.c.create_time < max(horizon, now - ages.requests))
-    # A node that was unavailable for longer than this age subscribes to every subject again. The newest notification to
-    # a node is kept beyond this age, because it is the position of a node that has received all notifications.
+    # A node that was unavailable for longer than this age subscribes to every subject again. Its newest notification is
+    # kept beyond this age, because its number is the node's position once the node has received everything.
     newest = select(nodes.c.newest_notification).where(nodes.c.node == notifications.c.node).scalar_subquery()
     is_passed = and_(notifications.c.commit_time < now - ages.exchange, notifications.c.number < newest)
     yield PurgedStore(notifications, or_(notifications.c.commit_time < horizon, is_passed))
-    # A node that was restored from a backup has a new log. It never sends from the old log again.
+    # A node that was restored from a backup has a new log. It never sends from its old log again.
     is_unused = or_(positions.c.commit_time.is_(None), positions.c.commit_time < now - ages.exchange)
     yield PurgedStore(positions, and_(is_unused, is_replaced))
     yield PurgedStore(document_links, document_links.c.unlink_time < now - ages.links)
-    # Batches that were stored before the horizon was set no longer count as known. A repeated batch is validated again.
+    # A batch that was stored before the horizon was set is no longer known. If the batch is repeated, it is validated
+    # again.
     yield PurgedStore(known_batches, known_batches.c.commit_time <= now)

@@ -1,4 +1,7 @@
-"""Callers by their certificates. A certificate is parsed once; later calls find its caller by its text."""
+"""Finds callers by their certificates. A certificate is parsed once.
+
+Later calls find the caller by the certificate's text.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from services.runtime.caller import Caller
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
 
 REMEMBERED = 10_000
-"""The number of parsed certificates that are kept: more than a node has callers. Each takes about 2 KiB."""
+"""How many parsed certificates are kept. A node has fewer callers. Each certificate takes about 2 KiB."""
 
 
 class Certificates:
@@ -41,7 +44,10 @@ class Certificates:
         self._remembered: OrderedDict[tuple[bytes, bytes], Caller] = OrderedDict()
 
     def identify(self, shown: Mapping[str, Sequence[bytes]]) -> Caller:
-        """Return the caller of the certificate in a connection's auth context, without the connection's address."""
+        """Return the caller of the certificate in a connection's auth context.
+
+        The address of the connection is not set yet.
+        """
         # gRPC states a SPIFFE ID only for a certificate with exactly one URI.
         ids, certificates = shown.get("peer_spiffe_id", ()), shown.get("x509_pem_cert", ())
         if len(certificates) != 1:
