@@ -114,7 +114,9 @@ class AuditEvent(_message.Message):
     of the same request_id names the grant. Empty for other RPCs.
     """
     item_count: _builtins.int
-    """How many results, links, refusals or persons it was about. An answer without any is 0."""
+    """How many results, links, refusals or persons it was about. An answer without any is 0. A denial with a count stands
+    for so many further refused calls, items or questions of the caller in that minute.
+    """
     case_id: _builtins.str
     """The case that the call named as `hutong-case` in its metadata. Empty if it named none."""
     @_builtins.property
