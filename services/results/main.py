@@ -28,7 +28,7 @@ from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, HOUR
-from services.domain.names import parse_lab
+from services.domain.names import parse_lab, parse_legal_hold
 from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.corrections.approval import RecallApprovals
@@ -226,6 +226,8 @@ async def _open_results(
             return await approvals.owner_of(name)
         if name.startswith("emergencyGrants/"):
             return await grants.owner_of(name)
+        if name.startswith("legalHolds/"):
+            return await stores.holds.owner_of(parse_legal_hold(name))
         lab = await stores.labs.get_lab(parse_lab(name))
         return Owner(lab.region)
 

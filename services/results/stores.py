@@ -62,6 +62,6 @@ class Stores:
         self.timeliness = TimelinessStore(database)
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
         self.lookup = LookupStore(database, clock, cache, limits, joined=joined, replicas=replicas)
-        self.holds = HoldStore(database, writer)
+        self.holds = HoldStore(database, writer, node)
         self.watch = WatchStore(database, cache)
         self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)

@@ -233,7 +233,9 @@ class CallAudit:
     def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
         caller = self._caller
         peer = caller.peer if caller.peer.isprintable() and "\\" not in caller.peer else ""
-        return request_id, caller.role, caller.name, self._on_behalf_of, peer[:MAX_PEER], self._method
+        # A caller that is no longer accepted has no name, but its certificate still has one.
+        name = caller.name or caller.certificate_name
+        return request_id, caller.role, name, self._on_behalf_of, peer[:MAX_PEER], self._method
 
 
 class DecisionRead(NamedTuple):

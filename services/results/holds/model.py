@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.domain.instant import Instant
+from services.domain.region import is_region
 from services.results.records.model import StoredResult
 
 
@@ -37,6 +38,17 @@ class LegalHold:
     lift_time: Instant | None = None
     lift_reason: str = ""
     lift_actor: str | None = None
+
+
+SUPERVISORS = "supervisors/"
+"""The beginning of the names of supervisors. The region follows."""
+
+
+def region_of(hold: LegalHold, node: str) -> str:
+    """Return the region that a hold belongs to: that of the supervisor that put it; for local callers the node's."""
+    name = hold.actor or ""
+    region = name.removeprefix(SUPERVISORS)[:6]
+    return region if name.startswith(SUPERVISORS) and is_region(region) else node
 
 
 class HeldResult(NamedTuple):

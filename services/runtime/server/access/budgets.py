@@ -73,7 +73,8 @@ DEFAULTS = {
     "app": Budget(units_a_second=20_000),
     "lab": _USUAL,
     "authority": _USUAL,
-    "supervisor": _USUAL,
+    # A supervisor may read about anybody under a case, and no case is checked.
+    "supervisor": Budget(persons_an_hour=3_000, units_a_second=1_000),
     "operator": _USUAL,
 }
 """The default budget of a caller, by its role. HUTONG_ACCESS_FILE may change it. Nodes and this node's Verification

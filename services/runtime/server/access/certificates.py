@@ -26,8 +26,9 @@ class Certificates:
 
     A node's certificate must be signed directly by one of `node_authorities`. Without these authorities no caller is a
     node. If an authority is only in `node_authorities`, a certificate that it has signed for another kind of caller is
-    refused. `jurisdiction` is the region of this node. A caller whose certificate names this node is this node's own
-    Verification.
+    refused. Another kind of caller then needs a certificate that one of `client_authorities` has signed directly: gRPC
+    shows no chain, and the chain of another certificate may lead to an authority of nodes. `jurisdiction` is the region
+    of this node. A caller whose certificate names this node is this node's own Verification.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Certificates:
         self._trust_domain = trust_domain
         self._jurisdiction = jurisdiction
         self._node_authorities = node_authorities
+        self._clients = client_authorities
         self._sole_node_authorities = [one for one in node_authorities if one not in client_authorities]
         self._remembered: OrderedDict[tuple[bytes, bytes], Caller] = OrderedDict()
 
@@ -78,6 +80,10 @@ class Certificates:
             fault = english("the certificate of a node must be signed by an authority of HUTONG_TLS_NODE_CA_FILE")
         elif found[0] != "node" and _is_signed_by(certificate, self._sole_node_authorities):
             fault = english("an authority of HUTONG_TLS_NODE_CA_FILE signs certificates of nodes alone")
+        elif found[0] != "node" and self._sole_node_authorities and not _is_signed_by(certificate, self._clients):
+            fault = english(
+                "the certificate must be signed by an authority in HUTONG_TLS_CLIENT_CA_FILE itself; add its authority"
+            )
         serial, expire_time = certificate.serial_number, from_datetime(certificate.not_valid_after_utc)
         if found is None or fault:
             return Caller("", certificate_hash=fingerprint, serial=serial, expire_time=expire_time, fault=fault)

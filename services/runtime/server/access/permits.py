@@ -20,7 +20,7 @@ from services.runtime.caller import Caller
 REGION_LENGTH = 6
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
 _STORED = re.compile(
-    r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|cases/.+|pendingChanges/.+|emergencyGrants/.+)(?:/.+)?", re.DOTALL
+    r"(labs/[0-9A-Z]{18}|(?:refusals|decisions|cases|pendingChanges|emergencyGrants|legalHolds)/.+)(?:/.+)?", re.DOTALL
 )
 """Names of objects whose region or subject only the store knows. A laboratory's objects belong to the laboratory."""
 _BINDS = {
