@@ -133,7 +133,7 @@ def refusal_from_message(message: ReplicatedRefusal, pepper: Pepper, now: Instan
         raise InvalidArgument.of(found)
     create_time = from_timestamp(message.create_time)
     refuse_time = from_timestamp(message.refuse_time)
-    key = message.subject_key or None
+    key, other_key = message.subject_key or None, message.other_subject_key or None
     assessment = message.assessment if message.HasField("assessment") else None
     answer = message.answer if message.HasField("answer") else None
     responsibility = message.responsibility if message.HasField("responsibility") else None
@@ -162,12 +162,13 @@ def refusal_from_message(message: ReplicatedRefusal, pepper: Pepper, now: Instan
         arriving_from=message.arriving_from,
         answer_node="" if answer is None else _region_of(answer.node, "answer.node"),
         origin_node=_region_of(message.origin_node, "origin_node"),
-        other_subject_key=message.other_subject_key or None,
+        other_subject_key=other_key,
         code=receipt_code(uuid, pepper.of_version(message.key_version) or pepper),
         evidence=VerifyRequest(evidence=message.evidence).SerializeToString(),
         shown_decision=_shown(message),
         request_hash=message.request_hash or None,
-        same_report_key=None if key is None else same_report_key(key, message.region, message.purpose, refuse_time),
+        same_report_key=same_report_key(key, message.region, message.purpose, refuse_time),
+        other_same_report_key=same_report_key(other_key, message.region, message.purpose, refuse_time),
         duplicate_of=parse_refusal(message.duplicate_of, "duplicate_of") if message.duplicate_of else "",
         assess_node="" if assessment is None else _region_of(assessment.node, "assessment.node"),
         assess_time=None if assessment is None else from_timestamp(assessment.assess_time),

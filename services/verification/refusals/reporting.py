@@ -80,8 +80,7 @@ class RefusalReporter:
                 refusal=refusal_to_proto(stored, now), code=format_code(stored.code or "")
             )
 
-        report = NewReport(refusal, self._same_keys(refusal), made)
-        return await self._store.add_refusal(report, request, encode)
+        return await self._store.add_refusal(NewReport(refusal, made), request, encode)
 
     def _form(
         self,
@@ -118,16 +117,11 @@ class RefusalReporter:
             code=receipt_code(uuid, self._pepper),
             shown_decision=shown.SerializeToString(),
             request_hash=request_hash(request.request_id, self._pepper),
-            same_report_key=None if key is None else same_report_key(key, request.region, request.purpose, refuse_time),
+            same_report_key=same_report_key(key, request.region, request.purpose, refuse_time),
+            other_same_report_key=same_report_key(other_key, request.region, request.purpose, refuse_time),
             responsible_node=links.own if links.covers(request.region) else "",
             due_time=now + ANSWER_WITHIN,
         )
-
-    def _same_keys(self, refusal: Refusal) -> list[bytes]:
-        """Return the hashes under which an earlier report of the same refusal may be stored."""
-        return [
-            same_report_key(key, refusal.region, refusal.purpose, refusal.refuse_time) for key in refusal.subject_keys
-        ]
 
     async def _prepare(self, refusal: Refusal, question: VerifyRequest | None) -> Refusal:
         """Return a report with what another node needs to assess it: the evidence and the shown decision.
