@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hutong.exchange.v1.replicated_refusal_pb2 import ShownDecision
+from hutong.exchange.v1.replicated_refusal_pb2 import RefusalEvidence, ShownDecision
 from hutong.verification.v1 import refusal_service_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_texts import english
@@ -128,13 +128,16 @@ class RefusalReporter:
 
         `question` is about the person; None if the report names no person.
         """
-        evidence = b""
+        evidence = RefusalEvidence()
         if question is not None:
-            # Faulty evidence is refused here. Signed reports are read here, because their text is not stored.
+            # Faulty evidence is refused here. Signed reports are read and verified here, because their text is not
+            # stored and must not cross.
             read = self._verifier.read(question, Asker(compares_name=False))
-            evidence = VerifyRequest(evidence=read.evidence_messages).SerializeToString()
+            verdicts = await self._verifier.verify_signatures(read)
+            evidence = RefusalEvidence(evidence=read.evidence_messages, signature_verdicts=verdicts)
         shown = await self._assessor.read_shown(refusal)
-        return replace(refusal, evidence=evidence, shown_decision=b"" if shown is None else shown.SerializeToString())
+        stored = evidence.SerializeToString()
+        return replace(refusal, evidence=stored, shown_decision=b"" if shown is None else shown.SerializeToString())
 
 
 def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> Document | None:

@@ -47,7 +47,7 @@ refusals = Table(
     Column("other_subject_key", LargeBinary(KEY_LENGTH)),
     # The code of the receipt; NULL for reports that are older than codes.
     Column("code", String(16)),
-    # A serialized hutong.verification.v1.VerifyRequest with the evidence alone; empty once the refusal is assessed.
+    # A serialized hutong.exchange.v1.RefusalEvidence; empty once the refusal is assessed.
     Column("evidence", LargeBinary, nullable=False),
     # A serialized hutong.exchange.v1.ShownDecision; empty for none.
     Column("shown_decision", LargeBinary, nullable=False),
