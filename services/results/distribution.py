@@ -125,6 +125,7 @@ SWEEPS: dict[str, str] = {
     f"{_MISSING}.list_missing_reports": "a listing of missing reports",
     "services.results.missing_reports.answers.store_answers": "counting against the limit of answers",
     "services.results.missing_reports.answers.list_answered": "a node that begins to listen or sends again",
+    "services.results.missing_reports.answers.list_denied": "Verification asks for new denials, every five seconds",
     f"{_MISSING}.remove_old": "the age of missing reports",
     f"{_EXCHANGE}.downstream.missing_report_routing.receive_labs": "a laboratory that is registered",
     # What a node subscribes to. For `has_subscriptions` any row of any machine is enough.

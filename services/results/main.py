@@ -11,6 +11,9 @@ from typing import Any
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
 from hutong.results.internal.v1.internal_audit_service_pb2_grpc import add_InternalAuditServiceServicer_to_server
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import add_InternalLookupServiceServicer_to_server
+from hutong.results.internal.v1.internal_missing_report_service_pb2_grpc import (
+    add_InternalMissingReportServiceServicer_to_server,
+)
 from hutong.results.v1.document_link_service_pb2_grpc import add_DocumentLinkServiceServicer_to_server
 from hutong.results.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
@@ -60,7 +63,7 @@ from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
 from services.results.lookup.servicer import InternalLookupServicer, ResultsServicer
 from services.results.missing_reports.queue import MissingReportQueue
-from services.results.missing_reports.servicer import MissingReportServicer
+from services.results.missing_reports.servicer import InternalMissingReportServicer, MissingReportServicer
 from services.results.records.tables import pepper_marks
 from services.results.replicas.replicas import ReadReplicas
 from services.results.schema import audit as audit_tables
@@ -272,6 +275,11 @@ async def _open_results(
                 "results.internal.v1.InternalAuditService",
                 add_InternalAuditServiceServicer_to_server,
                 InternalAuditServicer(sent),
+            ),
+            registered(
+                "results.internal.v1.InternalMissingReportService",
+                add_InternalMissingReportServiceServicer_to_server,
+                InternalMissingReportServicer(database, tokens, clock),
             ),
             registered("results.v1.DocumentLinkService", add_DocumentLinkServiceServicer_to_server, documents),
             registered("results.v1.MissingReportService", add_MissingReportServiceServicer_to_server, missing),

@@ -29,6 +29,8 @@ class AdvisoryLock(IntEnum):
         HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
         REPORTS: held on Citus for one laboratory, while the laboratory's reports are claimed, revised or removed.
         LOG_WRITER: held on Citus for one writer of the change log until all machines have committed the entry.
+        SAME_REFUSALS: held for a hash of subject, region, purpose and day, while reported refusals with this hash are
+            stored.
         SHOWN_REPORTS: held by a commit of decisions with evidence while it remembers what was shown.
     """
 
@@ -45,6 +47,7 @@ class AdvisoryLock(IntEnum):
     HOMES = 0x48754865
     REPORTS = 0x48755270
     LOG_WRITER = 0x4875574C
+    SAME_REFUSALS = 0x48755366
     SHOWN_REPORTS = 0x48755368
 
 

@@ -34,6 +34,8 @@ from services.verification.cases.servicer import EvidenceCaseServicer
 from services.verification.cases.store import CaseStore
 from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.decision_counts.recorder import DecisionCountRecorder
+from services.verification.denials.client import DenialClient
+from services.verification.denials.opener import DeniedCaseOpener
 from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.servicer import HolderTokenServicer
 from services.verification.holder_tokens.store import TokenUses
@@ -119,6 +121,8 @@ async def open_verification(
         open_above = Connector(settings.upstream_verification, settings)
         outbox = DecisionCountOutbox(database)
         link = RefusalLink(exchange_store, outbox, open_above, node, pepper, refusal_timing)
+    denial_client = DenialClient(open_to_results)
+    denials = DeniedCaseOpener(database, denial_client, pepper, clock)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
     audit = ServiceAudit(
         database,
@@ -147,6 +151,7 @@ async def open_verification(
     async def close() -> None:
         await policies.close()
         await results_stub.close()
+        await denial_client.close()
         if heads is not None:
             await heads.close()
         await audit.close()
@@ -199,6 +204,7 @@ async def open_verification(
             token_uses.purge,
             recorder.run,
             *duties.jobs,
+            denials.run,
             *(() if link is None else (link.run,)),
         ),
         drain=drain,

@@ -124,12 +124,12 @@ def insert_decisions(
     connection.execute(insert(decisions), rows)
     showings = [showing for one in kept for showing in one.showings]
     if showings:
-        count = remember_showings(connection, showings, _region_of)
+        count = remember_showings(connection, showings, find_region)
         if after_commit is not None:
             after_commit[:] = [count]
 
 
-def _region_of(connection: Connection, uuid: str) -> str:
+def find_region(connection: Connection, uuid: str) -> str:
     """Return the region of a decision's place; empty if the decision is not stored."""
     inputs = connection.execute(select(decisions.c.inputs).where(decisions.c.uuid == uuid)).scalar()
     return "" if inputs is None else pb.DecisionInputs.FromString(bytes(inputs)).region

@@ -14,7 +14,7 @@ from services.domain.subject import Pepper
 from services.runtime.audit import CallAudit, DecisionRead
 from services.runtime.server.status import to_status
 from services.verification.holder_tokens.store import TokenUse, TokenUses
-from services.verification.showings.examine import KeptDecision, find_showings
+from services.verification.showings.examine import KeptDecision, find_showings, find_verdicts
 from services.verification.showings.model import Showing
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.stored_decisions.subject_tag import subject_tag
@@ -47,8 +47,9 @@ def stored_decision(
     inputs = gathered.inputs
     showings: tuple[Showing, ...] = ()
     if inputs.evidence:
-        kept = KeptDecision(uuid, question.policy.region, question.subject_keys(pepper), question.number)
-        showings = find_showings(kept, decision, inputs, gathered.claims, question.signed)
+        kept = KeptDecision(uuid, question.policy.region, question.subject_keys(pepper))
+        verdicts = question.verdicts or find_verdicts(question.signed, gathered.claims, question.number)
+        showings = find_showings(kept, decision, inputs, gathered.claims, verdicts)
     return StoredDecision(
         uuid,
         inputs.evaluate_time,

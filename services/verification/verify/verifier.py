@@ -13,7 +13,7 @@ from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, 
 
 from services.domain.errors import HutongError
 from services.domain.instant import Instant
-from services.domain.names import format_decision
+from services.domain.names import describe_item, format_decision
 from services.domain.subject import Pepper
 from services.runtime.call import only_waiting
 from services.runtime.clock import Clock
@@ -22,12 +22,13 @@ from services.runtime.server.validation import check_each
 from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
 from services.verification.holder_tokens.store import TokenUse, TokenUses
+from services.verification.showings.examine import Verdict, find_verdicts
 from services.verification.showings.shares import SHARES
 from services.verification.sources.results_client import ResultsClient
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.ask import Sources
 from services.verification.verify.convert import fill_decision
-from services.verification.verify.inputs import SourceAnswers
+from services.verification.verify.inputs import SourceAnswers, pair_claims
 from services.verification.verify.kept import (
     Reply,
     Unkept,
@@ -39,7 +40,7 @@ from services.verification.verify.kept import (
 )
 from services.verification.verify.misses import is_miss
 from services.verification.verify.questions.asker import Asker, current_asker
-from services.verification.verify.questions.question import Question, question_from_proto
+from services.verification.verify.questions.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     SECOND_LOOK_UP_SHARE,
     Unanswered,
@@ -104,13 +105,29 @@ class Verifier:
         """Answer a question from everything that the sources answered."""
         await self._keep_answer(self.fill(question, decide_from(question, answers), asker, message))
 
-    async def conclude(self, request: VerifyRequest, holder: HolderToken | None = None) -> StoredDecision | None:
+    async def conclude(
+        self, request: VerifyRequest, holder: HolderToken | None = None, verdicts: Sequence[Verdict] = ()
+    ) -> StoredDecision | None:
         """Decide one question. Return what must be stored before its decision is used; None for nothing.
 
-        `holder` has the subject keys if the question states no document.
+        `holder` has the subject keys if the question states no document. `verdicts` has what another node has found of
+        the signatures of the evidence.
         """
         question = self._read(request, self._clock.now(), Asker(compares_name=False), holder)
+        question = question._replace(verdicts=verdicts)
         return self._fill(question, await self._settle(question), pb.Decision())
+
+    async def verify_signatures(self, question: Question) -> tuple[Verdict, ...]:
+        """Return what is found of the signatures of a question's evidence; empty if no piece is signed.
+
+        Without an answer of Results, the keys are not known.
+        """
+        if not question.signed:
+            return ()
+        set_items(question, sorted({describe_item(one.item) for one in question.evidence}))
+        with only_waiting():
+            found = await self._results.ask(question.keyed_look_up)
+        return find_verdicts(question.signed, pair_claims(question, found), question.number)
 
     async def _settle(self, question: Question) -> SettledQuestion:
         answers = await self._sources.ask(question)
