@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from services.approval.tables import approval_tables
 from services.audit.tables import audit_tables
 from services.domain.region import NATION
-from services.storage.columns import new_metadata
+from services.storage.columns import LEFT_OUT, READ_AS, new_metadata
 from services.storage.deletion_counts import deletion_counts_table
 from services.storage.idempotency import request_memory
 from services.storage.life import LIFE_LENGTH
@@ -39,7 +39,7 @@ policies = Table(
     Column("actor", String(100)),
     Column("withdraw_actor", String(100)),
     # The region of the node that published the revision; NULL if the revision is older than this column.
-    Column("node", String(6)),
+    Column("node", String(6), info={LEFT_OUT: True}),
 )
 
 # Every publication and withdrawal, in the order of their commits. A lock serializes the writers
@@ -66,7 +66,7 @@ upstream_positions = Table(
     Column("as_of_time", BigInteger, nullable=False),
     # When this node had received every policy that stood at the node above for its region; NULL until then. This node
     # publishes nothing before.
-    Column("founded_time", BigInteger),
+    Column("founded_time", BigInteger, info={LEFT_OUT: True, READ_AS: "{row}as_of_time"}),
 )
 
 # The nodes below this one. Each of them alone publishes for its own region.

@@ -65,8 +65,6 @@ _FAILED_COMMIT = "failed to commit transaction on"
 succeeds."""
 WRITE_OPTION = "hutong_write"
 """The execution option of a connection on which write transactions begin."""
-SCHEMA_OPTION = "hutong_schema_is_current"
-"""The execution option of a connection for writes: whether the database is known to have this version's schema."""
 
 
 def make_directory(directory: Path) -> None:
@@ -283,16 +281,6 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
         "wal_autocheckpoint = 16384",
     ):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def has_current_schema(connection: Connection) -> bool:
-    """Return whether the database is known to have this version's schema.
-
-    During a rolling upgrade this version may run before the migration. A write that callers wait for leaves out what
-    only this version's schema has.
-    """
-    options: dict[str, Any] = dict(connection.get_execution_options())
-    return bool(options.get(SCHEMA_OPTION, True))
 
 
 def _begin_sqlite(connection: Connection) -> None:

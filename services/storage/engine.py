@@ -25,7 +25,6 @@ from services.storage.connections import (
     BULK_READ_THREADS,
     POSTGRESQL_WRITE_THREADS,
     READ_THREADS,
-    SCHEMA_OPTION,
     STATEMENT_MS,
     WRITE_OPTION,
     begin_transaction,
@@ -37,6 +36,8 @@ from services.storage.connections import (
 from services.storage.distributed import unsettled
 from services.storage.errors import BrokenOff, faults_named, not_migrated
 from services.storage.lone_statements import LoneStatements
+from services.storage.schema.fit import SchemaFit
+from services.storage.schema.older import OlderSchema, fit_statements
 from services.storage.statement_limits import TimeLimit, limited, limited_short
 
 P = ParamSpec("P")
@@ -63,12 +64,16 @@ class Database:
             it.
     """
 
-    def __init__(self, url: str, is_current: Callable[[Connection], bool] | None = None) -> None:
+    def __init__(self, url: str, find_fit: Callable[[Connection], SchemaFit] | None = None) -> None:
         self.engine = create_service_engine(url)
-        self._is_current = is_current
-        self._has_current_schema = is_current is None
+        self._find_fit = find_fit
+        self._fit = SchemaFit.CURRENT if find_fit is None else SchemaFit.UNFIT
+        self._older_schema = OlderSchema()
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self.reading_engine = self.engine if self.is_sqlite else create_reading_engine(url)
+        if not self.is_sqlite and find_fit is not None:
+            for engine in (self.engine, self.reading_engine):
+                fit_statements(engine, self._older_schema)
         write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
         self._bulk_readers = ThreadPoolExecutor(BULK_READ_THREADS, thread_name_prefix="db-read-bulk")
@@ -178,6 +183,7 @@ class Database:
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
         with self._faults_named(), self.engine.connect() as connection:
+            self._fit_statements(connection)
             return work(connection, *args, **kwargs)
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -200,9 +206,10 @@ class Database:
         raise AssertionError("the last try returns or raises")
 
     def _write_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        option = {WRITE_OPTION: True, SCHEMA_OPTION: self._has_current_schema}
+        option = {WRITE_OPTION: True}
         with self._faults_named(), self.engine.connect().execution_options(**option) as connection:
             with connection.begin():
+                self._fit_statements(connection)
                 done = work(connection, *args, **kwargs)
             if is_incomplete(connection):
                 raise unsettled()
@@ -253,25 +260,56 @@ class Database:
 
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         with self.reading_engine.connect() as connection:
+            self._fit_statements(connection)
             return work(connection, *args, **kwargs)
 
+    @property
+    def has_current_schema(self) -> bool:
+        """Whether the database is known to have this version's schema, or a newer one."""
+        return self._fit is SchemaFit.CURRENT
+
+    def _fit_statements(self, connection: Connection) -> None:
+        """Let the statements on a connection fit the database's schema.
+
+        Until the schema is known to be current, each use of the database reads first what the schema is. So the service
+        uses what a migration has added as soon as the migration has ended.
+        """
+        if not self.has_current_schema:
+            self._note_fit(connection)
+        if self._fit is SchemaFit.OLDER:
+            # What was compiled for this schema must not serve for the next one.
+            connection.execution_options(compiled_cache=None)
+
+    def _note_fit(self, connection: Connection) -> None:
+        if self._find_fit is None:
+            return
+        fit = self._find_fit(connection)
+        if fit is SchemaFit.OLDER:
+            self._older_schema.read(connection)
+        else:
+            self._older_schema.forget()
+        if fit is not self._fit and fit is SchemaFit.OLDER:
+            _log.warning("the database has the schema of the release before: run hutongd migrate")
+        self._fit = fit
+
     async def check(self) -> None:
-        """Check that the database answers and has this version's schema.
+        """Check that the database answers and has a schema that this version can use.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database does not answer or has another schema.
         """
-        if not await self.read(self._is_alive_and_current):
+        if not await self.read(self._is_alive_and_fit):
             raise not_migrated()
 
-    def _is_alive_and_current(self, connection: Connection) -> bool:
+    def _is_alive_and_fit(self, connection: Connection) -> bool:
         connection.execute(text("SELECT 1"))
-        if self._is_current is not None:
-            self._has_current_schema = self._is_current(connection)
-        return self._has_current_schema
+        self._note_fit(connection)
+        return self._fit is not SchemaFit.UNFIT
 
-    def _faults_named(self) -> AbstractContextManager[None]:
-        return faults_named(has_current_schema=self._has_current_schema)
+    @contextlib.contextmanager
+    def _faults_named(self) -> Iterator[None]:
+        with faults_named(lacks_parts=lambda: not self.has_current_schema):
+            yield
 
     def close(self) -> None:
         """Wait for running work, then close every connection."""
@@ -284,9 +322,9 @@ class Database:
         self.engine.dispose()
 
 
-def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:
+def open_database(url: str, find_fit: Callable[[Connection], SchemaFit] | None = None) -> Database:
     """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. It connects when it is first used.
 
-    `is_current` says whether this version of the service can use the schema. The health check calls it.
+    `find_fit` says whether this version of the service can use the schema. The health check calls it.
     """
-    return Database(url, is_current)
+    return Database(url, find_fit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import structlog
@@ -61,15 +61,15 @@ class BrokenOff(Unavailable):
 
 
 @contextlib.contextmanager
-def faults_named(*, has_current_schema: bool = True) -> Iterator[None]:
+def faults_named(*, lacks_parts: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Replace errors of the block by errors of the contract, if the caller can do something about them.
 
-    `has_current_schema` says whether the database is known to have this version's schema.
+    `lacks_parts` says whether the database may lack tables or columns, because it is not migrated yet.
 
     Raises:
         BrokenOff: the transaction was rolled back in favour of another.
         Unavailable: DATABASE_UNAVAILABLE, the database is not reached or took too long, or a worker of Citus was lost,
-            or a table is missing because the database is not migrated yet.
+            or a table or a column is missing because the database is not migrated yet.
         InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
     """
     try:
@@ -82,8 +82,8 @@ def faults_named(*, has_current_schema: bool = True) -> Iterator[None]:
         if not _is_worker_lost(error):
             raise
         raise _unavailable(error) from error
-    except exc.ProgrammingError as error:
-        if has_current_schema or not isinstance(error.orig, _UNDEFINED):
+    except (exc.ProgrammingError, psycopg.ProgrammingError) as error:
+        if not isinstance(_cause_of(error), _UNDEFINED) or not lacks_parts():
             raise
         raise not_migrated() from error
     except _UNFIT as error:

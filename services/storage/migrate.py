@@ -24,6 +24,7 @@ from services.runtime.configuration.settings import Settings
 from services.storage.connections import create_inspecting_engine, find_sqlite_file
 from services.storage.engine import Database, open_database
 from services.storage.errors import UnusableDatabase, is_broken_off
+from services.storage.schema.fit import OLDEST_SERVED, SchemaFit
 
 SERVICES = ("results", "policy", "verification")
 UPGRADE_TRIES = 5
@@ -228,24 +229,39 @@ def _known(service: str) -> frozenset[str]:
 
 
 @cache
+def _served(service: str) -> frozenset[str]:
+    """Return the revisions of the schemas that this version runs on."""
+    scripts = ScriptDirectory.from_config(alembic_config(service))
+    return frozenset(one.revision for one in scripts.walk_revisions(OLDEST_SERVED[service], "heads"))
+
+
+@cache
 def _read_revisions(service: str) -> Select[Any]:
     # SQLAlchemy keeps a compiled form for each table object, and health asks every few seconds for as long as the
     # process runs. One statement per service keeps that cache from filling up.
     return select(column("version_num", String)).select_from(table(version_table(service)))
 
 
-def is_current(service: str, connection: Connection) -> bool:
-    """Whether this version can use the database's schema: it is the schema of this version or of a newer one.
+def find_fit(service: str, connection: Connection) -> SchemaFit:
+    """Return how the database's schema fits this version.
 
     A migration changes nothing that the release before it needs (CONTRIBUTING.md, "Deployability"). Processes of that
-    release therefore go on serving while an upgrade replaces them one by one.
+    release therefore go on serving while an upgrade replaces them one by one. Processes of this version run on the
+    schema of the release before.
     """
     revisions = read_revisions(service, connection)
-    return revisions == _heads(service) or bool(revisions - _known(service))
+    if revisions == _heads(service) or revisions - _known(service):
+        return SchemaFit.CURRENT
+    return SchemaFit.OLDER if revisions and revisions <= _served(service) else SchemaFit.UNFIT
 
 
 def read_revisions(service: str, connection: Connection) -> frozenset[str]:
     """Return the revisions of the database's schema; none if it was never migrated."""
+    if connection.dialect.name == "postgresql":
+        # In a transaction a failed statement would prevent all further ones.
+        exists = connection.exec_driver_sql("SELECT to_regclass(%s) IS NOT NULL", (version_table(service),))
+        if not exists.scalar_one():
+            return frozenset()
     try:
         return frozenset(connection.execute(_read_revisions(service)).scalars())
     except exc.DBAPIError as error:
@@ -267,13 +283,14 @@ async def open_migrated(service: str, settings: Settings) -> Database:
 
     SQLite is migrated at once. A database server is migrated by the operator (`hutongd migrate`), because several
     processes share it and the operator has to choose the time. The service starts even if that server is unavailable or
-    has an old schema; health then stays NOT_SERVING until the server is available and current.
+    has an old schema. It serves on the schema of the release before. On an older one health stays NOT_SERVING until the
+    server is available and migrated.
 
     Raises:
         UnusableDatabase: the SQLite file is no database, or a newer version has written it.
     """
     url = settings.service(service).database_url
-    database = open_database(url, partial(is_current, service))
+    database = open_database(url, partial(find_fit, service))
     if database.is_sqlite:
         await asyncio.to_thread(upgrade, service, url)
     return database

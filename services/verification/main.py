@@ -85,13 +85,17 @@ async def open_verification(
     refusal_timing = refusal_timing or RefusalTiming()
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)
-    check = checking_pepper(database, pepper_marks, pepper)
+    check_pepper = checking_pepper(database, pepper_marks, pepper)
     node, joined = settings.jurisdiction, bool(settings.upstream)
     exchange_store = RefusalExchangeStore(database, pepper, clock, node, joined=joined)
+
+    async def check() -> None:
+        await check_pepper()
+        await exchange_store.adopt_older_reports()
+
     # An unavailable database or an old schema does not prevent the start, because the health check checks both again.
     try:
         await check()
-        await exchange_store.adopt_older_reports()
     except Unavailable:
         pass
     except (BadSetting, UnusableDatabase):

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,20 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
+from hutong.type.v1.purpose_pb2 import PURPOSE_SCHOOL
+from hutong.type.v1.refusal_ground_pb2 import REFUSAL_GROUND_NOT_TESTED_LOCALLY
 from hutong.verification.v1.decision_pb2 import DECISION_OUTCOME_RECOGNIZED
+from hutong.verification.v1.refusal_service_pb2 import (
+    GetRefusalRequest,
+    ReportRefusalRequest,
+    ReportRefusalResponse,
+    TrackRefusalRequest,
+)
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_client.connection import connect
 
-from services.domain.instant import DAY, HOUR
+from services.domain.instant import DAY, HOUR, to_timestamp
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import PostgresServer
@@ -87,6 +97,43 @@ class Gate(threading.Thread):
         assert not self.faults, self.faults[:3]
 
 
+class Office:
+    """Publishes a policy and reports a refusal at each step of the upgrade."""
+
+    def __init__(self, addresses: dict[str, str]) -> None:
+        self._addresses = addresses
+        self._refusals: list[ReportRefusalResponse] = []
+
+    async def work(self) -> None:
+        """Publish a policy that concerns no other question, and report a refusal. Neither may fail."""
+        step = len(self._refusals)
+        async with calling(self._addresses) as callers:
+            await callers.publish("000000", DAY, purposes=(PURPOSE_SCHOOL,), policy_id="school")
+            request = ReportRefusalRequest(
+                region="410105",
+                venue=f"Hotel {step}",
+                purpose=4,  # type: ignore[arg-type]
+                refuse_time=to_timestamp(SystemClock().now() - HOUR),
+                grounds=[REFUSAL_GROUND_NOT_TESTED_LOCALLY],
+                request_id=str(uuid.uuid4()),
+            )
+            self._refusals.append(await callers.refusals.ReportRefusal(request))
+
+    async def check(self) -> None:
+        """Check that every policy and refusal is there, and that each code of a receipt leads to its refusal."""
+        async with calling(self._addresses) as callers:
+            for step, reported in enumerate(self._refusals):
+                named = GetPolicyRequest(name=f"jurisdictions/000000/policies/school@{step + 1}")
+                await callers.published.GetPolicy(named)
+                name = reported.refusal.name
+                found = (await callers.refusals.GetRefusal(GetRefusalRequest(name=name))).refusal
+                assert found.venue == f"Hotel {step}"
+                if reported.code:
+                    tracked = await callers.refusals.TrackRefusal(TrackRefusalRequest(code=reported.code))
+                    assert tracked.refusal.name == name
+        assert self._refusals[-1].code
+
+
 class Node:
     """A node's services behind addresses that stay, one process each."""
 
@@ -99,10 +146,10 @@ class Node:
         self._processes: dict[str, subprocess.Popen[Any]] = {}
         self._addresses: dict[str, str] = {}
 
-    async def replace(self, service: str, version: Version, *, serving: bool = True) -> None:
-        """Start a process of a version, lead new connections to it once it answers, and stop the former one.
+    async def replace(self, service: str, version: Version) -> None:
+        """Start a process of a version, lead new connections to it once it is SERVING, and stop the former one.
 
-        `serving` is whether it must report SERVING first. The process asks the other services at their addresses.
+        The process asks the other services at their addresses.
         """
         address = free_address()
         addresses = {f"HUTONG_{name.upper()}_ADDRESS": link.address for name, link in self._links.items()}
@@ -113,7 +160,7 @@ class Node:
         self._processes[service] = process
         self._addresses[service] = address
         try:
-            await self.wait(service, serving=serving)
+            await self.wait(service)
             self._links[service].lead_to(address)
         finally:
             if former is not None:
@@ -122,8 +169,8 @@ class Node:
                 end(former)
         assert former is None or code == 0
 
-    async def wait(self, service: str, *, serving: bool = True) -> None:
-        """Wait until a service answers; also until it reports SERVING."""
+    async def wait(self, service: str) -> None:
+        """Wait until a service reports SERVING."""
 
         async def is_well() -> bool:
             try:
@@ -132,7 +179,7 @@ class Node:
                 )
             except grpc.aio.AioRpcError:
                 return False
-            return not serving or answer.status == health_pb2.HealthCheckResponse.SERVING
+            return answer.status == health_pb2.HealthCheckResponse.SERVING
 
         async with grpc.aio.insecure_channel(self._addresses[service]) as channel:
             health = health_pb2_grpc.HealthStub(channel)
@@ -167,7 +214,10 @@ async def opened_node(
 async def test_an_upgrade_under_load_has_no_error(
     round_: int, order: str, tmp_path: Path, own_server: PostgresServer, before: Version
 ) -> None:
-    """Uploads go on and are stored once, and each question about one person is answered alike."""
+    """Uploads go on and are stored once. Each question about one person is answered alike.
+
+    A policy is published and a refusal reported at each step, and both are there in the end.
+    """
     urls = {service: own_server.make_empty() for service in SERVICES}
     now = Version()
     async with opened_node(tmp_path, urls, before) as (node, addresses):
@@ -176,11 +226,13 @@ async def test_an_upgrade_under_load_has_no_error(
             await callers.upload(NUMBERS[0], "R-gate", SystemClock().now() - HOUR)
             await callers.publish("000000", 2 * DAY)
         laboratories, gate = Laboratories(addresses["results"]), Gate(addresses["verification"])
+        office = Office(addresses)
 
         async def work() -> None:
             await asyncio.to_thread(laboratories.wait_for_batches, BATCHES)
             asked = gate.answered
             await until(lambda: gate.answered >= asked + QUESTIONS)
+            await office.work()
 
         await asyncio.to_thread(laboratories.start)
         gate.start()
@@ -189,7 +241,7 @@ async def test_an_upgrade_under_load_has_no_error(
             await asyncio.to_thread(now.migrate, node.environment)
             await work()
         for service in SERVICES:
-            await node.replace(service, now, serving=order == "migrated first")
+            await node.replace(service, now)
             await work()
         if order == "migrated last":
             await asyncio.to_thread(now.migrate, node.environment)
@@ -197,6 +249,7 @@ async def test_an_upgrade_under_load_has_no_error(
             await node.wait(service)
         await work()
         await asyncio.to_thread(gate.finish)
+        await office.check()
         await asyncio.to_thread(laboratories.finish)
     with contextlib.closing(open_database(urls["results"])) as database:
         database.read_now(laboratories.check)

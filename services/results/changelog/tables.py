@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, String, Table
 
 from services.results.schema import metadata
+from services.storage.columns import LEFT_OUT
 from services.storage.life import LIFE_LENGTH
 
 # Writers of the change log. A transaction locks its writer's row from its entry to its commit. A writer's entries are
@@ -48,7 +49,7 @@ changes = Table(
     Column("other_keys", LargeBinary),
     # JSON: [[node, writer, life, sequence], …], positions of nodes below this one. With this entry, the node above has
     # everything up to these positions. NULL if there are no such positions, and without a node above.
-    Column("positions_below", LargeBinary),
+    Column("positions_below", LargeBinary, info={LEFT_OUT: True}),
 )
 
 # The newest sequence that each life reached with each writer, for lives whose newest entries retention has removed.

@@ -7,6 +7,7 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, S
 from services.audit.tables import HEAD_LENGTH
 from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
+from services.storage.columns import LEFT_OUT
 from services.storage.life import LIFE_LENGTH
 
 # At a province, how many of a writer's commits the nation has acknowledged.
@@ -54,16 +55,16 @@ relayed_nodes = Table(
     Column("as_of_time", BigInteger),
     # When the node last sent something to the node above it, by the clock of that node above; NULL if that is not
     # known.
-    Column("contact_time", BigInteger),
+    Column("contact_time", BigInteger, info={LEFT_OUT: True}),
     # The commits that the node had not sent then.
-    Column("backlog", BigInteger, nullable=False, server_default="0"),
+    Column("backlog", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
     # What the node above it has counted about it, as in the table "nodes". The skew is NULL if that is not known.
-    Column("clock_skew", BigInteger),
-    Column("conflict_count", BigInteger, nullable=False, server_default="0"),
-    Column("not_its_own_count", BigInteger, nullable=False, server_default="0"),
-    Column("second_registration_count", BigInteger, nullable=False, server_default="0"),
+    Column("clock_skew", BigInteger, info={LEFT_OUT: True}),
+    Column("conflict_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
+    Column("not_its_own_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
+    Column("second_registration_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
     # The regions of the nodes between relaying_node and the node, separated by "/", the nearest to relaying_node first.
-    Column("path", String(40), nullable=False, server_default=""),
+    Column("path", String(40), nullable=False, server_default="", info={LEFT_OUT: True}),
 )
 
 # At the nation, how many of a writer's commits are durable here.

@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 
 from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.results.timeliness import tables
-from services.storage.connections import has_current_schema
 from services.storage.upsert import greater_of, insert_or_update
 
 GROWTH = 1.05
@@ -91,9 +90,6 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
         ),
         rows,
     )
-    if not has_current_schema(connection):
-        # The migration makes the table from `delays`.
-        return
     last = insert_or_update(connection, _last)
     connection.execute(
         last.on_conflict_do_update(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Integer, SmallInteger, String, Table
 
 from services.results.schema import metadata
+from services.storage.columns import LEFT_OUT, READ_AS
 
 # Delays from report to upload: how many persons' results, by laboratory, hour of the report and class of delay.
 delays = Table(
@@ -46,4 +47,8 @@ last_uploads = Table(
     metadata,
     Column("lab", String(18), primary_key=True),
     Column("upload_time", BigInteger, nullable=False),
+    info={
+        LEFT_OUT: True,
+        READ_AS: "SELECT lab, max(last_upload_time) AS upload_time FROM delays GROUP BY lab",
+    },
 )

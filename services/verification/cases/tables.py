@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, SmallInteger, String, Table, Text, UniqueConstraint
 
+from services.storage.columns import LEFT_OUT
 from services.verification.schema import metadata
 
 evidence_cases = Table(
@@ -34,4 +35,5 @@ evidence_cases = Table(
     Column("conclude_time", BigInteger),
     Column("conclude_actor", String(100)),
     UniqueConstraint("lab", "report_number", "kind"),
+    info={LEFT_OUT: True},
 )

@@ -10,7 +10,7 @@ import structlog
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
 from hutong.exchange.v1.replicated_refusal_pb2 import ReplicatedRefusal
 from hutong_texts import english
-from sqlalchemy import Connection, delete, literal, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, literal, or_, select, update
 
 from services.domain.errors import HutongError, InvalidArgument
 from services.domain.instant import SECOND, Instant
@@ -28,6 +28,7 @@ from services.verification.refusal_exchange.counts import receive_counts
 from services.verification.refusal_exchange.merge import Standing, merge
 from services.verification.refusals.duplicates import copy_to_duplicates, demote, lock_same, unite, with_what_is_known
 from services.verification.refusals.outbox import enqueue, enqueue_for, links_for_change, read_links
+from services.verification.refusals.receipts import receipt_code
 from services.verification.refusals.routing import Links
 from services.verification.refusals.rows import find_refusal, find_same, from_row, to_row, write_changes
 from services.verification.refusals.rules import Refusal
@@ -38,7 +39,10 @@ BATCH = 50
 
 _links = refusal_links.c
 _outbox = refusal_outbox.c
+_C = refusals.c
 _log = structlog.get_logger(__name__)
+ADOPTED_AT_ONCE = 1_000
+"""The most reports that get their codes in one transaction."""
 
 
 class Outgoing(NamedTuple):
@@ -72,10 +76,20 @@ class RefusalExchangeStore:
         self._clock = clock
         self._own = own
         self._joined = joined
+        self._has_adopted = False
 
     async def adopt_older_reports(self) -> None:
-        """Write this node's name into the reports that were stored before reports named nodes."""
+        """Complete the reports that processes of earlier versions have stored, once the schema allows it.
+
+        Write this node's name into the reports that were stored before reports named nodes, and the codes of receipts
+        into those that have none.
+        """
+        if self._has_adopted or not self._database.has_current_schema:
+            return
         await self._database.write(_adopt, self._own)
+        while await self._database.write(_add_codes, self._own, self._pepper):
+            pass
+        self._has_adopted = True
 
     async def numbers_above(self) -> tuple[int, int]:
         """Return the numbers of the last acknowledged and the last received frame of the link to the node above."""
@@ -298,3 +312,13 @@ def _adopt(connection: Connection, own: str) -> None:
     connection.execute(update(refusals).where(answered).values(answer_node=own))
     named = {"origin_node": own, "assess_node": own, "responsible_node": own}
     connection.execute(update(refusals).where(older).values(named))
+
+
+def _add_codes(connection: Connection, own: str, pepper: Pepper) -> int:
+    """Write the codes of receipts into some reports of this node that have none. Return how many were found."""
+    lacking = select(_C.uuid).where(_C.code.is_(None), _C.origin_node == own).order_by(_C.uuid).limit(ADOPTED_AT_ONCE)
+    uuids = connection.execute(lacking).scalars().all()
+    if uuids:
+        coded = update(refusals).where(_C.uuid == bindparam("report")).values(code=bindparam("receipt"))
+        connection.execute(coded, [{"report": uuid, "receipt": receipt_code(uuid, pepper)} for uuid in uuids])
+    return len(uuids)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, SmallInteger, String, Table, Text
 
 from services.domain.subject import KEY_LENGTH
+from services.storage.columns import LEFT_OUT, READ_AS
 from services.verification.idempotency import requests
+from services.verification.refusals.routing import ANSWER_WITHIN
 from services.verification.schema import metadata
 
 __all__ = ["refusals", "requests"]
+
+_DUE = {LEFT_OUT: True, READ_AS: f"{{row}}create_time + {ANSWER_WITHIN}"}
 
 refusals = Table(
     "refusals",
@@ -39,32 +43,32 @@ refusals = Table(
     # The name of the caller that answered; NULL before callers had names.
     Column("answer_actor", String(100)),
     # Regions of nodes; empty for none.
-    Column("answer_node", String(6), nullable=False),
+    Column("answer_node", String(6), nullable=False, info={LEFT_OUT: True}),
     # The node where the refusal was reported. In reports that are older than this column, it is empty until the service
     # has started.
-    Column("origin_node", String(6), nullable=False),
+    Column("origin_node", String(6), nullable=False, info={LEFT_OUT: True}),
     # The key of the document under the other version of the pepper; NULL if it is not known.
-    Column("other_subject_key", LargeBinary(KEY_LENGTH)),
+    Column("other_subject_key", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
     # The code of the receipt; NULL for reports that are older than codes.
-    Column("code", String(16)),
+    Column("code", String(16), info={LEFT_OUT: True}),
     # A serialized hutong.exchange.v1.RefusalEvidence; empty once the refusal is assessed.
     Column("evidence", LargeBinary, nullable=False),
     # A serialized hutong.exchange.v1.ShownDecision; empty for none.
     Column("shown_decision", LargeBinary, nullable=False),
     # A keyed hash of the request id, NULL for none. It finds a report that is repeated at another node.
-    Column("request_hash", LargeBinary(KEY_LENGTH)),
+    Column("request_hash", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
     # A hash of subject key, region, purpose and day; NULL for duplicates, for reports without a document, and for
     # reports that are older than this column.
-    Column("same_report_key", LargeBinary(KEY_LENGTH)),
+    Column("same_report_key", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
     # The same with the key under the other version of the pepper. It finds reports of nodes that know one version only.
-    Column("other_same_report_key", LargeBinary(KEY_LENGTH)),
+    Column("other_same_report_key", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
     # The UUID of the earlier report of the same refusal; empty for none.
     Column("duplicate_of", String(36), nullable=False),
-    Column("assess_node", String(6), nullable=False),
+    Column("assess_node", String(6), nullable=False, info={LEFT_OUT: True}),
     # NULL while the report is not assessed.
-    Column("assess_time", BigInteger),
-    Column("responsible_node", String(6), nullable=False),
-    Column("due_time", BigInteger, nullable=False),
+    Column("assess_time", BigInteger, info={LEFT_OUT: True, READ_AS: "{row}create_time"}),
+    Column("responsible_node", String(6), nullable=False, info={LEFT_OUT: True}),
+    Column("due_time", BigInteger, nullable=False, info=_DUE),
     Column("escalation_count", SmallInteger, nullable=False),
     Index(None, "refuse_time", "region"),
     Index(None, "code", unique=True),

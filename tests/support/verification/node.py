@@ -16,7 +16,12 @@ from typing import Any
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from hutong.policy.v1 import policy_admin_service_pb2, policy_admin_service_pb2_grpc, policy_pb2
+from hutong.policy.v1 import (
+    policy_admin_service_pb2,
+    policy_admin_service_pb2_grpc,
+    policy_pb2,
+    policy_service_pb2_grpc,
+)
 from hutong.results.v1 import (
     lab_pb2,
     lab_service_pb2,
@@ -200,6 +205,7 @@ class Callers:
     def __init__(self, channels: dict[str, grpc.aio.Channel]) -> None:
         self.labs = lab_service_pb2_grpc.LabServiceStub(channels["results"])
         self.uploads = upload_service_pb2_grpc.UploadServiceStub(channels["results"])
+        self.published = policy_service_pb2_grpc.PolicyServiceStub(channels["policy"])
         self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channels["policy"])
         self.decisions = verification_service_pb2_grpc.VerificationServiceStub(channels["verification"])
         self.flags = evidence_flag_service_pb2_grpc.EvidenceFlagServiceStub(channels["verification"])

@@ -1,0 +1,1 @@
+"""How the schema of a database fits this version, and statements on the schema of the release before."""
