@@ -14,7 +14,7 @@ VERSION = 1
 """
 
 _PLAIN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]+")
-"""Names of Chinese characters alone. They are their own normal form unless a variant is in them."""
+"""Names of Chinese characters alone. Of these, only variants are replaced in the normal form."""
 _ASCII_LEFT_OUT = re.compile("[^0-9a-z$]")
 """Finds the characters of lower-case ASCII text that `_LEFT_OUT` leaves out."""
 _LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Sk", "Sm", "Zl", "Zp", "Zs"})
@@ -86,12 +86,13 @@ def _private_use() -> dict[str, str]:
 
 
 _VARIANTS = str.maketrans({glyph: one for one, glyphs in _GLYPHS.items() for glyph in glyphs} | _private_use())
+_VARIANT = re.compile(f"[{''.join(map(chr, _VARIANTS))}]")
 
 
 def person_name_form(name: str) -> str:
     """Return the normal form of a person's name; empty if the name has no letter, or if the name is a mask."""
     if _PLAIN.fullmatch(name):
-        return name.translate(_VARIANTS)
+        return name.translate(_VARIANTS) if _VARIANT.search(name) else name
     if _MASK.search(name):
         return ""
     if name.isascii():

@@ -137,12 +137,15 @@ class Pepper:
         return keyed.digest()
 
 
+_RESIDENT_PREFIX = b"%d::" % RESIDENT_ID_CARD
+
+
 def _hashed(document: Document) -> bytes:
     """Return the bytes whose keyed hash is a document's subject key."""
     stated, number, country = document
     if stated == RESIDENT_ID_CARD and not country:
         # Most documents are resident identity cards. Their class is the stated type.
-        return b"%d::%b" % (RESIDENT_ID_CARD, number.encode())
+        return _RESIDENT_PREFIX + number.encode()
     class_type, country = document.document_class
     return f"{class_type}:{country}:{number}".encode()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Protocol
 
 from psycopg.errors import UniqueViolation
@@ -15,13 +16,16 @@ from sqlalchemy.exc import IntegrityError
 
 from services.domain.instant import Instant
 from services.results.records.model import ACTIVE, NewResult, ReportKey
-from services.results.records.row_format import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS
+from services.results.records.new_results import NewResults, columns_of
+from services.results.records.row_format import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, TupleRow
 from services.storage.advisory_locks import AdvisoryLock, lock_names_until_commit
 from services.storage.connections import is_distributed
 
 _FIND_KEYS = (
     "SELECT report_number, subject_key, reference_time, revision, outcome, content_hash, sampling_hash FROM report_keys"
 )
+
+_FORM = CopyRows()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class PostgresqlBulk:
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers by COPY."""
-        _copy(connection, "report_keys", KEY_COLUMNS, "".join([row.key_row for row in rows]))
+        joined = rows.keys if isinstance(rows, NewResults) else _FORM.join_keys([row.key_row for row in rows])
+        _copy(connection, "report_keys", KEY_COLUMNS, joined)
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
         """Claim free numbers. If an open transaction has claimed a number, wait until that transaction ends."""
@@ -113,7 +118,8 @@ class PostgresqlBulk:
         """Write results by COPY."""
         received = "\\N" if commit.national_receive_time is None else commit.national_receive_time
         end = f"\t{commit.revision}\t{commit.state}\t{commit.upload_time}\t{commit.source_node}\t{received}\n"
-        _copy(connection, "results", self._RESULT_COLUMNS, end.join([row.result_row for row in rows]) + end)
+        joined = rows.rows if isinstance(rows, NewResults) else _FORM.join_results([row.result_row for row in rows])
+        _copy(connection, "results", self._RESULT_COLUMNS, joined.replace(b"\n", end.encode()))
 
 
 class KeyTaken(Exception):
@@ -162,11 +168,13 @@ class SqliteBulk:
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers by one prepared statement."""
-        keys = [
-            (result_row[0][0], number, subject_key, reference_time, 1, outcome, content_hash)
-            for _, _, number, subject_key, reference_time, outcome, content_hash, _, result_row, _, _ in rows
-        ]
-        connection.exec_driver_sql(self._INSERT_KEY, keys)
+        lab, *_ = self._result_rows(rows)[0][0]
+        _, _, *columns, _, _ = columns_of(rows)
+        numbers, subject_keys, reference_times, outcomes, content_hashes = columns
+        keys = zip(
+            *(repeat(lab), numbers, subject_keys, reference_times, repeat(1), outcomes, content_hashes), strict=False
+        )
+        connection.exec_driver_sql(self._INSERT_KEY, list(keys))
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
         """Claim the numbers that are not stored. No other transaction can write meanwhile."""
@@ -201,17 +209,23 @@ class SqliteBulk:
             commit.source_node,
             commit.national_receive_time,
         )
+        columns = columns_of(rows)
+        persons = zip(columns.subject_keys, columns.report_numbers, strict=True)
         results = [
-            (subject_key, number) + subject + tube_columns + commit_values  # noqa: RUF005 - joining takes half the time
-            for _, _, number, subject_key, _, _, _, _, (subject, tube_columns), _, _ in rows
+            person + subject + tube_columns + commit_values
+            for person, (subject, tube_columns) in zip(persons, self._result_rows(rows), strict=True)
         ]
         connection.exec_driver_sql(self._INSERT_RESULT, results)
 
+    @staticmethod
+    def _result_rows(rows: Sequence[NewResult]) -> Sequence[TupleRow]:
+        return rows.rows if isinstance(rows, NewResults) else [row.result_row for row in rows]
 
-def _copy(connection: Connection, table: str, columns: Sequence[str], text: str) -> None:
+
+def _copy(connection: Connection, table: str, columns: Sequence[str], lines: bytes) -> None:
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-        copy.write(text.encode())
+        copy.write(lines)
 
 
 def bulk_for(connection: Connection) -> Bulk:

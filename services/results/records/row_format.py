@@ -7,6 +7,7 @@ SQLite takes tuples. All persons of a tube share one tuple with the tube's colum
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 from services.domain.instant import Instant
@@ -96,6 +97,22 @@ class RowForm(Protocol):
         """Format the validated part of a row of `results`: the subject's columns, then the tube's."""
         ...
 
+    def join_keys(self, key_rows: Sequence[Any]) -> Any:
+        """Join rows of `report_keys` for one bulk statement."""
+        ...
+
+    def split_keys(self, joined: Any) -> Sequence[Any]:
+        """Return the rows that `join_keys` joined."""
+        ...
+
+    def join_results(self, result_rows: Sequence[Any]) -> Any:
+        """Join the validated parts of rows of `results` for one bulk statement."""
+        ...
+
+    def split_results(self, joined: Any) -> Sequence[Any]:
+        """Return the rows that `join_results` joined."""
+        ...
+
 
 class CopyRows:
     """Lines of COPY's text format. A key is a whole line.
@@ -127,6 +144,22 @@ class CopyRows:
             f"\\\\x{subject_key.hex()}\t{escape(lab)}\t{escape(report_number)}\t{key_version}\t\\\\x{name_hash.hex()}"
             f"\t{escape(masked_name)}\t{escape(masked_number)}{tube_columns}"
         )
+
+    def join_keys(self, key_rows: Sequence[str]) -> bytes:
+        """Return the lines as COPY takes them."""
+        return "".join(key_rows).encode()
+
+    def split_keys(self, joined: bytes) -> list[str]:
+        """Return the lines, each with its end."""
+        return [f"{line}\n" for line in joined.decode().split("\n")[:-1]]
+
+    def join_results(self, result_rows: Sequence[str]) -> bytes:
+        """Return the beginnings of lines, each with a line end. No field contains one, see `escape`."""
+        return "\n".join([*result_rows, ""]).encode()
+
+    def split_results(self, joined: bytes) -> list[str]:
+        """Return the beginnings of lines."""
+        return joined.decode().split("\n")[:-1]
 
 
 class TupleRows:
@@ -163,6 +196,22 @@ class TupleRows:
         """Return the subject's columns that are not fields of `NewResult`, and the tube's columns."""
         _subject_key, lab, _report_number, *rest = subject
         return (lab, *rest), tube_columns
+
+    def join_keys(self, key_rows: Sequence[None]) -> Sequence[None]:
+        """Return the rows as they are. The columns of the results have every value of the keys but the laboratory."""
+        return key_rows
+
+    def split_keys(self, joined: Sequence[None]) -> Sequence[None]:
+        """Return the rows as they are."""
+        return joined
+
+    def join_results(self, result_rows: Sequence[TupleRow]) -> Sequence[TupleRow]:
+        """Return the rows as they are."""
+        return result_rows
+
+    def split_results(self, joined: Sequence[TupleRow]) -> Sequence[TupleRow]:
+        """Return the rows as they are."""
+        return joined
 
 
 def escape(text: str) -> str:
