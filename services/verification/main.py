@@ -114,7 +114,7 @@ async def open_verification(
     cases = CaseStore(database, pepper.secrets)
     sources = Sources(policies, results)
     counter = DecisionCounter()
-    recorder = DecisionCountRecorder(database, counter, node)
+    recorder = DecisionCountRecorder(database, counter, node, clock)
     verifier = Verifier(sources, results, store, pepper, clock, token_uses, counter)
     refusal_store = RefusalStore(database, pepper.secrets, node, joined=joined)
     assessor = Assessor(policies, store, pepper, node)
@@ -168,9 +168,7 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.VerificationService",
                 add_VerificationServiceServicer_to_server,
-                VerificationServicer(
-                    SingleQuestions(verifier, sources, results, store), verifier, streams, store, flags
-                ),
+                VerificationServicer(SingleQuestions(verifier, sources, results), verifier, streams, store, flags),
             ),
             Registration(
                 "hutong.verification.v1.RefusalService",

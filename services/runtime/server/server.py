@@ -75,10 +75,12 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    # By default gRPC resets calls at random once 1,000 wait for Python. Gates that all come back after an outage would
-    # then get CANCELLED. LoadLimits refuses the excess instead, with a reason.
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+    # The calls of one method that may wait for Python; gRPC resets the excess (CANCELLED). A call that its caller has
+    # given up waits on and costs as much as any other. So with a long queue, under a flood that goes on, nearly every
+    # call is given up before Python sees it (docs/performance.md §6). A burst of 1,000 calls fits: all are answered, or
+    # LoadLimits refuses them with a reason.
+    ("grpc.server.max_pending_requests", 1_000),
+    ("grpc.server.max_pending_requests_hard_limit", 1_500),
     # Gates and watches keep streams open for days. The server detects a client that has disappeared, and clients can
     # detect a server that has disappeared.
     ("grpc.keepalive_time_ms", 30_000),

@@ -16,6 +16,7 @@ from services.domain.names import format_decision
 from services.runtime.audit import DecisionRead, rows_of
 from services.storage.engine import Database
 from services.verification.decision.model import Decision, Evidence
+from services.verification.decision_counts.model import CountedDecision
 from services.verification.showings.model import Showing
 from services.verification.showings.store import remember_showings
 from services.verification.stored_decisions.subject_tag import SubjectTag
@@ -63,10 +64,12 @@ class KeptAnswer(NamedTuple):
     Attributes:
         decision: the decision, if it is kept.
         read: what the audit records.
+        counted: what is counted of the decision once it is stored; None if it is not counted.
     """
 
     decision: StoredDecision | None
     read: DecisionRead | None
+    counted: CountedDecision | None = None
 
 
 class DecisionStore:

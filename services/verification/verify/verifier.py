@@ -141,7 +141,18 @@ class Verifier:
     async def _keep_answer(self, answer: KeptAnswer | None) -> None:
         """Store what one answer needs before it is sent. Answers of the same time share a transaction."""
         if answer is not None:
-            await self._store.keep_answers([answer])
+            await self.keep_answers([answer])
+
+    async def keep_answers(self, answers: Sequence[KeptAnswer]) -> None:
+        """Store what answers need before they are sent, in one transaction. Count their decisions afterwards.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE. None of them is counted, because none is sent.
+        """
+        await self._store.keep_answers(answers)
+        for answer in answers:
+            if answer.counted is not None:
+                self._counter.count(*answer.counted)
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error.
@@ -200,7 +211,7 @@ class Verifier:
 
     async def keep(self, unkept: Sequence[Unkept]) -> None:
         """Store what replies need before they are sent. If that fails, each of these replies becomes the error."""
-        await keep_each(self._store, unkept)
+        await keep_each(self.keep_answers, unkept)
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
         """Answer the questions that the node's own records did not settle, with one nationwide look-up for all."""
@@ -238,14 +249,17 @@ class Verifier:
     def fill(
         self, question: Question, settled: SettledQuestion, asker: Asker, message: pb.Decision
     ) -> KeptAnswer | None:
-        """Count a decision, and write it into an empty message.
+        """Write a decision into an empty message.
 
-        Return what must be stored before it is sent; None for nothing.
+        Return what must be stored before it is sent. It is counted then. Return None for nothing, and count it now.
         """
         asked = question.policy
-        self._counter.count(asked.region, asked.purpose, settled.decision.outcome, question.evaluate_time)
+        counted = (asked.region, asked.purpose, settled.decision.outcome, question.evaluate_time)
         kept = self._fill(question, settled, message)
-        return kept_answer(question, message, kept, asker.audit, self._pepper)
+        answer = kept_answer(question, message, kept, asker.audit, self._pepper, counted)
+        if answer is None:
+            self._counter.count(*counted)
+        return answer
 
     def _fill(self, question: Question, settled: SettledQuestion, message: pb.Decision) -> StoredDecision | None:
         """Write a decision into an empty message, in the view of the question.
