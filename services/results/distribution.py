@@ -72,6 +72,9 @@ PLAN: dict[str, Shards | Whole] = {
     # A link is found by its id or by either of its two subjects. No single column serves all three searches.
     "document_links": Whole.REFERENCE,
     "key_pairs": Whole.REFERENCE,
+    # Totals by city. A laboratory of any machine may add to them.
+    "city_delays": Whole.LOCAL,
+    "city_national_delays": Whole.LOCAL,
     # The order of commits, and what was sent and received. One machine orders all commits.
     "change_writers": Whole.LOCAL,
     "changes": Whole.LOCAL,
@@ -136,6 +139,7 @@ SWEEPS: dict[str, str] = {
     f"{_EXCHANGE}.downstream.relayed._hand_over": "a node that was founded between another one and this one",
     f"{_EXCHANGE}.subscribers.end_subscriptions": "a purge",
     "services.results.timeliness.groups.read_counts": "a summary of a region",
+    "services.results.timeliness.totals.include_step": "including counts in totals",
     "services.results.timeliness.silence.find_silent_in": "a summary of a region",
     "services.results.holds.store.move_held": "a purge, for each legal hold",
     f"{_RETENTION}.purge.count_and_hash": "a purge",

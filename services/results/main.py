@@ -306,6 +306,7 @@ async def _open_results(
         start=start,
         background=(
             stores.partitions.run,
+            stores.delay_totals.run,
             missing_reports.run,
             *audit.jobs,
             approvals.count,

@@ -52,6 +52,10 @@ class ResultsTiming:
             go on meanwhile.
         replica_poll: the time between two questions to the primary and its read replicas how far they are.
         replica_read: how long a read may wait for a replica. Then the primary is asked.
+        totals_interval: the time after which new counts of delays are included in their totals again. A summary reads
+            counts that are not included yet row by row.
+        totals_pause: the time between two transactions that include counts, so that other commits of SQLite go on
+            meanwhile.
         notification_poll: the time between two reads for new notifications. All watches share these reads. A
             notification is sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract allows five seconds.
@@ -83,5 +87,7 @@ class ResultsTiming:
     marking_pause: float = 0.02
     replica_poll: float = 0.25
     replica_read: float = 0.5
+    totals_interval: float = 300.0
+    totals_pause: float = 0.02
     notification_poll: float = 0.1
     notification_heartbeat: float = 3.0

@@ -26,6 +26,7 @@ class AdvisoryLock(IntEnum):
         PURGE: held by a purge from its start to its end.
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
         LINKING: held while documents are linked or unlinked.
+        DELAY_TOTALS: held by a commit that includes counts of delays in their totals, or takes them out.
         HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
         REPORTS: held on Citus for one laboratory, while the laboratory's reports are claimed, revised or removed.
         LOG_WRITER: held on Citus for one writer of the change log until all machines have committed the entry.
@@ -44,6 +45,7 @@ class AdvisoryLock(IntEnum):
     PURGE = 0x48755070
     SUBSCRIPTION = 0x48755466
     LINKING = 0x48754C69
+    DELAY_TOTALS = 0x48754454
     HOMES = 0x48754865
     REPORTS = 0x48755270
     LOG_WRITER = 0x4875574C

@@ -22,6 +22,7 @@ from services.results.labs.model import Lab, StandingChange
 from services.results.labs.queries import lab_values
 from services.results.labs.signing_keys import receive_signing_keys
 from services.results.labs.tables import lab_standings, labs
+from services.results.timeliness.totals import move_lab
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 
@@ -71,7 +72,9 @@ def receive_lab(connection: Connection, lab: Lab, arrival: Arrival) -> ReceivedL
     store_homes(connection, [lab.uscc], arrival.node)
     # The home's statement replaces that of another node. A registration by this node itself stays.
     at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))
-    connection.execute(update(_labs).where(*at_home).values(**stated))
+    if connection.execute(select(_labs.c.uscc).where(*at_home)).first() is not None:
+        move_lab(connection, lab.uscc, lab.region)
+        connection.execute(update(_labs).where(*at_home).values(**stated))
     home = connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar()
     return ReceivedLab(is_new and home == "", is_new or is_added)
 

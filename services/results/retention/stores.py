@@ -7,14 +7,20 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 
-from services.domain.instant import HOUR
+from services.domain.instant import HOUR, shanghai_day
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import nodes, notifications, replicated_positions
 from services.results.idempotency import requests
 from services.results.missing_reports.tables import missing_reports
 from services.results.records.tables import report_keys, revision_reasons
 from services.results.retention.model import Deletion, ResultsAges
-from services.results.timeliness.tables import delays, national_delays, national_receive_times
+from services.results.timeliness.tables import (
+    city_delays,
+    city_national_delays,
+    delays,
+    national_delays,
+    national_receive_times,
+)
 from services.results.upload.tables import known_batches, upload_rejections, uploads
 
 
@@ -50,6 +56,9 @@ def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     yield PurgedStore(rejections, ~select(uploads.c.lab).where(is_of_upload).exists())
     yield PurgedStore(delays, delays.c.report_hour < horizon // HOUR)
     yield PurgedStore(national_delays, national_delays.c.report_hour < horizon // HOUR)
+    # A summary reads no total of the day of the horizon, so this day's totals stay.
+    for totals in (city_delays, city_national_delays):
+        yield PurgedStore(totals, totals.c.report_day < shanghai_day(horizon))
     yield PurgedStore(national_receive_times, national_receive_times.c.upload_time < horizon)
     yield PurgedStore(requests, requests.c.create_time < max(horizon, now - ages.requests))
     # A node that was unavailable for longer than this age subscribes to every subject again. Its newest notification is

@@ -30,6 +30,7 @@ class Question:
         late: the longest delay that is not late.
         silent_before: a laboratory is silent if its last upload was before this instant.
         now: the instant at which the standing of laboratories is asked.
+        kept_from: the horizon of retention, before which nothing is counted; None without one.
     """
 
     start: Instant
@@ -38,6 +39,7 @@ class Question:
     period: Period
     silent_before: Instant
     now: Instant
+    kept_from: Instant | None = None
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from services.results.labs.model import Lab
 from services.results.labs.queries import codes_within, get_lab
 from services.results.records.horizon import require_kept
 from services.results.timeliness.delays import Timeliness, timeliness_of
-from services.results.timeliness.groups import Counted, Part, count_by_lab, count_by_region, count_labs, sum_up
+from services.results.timeliness.groups import Counted, Part, count_by_lab, count_by_region, count_labs
 from services.results.timeliness.model import WHOLE, Counts, Page, Position, Question, Row
 from services.results.timeliness.silence import find_silent, find_silent_in
 from services.storage.engine import Database
@@ -44,7 +45,8 @@ class TimelinessStore:
 
         def work(connection: Connection) -> Page:
             horizon = _horizon_within(connection, question)
-            rows = _lab_rows(connection, [get_lab(connection, lab).uscc], question)
+            kept = replace(question, kept_from=horizon)
+            rows = _lab_rows(connection, [get_lab(connection, lab).uscc], kept)
             return Page(_page(rows, after, limit), horizon)
 
         return await self._database.read_in_bulk(work)
@@ -56,10 +58,11 @@ class TimelinessStore:
 
         def work(connection: Connection) -> Page:
             horizon = _horizon_within(connection, question)
+            kept = replace(question, kept_from=horizon)
             if grouping in _DIGITS:
-                rows = _region_rows(connection, region, _DIGITS[grouping], question, after, limit)
+                rows = _region_rows(connection, region, _DIGITS[grouping], kept, after, limit)
             else:
-                rows = _whole_and_lab_rows(connection, region, question, after, limit)
+                rows = _whole_and_lab_rows(connection, region, kept, after, limit)
             return Page(_page(rows, after, limit), horizon)
 
         return await self._database.read_in_bulk(work)
@@ -80,7 +83,7 @@ def _region_rows(
 ) -> Iterator[Row]:
     """Yield the row of a region, then the rows of the regions in it whose codes have so many digits of their own.
 
-    The row of the region needs all counts. A page that begins after this row reads the counts of its own rows only.
+    A page reads the counts of its own rows only.
     """
     if digits <= len(prefix(region)):
         digits = 0
@@ -90,19 +93,15 @@ def _region_rows(
     for own in silent.values():
         silent_counts[own[:digits].ljust(6, "0") if digits else WHOLE] += 1
     if after is None or after[0] == WHOLE:
-        counted = count_by_region(connection, region, digits, question)
-        if digits:
-            counted[WHOLE] = sum_up(counted.values())
-            lab_counts[WHOLE], silent_counts[WHOLE] = sum(lab_counts.values()), silent_counts.total()
-        steps: Iterable[tuple[list[str], Counted]] = [(sorted({WHOLE, *lab_counts}), counted)]
-    else:
-        steps = (
-            (some, count_by_region(connection, region, digits, question, some))
-            for some in _steps(lab_counts, after, limit, question)
-        )
-    for some, counted in steps:
+        whole = count_by_region(connection, region, 0, question)
+        lab_count, silent_count = sum(lab_counts.values()), silent_counts.total()
+        yield from _rows_of(WHOLE, whole, question, lab_count=lab_count, silent_count=silent_count)
+    if not digits:
+        return
+    for some in _steps(lab_counts, after, limit, question):
+        counted = count_by_region(connection, region, digits, question, some)
         for key in some:
-            lab_count, silent_count = lab_counts.get(key, 0), silent_counts[key]
+            lab_count, silent_count = lab_counts[key], silent_counts[key]
             yield from _rows_of(key, counted, question, lab_count=lab_count, silent_count=silent_count)
 
 

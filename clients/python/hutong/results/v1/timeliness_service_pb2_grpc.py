@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class TimelinessServiceStub(object):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     def __init__(self, channel):
@@ -45,7 +46,8 @@ class TimelinessServiceStub(object):
 
 class TimelinessServiceServicer(object):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     def SummarizeTimeliness(self, request, context):
@@ -76,7 +78,8 @@ def add_TimelinessServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class TimelinessService(object):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     @staticmethod

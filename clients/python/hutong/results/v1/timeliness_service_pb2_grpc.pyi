@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class TimelinessServiceStub:
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     @_typing.overload
@@ -45,7 +46,8 @@ class TimelinessServiceStub:
 @_typing.type_check_only
 class TimelinessServiceAsyncStub(TimelinessServiceStub):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -58,7 +60,8 @@ class TimelinessServiceAsyncStub(TimelinessServiceStub):
 
 class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     @_abc_1.abstractmethod
