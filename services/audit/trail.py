@@ -7,8 +7,10 @@ whose state the process keeps in memory, because they are thousands a second.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, insert, select
@@ -233,7 +235,8 @@ class _Statements:
     """Appends rows by the fastest way of each engine: COPY on PostgreSQL, one prepared statement on SQLite.
 
     Attributes:
-        append_pack: advances a writer and inserts a pack on PostgreSQL. It changes no row if the writer is taken.
+        append_pack: advances a writer and inserts a pack on PostgreSQL, with parameters $1, $2 and so on. It changes
+            no row if the writer is taken.
     """
 
     def __init__(self, tables: AuditTables) -> None:
@@ -252,10 +255,12 @@ class _Statements:
         marks = ", ".join(["%s"] * (len(Pack._fields) - 1))
         self._insert_pack = f"INSERT INTO {packs} ({listed}) VALUES ({'?, ' * (len(Pack._fields) - 1)}?)"  # noqa: S608
         # One statement, so that the transaction takes one round trip.
-        self.append_pack = (
+        self._append_pack = (
             f"WITH advanced AS ({self._advance} RETURNING writer_id)"  # noqa: S608 - names of tables and columns
             f" INSERT INTO {packs} ({listed}) SELECT writer_id, {marks} FROM advanced"
         )
+        numbers = count(1)
+        self.append_pack = re.sub("%s", lambda _: f"${next(numbers)}", self._append_pack)
 
     def append(self, connection: Connection, writer: _Writer, events: Sequence[AuditEvent]) -> _Writer:
         """Append rows to a writer. Return its new state.
@@ -293,7 +298,7 @@ class _Statements:
                 if connection.exec_driver_sql(self._advance_sqlite, advanced).rowcount != 1:
                     raise _WriterTaken
                 connection.exec_driver_sql(self._insert_pack, tuple(pack))
-            elif connection.exec_driver_sql(self.append_pack, (*advanced, *pack[1:])).rowcount != 1:
+            elif connection.exec_driver_sql(self._append_pack, (*advanced, *pack[1:])).rowcount != 1:
                 raise _WriterTaken
             writer = after
         return writer

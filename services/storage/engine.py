@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import structlog
 from hutong_texts import english
@@ -156,10 +156,11 @@ class Database:
         self.written.set()
         return done
 
-    async def write_alone(self, statement: str, parameters: Sequence[Any]) -> int:
+    async def write_alone(self, statement: str, parameters: Sequence[int | str | bytes]) -> int:
         """Run one statement of PostgreSQL, which is durable when this returns. Return how many rows it changed.
 
-        That takes one round trip and no change of thread, where `write` takes three round trips.
+        The statement names its parameters $1, $2 and so on. It takes one round trip, where `write` takes three, and no
+        change of thread.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the statement may or may not have been committed.
