@@ -163,6 +163,21 @@ async def test_guessing_names_of_one_number_costs_misses(guarded: Guarded) -> No
         await stub.Verify(asked)
 
 
+async def test_each_other_paper_of_one_person_costs_a_person(guarded: Guarded) -> None:
+    """Otherwise one number would do to try out a laboratory's report numbers, and to fill the stores with claims."""
+    stub = await gate(guarded, "forger")
+
+    def shown(number: int) -> VerifyRequest:
+        asked = question(USER)
+        asked.evidence.add(channel=1, lab=LAB_NAME, report_number=f"X{number}", outcome=1)
+        return asked
+
+    for number in range(PERSONS):
+        await stub.Verify(shown(number))
+    assert (await failure_of(stub.Verify(shown(PERSONS))))[:2] == EXHAUSTED
+    await stub.Verify(shown(0))
+
+
 async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded) -> None:
     """The question has its own error and its row of the audit. A second stream is one too many."""
     stub = await gate(guarded, "streams")

@@ -184,17 +184,23 @@ class _Plan:
 
         All workers of one group use the same key for the hash (PYTHONHASHSEED). Other processes use other keys.
 
-        The hash includes the name that is stated with the document. A caller that tries many names for one number
-        therefore asks about a new person each time. Each holder's token counts as another person, because only the
-        service can read the token.
+        The hash depends on the name that is stated with the document, and on the reports that are shown with it. A
+        caller that tries many names or report numbers for one number therefore asks about a new person each time. Each
+        holder's token counts as another person, because only the service can read the token.
         """
         refuse_unreadable(request)
         asked = value_at(request, self._parents) if self._parents else request
         if asked is not None and asked.HasField(self._document):
             document = getattr(asked, self._document)
-            return hash((document.type, document.number, document.issuing_country, document.name))
-        token = getattr(asked, "holder_token", "")
-        return hash(token) if token else None
+            stated: tuple[object, ...] = (document.type, document.number, document.issuing_country, document.name)
+        elif token := getattr(asked, "holder_token", ""):
+            stated = (token,)
+        else:
+            return None
+        shown = getattr(asked, "evidence", ())
+        if shown:
+            stated += tuple([(one.lab, one.lab_name, one.report_number, one.signed_report) for one in shown])
+        return hash(stated)
 
 
 def _end(account: Account, kinds: Sequence[str], call: Call) -> None:
