@@ -79,6 +79,7 @@ PLAN: dict[str, Shards | Whole] = {
     "change_writers": Whole.LOCAL,
     "changes": Whole.LOCAL,
     "removed_lives": Whole.LOCAL,
+    "link_end_requests": Whole.LOCAL,
     "log_identity": Whole.LOCAL,
     "acknowledged_positions": Whole.LOCAL,
     "nodes": Whole.LOCAL,

@@ -1,4 +1,4 @@
-"""The table of linked documents."""
+"""The tables of linked documents."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ key_pairs = Table(
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), primary_key=True),
     Column("other_key", LargeBinary(KEY_LENGTH), nullable=False),
+)
+
+# Requests of nodes below to end links that are not stored here. After a restore, a request may come before its link.
+link_end_requests = Table(
+    "link_end_requests",
+    metadata,
+    Column("link_id", String(36), primary_key=True),
+    # The region of the node that made the link; empty for this node.
+    Column("source_node", String(6), nullable=False),
+    # The region of the node that asks.
+    Column("node", String(6), nullable=False),
+    Column("receive_time", BigInteger, nullable=False),
 )
 
 document_links = Table(

@@ -27,7 +27,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-// laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+// laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+// that a summary of a region reads few counts.
 type TimelinessServiceClient interface {
 	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
 	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
@@ -59,7 +60,8 @@ func (c *timelinessServiceClient) SummarizeTimeliness(ctx context.Context, in *S
 // for forward compatibility.
 //
 // Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-// laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+// laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+// that a summary of a region reads few counts.
 type TimelinessServiceServer interface {
 	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
 	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted

@@ -150,7 +150,8 @@ export const SummarizeTimelinessResponseSchema: GenMessage<SummarizeTimelinessRe
 
 /**
  * Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
- * laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+ * laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+ * that a summary of a region reads few counts.
  *
  * @generated from service hutong.results.v1.TimelinessService
  */

@@ -3,7 +3,7 @@
 No row is included in the totals at first. The service includes the rows in small transactions. Until then a summary
 reads the rows themselves. A process of the release before adds to `persons` alone, so its rows are new to the totals.
 
-Revision: 0039, after 0038
+Revision: 0040, after 0039
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0039"
-down_revision = "0038"
+revision = "0040"
+down_revision = "0039"
 branch_labels = None
 depends_on = None
 
