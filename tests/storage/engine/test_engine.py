@@ -313,9 +313,9 @@ async def test_a_violated_constraint_is_the_callers_affair(database: Database) -
 
 @pytest.mark.parametrize("fit", SchemaFit)
 async def test_the_check_asks_for_the_schema(fit: SchemaFit, database_url: MakeUrl) -> None:
-    """A database that answers and is further behind than the release before is not healthy, and the message says what to do."""
+    """A database that is too far behind is not healthy. SQLite, which a start migrates, must not be behind at all."""
     opened = open_database(database_url("results"), lambda _connection: fit)
-    if fit is not SchemaFit.UNFIT:
+    if fit is SchemaFit.CURRENT or (fit is SchemaFit.OLDER and not opened.is_sqlite):
         await opened.check()
     else:
         with pytest.raises(Unavailable, match="hutongd migrate"):
