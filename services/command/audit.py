@@ -19,7 +19,7 @@ from services.audit.model import Chain, LoggedHead
 from services.audit.queries import count_bulk_reads, export_events, find_events
 from services.audit.tables import HEAD_LENGTH, AuditTables
 from services.audit.trail import Trail
-from services.command.databases import is_within_reach
+from services.command.databases import check_pepper, is_within_reach
 from services.command.operator import operator_name
 from services.domain.document import BadDocument, canonical_document
 from services.domain.instant import Instant
@@ -164,7 +164,11 @@ def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Seque
 
 
 def _audits(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Connection, AuditTables, AuditKeys]]:
-    """Open the audit of each service for reading. Skip SQLite databases that are not on this machine."""
+    """Open the audit of each service for reading. Skip SQLite databases that are not on this machine.
+
+    Raises:
+        BadSetting: a database was filled under another pepper, so every row of its audit would seem forged.
+    """
     for name in names:
         if len(names) > 1 and not is_within_reach(settings, name):
             continue
@@ -175,4 +179,5 @@ def _audits(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Con
         with contextlib.ExitStack() as opened:
             opened.callback(engine.dispose)
             connection: Any = opened.enter_context(engine.connect())
+            check_pepper(connection, settings, name)
             yield name, connection, tables, keys

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
+from sqlalchemy import Connection, Table
+
+from services.results.records.tables import pepper_marks as results_marks
 from services.runtime.configuration.settings import Settings
 from services.storage.connections import find_sqlite_file
 from services.storage.engine import Database, open_database
 from services.storage.migrate import check_schema
+from services.storage.pepper_marks import check_marks, read_marks
+from services.verification.stored_decisions.tables import pepper_marks as verification_marks
+
+PEPPER_MARKS: Final[Mapping[str, Table]] = {"results": results_marks, "verification": verification_marks}
+"""The marks of the services whose databases have keyed hashes of persons."""
 
 
 @contextlib.contextmanager
@@ -25,6 +34,17 @@ def opened(settings: Settings, service: str) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def check_pepper(connection: Connection, settings: Settings, service: str) -> None:
+    """Check that the pepper of the settings is the one under which the database of a service was filled.
+
+    Raises:
+        BadSetting: it is another one, or the pepper of a version is missing.
+        UnusableDatabase: the database was filled by an older rule.
+    """
+    if (marks := PEPPER_MARKS.get(service)) is not None:
+        check_marks(read_marks(connection, marks), settings.pepper())
 
 
 def is_within_reach(settings: Settings, service: str) -> bool:

@@ -8,11 +8,10 @@ from typing import NamedTuple
 from hutong_texts import Text, english, tr
 from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Table, cast, delete, func, select
 
-from services.command.databases import is_within_reach, opened
+from services.command.databases import PEPPER_MARKS, is_within_reach, opened
 from services.domain.instant import DAY, format_instant, shanghai_day_start
 from services.domain.subject import Pepper
 from services.results.documents.tables import document_links, key_pairs
-from services.results.records.tables import pepper_marks as results_marks
 from services.results.records.tables import results
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
@@ -20,7 +19,6 @@ from services.storage.pepper_marks import check_marks, read_marks
 from services.verification.refusals.tables import refusals
 from services.verification.showings.tables import shown_reports
 from services.verification.stored_decisions.tables import decisions
-from services.verification.stored_decisions.tables import pepper_marks as verification_marks
 
 
 class _Store(NamedTuple):
@@ -45,7 +43,6 @@ _STORES = (
     # A row of this table has only the day of the showing. It counts as made when that day began.
     _Store("verification", shown_reports, cast(shown_reports.c.show_day, BigInteger) * DAY + shanghai_day_start(0)),
 )
-_MARKS = {"results": results_marks, "verification": verification_marks}
 
 
 class StoredRows(NamedTuple):
@@ -70,7 +67,7 @@ def key_status(settings: Settings) -> str:
     found = _count_rows(settings, pepper)
     absent = [
         english("not within reach: the database of {service}", service=service)
-        for service in _MARKS
+        for service in PEPPER_MARKS
         if not is_within_reach(settings, service)
     ]
     lines = [english("written: version {version}", version=pepper.version)]
@@ -104,7 +101,7 @@ def end_rotation(settings: Settings) -> str:
         raise BadSetting(
             english("nothing can end: no process may write the older version of the pepper any more (key status)")
         )
-    for service in _MARKS:
+    for service in PEPPER_MARKS:
         if not is_within_reach(settings, service):
             raise BadSetting(
                 english(
@@ -123,7 +120,7 @@ def end_rotation(settings: Settings) -> str:
                     table=one.table,
                 )
             )
-    for service, marks in _MARKS.items():
+    for service, marks in PEPPER_MARKS.items():
         with opened(settings, service) as database:
             database.write_now(_remove, marks, older.version)
     return tr(
@@ -135,7 +132,7 @@ def end_rotation(settings: Settings) -> str:
 
 def _remove(connection: Connection, marks: Table, version: int) -> None:
     connection.execute(delete(marks).where(marks.c.key_version == version))
-    if marks is results_marks:
+    if marks is PEPPER_MARKS["results"]:
         # The stored key pairs are of this rotation of the pepper. The pairs of the next rotation would not replace
         # them.
         connection.execute(delete(key_pairs))
@@ -188,7 +185,7 @@ def _exchanged(settings: Settings) -> Iterator[Text]:
 def _count_rows(settings: Settings, pepper: Pepper) -> list[StoredRows]:
     """Count the rows of each version in the databases that can be reached. This reads whole tables."""
     found: list[StoredRows] = []
-    for service, marks in _MARKS.items():
+    for service, marks in PEPPER_MARKS.items():
         if not is_within_reach(settings, service):
             continue
         with opened(settings, service) as database:

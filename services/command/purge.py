@@ -12,7 +12,7 @@ from sqlalchemy import Table
 
 from services.audit.purge import purge_audit
 from services.command.audit import audit_of
-from services.command.databases import is_within_reach, opened
+from services.command.databases import check_pepper, is_within_reach, opened
 from services.command.operator import operator_name
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, Instant, Span, format_instant
@@ -47,6 +47,7 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
     Raises:
         Unavailable: another purge is under way, or a database is read all the time, so that its log cannot be emptied.
         UnusableDatabase: a database does not have this version's schema.
+        BadSetting: a database was filled under another pepper. Nothing is purged.
     """
     now = SystemClock().now() if now is None else now
     with contextlib.ExitStack() as stack:
@@ -56,6 +57,9 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
             for name in ("verification", "policy")
             if is_within_reach(settings, name)
         }
+        # Under another pepper the audit would get rows that do not fit the others.
+        for name, database in {"results": results, **others}.items():
+            database.read_now(check_pepper, settings, name)
         ages = ResultsAges(
             uploads=settings.uploads_days * DAY,
             requests=settings.requests_days * DAY,

@@ -285,6 +285,9 @@ class Database:
         if self._find_fit is None:
             return
         fit = self._find_fit(connection)
+        if fit is SchemaFit.OLDER and self.is_sqlite:
+            # The start has migrated it, so another process has gone back.
+            fit = SchemaFit.UNFIT
         if fit is SchemaFit.OLDER:
             self._older_schema.read(connection)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import sqlite3
@@ -11,15 +12,17 @@ from pathlib import Path
 
 from hutong_texts import english, tr
 from hutong_texts.system import system_text
+from sqlalchemy import exc
 
 from services.command.backup.files import copy_database, copy_private, find_damage, read_schema, sync, write_private
 from services.command.backup.manifest import MANIFEST, PEPPER, CopiedDatabase, Manifest, hash_file
+from services.command.databases import check_pepper
 from services.command.version import find_version
 from services.domain.instant import Instant, format_instant
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
-from services.storage.connections import find_sqlite_file
+from services.storage.connections import create_inspecting_engine, find_sqlite_file
 from services.storage.errors import UnusableDatabase
 
 
@@ -30,7 +33,7 @@ def back_up(settings: Settings, names: Sequence[str], folder: Path, *, with_pepp
     complete. If several services are named, services whose database is not on this machine are left out.
 
     Raises:
-        BadSetting: the folder cannot be written, or the pepper is in no file.
+        BadSetting: the folder cannot be written, or the pepper is in no file or is another database's.
         UnusableDatabase: a database is on a server, is missing, or is damaged.
     """
     files = dict(_sqlite_files(settings, names))
@@ -43,6 +46,8 @@ def back_up(settings: Settings, names: Sequence[str], folder: Path, *, with_pepp
         try:
             databases = [_copy(service, file, draft) for service, file in files.items()]
             if pepper is not None:
+                for one in databases:
+                    _check_pepper(settings, one, draft)
                 copy_private(pepper, draft / PEPPER)
             manifest = Manifest(name, *find_version(), settings.jurisdiction, pepper is not None, databases)
             write_private(draft / MANIFEST, manifest.to_json())
@@ -118,6 +123,19 @@ def _copy(service: str, file: Path, draft: Path) -> CopiedDatabase:
     if not schema:
         raise UnusableDatabase(english("{file} is no database of {service}", file=file, service=service))
     return CopiedDatabase(service, schema, copy.stat().st_size, hash_file(copy), format_instant(now))
+
+
+def _check_pepper(settings: Settings, copied: CopiedDatabase, draft: Path) -> None:
+    """Check that a copied database was filled under the pepper that is to lie beside it.
+
+    A copy without marks is checked by the restore, which migrates it.
+    """
+    engine = create_inspecting_engine(f"sqlite:///{draft / copied.file}")
+    try:
+        with engine.connect() as connection, contextlib.suppress(exc.OperationalError):
+            check_pepper(connection, settings, copied.service)
+    finally:
+        engine.dispose()
 
 
 def _lines(path: Path, manifest: Manifest, absent: Sequence[str]) -> Iterator[str]:

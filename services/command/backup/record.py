@@ -15,7 +15,7 @@ from services.audit.keys import AuditKeys
 from services.audit.tables import AuditTables
 from services.audit.trail import Trail
 from services.command.audit import audit_of
-from services.command.databases import is_within_reach, opened
+from services.command.databases import check_pepper, is_within_reach, opened
 from services.command.operator import operator_name
 from services.domain.instant import Instant, format_instant
 from services.runtime.audit import AuditEvent, AuditKind
@@ -48,6 +48,7 @@ def record_restored(settings: Settings, names: Sequence[str], copy_of: Instant, 
         if len(names) > 1 and not is_within_reach(settings, name):
             continue
         with opened(settings, name) as database:
+            database.read_now(check_pepper, settings, name)
             audit = audit_of(settings, name)
             record_restore(database, audit, settings.jurisdiction, now, format_instant(copy_of))
         lines.append(tr("{name}: the audit names the restore", name=name))

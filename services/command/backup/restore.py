@@ -20,19 +20,16 @@ from services.command.audit import audit_of
 from services.command.backup.files import copy_private, find_damage, read_schema, sync
 from services.command.backup.manifest import PEPPER, CopiedDatabase, Manifest, hash_file, read_manifest
 from services.command.backup.record import record_restore
+from services.command.databases import check_pepper
 from services.domain.instant import Instant
-from services.results.records.tables import pepper_marks as results_marks
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.storage.connections import find_sqlite_file, make_directory
 from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_newer_schema, upgrade
-from services.storage.pepper_marks import check_marks, read_marks
 from services.storage.process_lock import try_sqlite_process_lock
-from services.verification.stored_decisions.tables import pepper_marks as verification_marks
 
-_MARKS = {"results": results_marks, "verification": verification_marks}
 _BESIDE = ("", "-wal", "-journal")
 """The endings of SQLite's files of a database, beside the database's own name. If a file with such a name exists, it
 belongs to another database."""
@@ -160,8 +157,7 @@ def _prepare(
     upgrade(service, url)
     database = open_database(url)
     try:
-        if (marks := _MARKS.get(service)) is not None:
-            check_marks(database.read_now(read_marks, marks), settings.pepper())
+        database.read_now(check_pepper, settings, service)
         record_restore(database, audit_of(settings, service), settings.jurisdiction, now, manifest.name)
     finally:
         database.close()

@@ -10,12 +10,19 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
+from services.domain.subject import Pepper
+from services.results.records.tables import pepper_marks
+from services.storage.engine import open_database
 from services.storage.migrate import upgrade
+from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl, PostgresServer
 from tests.support.processes import environment, hutongd, run
 from tests.support.secrets import write_secret
@@ -24,12 +31,18 @@ COMMANDS = {
     "serve": ["serve", "results"],
     "migrate": ["migrate", "results"],
     "purge": ["purge", "--older-than", "30d"],
-    "backup": ["backup", "results", "--to", "backups"],
+    "backup": ["backup", "results", "--to", "{folder}/backups"],
     "audit": ["audit", "verify", "results"],
     "key": ["key", "status"],
+    "who-read": ["audit", "who-read", "results", "--number", "12AB34567", "--type", "passport", "--country", "FRA"],
+    "record-restore": ["audit", "record-restore", "results", "--copy-of", "2022-08-11T00:00:00+08:00"],
+    "backup with the pepper": ["backup", "results", "--to", "{folder}/backups", "--with-pepper"],
     "doctor": ["doctor", "results"],
     "check": ["config", "check"],
 }
+LANGUAGES = ("en", "zh")
+AT_ONCE = 4
+"""How many commands run at once."""
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 Prepare = Callable[[Path], Mapping[str, str]]
 """Prepares a folder for a wrong start. Returns the settings, with {folder} for the folder."""
@@ -152,26 +165,44 @@ def lines_of(arguments: list[str], variables: Mapping[str, str]) -> list[str]:
     return said[: at[0]] if at else said
 
 
+def check_one(command: str, language: str, variables: Mapping[str, str], cause: str) -> None:
+    """Check that a command ends with one line of a language, which says what to do."""
+    arguments = [one.replace("{folder}", str(Path(variables["data_dir"]).parent)) for one in COMMANDS[command]]
+    lines = lines_of([*arguments, "--lang", language], variables)
+    assert command == "doctor" or len(lines) == 1, lines
+    (line,) = [one for one in lines if re.search(cause, one)][:1] or [""]
+    assert line, lines
+    assert "Traceback" not in line
+    assert command == "doctor" or line.startswith("hutongd: ")
+    assert bool(CHINESE.search(line.replace(str(variables["data_dir"]), ""))) == (language == "zh"), line
+
+
 def check(command: str, variables: Mapping[str, str], cause: str) -> None:
-    """Check that a command ends with one line, in both languages, and that both say what to do."""
-    for language in ("en", "zh"):
-        lines = lines_of([*COMMANDS[command], "--lang", language], variables)
-        assert command == "doctor" or len(lines) == 1, lines
-        (line,) = [one for one in lines if re.search(cause, one)][:1] or [""]
-        assert line, lines
-        assert "Traceback" not in line
-        assert command == "doctor" or line.startswith("hutongd: ")
-        assert bool(CHINESE.search(line.replace(str(variables["data_dir"]), ""))) == (language == "zh"), line
+    """Check that a command ends with one line in both languages."""
+    for language in LANGUAGES:
+        check_one(command, language, variables, cause)
+
+
+def side_by_side(work: Iterable[Callable[[], None]]) -> None:
+    """Run checks side by side. Most of their time the commands wait."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for done in [threads.submit(one) for one in work]:
+            done.result()
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_start_says_what_to_do(name: str, tmp_path: Path) -> None:
+    """Each command has a folder of its own in each language."""
     commands, prepare, cause = WRONG[name]
-    given = {"data_dir": "{folder}/data", "results_address": "127.0.0.1:0", **prepare(tmp_path)}
-    variables = {key: value.replace("{folder}", str(tmp_path)) for key, value in given.items()}
-    for command in commands:
-        check(command, variables, cause.replace("{folder}", re.escape(str(tmp_path))))
-        shutil.rmtree(tmp_path / "backups", ignore_errors=True)
+
+    def start(command: str, language: str) -> None:
+        folder = tmp_path / f"{command}-{language}"
+        folder.mkdir()
+        given = {"data_dir": "{folder}/data", "results_address": "127.0.0.1:0", **prepare(folder)}
+        variables = {key: value.replace("{folder}", str(folder)) for key, value in given.items()}
+        check_one(command, language, variables, cause.replace("{folder}", re.escape(str(folder))))
+
+    side_by_side(partial(start, command, language) for command in commands for language in LANGUAGES)
 
 
 @contextlib.contextmanager
@@ -216,12 +247,34 @@ def test_a_server_that_cannot_be_used(tmp_path: Path, postgres_server: PostgresS
         "results_address": "127.0.0.1:0",
         "pepper_file": str(write_secret(tmp_path / "p")),
     }
-    for url, cause in urls.items():
-        for command in ("migrate", "purge", "audit", "key", "doctor"):
-            check(command, variables | {"results_database_url": url}, cause)
+    side_by_side(
+        partial(check, command, variables | {"results_database_url": url}, cause)
+        for url, cause in urls.items()
+        for command in ("migrate", "purge", "audit", "key", "doctor")
+    )
     empty = variables | {"results_database_url": postgres_server.make_empty()}
-    for command in ("purge", "audit", "doctor"):
-        check(command, empty, "hutongd migrate results")
+    side_by_side(partial(check, command, empty, "hutongd migrate results") for command in ("purge", "audit", "doctor"))
+
+
+def test_a_pepper_of_another_database(tmp_path: Path) -> None:
+    """Every command that uses the pepper refuses it, in a line, and changes nothing."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    first = write_secret(tmp_path / "first", b"1" * 32)
+    url = f"sqlite:///{data_dir}/results.db"
+    upgrade("results", url)
+    with contextlib.closing(open_database(url)) as database:
+        row = {"key_version": 1, "mark": pepper_mark(Pepper(first.read_bytes()))}
+        database.write_now(lambda connection: connection.execute(insert(pepper_marks).values(row)))
+    variables = {"data_dir": str(data_dir), "results_address": "127.0.0.1:0"}
+    wrong = variables | {"pepper_file": str(write_secret(tmp_path / "second", b"2" * 32))}
+    offline = ("purge", "audit", "who-read", "record-restore", "key", "backup with the pepper", "doctor")
+    side_by_side(partial(check, command, wrong, "HUTONG_PEPPER_FILE.*_DESCRIPTOR.*_COMMAND") for command in offline)
+    check("serve", wrong, "HUTONG_PEPPER_FILE.*_DESCRIPTOR.*_COMMAND")
+    with contextlib.closing(sqlite3.connect(data_dir / "results.db")) as stored:
+        assert stored.execute("SELECT count(*) FROM deletions").fetchone() == (0,)
+    ended = hutongd(*COMMANDS["purge"], **variables | {"pepper_file": str(first)})
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def as_another_user(arguments: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -251,13 +304,21 @@ def test_few_files_and_a_full_output(tmp_path: Path) -> None:
     """The limit of open files is named, and an output that takes no more is one line too."""
     variables = environment(data_dir=str(tmp_path), results_address="127.0.0.1:0")
     hutong = f"{sys.executable} -m services"
-    for script, cause in (
-        (f"ulimit -n 64; exec {hutong} serve results", "ulimit -n"),
-        (f"exec {hutong} config show > /dev/full", "free some space"),
-    ):
+
+    def fail(script: str, cause: str) -> None:
         ended = run(["sh", "-c", script], env=variables)
         assert ended.returncode in {1, 2}, ended.stderr
         (line,) = ended.stderr.splitlines()
         assert re.fullmatch(f"hutongd: .*{cause}.*", line)
-    closed = run(["sh", "-c", f"exec {hutong} config show >&-"], env=variables)
-    assert (closed.returncode, closed.stderr) == (0, "")
+
+    def end_well() -> None:
+        closed = run(["sh", "-c", f"exec {hutong} config show >&-"], env=variables)
+        assert (closed.returncode, closed.stderr) == (0, "")
+
+    side_by_side(
+        (
+            partial(fail, f"ulimit -n 64; exec {hutong} serve results", "ulimit -n"),
+            partial(fail, f"exec {hutong} config show > /dev/full", "free some space"),
+            end_well,
+        )
+    )
