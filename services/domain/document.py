@@ -7,6 +7,7 @@ number.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 from hutong.type.v1 import identity_pb2
@@ -143,7 +144,11 @@ def canonical_document(type_: int, number: str, issuing_country: str = "") -> Do
             raise BadDocument("number", english("the check character does not fit the number"))
     if issuing_country:
         raise BadDocument("issuing_country", english("only a passport names the country that issued it"))
-    return Document(type_, number)
+    return _new_document((type_, number, ""))
+
+
+_new_document = partial(tuple.__new__, Document)
+"""Makes a Document of a tuple, at half the cost of `Document(...)`. Every uploaded person needs one."""
 
 
 def _leading(pattern: re.Pattern[str], number: str, expected: Text) -> str:

@@ -7,7 +7,7 @@ faults of an item are found at once. A faulty item does not affect its neighbour
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,14 +82,16 @@ class BatchValidator:
     rows: RowForm
     items: Collection[str] = (DEFAULT_ITEM,)
 
-    def validate_batch(self, offset: int, tubes: Sequence[Tube], faults: TubeFaults) -> ValidatedBatch:
-        """Validate every item by itself."""
+    def validate_batch(self, offset: int, tubes: Iterable[Tube], faults: TubeFaults) -> ValidatedBatch:
+        """Validate every item by itself. A tube is not needed any more once the next one is read."""
+        person_counts: list[int] = []
         results: list[NewResult] = []
         rejections: list[Rejection] = []
         for index, tube in enumerate(tubes):
             known = faults.get(index, ()) if faults else ()
             self._validate_tube(index, tube, known, results, rejections)
-        return ValidatedBatch(offset, [len(tube.persons) for tube in tubes], results, rejections)
+            person_counts.append(len(tube.persons))
+        return ValidatedBatch(offset, person_counts, results, rejections)
 
     def _validate_tube(
         self,
@@ -99,23 +101,26 @@ class BatchValidator:
         results: list[NewResult],
         rejections: list[Rejection],
     ) -> None:
-        of_tube = [violation for person, violation in known if person == WHOLE_TUBE]
-        faulty = {violation.field for violation in of_tube}
-        of_tube += [violation for violation in self._find_tube_faults(tube) if violation.field not in faulty]
+        of_tube = self._find_tube_faults(tube)
+        if known:
+            stated = [violation for person, violation in known if person == WHOLE_TUBE]
+            faulty = {violation.field for violation in stated}
+            of_tube = [*stated, *(violation for violation in of_tube if violation.field not in faulty)]
         of_persons: list[Violation] = []
         good: list[NewResult] = []
         bad: list[Rejection] = []
         # A faulty tube needs no rows, and its times may be missing.
         shared = None if of_tube else self._share(index, tube)
         for position, person in enumerate(tube.persons):
+            document_type, number, country, _, report_number = person
             violations = [violation for at, violation in known if at == position] if known else []
             if not violations or not any(".document" in violation.field for violation in violations):
                 try:
-                    document = canonical_document(person.document_type, person.number, person.issuing_country)
+                    document = canonical_document(document_type, number, country)
                 except BadDocument as error:
                     path = f"persons[{position}].document.{error.field}"
                     violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", error.expected))
-            if holds_resident_number(person.report_number):
+            if holds_resident_number(report_number):
                 its_field = f"persons[{position}].report_number"
                 if its_field not in {one.field for one in violations}:
                     violations.append(_holds_number(its_field))
@@ -139,32 +144,28 @@ class BatchValidator:
     def _make_result(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
         tube_index, reference_time, outcome, _, _, item = shared
         _, _, _, name, number = person
-        names = (mask_name(name), mask_number(document[1]))
+        stated = (number, name, mask_name(name), mask_number(document.number))
         pepper = self.pepper
-        subject_key, content_hash, result_row = self._form(pepper, document, person, names, shared)
-        other = None
-        if pepper.other is not None:
-            other = KeyedForm._make(self._form(pepper.other, document, person, names, shared))
+        subject_key, content_hash, result_row = self._form(pepper, document, stated, shared)
+        other = None if pepper.other is None else KeyedForm._make(self._form(pepper.other, document, stated, shared))
         key_row = self.rows.form_key(self.lab.uscc, number, subject_key, reference_time, outcome, content_hash)
-        return _new_result(
-            (
-                *(tube_index, position, number, subject_key, reference_time, outcome),
-                *(content_hash, key_row, result_row, item, other),
-            )
-        )
+        subject = (tube_index, position, number, subject_key, reference_time, outcome)
+        return _new_result((*subject, content_hash, key_row, result_row, item, other))
 
     def _form(
-        self, pepper: Pepper, document: Document, person: TubePerson, names: tuple[str, str], shared: _Shared
+        self, pepper: Pepper, document: Document, stated: tuple[str, str, str, str], shared: _Shared
     ) -> tuple[bytes, bytes, Any]:
-        """Return the fields of a person's KeyedForm under a key version."""
-        _, _, _, name, number = person
-        _, _, _, statement, of_tube, _ = shared
+        """Return the fields of a person's KeyedForm under a key version.
+
+        `stated` has the report number, the name, the masked name and the masked number of the document.
+        """
+        number, name, masked_name, masked_number = stated
         subject_key = pepper.subject_key(document)
         stated_name, name_hash = pepper.hash_stated_name(name)
-        stated = statement.copy()
-        stated.update(subject_key + stated_name)
-        subject = (subject_key, self.lab.uscc, number, pepper.version, name_hash, *names)
-        return subject_key, stated.digest(), self.rows.form_result(subject, of_tube)
+        content = shared.statement.copy()
+        content.update(subject_key + stated_name)
+        subject = (subject_key, self.lab.uscc, number, pepper.version, name_hash, masked_name, masked_number)
+        return subject_key, content.digest(), self.rows.form_result(subject, shared.of_tube)
 
     def _find_tube_faults(self, tube: Tube) -> list[Violation]:
         faults: list[Violation] = []
@@ -208,10 +209,14 @@ class BatchValidator:
                 )
         elif tube.report_time is None:
             faults.append(Violation("report_time", "INVALID_FIELD", english("value is required")))
+        times = (tube.sample_time, tube.receive_time, tube.test_time, tube.report_time)
+        horizon = self.now + FUTURE_TOLERANCE
+        stated = [instant for instant in times if instant is not None]
+        if stated == sorted(stated) and (not stated or stated[-1] <= horizon):
+            # So it is with nearly every tube.
+            return faults
         latest: Instant | None = None
         latest_name = ""
-        horizon = self.now + FUTURE_TOLERANCE
-        times = (tube.sample_time, tube.receive_time, tube.test_time, tube.report_time)
         for name, instant in zip(_TIMES, times, strict=True):
             if instant is None:
                 continue

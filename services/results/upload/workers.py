@@ -84,7 +84,7 @@ def validate_tubes(
     batch = TubeBatch.FromString(tubes)
     faults = faults_from_violations(find_violations(batch))
     validator = BatchValidator(now, context.pepper(), lab, row_form(context.dialect), items)
-    return validator.validate_batch(offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
+    return validator.validate_batch(offset, map(tube_from_proto, batch.tubes), faults)
 
 
 def _validate_in_columns(
