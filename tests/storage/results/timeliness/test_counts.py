@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from services.domain.instant import DAY, HOUR, MINUTE
 from services.results.timeliness.delays import record_delays
-from services.results.timeliness.model import Question
+from services.results.timeliness.model import Position, Question
 from services.results.timeliness.tables import delays
 from services.results.timeliness.totals import include_step
 from tests.support.results.factories import NOW, USCC
@@ -29,7 +29,7 @@ async def test_an_older_upload_does_not_replace_the_time_of_the_last_one(laborat
             record_delays(connection, USCC, [uploaded - 10 * MINUTE], uploaded)
 
     await laboratory.database.write(work)
-    page = await laboratory.stores.timeliness.summarize_region("000000", TIMELINESS_GROUPING_WHOLE, QUESTION, None, 1)
+    page = await laboratory.stores.timeliness.summarize_region("000000", [TIMELINESS_GROUPING_WHOLE], QUESTION, None, 1)
     assert (page.rows[0].timeliness.result_count, page.rows[0].timeliness.last_upload_time) == (2, NOW)
 
 
@@ -45,12 +45,12 @@ async def test_a_later_page_reads_the_counts_of_its_own_rows_only(sqlite: Labora
 
     await sqlite.database.write(work)
     summarize = sqlite.stores.timeliness.summarize_region
-    grouping = TIMELINESS_GROUPING_CITY
-    await summarize("000000", grouping, QUESTION, None, 1)
+    groupings = [TIMELINESS_GROUPING_CITY]
+    await summarize("000000", groupings, QUESTION, None, 1)
     with counting_work(sqlite.database) as first:
-        (whole,) = (await summarize("000000", grouping, QUESTION, None, 1)).rows
+        (whole,) = (await summarize("000000", groupings, QUESTION, None, 1)).rows
     with counting_work(sqlite.database) as later:
-        (city,) = (await summarize("000000", grouping, QUESTION, ("200100", 0), 1)).rows
+        (city,) = (await summarize("000000", groupings, QUESTION, Position(groupings[0], "200100", 0), 1)).rows
     assert whole.timeliness.result_count == CITIES * HOURS
     assert (city.key, city.timeliness.result_count) == ("210100", HOURS)
     assert later.amount * 4 < first.amount

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ from services.domain.region import prefix
 from services.results.labs.tables import labs
 from services.results.retention.purge import purge
 from services.results.timeliness.delays import record_delays, record_national_delays, timeliness_of
-from services.results.timeliness.model import Question, Row
+from services.results.timeliness.model import Position, Question, Row
 from services.results.timeliness.tables import city_delays, city_national_delays, delays, national_delays
 from services.results.timeliness.totals import TOTALS, TotalsMaintainer, include_step, move_lab
 from tests.support.results.factories import NOW, USCC
@@ -34,29 +34,28 @@ ASKED = ("000000", "220000", "220100", "220103", "410100")
 DIGITS = {TIMELINESS_GROUPING_WHOLE: 0, TIMELINESS_GROUPING_PROVINCE: 2, TIMELINESS_GROUPING_CITY: 4}
 PERIODS = (SUMMARY_PERIOD_UNSPECIFIED, SUMMARY_PERIOD_DAY, SUMMARY_PERIOD_WEEK)
 CODES = [f"91{number:02}{USCC[4:]}" for number in range(9)]
-Figures = dict[tuple[str, Instant], tuple[object, ...]]
+Figures = dict[Position, tuple[object, ...]]
 
 
 def figures_of(rows: list[Row]) -> Figures:
     return {row.position: (row.timeliness, row.part, row.lab_count) for row in rows}
 
 
-def sum_naively(connection: Connection, region: str, grouping: int, question: Question) -> Figures:
+def sum_naively(connection: Connection, region: str, groupings: Sequence[int], question: Question) -> Figures:
     """Return the figures of each row from every count of every laboratory, added up in Python."""
-    regions = {
-        row.uscc: row.region for row in connection.execute(select(labs)) if row.region.startswith(prefix(region))
-    }
-    digits = DIGITS.get(grouping, 0)
-    digits = 0 if digits <= len(prefix(region)) else digits
+    known = connection.execute(select(labs))
+    regions = {row.uscc: row.region for row in known if row.region.startswith(prefix(region))}
     first = max(question.start, question.kept_from or question.start) // HOUR
-    counts: defaultdict[tuple[str, Any], list[Any]] = defaultdict(lambda: [Counter(), Counter(), None])
+    counts: defaultdict[tuple[Any, str, Any], list[Any]] = defaultdict(lambda: [Counter(), Counter(), None])
 
-    def keys_of(lab: str) -> Iterator[str]:
-        yield ""
-        if digits:
-            yield regions[lab][:digits].ljust(6, "0")
-        elif grouping == TIMELINESS_GROUPING_LAB:
-            yield lab
+    def keys_of(lab: str) -> Iterator[tuple[int, str]]:
+        yield TIMELINESS_GROUPING_WHOLE, ""
+        for grouping in groupings:
+            digits = DIGITS.get(grouping, 0)
+            if digits > len(prefix(region)):
+                yield grouping, regions[lab][:digits].ljust(6, "0")
+            elif grouping == TIMELINESS_GROUPING_LAB:
+                yield grouping, lab
 
     for number, table in enumerate((delays, national_delays)):
         for row in connection.execute(select(table)):
@@ -65,21 +64,21 @@ def sum_naively(connection: Connection, region: str, grouping: int, question: Qu
             instant = max(row.report_hour * HOUR, question.start)
             part = part_of(instant, question.period, question.start, question.end) if question.period else None
             for key in keys_of(row.lab):
-                group = counts[key, part]
+                group = counts[*key, part]
                 group[number][row.delay_class] += row.persons
                 if number == 0:
                     group[2] = max(row.last_upload_time, group[2] or row.last_upload_time)
     lab_counts = Counter(key for lab in regions for key in keys_of(lab))
     if not question.period:
-        for key in {"", *lab_counts}:
-            counts[key, None]
+        for grouping, key in {(TIMELINESS_GROUPING_WHOLE, ""), *lab_counts}:
+            counts[grouping, key, None]
     return {
-        (key, part[0] if part else 0): (
+        Position(grouping, key, part[0] if part else 0): (
             timeliness_of(*group, question.late),
             part,
-            None if question.period or len(key) == len(USCC) else lab_counts[key],
+            None if question.period or grouping == TIMELINESS_GROUPING_LAB else lab_counts[grouping, key],
         )
-        for (key, part), group in counts.items()
+        for (grouping, key, part), group in counts.items()
     }
 
 
@@ -89,7 +88,7 @@ async def check(laboratory: Laboratory, draw: random.Random, kept_from: Instant 
     end = draw.choice((NOW + HOUR, start + draw.randrange(1, 9 * 24) * HOUR, start + MINUTE))
     if kept_from is not None and end <= kept_from:
         return
-    region, grouping = draw.choice(ASKED), draw.choice((*DIGITS, TIMELINESS_GROUPING_LAB))
+    region, groupings = draw.choice(ASKED), draw.sample([*DIGITS, TIMELINESS_GROUPING_LAB], draw.randrange(1, 4))
     horizon = kept_from if kept_from is not None and start < kept_from else None
     question = Question(start, end, HOUR, draw.choice(PERIODS), 0, NOW)
     kept = Question(start, end, HOUR, question.period, 0, NOW, horizon)
@@ -97,11 +96,11 @@ async def check(laboratory: Laboratory, draw: random.Random, kept_from: Instant 
     limit = draw.choice((1, 3, 50))
     while True:
         after = rows[-1].position if rows else None
-        page = await laboratory.stores.timeliness.summarize_region(region, grouping, question, after, limit)
+        page = await laboratory.stores.timeliness.summarize_region(region, groupings, question, after, limit)
         rows += page.rows
         if len(page.rows) < limit:
             break
-    expected = await laboratory.database.read(sum_naively, region, grouping, kept)
+    expected = await laboratory.database.read(sum_naively, region, groupings, kept)
     assert figures_of(rows) == expected
     assert [row.position for row in rows] == sorted(expected)
 
@@ -155,7 +154,7 @@ async def test_what_a_process_of_the_release_before_adds_is_new(laboratory: Labo
 
     async def counted() -> tuple[int, int]:
         grouping = TIMELINESS_GROUPING_WHOLE
-        (row,) = (await laboratory.stores.timeliness.summarize_region("000000", grouping, question, None, 9)).rows
+        (row,) = (await laboratory.stores.timeliness.summarize_region("000000", [grouping], question, None, 9)).rows
         included = await database.read(lambda connection: connection.execute(func.sum(city_delays.c.persons)).scalar())
         return row.timeliness.result_count, int(included or 0)
 

@@ -30,7 +30,7 @@ const (
 // laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
 // that a summary of a region reads few counts.
 type TimelinessServiceClient interface {
-	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
 	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
 	// in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
 	// has removed everything that was reported before the end of the interval.
@@ -63,7 +63,7 @@ func (c *timelinessServiceClient) SummarizeTimeliness(ctx context.Context, in *S
 // laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
 // that a summary of a region reads few counts.
 type TimelinessServiceServer interface {
-	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
 	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
 	// in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
 	// has removed everything that was reported before the end of the interval.

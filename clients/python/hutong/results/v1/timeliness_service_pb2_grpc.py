@@ -51,7 +51,7 @@ class TimelinessServiceServicer(object):
     """
 
     def SummarizeTimeliness(self, request, context):
-        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
         or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
         in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
         has removed everything that was reported before the end of the interval.

@@ -37,7 +37,7 @@ class TimelinessServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TimelinessServiceAsyncStub: ...
     SummarizeTimeliness: _grpc.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]
-    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
     or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
     in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
     has removed everything that was reported before the end of the interval.
@@ -52,7 +52,7 @@ class TimelinessServiceAsyncStub(TimelinessServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SummarizeTimeliness: _aio.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]  # type: ignore[assignment]
-    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
     or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
     in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
     has removed everything that was reported before the end of the interval.
@@ -70,7 +70,7 @@ class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _timeliness_service_pb2.SummarizeTimelinessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_timeliness_service_pb2.SummarizeTimelinessResponse, _abc.Awaitable[_timeliness_service_pb2.SummarizeTimelinessResponse]]:
-        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
         or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
         in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
         has removed everything that was reported before the end of the interval.
