@@ -167,7 +167,7 @@ def _audits(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Con
     """Open the audit of each service for reading. Skip SQLite databases that are not on this machine.
 
     Raises:
-        BadSetting: a database was filled under another pepper, so every row of its audit would seem forged.
+        BadSetting: a database was filled under another pepper. Every row of its audit would then seem forged.
     """
     for name in names:
         if len(names) > 1 and not is_within_reach(settings, name):

@@ -17,7 +17,7 @@ from services.storage.pepper_marks import check_marks, read_marks
 from services.verification.stored_decisions.tables import pepper_marks as verification_marks
 
 PEPPER_MARKS: Final[Mapping[str, Table]] = {"results": results_marks, "verification": verification_marks}
-"""The marks of the services whose databases have keyed hashes of persons."""
+"""The tables with the marks of the pepper, for the services whose databases have keyed hashes of persons."""
 
 
 @contextlib.contextmanager
@@ -37,10 +37,10 @@ def opened(settings: Settings, service: str) -> Iterator[Database]:
 
 
 def check_pepper(connection: Connection, settings: Settings, service: str) -> None:
-    """Check that the pepper of the settings is the one under which the database of a service was filled.
+    """Check that the database of a service was filled under the pepper of the settings.
 
     Raises:
-        BadSetting: it is another one, or the pepper of a version is missing.
+        BadSetting: the database was filled under another pepper, or the pepper of a version is missing.
         UnusableDatabase: the database was filled by an older rule.
     """
     if (marks := PEPPER_MARKS.get(service)) is not None:

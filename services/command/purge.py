@@ -57,7 +57,7 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
             for name in ("verification", "policy")
             if is_within_reach(settings, name)
         }
-        # Under another pepper the audit would get rows that do not fit the others.
+        # Under another pepper the audit would get rows that do not fit the earlier rows.
         for name, database in {"results": results, **others}.items():
             database.read_now(check_pepper, settings, name)
         ages = ResultsAges(

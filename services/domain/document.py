@@ -148,7 +148,7 @@ def canonical_document(type_: int, number: str, issuing_country: str = "") -> Do
 
 
 _new_document = partial(tuple.__new__, Document)
-"""Makes a Document of a tuple, at half the cost of `Document(...)`. Every uploaded person needs one."""
+"""Makes a Document from a tuple, at half the cost of `Document(...)`. Every uploaded person needs a Document."""
 
 
 def _leading(pattern: re.Pattern[str], number: str, expected: Text) -> str:

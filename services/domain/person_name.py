@@ -14,7 +14,7 @@ VERSION = 1
 """
 
 _PLAIN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]+")
-"""Names of Chinese characters alone. Of these, only variants are replaced in the normal form."""
+"""Matches names of Chinese characters alone. Their normal form differs from them only in the glyphs of `_VARIANTS`."""
 _ASCII_LEFT_OUT = re.compile("[^0-9a-z$]")
 """Finds the characters of lower-case ASCII text that `_LEFT_OUT` leaves out."""
 _LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Sk", "Sm", "Zl", "Zp", "Zs"})

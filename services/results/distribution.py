@@ -72,7 +72,7 @@ PLAN: dict[str, Shards | Whole] = {
     # A link is found by its id or by either of its two subjects. No single column serves all three searches.
     "document_links": Whole.REFERENCE,
     "key_pairs": Whole.REFERENCE,
-    # Totals by city. A laboratory of any machine may add to them.
+    # Totals by city. The machines of several laboratories may add to one total.
     "city_delays": Whole.LOCAL,
     "city_national_delays": Whole.LOCAL,
     # The order of commits, and what was sent and received. One machine orders all commits.

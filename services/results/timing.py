@@ -48,14 +48,13 @@ class ResultsTiming:
         token_wait: the longest that a look-up waits until nodes have the commits of its consistency tokens. The
             deadline of the caller may be earlier.
         marking_poll: the time between two checks whether the first node below has joined.
-        marking_pause: the time between two steps of marking stored adverse subjects, so that other commits of SQLite
-            go on meanwhile.
-        replica_poll: the time between two questions to the primary and its read replicas how far they are.
-        replica_read: how long a read may wait for a replica. Then the primary is asked.
-        totals_interval: the time after which new counts of delays are included in their totals again. A summary reads
-            counts that are not included yet row by row.
-        totals_pause: the time between two transactions that include counts, so that other commits of SQLite go on
+        marking_pause: the time between two steps that mark stored adverse subjects. On SQLite other commits go on
             meanwhile.
+        replica_poll: the time between two checks of how far the primary and its read replicas are.
+        replica_read: how long a read may wait for a replica. After that the primary is asked.
+        totals_interval: the time between two steps that include new counts of delays in their totals. Until then a
+            summary reads the new counts row by row.
+        totals_pause: the time between two transactions that include counts. On SQLite other commits go on meanwhile.
         notification_poll: the time between two reads for new notifications. All watches share these reads. A
             notification is sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract allows five seconds.

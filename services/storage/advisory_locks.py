@@ -24,15 +24,15 @@ class AdvisoryLock(IntEnum):
         REFUSAL_LINKS: shared by commits that change reported refusals. A new link waits until they have ended.
         SENDER: held by the one process of a node that sends the node's changes upstream.
         PURGE: held by a purge from its start to its end.
-        SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
+        SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits until they have ended.
         LINKING: held while documents are linked or unlinked.
-        DELAY_TOTALS: held by a commit that includes counts of delays in their totals, or takes them out.
-        HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
+        DELAY_TOTALS: held by a commit that adds counts of delays to their totals, or subtracts them.
+        HOMES: shared by commits that register laboratories. A node that joins the nation waits until they have ended.
         REPORTS: held on Citus for one laboratory, while the laboratory's reports are claimed, revised or removed.
         LOG_WRITER: held on Citus for one writer of the change log until all machines have committed the entry.
         SAME_REFUSALS: held for a hash of subject, region, purpose and day, while reported refusals with this hash are
             stored.
-        SHOWN_REPORTS: held by a commit of decisions with evidence while it remembers what was shown.
+        SHOWN_REPORTS: held by a transaction of decisions with evidence, while it stores which reports were shown.
     """
 
     ASSESSMENTS = 0x48754173

@@ -1,4 +1,4 @@
-"""What the tables of all services share: names of constraints, marks for upgrades, the order of texts, regions."""
+"""What the tables of all services share: names of constraints, marks for upgrades, the order of texts, and regions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from sqlalchemy import ColumnElement, Connection, MetaData, collate, true
 from services.domain.region import prefix
 
 LEFT_OUT: Final = "hutong_left_out"
-"""The key of a column's or a table's info: a write to it is left out while the database lacks it. The service then does
-what the release before does."""
+"""A key in the info of a column or table. While the database lacks the column or table, writes to it are left out. The
+service then does what the release before does."""
 READ_AS: Final = "hutong_read_as"
-"""The key of a column's or a table's info: what a read finds while the database lacks it.
+"""A key in the info of a column or table. Its value says what a read finds while the database lacks the column or
+table.
 
-For a column it is an expression of SQL, in which `{row}` stands before the name of another column. For a table it is a
-SELECT. It says what the migration fills in."""
+For a column the value is an expression of SQL, in which `{row}` stands before the name of another column. For a table
+it is a SELECT. It must say what the migration fills in.
+"""
 _NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",

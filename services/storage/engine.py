@@ -159,8 +159,8 @@ class Database:
     async def write_alone(self, statement: str, parameters: Sequence[int | str | bytes]) -> int:
         """Run one statement of PostgreSQL, which is durable when this returns. Return how many rows it changed.
 
-        The statement names its parameters $1, $2 and so on. It takes one round trip, where `write` takes three, and no
-        change of thread.
+        The statement names its parameters $1, $2 and so on. Running it takes one round trip and no change of thread,
+        where `write` takes three round trips.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the statement may or may not have been committed.
@@ -272,13 +272,13 @@ class Database:
     def _fit_statements(self, connection: Connection) -> None:
         """Let the statements on a connection fit the database's schema.
 
-        Until the schema is known to be current, each use of the database reads first what the schema is. So the service
-        uses what a migration has added as soon as the migration has ended.
+        Until the schema is known to be current, each use of the database first reads which schema it has. The service
+        therefore uses what a migration has added as soon as the migration has ended.
         """
         if not self.has_current_schema:
             self._note_fit(connection)
         if self._fit is SchemaFit.OLDER:
-            # What was compiled for this schema must not serve for the next one.
+            # Statements compiled for this schema must not be used with the next schema.
             connection.execution_options(compiled_cache=None)
 
     def _note_fit(self, connection: Connection) -> None:
@@ -286,7 +286,7 @@ class Database:
             return
         fit = self._find_fit(connection)
         if fit is SchemaFit.OLDER and self.is_sqlite:
-            # The start has migrated it, so another process has gone back.
+            # The start has migrated the file. Another process must have migrated it down since.
             fit = SchemaFit.UNFIT
         if fit is SchemaFit.OLDER:
             self._older_schema.read(connection)
@@ -327,8 +327,8 @@ class Database:
 
 
 def open_database(url: str, find_fit: Callable[[Connection], SchemaFit] | None = None) -> Database:
-    """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. It connects when it is first used.
+    """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. It connects at the first use.
 
-    `find_fit` says whether this version of the service can use the schema. The health check calls it.
+    `find_fit` returns how the schema fits this version of the service. The health check calls it.
     """
     return Database(url, find_fit)

@@ -62,14 +62,14 @@ class BrokenOff(Unavailable):
 
 @contextlib.contextmanager
 def faults_named(*, lacks_parts: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Replace errors of the block by errors of the contract, if the caller can do something about them.
+    """Replace errors of the block by errors of the contract where the caller can do something about them.
 
     `lacks_parts` says whether the database may lack tables or columns, because it is not migrated yet.
 
     Raises:
         BrokenOff: the transaction was rolled back in favour of another.
-        Unavailable: DATABASE_UNAVAILABLE, the database is not reached or took too long, or a worker of Citus was lost,
-            or a table or a column is missing because the database is not migrated yet.
+        Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached or took too long, a worker of Citus was lost,
+            or a table or column is missing because the database is not migrated yet.
         InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
     """
     try:

@@ -1,10 +1,10 @@
 """Single statements on PostgreSQL. Each is its own transaction, and the event loop runs it without a thread.
 
-A thread shares the interpreter with the event loop. If the loop is busy, the thread waits milliseconds for the
-interpreter after each round trip to the database.
+A thread would share the interpreter with the event loop. While the loop is busy, the thread would wait milliseconds for
+the interpreter after each round trip to the database.
 
-The statements use libpq through psycopg's own wrapper of it. A cursor of psycopg takes one and a half times the
-processor time of this process for a statement: it chooses a type for each value anew, and makes a task for each wait.
+The statements use libpq through psycopg's own wrapper. For a statement, a cursor of psycopg takes one and a half times
+the processor time in this process, because it chooses a type for each value anew and makes a task for each wait.
 """
 
 from __future__ import annotations
@@ -33,15 +33,14 @@ class LoneStatements:
     def __init__(self, connect_args: Mapping[str, Any]) -> None:
         self._connect_args = dict(connect_args)
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        # By statement and types: the name under which this connection has prepared it.
+        # The names under which this connection has prepared statements, by statement and types.
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, statement: str, parameters: Sequence[int | str | bytes]) -> int:
         """Run a statement, which is durable when this returns. Return how many rows it changed.
 
-        The statement names its parameters $1, $2 and so on. A connection that failed is replaced for the next
-        statement.
+        The statement names its parameters $1, $2 and so on. After a failure, the next statement gets a new connection.
 
         Raises:
             psycopg.Error: the statement may or may not have been committed.
@@ -52,7 +51,7 @@ class LoneStatements:
             with statement_span("postgresql", statement):
                 try:
                     if connection.prepare_threshold is None:
-                        # A pooler gives each transaction another session, which has prepared nothing.
+                        # A pooler gives each transaction another session, in which nothing is prepared.
                         command = statement.encode()
                         done = await _finish(
                             connection.pgconn,
@@ -64,7 +63,7 @@ class LoneStatements:
                             connection.pgconn, lambda server: server.send_query_prepared(name, values, formats)
                         )
                 except BaseException:
-                    # After a failure, or if nobody waits any more, the state of the connection is not known.
+                    # After a failure or a cancellation the state of the connection is not known.
                     self.close()
                     raise
         return done.command_tuples or 0
@@ -104,7 +103,7 @@ def _encode(value: int | str | bytes) -> tuple[int, bytes, int]:
 
 
 async def _finish(server: PGconn, send: Callable[[PGconn], None]) -> PGresult:
-    """Send one command, and wait until the server is ready for the next one, without blocking the event loop.
+    """Send one command, and wait until the server is ready for the next command. The event loop is not blocked.
 
     Raises:
         psycopg.Error: the command, its commit or the connection failed.
@@ -118,7 +117,7 @@ async def _finish(server: PGconn, send: Callable[[PGconn], None]) -> PGresult:
             if not server.flush():
                 loop.remove_writer(socket)
             server.consume_input()
-            # The commit comes after the result of the statement. Only then there is no further result.
+            # The commit follows the result of the statement. The loop therefore reads until there is no further result.
             while not server.is_busy():
                 result = server.get_result()
                 if result is None:

@@ -230,7 +230,7 @@ def _known(service: str) -> frozenset[str]:
 
 @cache
 def _served(service: str) -> frozenset[str]:
-    """Return the revisions of the schemas that this version runs on."""
+    """Return the revisions of the schemas on which this version runs."""
     scripts = ScriptDirectory.from_config(alembic_config(service))
     return frozenset(one.revision for one in scripts.walk_revisions(OLDEST_SERVED[service], "heads"))
 
@@ -246,7 +246,7 @@ def find_fit(service: str, connection: Connection) -> SchemaFit:
     """Return how the database's schema fits this version.
 
     A migration changes nothing that the release before it needs (CONTRIBUTING.md, "Deployability"). Processes of that
-    release therefore go on serving while an upgrade replaces them one by one. Processes of this version run on the
+    release therefore go on serving while an upgrade replaces them one by one. Processes of this version also run on the
     schema of the release before.
     """
     revisions = read_revisions(service, connection)
@@ -258,7 +258,7 @@ def find_fit(service: str, connection: Connection) -> SchemaFit:
 def read_revisions(service: str, connection: Connection) -> frozenset[str]:
     """Return the revisions of the database's schema; none if it was never migrated."""
     if connection.dialect.name == "postgresql":
-        # In a transaction a failed statement would prevent all further ones.
+        # Inside a transaction, one failed statement would make all further statements fail.
         exists = connection.exec_driver_sql("SELECT to_regclass(%s) IS NOT NULL", (version_table(service),))
         if not exists.scalar_one():
             return frozenset()
@@ -281,10 +281,10 @@ def _is_missing_table(error: exc.DBAPIError) -> bool:
 async def open_migrated(service: str, settings: Settings) -> Database:
     """Open a service's database.
 
-    SQLite is migrated at once. A database server is migrated by the operator (`hutongd migrate`), because several
-    processes share it and the operator has to choose the time. The service starts even if that server is unavailable or
-    has an old schema. It serves on the schema of the release before. On an older one health stays NOT_SERVING until the
-    server is available and migrated.
+    A SQLite database is migrated at once. A database server is migrated by the operator (`hutongd migrate`), who
+    chooses the time, because several processes share the server. The service starts even if that server is unavailable
+    or has an old schema. On the schema of the release before it serves. On an older schema health stays NOT_SERVING
+    until the server is available and migrated.
 
     Raises:
         UnusableDatabase: the SQLite file is no database, or a newer version has written it.

@@ -33,7 +33,7 @@ def back_up(settings: Settings, names: Sequence[str], folder: Path, *, with_pepp
     complete. If several services are named, services whose database is not on this machine are left out.
 
     Raises:
-        BadSetting: the folder cannot be written, or the pepper is in no file or is another database's.
+        BadSetting: the folder cannot be written, the pepper is in no file, or it is not the pepper of the databases.
         UnusableDatabase: a database is on a server, is missing, or is damaged.
     """
     files = dict(_sqlite_files(settings, names))
@@ -126,9 +126,9 @@ def _copy(service: str, file: Path, draft: Path) -> CopiedDatabase:
 
 
 def _check_pepper(settings: Settings, copied: CopiedDatabase, draft: Path) -> None:
-    """Check that a copied database was filled under the pepper that is to lie beside it.
+    """Check that a copied database was filled under the pepper that the backup contains.
 
-    A copy without marks is checked by the restore, which migrates it.
+    A copy without marks is checked by the restore, because the restore migrates the copy.
     """
     engine = create_inspecting_engine(f"sqlite:///{draft / copied.file}")
     try:

@@ -25,26 +25,28 @@ _held = link_end_requests
 
 
 MAX_HELD = 10_000
-"""The most requests that are held. A node can make up links."""
+"""The most requests that are held. The limit is needed because a node can make up links."""
 HELD_FOR: Span = 30 * DAY
-"""How long a request is held. A link that has not come by then is not expected any more."""
+"""How long a request is held. A link that has not arrived by then is not expected any more."""
 
 
 class Request(Enum):
-    """What becomes of a request to end a link."""
+    """The outcome of a request to end a link."""
 
     TAKEN = auto()
     HELD = auto()
-    """The link is not stored here. The request is held until the link comes."""
+    """The link is not stored here. The request is held until the link arrives."""
     REFUSED = auto()
 
 
 def request_end(connection: Connection, link: DocumentLink, node: str, now: Instant) -> Request:
-    """Record that `node`, a node below, asks for the end of a link.
+    """Record that `node`, a node below, asks for the end of a link. Return the outcome.
 
     `node` may ask if results of either document came from `node` or from a node below it. If the link has ended
-    already, nothing changes. A link that this node made ends at once. After a restore of this node, the request may
-    come before its link, because the nodes that send them do not wait for each other.
+    already, nothing changes. A link that this node made ends at once.
+
+    After a restore of this node, a request may arrive before its link, because the nodes that send the two do not wait
+    for each other.
     """
     stored = find_stored(connection, link)
     if stored is None:
@@ -63,7 +65,10 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
 
 
 def take_held(connection: Connection, link: DocumentLink, now: Instant) -> bool:
-    """Take the request that was held for a link, now that the link is stored. Return whether the link is to end."""
+    """Remove the request that was held for a link. Return whether the link must end.
+
+    Call it once the link is stored.
+    """
     held = select(_held.c.node, _held.c.source_node).where(_held.c.link_id == link.link_id)
     row = connection.execute(held).one_or_none()
     if row is None:
@@ -81,7 +86,7 @@ def _has_results(connection: Connection, link: DocumentLink, node: str) -> bool:
 
 
 def _hold(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
-    """Hold a request until its link comes. Return False if too many requests are held."""
+    """Hold a request until its link arrives. Return False if too many requests are held."""
     connection.execute(delete(_held).where(_held.c.receive_time < now - HELD_FOR))
     if connection.execute(select(func.count()).select_from(_held)).scalar_one() >= MAX_HELD:
         return False

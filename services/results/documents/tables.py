@@ -16,14 +16,14 @@ key_pairs = Table(
     Column("other_key", LargeBinary(KEY_LENGTH), nullable=False),
 )
 
-# Requests of nodes below to end links that are not stored here. After a restore, a request may come before its link.
+# Requests of nodes below to end links that are not stored here. After a restore, a request may arrive before its link.
 link_end_requests = Table(
     "link_end_requests",
     metadata,
     Column("link_id", String(36), primary_key=True),
     # The region of the node that made the link; empty for this node.
     Column("source_node", String(6), nullable=False),
-    # The region of the node that asks.
+    # The region of the node that asks for the end of the link.
     Column("node", String(6), nullable=False),
     Column("receive_time", BigInteger, nullable=False),
 )

@@ -41,18 +41,21 @@ class LegalHold:
 
 
 SUPERVISORS = "supervisors/"
-"""The beginning of the names of supervisors. The region follows."""
+"""The beginning of a supervisor's name. The supervisor's region follows."""
 
 
 def region_of(hold: LegalHold, node: str) -> str:
-    """Return the region that a hold belongs to: that of the supervisor that put it; for local callers the node's."""
+    """Return the region to which a hold belongs.
+
+    That is the region of the supervisor that created the hold. For a hold of a local caller it is the node's region.
+    """
     name = hold.actor or ""
     region = name.removeprefix(SUPERVISORS)[:6]
     return region if name.startswith(SUPERVISORS) and is_region(region) else node
 
 
 class HeldResult(NamedTuple):
-    """A revision that a purge has taken out of use.
+    """A revision that a purge has moved out of use because a hold covers it.
 
     Attributes:
         revision_reason: the reason for the revision; empty for a first revision.

@@ -52,7 +52,7 @@ class HoldStore:
         self._node = node
 
     async def owner_of(self, hold_id: str) -> Owner:
-        """Return whose hold it is. Raises NotFound."""
+        """Return the owner of a hold. Raises NotFound."""
         return Owner(region_of(await self._database.read(_read_hold, hold_id), self._node))
 
     async def create(self, hold: LegalHold, request: IdempotentRequest[LegalHold, M]) -> M:
@@ -89,7 +89,10 @@ class HoldStore:
     async def list_holds(
         self, region: str, after: HoldPosition | None, limit: int, *, include_lifted: bool
     ) -> list[LegalHold]:
-        """Return a page of the holds that belong to a region or to one in it, newest first; of all if it is empty."""
+        """Return a page of the holds that belong to a region or to a region in it, newest first.
+
+        An empty region stands for all.
+        """
         query = select(*_HOLD).order_by(_holds.c.create_time.desc(), _holds.c.hold_id.desc()).limit(limit)
         if region:
             query = query.where(self._belongs_to(region))
@@ -104,7 +107,7 @@ class HoldStore:
         return await self._database.read(_list_held, hold_id, after, limit)
 
     def _belongs_to(self, region: str) -> ColumnElement[bool]:
-        """Return the condition that a hold belongs to a region or to one in it (`region_of`)."""
+        """Return the condition that a hold belongs to a region or to a region in it (`region_of`)."""
         theirs = _holds.c.actor.startswith(SUPERVISORS + prefix(region))
         if not within(self._node, region):
             return theirs

@@ -24,7 +24,7 @@ M = TypeVar("M", bound=Message)
 class LabStore:
     """Laboratories with the history of their standing. Every write is durable when it returns.
 
-    A registration calls `before_move` with the laboratory and its region, before it stores the region.
+    `before_move` is called with a laboratory and its region before a registration stores the region.
     """
 
     def __init__(

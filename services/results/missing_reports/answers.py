@@ -105,11 +105,13 @@ def find_answers(connection: Connection, names: Sequence[ReportName]) -> dict[Re
 def list_denied(
     connection: Connection, start_time: Instant | None, after: ReportName | None, limit: int
 ) -> list[ReportName]:
-    """Return at most `limit` reports without a record that their laboratories deny, after a report, by name.
+    """Return at most `limit` reports that their laboratories deny and that have no record.
+
+    The reports are ordered by name.
 
     Args:
         connection: a transaction.
-        start_time: only answers that were stored here from this instant on; None for all.
+        start_time: only answers that were stored here at this instant or later; None for all.
         after: the last report of the page before; None for the first page.
         limit: the most reports to return.
     """

@@ -29,7 +29,7 @@ missing_reports = Table(
     Column("expected_time", BigInteger),
     # Who answered. NULL at other nodes than the one where the answer was given.
     Column("answer_actor", String(100)),
-    # When the answer was stored here. NULL without an answer, and for answers that are older than this column.
+    # When the answer was stored here. NULL without an answer, and for an answer that is older than this column.
     Column("answer_store_time", BigInteger),
     Index("ix_missing_reports_create_time", "create_time"),
     Index("ix_missing_reports_answer_store_time", "answer_store_time"),

@@ -1,7 +1,8 @@
-"""All new results of a batch at once: in columns, with their rows joined for one bulk statement.
+"""All new results of a batch in one object: in columns, with their rows joined for one bulk statement.
 
-A process that validates sends them in this form to the one that commits. Columns and joined rows are sent at a small
-part of the cost of single rows. If all reports are new, they are stored as they came, and no row is ever made.
+The process that validates a batch sends its results in this form to the process that commits. Columns and joined rows
+are sent at a small part of the cost of single rows. If all reports are new, they are stored as they arrived, and no
+single row is ever made.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class ResultColumns(NamedTuple):
     others: Sequence[KeyedForm | None] | None = None
 
     def find_others(self) -> list[tuple[bytes, bytes]]:
-        """Return the two keys of each subject that has another key."""
+        """Return the keys of each subject that has two keys."""
         if self.others is None:
             return []
         pairs = zip(self.subject_keys, self.others, strict=True)
@@ -41,7 +42,7 @@ class ResultColumns(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class NewResults(Sequence[NewResult]):
-    """New results in columns. As a sequence they are made into rows when the first one is read.
+    """New results in columns. Used as a sequence, they are made into rows when the first row is read.
 
     Attributes:
         columns: the fields, in the order of the upload.
@@ -103,5 +104,5 @@ def columns_of(results: Sequence[NewResult]) -> ResultColumns:
 
 
 def _by_number(numbers: Sequence[str]) -> list[int]:
-    """Return the places of report numbers in ascending order of the numbers."""
+    """Return the indexes of report numbers, in ascending order of the numbers."""
     return sorted(range(len(numbers)), key=numbers.__getitem__)

@@ -154,7 +154,10 @@ class CopyRows:
         return [f"{line}\n" for line in joined.decode().split("\n")[:-1]]
 
     def join_results(self, result_rows: Sequence[str]) -> bytes:
-        """Return the beginnings of lines, each with a line end. No field contains one, see `escape`."""
+        """Return the beginnings of lines, each with a line end.
+
+        No field contains a line end, because `escape` replaces it.
+        """
         return "\n".join([*result_rows, ""]).encode()
 
     def split_results(self, joined: bytes) -> list[str]:
@@ -198,7 +201,10 @@ class TupleRows:
         return (lab, *rest), tube_columns
 
     def join_keys(self, key_rows: Sequence[None]) -> Sequence[None]:
-        """Return the rows as they are. The columns of the results have every value of the keys but the laboratory."""
+        """Return the rows as they are.
+
+        The columns of the results have every value of the keys except the laboratory.
+        """
         return key_rows
 
     def split_keys(self, joined: Sequence[None]) -> Sequence[None]:

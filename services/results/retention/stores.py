@@ -56,7 +56,7 @@ def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     yield PurgedStore(rejections, ~select(uploads.c.lab).where(is_of_upload).exists())
     yield PurgedStore(delays, delays.c.report_hour < horizon // HOUR)
     yield PurgedStore(national_delays, national_delays.c.report_hour < horizon // HOUR)
-    # A summary reads no total of the day of the horizon, so this day's totals stay.
+    # Totals of the day of the horizon are kept. No summary reads them.
     for totals in (city_delays, city_national_delays):
         yield PurgedStore(totals, totals.c.report_day < shanghai_day(horizon))
     yield PurgedStore(national_receive_times, national_receive_times.c.upload_time < horizon)

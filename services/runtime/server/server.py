@@ -75,9 +75,9 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    # The calls of one method that may wait for Python; gRPC resets the excess (CANCELLED). A call that its caller has
-    # given up waits on and costs as much as any other. So with a long queue, under a flood that goes on, nearly every
-    # call is given up before Python sees it (docs/performance.md §6). A burst of 1,000 calls fits: all are answered, or
+    # The number of calls of one method that may wait for Python. gRPC resets the excess (CANCELLED). A call that its
+    # caller has given up still waits and costs as much as any other call. With a long queue, a lasting flood would
+    # therefore leave nearly only such calls (docs/performance.md §6). A burst of 1,000 calls fits: all are answered, or
     # LoadLimits refuses them with a reason.
     ("grpc.server.max_pending_requests", 1_000),
     ("grpc.server.max_pending_requests_hard_limit", 1_500),

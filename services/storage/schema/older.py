@@ -36,11 +36,11 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attnum > 0 AND NOT 
 
 
 _UNKNOWN = object()
-"""A value that only the execution of the statement gives."""
+"""Stands for a value that is known only when the statement is executed."""
 
 
 class OlderSchema:
-    """What a database has that lacks something of this version's schema. While nothing is known, nothing is missing."""
+    """Which parts of this version's schema a database lacks. Until the schema is read, nothing counts as missing."""
 
     def __init__(self) -> None:
         self._columns: Mapping[str, frozenset[str]] | None = None
@@ -50,7 +50,7 @@ class OlderSchema:
         self._columns = {table: frozenset(columns) for table, columns in connection.exec_driver_sql(_COLUMNS)}
 
     def forget(self) -> None:
-        """Take the database to have this version's schema from now on."""
+        """Assume from now on that the database has this version's schema."""
         self._columns = None
 
     def lacks(self, table: object) -> bool:
@@ -80,7 +80,10 @@ def fit_statements(engine: Engine, schema: OlderSchema) -> None:
 
 
 def stand_in(column: ColumnClause[Any], row: str, type_name: str) -> str:
-    """Return the expression that a read finds in a missing column. `row` stands before names of the row's columns."""
+    """Return the expression that a read finds in a missing column.
+
+    `row` is the prefix for names of the row's columns.
+    """
     described = _table_column(column)
     if (text := described.info.get(READ_AS)) is not None:
         return f"CAST({text.format(row=row)} AS {type_name})"
@@ -91,7 +94,7 @@ def stand_in(column: ColumnClause[Any], row: str, type_name: str) -> str:
 
 
 def default_of(column: Column[Any]) -> str | None:
-    """Return what a migration must fill into a new column, as text; None for NULL."""
+    """Return what a migration must fill into a new column, as text; None stands for NULL."""
     if column.server_default is not None:
         return str(getattr(column.server_default, "arg", ""))
     if column.nullable:
@@ -134,7 +137,7 @@ class _Compiler(_Base):  # type: ignore[misc]
 
     older: OlderSchema
     column_keys: Sequence[str] | None
-    """The names of the parameters of the statement's execution."""
+    """The names of the parameters with which the statement is executed."""
 
     def visit_column(self, column: ColumnClause[Any], *arguments: Any, **options: Any) -> str:
         text: str = super().visit_column(column, *arguments, **options)
@@ -170,7 +173,7 @@ class _Compiler(_Base):  # type: ignore[misc]
             return self._changing_nothing(update_stmt)
         fitting = self._without_missing(update_stmt)
         if fitting is not update_stmt and not fitting._values and not self._sets(table):  # noqa: SLF001
-            # A statement has to set something. This one sets what the row has.
+            # An UPDATE must set something. This one sets a column to its own value.
             key = next(iter(table.primary_key))
             fitting = fitting.values({key: key})
         text: str = super().visit_update(fitting, *arguments, **options)
@@ -191,7 +194,7 @@ class _Compiler(_Base):  # type: ignore[misc]
         return text
 
     def _sets(self, table: Table) -> bool:
-        """Whether the parameters of the statement's execution set columns of its table."""
+        """Whether the parameters with which the statement is executed set columns of its table."""
         return any(key in table.c for key in self.column_keys or ())
 
     def _without_missing(self, statement: Any) -> Any:
@@ -203,7 +206,7 @@ class _Compiler(_Base):  # type: ignore[misc]
             self.column_keys = [
                 key for key in self.column_keys if key not in table.c or not self._is_left_out(table.c[key], _UNKNOWN)
             ]
-        # SQLAlchemy has no public way to take a value away from a statement.
+        # SQLAlchemy has no public way to remove a value from a statement.
         fitting = statement._clone()  # noqa: SLF001
         if fitting._values:  # noqa: SLF001
             fitting._values = self._kept(table, fitting._values)  # noqa: SLF001
@@ -226,7 +229,10 @@ class _Compiler(_Base):  # type: ignore[misc]
         )
 
     def _is_left_out(self, column: Column[Any], value: object) -> bool:
-        """Whether the database lacks a column, so that a write to it is left out. A write that matters is refused."""
+        """Whether a write to a column is left out, because the database lacks the column.
+
+        Refuses a write that matters.
+        """
         if not self.older.lacks_column(column):
             return False
         if not column.info.get(LEFT_OUT) and not _is_default(column, value):
@@ -239,7 +245,7 @@ class _Compiler(_Base):  # type: ignore[misc]
         return self._nothing(statement.table)
 
     def _nothing(self, table: Table) -> str:
-        """Return a statement that changes no row, in place of one on a missing table."""
+        """Return a statement that changes no row. It replaces a statement on a missing table."""
         other = self.preparer.format_table(self.older.any_table(table))
         return f"DELETE FROM {other} WHERE false"  # noqa: S608 - the name is that of a table of the service
 
@@ -252,7 +258,7 @@ class _Compiler(_Base):  # type: ignore[misc]
 
 
 def _is_default(column: Column[Any], value: object) -> bool:
-    """Whether a value of a statement is what the migration fills into the column."""
+    """Whether a value of a statement equals what the migration fills into the column."""
     if isinstance(value, BindParameter):
         value = _UNKNOWN if value.required else value.value
     default = default_of(column)

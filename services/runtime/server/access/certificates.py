@@ -25,10 +25,12 @@ class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
     A node's certificate must be signed directly by one of `node_authorities`. Without these authorities no caller is a
-    node. If an authority is only in `node_authorities`, a certificate that it has signed for another kind of caller is
-    refused. Another kind of caller then needs a certificate that one of `client_authorities` has signed directly: gRPC
-    shows no chain, and the chain of another certificate may lead to an authority of nodes. `jurisdiction` is the region
-    of this node. A caller whose certificate names this node is this node's own Verification.
+    node. An authority that is only in `node_authorities` may not sign certificates of other kinds of callers. Such a
+    certificate must then be signed directly by one of `client_authorities`, because gRPC shows no chain, and the chain
+    of any other certificate may lead to an authority of nodes.
+
+    `jurisdiction` is the region of this node. A caller whose certificate names this node is this node's own
+    Verification.
     """
 
     def __init__(
