@@ -22,7 +22,6 @@ from services.results.labs.tables import labs
 from services.results.timeliness.tables import city_delays, city_national_delays, delays, national_delays
 from services.results.timing import ResultsTiming
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
-from services.storage.connections import has_current_schema
 from services.storage.distributed import await_commits, commit_together
 from services.storage.engine import Database
 from services.storage.upsert import greater_of, insert_or_update
@@ -133,7 +132,7 @@ def move_lab(connection: Connection, lab: str, region: str) -> None:
     old city are then new again.
     """
     old = connection.execute(select(_city()).where(labs.c.uscc == lab)).scalar()
-    if old is None or old == f"{region[:4]}00" or not has_current_schema(connection):
+    if old is None or old == f"{region[:4]}00":
         return
     lock_until_commit(connection, AdvisoryLock.DELAY_TOTALS)
     commit_together(connection, AdvisoryLock.DELAY_TOTALS, _ON_CITUS, "report_keys.report_number")
