@@ -56,17 +56,19 @@ class Question:
         compares_name: bool = False,
     ) -> None:
         # A token of another node needs the nation, which knows what other nodes have committed.
-        commit = decode_token(request.at_least_as_fresh)
+        token, scope = request.at_least_as_fresh, request.scope
+        commit = decode_token(token) if token else None
         if commit is not None and commit.service != "results":
             raise not_fresh(format_node(jurisdiction))
         elsewhere = commit is not None and commit.region != jurisdiction
         self.own_position = None if commit is None or elsewhere else commit.position
-        self.token = request.at_least_as_fresh if elsewhere else ""
+        self.token = token if elsewhere else ""
         self.limit = request.limit or DEFAULT_LIMIT
-        self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
-        self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
+        items = request.items
+        self.items = parse_items(items, "items") if items else (DEFAULT_ITEM,)
+        self.nationwide = elsewhere or scope == LOOKUP_SCOPE_NATIONWIDE
         # A caller that sets no scope has not chosen LOCAL. The answer therefore says that the nation was not asked.
-        self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
+        self.leaves_out_nation = not self.nationwide and not scope and jurisdiction != NATION
         # Hashes of the name under both key versions; none if any name fits.
         self.name_hashes: Sequence[bytes] = ()
         self.masked_number = ""
@@ -74,14 +76,16 @@ class Question:
         if given_keys[0]:
             self.subject_key, self.other_key = given_keys[0], given_keys[1] or None
         else:
-            document = document_from_proto(request.document)
+            stated = request.document
+            document = document_from_proto(stated)
             self.subject_key, self.other_key = pepper.both_keys(document)
             if compares_name:
-                self.name_hashes = pepper.name_hashes(request.document.name)
+                self.name_hashes = pepper.name_hashes(stated.name)
             if self.nationwide:
                 # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
                 self.masked_number = mask_number(document.number)
-        self.claims = claims_from_proto(request.claimed_reports)
+        claimed = request.claimed_reports
+        self.claims = claims_from_proto(claimed) if claimed else ()
 
     @property
     def keys(self) -> tuple[bytes, bytes | None]:
