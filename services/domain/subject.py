@@ -116,7 +116,10 @@ class Pepper:
     def name_hashes(self, name: str) -> tuple[bytes, ...]:
         """Return `name_hash` under each key version. Return no hashes for a name without a normal form."""
         form = person_name_form(name)
-        return tuple(_NAME_VERSION + pepper._hash_name(form) for pepper in self.versions) if form else ()  # noqa: SLF001
+        if not form:
+            return ()
+        own = _NAME_VERSION + self._hash_name(form)
+        return (own,) if self.other is None else (own, _NAME_VERSION + self.other._hash_name(form))  # noqa: SLF001
 
     def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
         """Return two hashes of a name as a laboratory states it. One is for the content hash, the other is `name_hash`.

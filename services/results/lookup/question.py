@@ -56,18 +56,20 @@ class Question:
         compares_name: bool = False,
     ) -> None:
         # Only the nation knows what other nodes have committed. A token of another node therefore needs the nation.
-        commit = decode_token(request.at_least_as_fresh)
+        token, scope = request.at_least_as_fresh, request.scope
+        commit = decode_token(token) if token else None
         if commit is not None and commit.service != "results":
             raise not_fresh(format_node(jurisdiction))
         elsewhere = commit is not None and commit.region != jurisdiction
         self.own_position = None if commit is None or elsewhere else commit.position
-        self.token = request.at_least_as_fresh if elsewhere else ""
+        self.token = token if elsewhere else ""
         self.limit = request.limit or DEFAULT_LIMIT
-        self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
-        self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
+        items = request.items
+        self.items = parse_items(items, "items") if items else (DEFAULT_ITEM,)
+        self.nationwide = elsewhere or scope == LOOKUP_SCOPE_NATIONWIDE
         # Without a scope the look-up is local, although the caller has not chosen that. The answer then says that the
         # nation was not asked.
-        self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
+        self.leaves_out_nation = not self.nationwide and not scope and jurisdiction != NATION
         # The hashes of the name under both key versions. Without hashes, any name fits.
         self.name_hashes: Sequence[bytes] = ()
         self.masked_number = ""
@@ -75,14 +77,16 @@ class Question:
         if given_keys[0]:
             self.subject_key, self.other_key = given_keys[0], given_keys[1] or None
         else:
-            document = document_from_proto(request.document)
+            stated = request.document
+            document = document_from_proto(stated)
             self.subject_key, self.other_key = pepper.both_keys(document)
             if compares_name:
-                self.name_hashes = pepper.name_hashes(request.document.name)
+                self.name_hashes = pepper.name_hashes(stated.name)
             if self.nationwide:
                 # Other nodes send no masks. The caller has stated the document, so that its mask may be returned.
                 self.masked_number = mask_number(document.number)
-        self.claims = claims_from_proto(request.claimed_reports)
+        claimed = request.claimed_reports
+        self.claims = claims_from_proto(claimed) if claimed else ()
 
     @property
     def keys(self) -> tuple[bytes, bytes | None]:

@@ -189,7 +189,7 @@ class _Method:
         try:
             left = context.time_remaining()
             connection = context.peer()
-            refusal = _EXPIRED if left == 0 else self._limit.refuse(connection, left)
+            refusal = find_refusal(self._limit, connection, left)
             if refusal is None:
                 self._answer(call, connection)
             else:
@@ -239,6 +239,14 @@ class _Method:
     def _end(self, connection: str, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         self._limit.end(connection)
+
+
+def find_refusal(limit: Limit, connection: str, left: float | None) -> Refusal | None:
+    """Return the status that refuses a call with so many seconds left; None for a call that is admitted.
+
+    A call whose time is over is no matter of its limit.
+    """
+    return _EXPIRED if left == 0 else limit.refuse(connection, left)
 
 
 class _Resolver:

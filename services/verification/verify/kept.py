@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
@@ -31,13 +30,25 @@ _OUTCOMES = {number: name.removeprefix("DECISION_OUTCOME_") for name, number in 
 """The names of outcomes in the audit."""
 
 
-@contextlib.contextmanager
-def failing_alone(reply: Reply) -> Iterator[None]:
-    """Put the failure of the block into a reply, so that the other questions do not fail with it."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever the failure of one question is
-        reply.error.CopyFrom(to_status(error))
+class FailingAlone:
+    """Puts the failure of a block into a reply, so that the other questions do not fail with it.
+
+    A class takes a third of the time of `contextlib.contextmanager`, and each question of a batch needs two.
+    """
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._reply.error.CopyFrom(to_status(error))
+        return True
 
 
 def stored_decision(

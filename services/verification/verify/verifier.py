@@ -30,10 +30,10 @@ from services.verification.verify.ask import Sources
 from services.verification.verify.convert import fill_decision
 from services.verification.verify.inputs import SourceAnswers, pair_claims
 from services.verification.verify.kept import (
+    FailingAlone,
     Reply,
     Unkept,
     accept_tokens,
-    failing_alone,
     keep_each,
     kept_answer,
     stored_decision,
@@ -188,7 +188,7 @@ class Verifier:
         questions: list[Question] = []
         asked: list[tuple[Reply, Asker]] = []
         for request, broken, reply, asker in zip(batch.requests, check_each(batch), replies, askers, strict=True):
-            with failing_alone(reply):
+            with FailingAlone(reply):
                 if broken is not None:
                     raise broken
                 questions.append(self._read(request, now, asker))
@@ -199,7 +199,7 @@ class Verifier:
         for (reply, asker), question, found in zip(
             asked, questions, await self._sources.ask_each(questions), strict=True
         ):
-            with failing_alone(reply):
+            with FailingAlone(reply):
                 if isinstance(found, HutongError):
                     raise found
                 settled = decide_if_sufficient(question, found)
@@ -224,7 +224,7 @@ class Verifier:
         unkept: list[Unkept] = []
         answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SHARE)
         for (question, own, reply, asker), found in zip(rest, answers, strict=True):
-            with failing_alone(reply):
+            with FailingAlone(reply):
                 if isinstance(found, HutongError):
                     raise found
                 answer = self.fill(question, decide_from(question, with_nation(own, found)), asker, reply.decision)

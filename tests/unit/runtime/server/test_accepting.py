@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from structlog.testing import capture_logs
 
-from services.runtime.server.accepting import AcceptingServer, Limit, Refusal, can_limit
+from services.runtime.server.accepting import AcceptingServer, Limit, Refusal, can_limit, find_refusal
 from tests.support.waiting import TIMEOUT_SECONDS
 
 METHOD = "/lab.Lab/Get"
@@ -37,19 +39,26 @@ class Faulty:
         self.ended += 1
 
 
-async def test_a_method_is_served_after_a_fault_of_its_limit() -> None:
-    """The call at which it failed is lost. A refused call gets its text and trailers, and others are answered."""
+@contextlib.asynccontextmanager
+async def served(limit: Limit) -> AsyncIterator[grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]]:
+    """Serve a method that answers with the request. Yields the method at a client."""
 
     async def answer(request: bytes, _context: Any) -> bytes:
         return request
 
-    limit = Faulty()
     limited: dict[str, tuple[Any, Limit]] = {METHOD: (grpc.unary_unary_rpc_method_handler(answer), limit)}
     server = AcceptingServer([], [("grpc.so_reuseport", 0)], limited)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        yield channel.unary_unary(METHOD)
+    await server.stop(TIMEOUT_SECONDS)
+
+
+async def test_a_method_is_served_after_a_fault_of_its_limit() -> None:
+    """The call at which it failed is lost. A refused call gets its text and trailers, and others are answered."""
+    limit = Faulty()
+    async with served(limit) as call:
         with capture_logs() as logs:
             assert await call(b"1", timeout=TIMEOUT_SECONDS).code() is not grpc.StatusCode.OK
         assert [line["event"] for line in logs] == ["a call could not be accepted"]
@@ -58,5 +67,34 @@ async def test_a_method_is_served_after_a_fault_of_its_limit() -> None:
         assert await refused.details() == "not now"
         assert dict(await refused.trailing_metadata() or ()) == {"x-why": "a test"}
         assert await call(b"3", timeout=TIMEOUT_SECONDS) == b"3"
-    await server.stop(TIMEOUT_SECONDS)
     assert limit.ended == 1
+
+
+class Expired:
+    """The limit of a server for which the time of every call is over when it is accepted."""
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+        self.left: float | None = None
+
+    def refuse(self, connection: str, left: float | None) -> Refusal | None:
+        """Decide as for a call without time."""
+        self.left = left
+        return find_refusal(self._limit, connection, 0.0)
+
+    def end(self, _connection: str) -> None:
+        """No call is admitted."""
+        raise AssertionError("a call was admitted")
+
+
+async def test_a_call_whose_time_is_over_ends_as_its_caller_expects() -> None:
+    """Its caller may still wait, as here. The limit is not asked: the call counts neither as refused nor as begun."""
+    limit = Faulty()
+    expired = Expired(limit)
+    async with served(expired) as call:
+        over = call(b"1", timeout=TIMEOUT_SECONDS)
+        assert await over.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await over.details() == "the caller's time was over before the call began"
+    assert limit.calls == 0
+    assert expired.left is not None
+    assert 0 < expired.left <= TIMEOUT_SECONDS
