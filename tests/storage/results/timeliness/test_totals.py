@@ -27,6 +27,7 @@ from services.results.timeliness.model import Position, Question, Row
 from services.results.timeliness.tables import city_delays, city_national_delays, delays, national_delays
 from services.results.timeliness.totals import TOTALS, TotalsMaintainer, include_step, move_lab
 from tests.support.results.factories import NOW, USCC
+from tests.support.results.operations import register
 from tests.support.results.store import Laboratory, add_lab
 
 REGIONS = ("220000", "220100", "220103", "220502", "410105", "110000", "110101")
@@ -125,12 +126,12 @@ async def test_a_summary_has_the_figures_of_all_counts(laboratory: Laboratory, s
         move_lab(connection, lab, region)
         connection.execute(update(labs).where(labs.c.uscc == lab).values(region=region))
 
-    def register(connection: Connection) -> None:
+    def register_all(connection: Connection) -> None:
         # The last laboratory has counts, but is not registered.
         for code in CODES[:-1]:
             add_lab(connection, code, draw.choice(REGIONS))
 
-    await database.write(register)
+    await database.write(register_all)
     for _ in range(8):
         for _ in range(draw.randrange(1, 6)):
             await database.write(upload)
@@ -171,6 +172,29 @@ async def test_what_a_process_of_the_release_before_adds_is_new(laboratory: Labo
     await maintainer.include_new()
     await maintainer.include_new()
     assert await counted() == (200, 200)
+
+
+async def test_the_counts_of_a_laboratory_go_with_it_to_another_city(laboratory: Laboratory) -> None:
+    """The nation registers a laboratory of which a node has stated another region."""
+    question = Question(NOW - 5 * DAY, NOW + 5 * DAY, HOUR, SUMMARY_PERIOD_UNSPECIFIED, 0, NOW)
+
+    def work(connection: Connection) -> None:
+        add_lab(connection, USCC, "410105")
+        connection.execute(update(labs).values(source_node="410000"))
+        record_delays(connection, USCC, [NOW - HOUR], NOW)
+        include_step(connection, delays, 1_000)
+
+    async def counted() -> dict[str, int]:
+        groupings = [TIMELINESS_GROUPING_CITY]
+        page = await laboratory.stores.timeliness.summarize_region("000000", groupings, question, None, 9)
+        return {row.key: row.timeliness.result_count for row in page.rows}
+
+    await laboratory.database.write(work)
+    assert await counted() == {"": 1, "410100": 1}
+    await register(laboratory)
+    assert await counted() == {"": 1, "220500": 1}
+    await laboratory.database.write(include_step, delays, 1_000)
+    assert await counted() == {"": 1, "220500": 1}
 
 
 async def test_a_purge_removes_the_totals_of_old_days(laboratory: Laboratory) -> None:
