@@ -32,10 +32,11 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 
 - *own laboratory, own region, own user, itself*: what the named field must name, seen from the caller. A region inside
   the caller's region is the caller's too. An object belongs to the region of its laboratory, decision, refusal,
-  pending change or emergency grant.
+  pending change or emergency grant, and a legal hold to that of the supervisor that put it.
 - *and in*: a second field that must be the user's too if the request states it. The token says which documents are.
 - *case*: the call must name its case as `hutong-case` in its metadata. The audit records it.
-- *may be absent*: a filter is then set to the caller's own; a request without a document is about no person.
+- *may be absent*: a filter is then set to the caller's own; a request without a document is about no person. A
+  supervisor that names no laboratory means the whole node, which must lie in its region.
 - *minimal view, full view*: the most that the caller sees of a decision, and what it sees if it states no `view`. The
   minimal view has only the fields of `Decision` with the option `minimal`. A question that asks for more is refused by
   itself, in a batch and on a stream too.
@@ -50,8 +51,7 @@ A recall of more than 1,000 results of a laboratory a day, a supervisor's unlink
 a second caller's approval (`hutong.approval.v1.ApprovalService`). At Results supervisors decide, at Policy the nation's
 authority. Under an emergency grant, which lasts four hours at most, one of them may approve its own change.
 
-Two limits are known. A gate may not read back its own decisions, because decisions do not record the caller. A
-laboratory's contact is shown to every role.
+One limit is known. A gate may not read back its own decisions, because decisions do not record the caller.
 """
 
 

@@ -2,6 +2,6 @@
 
 import os
 
-# gRPC reads this as it is loaded. Its INFO lines contain raw bytes of callers, with which a caller could write any line
-# into the log.
+# gRPC reads this variable when it is loaded. Its INFO lines contain raw bytes of callers, with which a caller could
+# forge lines of the log.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

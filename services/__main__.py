@@ -41,7 +41,7 @@ from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
 
 EXIT_INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it for SIGINT."""
+"""The exit code after Ctrl-C. It is the code that shells use for SIGINT."""
 
 
 def main() -> None:
@@ -54,9 +54,10 @@ def run(arguments: list[str]) -> int:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            # The caller has closed it.
+            # The caller has closed this stream.
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-        # Names of files may have any bytes, and a terminal may not have all characters. A test's stream may be another.
+        # Names of files may contain any bytes, and a terminal may lack characters. In a test the stream may have
+        # another type.
         elif isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(OSError):
                 stream.reconfigure(errors="backslashreplace")
@@ -78,7 +79,8 @@ def _end_output(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # Nobody reads it any more, or its disk is full. Without this, Python reports the error again at exit.
+        # The reader has closed the output, or the disk is full. Without this line Python would report the error again
+        # at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if code == 0 and not isinstance(error, BrokenPipeError):
             print(f"hutongd: {tr(describe(error) or '')}", file=sys.stderr)
@@ -87,7 +89,10 @@ def _end_output(code: int) -> int:
 
 
 def _is_output_closed() -> bool:
-    """Return whether the reader of standard output has closed it. Other pipes, such as a worker's, may break too."""
+    """Return whether the reader of standard output has closed it.
+
+    A broken pipe may also be another one, such as a worker's.
+    """
     try:
         sys.stdout.flush()
     except BrokenPipeError:

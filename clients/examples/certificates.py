@@ -52,18 +52,21 @@ class Certificate:
 class Authority:
     """A certificate authority. The files of the authority and of its certificates are in one directory.
 
-    The authority's own certificate is valid from an hour ago until `end` from now.
+    The authority's own certificate is valid from an hour ago until `end` from now. It is signed by the authority
+    `above`, or by itself. Below it there may be `depth` authorities one below the other.
     """
 
-    def __init__(self, directory: Path, name: str, end: dt.timedelta = _A_YEAR) -> None:
+    def __init__(
+        self, directory: Path, name: str, end: dt.timedelta = _A_YEAR, *, depth: int = 0, above: Authority | None = None
+    ) -> None:
         self._directory = directory
         self._end = end
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
-        made = _builder(self._name, self._name, self._key, -_AN_HOUR, end).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), True
+        made = _builder(self._name, self._key, -_AN_HOUR, end).add_extension(
+            x509.BasicConstraints(ca=True, path_length=depth), True
         )
-        self.root = self._write(name, self._key, made.sign(self._key, SHA256()))
+        self.root = self._write(name, self._key, (above or self).issue(made))
 
     def sign(
         self,
@@ -85,13 +88,17 @@ class Authority:
             *map(x509.UniformResourceIdentifier, uris),
         ]
         made = (
-            _builder(_named(name), self._name, key, *(life or (-_AN_HOUR, self._end)))
+            _builder(_named(name), key, *(life or (-_AN_HOUR, self._end)))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         )
         if purposes:
             made = made.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        return self._write(name, key, made.sign(self._key, SHA256()))
+        return self._write(name, key, self.issue(made))
+
+    def issue(self, prepared: x509.CertificateBuilder) -> x509.Certificate:
+        """Name this authority as the issuer of a certificate, and sign it."""
+        return prepared.issuer_name(self._name).sign(self._key, SHA256())
 
     def _write(self, name: str, key: ec.EllipticCurvePrivateKey, signed: x509.Certificate) -> Certificate:
         files = Certificate(self._directory / f"{name}.pem", self._directory / f"{name}.key")
@@ -117,7 +124,6 @@ def _named(name: str) -> x509.Name:
 
 def _builder(
     subject: x509.Name,
-    issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     start: dt.timedelta,
     end: dt.timedelta,
@@ -126,7 +132,6 @@ def _builder(
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + start)

@@ -136,7 +136,9 @@ def main() -> int:
 
 
 def play(country: Country, where: Path) -> None:
-    """Start, publish, upload and verify. Then play a refusal, an unreachable nation, a denied report and a recall.
+    """Start, publish, upload and verify. Then play what may happen to a report and to a laboratory.
+
+    These are a refusal, an unreachable nation, a denied report, a suspension and a recall.
 
     Raises:
         StoryDiffers: an answer differs.
@@ -164,6 +166,7 @@ def play(country: Country, where: Path) -> None:
     _kill_the_nation(country, traveller)
     unknown = _show_missing_report(country)
     _deny(country, unknown)
+    _suspend(country, traveller)
     _recall(country, other)
 
 
@@ -394,6 +397,42 @@ def _deny(country: Country, unknown: Report) -> None:
     (case,) = run_hutong(country.nodes["Shandong"], "case", "list", "--kind", "denied-by-lab")["evidence_cases"]
     run_hutong(country.nodes["Shandong"], "case", "conclude", case["name"], "forged")
     print(tr("    The paper counts for nothing. An officer concludes the case {name}", name=case["name"]), flush=True)
+
+
+def _suspend(country: Country, traveller: Report) -> None:
+    announce(
+        tr("Zhengzhou imports the traveller's results. Jilin suspends the laboratory, and Zhengzhou's copy follows:")
+    )
+    question = ask(traveller, "410105", _HOTEL, traveller.reported + timedelta(hours=20))
+    question.scope = lookup_pb2.LOOKUP_SCOPE_LOCAL
+    city = country.calls[CITY]
+    city.imports.ImportResults(
+        import_service_pb2.ImportResultsRequest(document=question.document), timeout=CALL_SECONDS
+    )
+    _verify(country, CITY, question, Expected("RECOGNIZED", "VALID", basis="RECORD"))
+    print(tr("    From its own store, Zhengzhou recognises the copy"), flush=True)
+    begin = traveller.reported.isoformat()
+    run_hutong(country.nodes["Jilin"], "lab", "set-standing", LAB, "suspended", "--reason", "example", "--from", begin)
+    begun = time.monotonic()
+
+    def is_suspended() -> bool:
+        decision = city.verification.Verify(question, timeout=CALL_SECONDS).decision
+        return decision.outcome != decision_pb2.DECISION_OUTCOME_RECOGNIZED
+
+    _await(tr("the suspension in Zhengzhou"), is_suspended)
+    seconds = time.monotonic() - begun
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
+    expected = Expected("NOT_RECOGNIZED", "LAB_NOT_AUTHORIZED", use="LAB_NOT_AUTHORIZED")
+    for name in (CITY, "Henan", "Nation"):
+        _verify(country, name, question, expected)
+    print(
+        tr(
+            "    The copy counts no more {seconds:.2f} s after hutong lab set-standing in Jilin; Zhengzhou, Henan and "
+            "the nation answer alike",
+            seconds=seconds,
+        ),
+        flush=True,
+    )
 
 
 def _recall(country: Country, other: Report) -> None:

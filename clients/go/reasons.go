@@ -40,7 +40,7 @@ const (
 	ReasonCursorTooOld Reason = "CURSOR_TOO_OLD"
 	// ReasonNotFreshEnough: this node did not see the writes that a consistency token stands for within the deadline.
 	ReasonNotFreshEnough Reason = "NOT_FRESH_ENOUGH"
-	// ReasonDatabaseUnavailable: the database cannot be reached.
+	// ReasonDatabaseUnavailable: the database cannot be reached or took too long.
 	ReasonDatabaseUnavailable Reason = "DATABASE_UNAVAILABLE"
 	// ReasonUpstreamUnavailable: another service or node that the answer needs cannot be reached.
 	ReasonUpstreamUnavailable Reason = "UPSTREAM_UNAVAILABLE"

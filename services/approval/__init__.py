@@ -1,1 +1,1 @@
-"""Pending changes: one caller proposes each of them, and another approves it."""
+"""Pending changes. One caller proposes a change, and another caller approves it."""

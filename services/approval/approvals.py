@@ -1,9 +1,11 @@
-"""Makes changes that need two callers: one caller proposes a change, and another one approves it.
+"""Makes changes that need two callers. One caller proposes a change, and another caller approves it.
 
-In an emergency the proposer may approve the change. The service that owns a change stores a proposal instead of making
-the change, and registers the code that makes it. An approved change runs the same code as any other. Its actor is the
-proposer. Its request id is the id of the change, so that a repeated approval continues an interrupted change, and never
-makes a change twice.
+In an emergency the proposer may approve the change.
+
+The service that owns a change stores a proposal instead of making the change. It also registers the code that makes the
+change. An approved change runs the same code as a change without approval. Its actor is the proposer. Its request id is
+the id of the pending change, so that a repeated approval continues an interrupted change and never makes a change
+twice.
 """
 
 from __future__ import annotations
@@ -47,16 +49,16 @@ from services.storage.idempotency import answer_once, find_answer
 
 WAITING = Gauge("hutong_pending_changes", "Changes that wait for a second approver", ["service"])
 MOST_OPEN = 100
-"""The most changes of one proposer that may wait. People propose few changes. More changes would hide those of other
-proposers from the approvers."""
+"""The most changes of one proposer that may wait for approval. People propose few changes. Too many changes of one
+proposer would hide the changes of others from the approvers."""
 COUNT_SECONDS = 60.0
 """The time between two counts of the waiting changes for the metric, in seconds. Changes wait for hours."""
 _DECIDERS = {"supervisor", "authority"}
-"""Roles that decide. Callers of these roles are shown only the changes that their role may decide."""
+"""The roles that decide changes. Such a caller is shown only the changes that its role may decide."""
 _log = structlog.get_logger(__name__)
 
 Decide = Callable[[Connection], None]
-"""Approves the change within a transaction. It must be called after all other statements of the transaction."""
+"""Approves the change in a transaction. Call it after all other statements of the transaction."""
 
 
 class Made(NamedTuple):
@@ -67,7 +69,7 @@ class Made(NamedTuple):
 
 
 Make = Callable[[PendingChange, Decide], Awaitable[Made]]
-"""Makes an approved change, and calls `Decide` in its first transaction."""
+"""Makes an approved change. It calls `Decide` in its first transaction."""
 FindSubjects = Callable[[PendingChange], Awaitable[Sequence[bytes]]]
 """Returns the subject keys of the persons that a change is about."""
 
@@ -75,8 +77,8 @@ FindSubjects = Callable[[PendingChange], Awaitable[Sequence[bytes]]]
 class Approvals:
     """The pending changes of one service.
 
-    `memory` is the service's table of request ids and `secrets` the keys of its hashes. A proposal lapses after `life`.
-    `grants` are the emergency grants under which proposers approve their own changes.
+    `memory` is the service's table of request ids, and `secrets` are the keys of its hashes. A proposal lapses after
+    `life`. `grants` are the emergency grants under which proposers approve their own changes.
     """
 
     def __init__(
@@ -100,20 +102,20 @@ class Approvals:
         self._finders: dict[str, FindSubjects] = {}
 
     def register(self, method: str, make: Make, find_subjects: FindSubjects | None = None) -> None:
-        """Register the function that makes the changes which an RPC proposes.
+        """Register the function that makes the changes which an RPC proposes. `method` is the RPC.
 
-        `find_subjects` is needed if the changes are about persons.
+        `find_subjects` is required if the changes are about persons.
         """
         self._makers[method] = make
         if find_subjects is not None:
             self._finders[method] = find_subjects
 
     def is_needed(self) -> bool:
-        """Return whether the current call needs an approver. A call without an identified caller needs none."""
+        """Return whether the current call needs an approver. A call needs none if its caller is not identified."""
         return current_caller().role not in {"", LOCAL}
 
     async def find_proposed(self, request: Message) -> PendingChange | None:
-        """Return the change that an earlier request with the same id has proposed; None if there was none.
+        """Return the change that an earlier request with the same id has proposed; None if there is none.
 
         Raises:
             InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
@@ -140,7 +142,7 @@ class Approvals:
         """Store a proposal of the current caller, once for each request id.
 
         Raises:
-            ResourceExhausted: BUDGET_EXCEEDED, the caller has MOST_OPEN changes that wait.
+            ResourceExhausted: BUDGET_EXCEEDED, MOST_OPEN changes of the caller are waiting.
         """
         now, caller = self._clock.now(), current_caller()
         change = PendingChange(
@@ -193,7 +195,7 @@ class Approvals:
         return await self._database.read(find_change, self._table, parse_pending_change(name))
 
     async def show(self, name: str) -> PendingChange:
-        """Return a change that is shown to the caller. The audit records whom the change is about. Raises NotFound."""
+        """Return a change to show it to the caller. The audit records whom the change is about. Raises NotFound."""
         change = await self.find(name)
         if (find_subjects := self._finders.get(change.method)) is not None:
             note_subjects(await find_subjects(change))
@@ -220,14 +222,15 @@ class Approvals:
         Raises:
             NotFound: there is no such change.
             PermissionDenied: SAME_APPROVER, the caller is the proposer and holds no emergency grant.
-            FailedPrecondition: NOT_PENDING, PROPOSER_DENIED, or why the change cannot be made now.
+            FailedPrecondition: NOT_PENDING, PROPOSER_DENIED, or the reason why the change cannot be made now.
         """
         change, caller, now = await self.find(name), current_caller(), self._clock.now()
         if change.complete_time is not None:
             return change
         grant: EmergencyGrant | None = None
         if change.is_by(caller):
-            # A change that the caller has approved under a grant is completed even after the grant has ended.
+            # If the caller has approved the change under a grant before, the change is completed even if the grant has
+            # ended since.
             is_continued = change.grant_id is not None and change.decider == caller.name
             grant = None if is_continued else await self._grants.find_for_caller(change.region)
             if grant is None and not is_continued:
@@ -257,11 +260,11 @@ class Approvals:
         return await self._database.write(write)
 
     async def count(self) -> None:
-        """Count the changes that wait and the grants, again and again, for the metrics. A background job."""
+        """Count the waiting changes and the grants periodically, for the metrics. A background job."""
         gauge = WAITING.labels(self._table.name.removesuffix("_pending_changes"))
         while True:
             try:
-                # A database that is not migrated yet has no such table.
+                # The check fails for a database that is not migrated yet and lacks the table.
                 await self._database.check()
                 gauge.set(await self._database.read(count_open, self._table, self._clock.now()))
                 await self._grants.count()
@@ -270,7 +273,7 @@ class Approvals:
             await asyncio.sleep(COUNT_SECONDS)
 
     def to_proto(self, change: PendingChange) -> pending_change_pb2.PendingChange:
-        """Return the message of a change as it stands now."""
+        """Return the message of a change in its present state."""
         return change_to_proto(change, self._clock.now())
 
     def _approve(
@@ -280,7 +283,7 @@ class Approvals:
         is_new = decide(connection, self._table, change.change_id, State.APPROVED, decider, now, grant_id=grant_id)
         if not is_new:
             return
-        # The grant may have ended since it was found.
+        # The grant may have ended since it was read.
         if grant is not None and not self._grants.use(connection, grant, change.region):
             raise _same_approver(change)
         name = format_pending_change(change.change_id)
@@ -310,10 +313,10 @@ def _is_denied(name: str) -> bool:
 
 
 def _act_for(proposer: str, *, is_emergency: bool) -> None:
-    """Make the proposer the actor of the current call's change. The audit names the proposer and the caller.
+    """Make the proposer the actor of the current call's change. The audit names both the proposer and the caller.
 
-    `is_emergency` says that the proposer approves the change under an emergency grant. In this case each row of the
-    audit says so.
+    `is_emergency` says that the proposer approves the change under an emergency grant. Each row of the audit then says
+    so.
     """
     call, audit = current_call.get(), current_audit.get()
     if call is not None:
@@ -324,5 +327,5 @@ def _act_for(proposer: str, *, is_emergency: bool) -> None:
 
 
 def _key(request: Message) -> str:
-    """Return the text that the table of request ids stores as the method of a request that became a proposal."""
+    """Return the text that the table of request ids stores as the method of a proposing request."""
     return f"{request.DESCRIPTOR.name} proposed"

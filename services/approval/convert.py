@@ -14,7 +14,7 @@ from services.domain.names import format_emergency_grant, format_pending_change
 
 
 def pack(change: Message) -> bytes:
-    """Return the stored form of a proposed change. It has no request id, because each attempt has its own."""
+    """Return the stored form of a proposed change. Its request id is left out, because each attempt has its own id."""
     bare = type(change)()
     bare.CopyFrom(change)
     if "request_id" in bare.DESCRIPTOR.fields_by_name:
@@ -25,13 +25,13 @@ def pack(change: Message) -> bytes:
 
 
 def unpack(change: PendingChange, into: Message) -> None:
-    """Parse a proposed change into a message of its type. Raises ValueError for another type."""
+    """Parse a proposed change into the message `into`. Raises ValueError if the change has another type."""
     if not AnyMessage.FromString(change.change).Unpack(into):
         raise ValueError(f"{change.method} proposed another message")
 
 
 def change_to_proto(change: PendingChange, now: Instant) -> pending_change_pb2.PendingChange:
-    """Return the message of a change as it stands at an instant."""
+    """Return the message of a change in its state at an instant."""
     return pending_change_pb2.PendingChange(
         name=format_pending_change(change.change_id),
         state=cast("pending_change_pb2.PendingChangeState.ValueType", int(change.state_at(now))),
@@ -53,7 +53,7 @@ def change_to_proto(change: PendingChange, now: Instant) -> pending_change_pb2.P
 
 
 def grant_to_proto(grant: EmergencyGrant, now: Instant) -> emergency_grant_pb2.EmergencyGrant:
-    """Return the message of a grant as it stands at an instant."""
+    """Return the message of a grant in its state at an instant."""
     return emergency_grant_pb2.EmergencyGrant(
         name=format_emergency_grant(grant.grant_id),
         state=cast("emergency_grant_pb2.EmergencyGrantState.ValueType", int(grant.state_at(now))),

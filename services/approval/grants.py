@@ -1,6 +1,6 @@
-"""Emergency grants: under such a grant, a caller approves its own changes while no second approver can be reached.
+"""Emergency grants. Under a grant, a caller approves its own changes while no second approver can be reached.
 
-Nothing of a grant is kept in memory. Each approval reads its grant in its own transaction, so a grant ends in all
+Grants are not kept in memory. Each approval reads its grant in its own transaction. A grant therefore ends in all
 processes at once.
 """
 
@@ -53,8 +53,8 @@ _log = structlog.get_logger(__name__)
 class EmergencyGrants:
     """The emergency grants of one service, for callers of the role `decider`.
 
-    `memory` is the service's table of request ids and `secrets` the keys of its hashes. `node` is the region of this
-    node.
+    `memory` is the service's table of request ids, and `secrets` are the keys of its hashes. `node` is the region of
+    this node.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class EmergencyGrants:
 
         Raises:
             InvalidArgument: REGION_UNKNOWN.
-            PermissionDenied: NOT_PERMITTED, the caller's role decides on no change of this service.
-            FailedPrecondition: GRANT_NOT_REVIEWED, the caller has a grant that is not reviewed.
+            PermissionDenied: NOT_PERMITTED, the caller's role decides no change of this service.
+            FailedPrecondition: GRANT_NOT_REVIEWED, the caller has another grant that is not reviewed yet.
         """
         caller, now = current_caller(), self._clock.now()
         if caller.role not in {self._decider, LOCAL}:
@@ -129,11 +129,11 @@ class EmergencyGrants:
         return opened
 
     async def end(self, name: str) -> EmergencyGrant:
-        """End a grant before its time. Raises NotFound."""
+        """End a grant early. Raises NotFound."""
         return await self._close(name, None)
 
     async def review(self, name: str, note: str) -> EmergencyGrant:
-        """Record the current caller's review of a grant, and end it if it is open.
+        """Record the current caller's review of a grant. End the grant if it is still open.
 
         Raises:
             NotFound: there is no such grant.
@@ -160,32 +160,32 @@ class EmergencyGrants:
         return Owner(grant.region, role=grant.role)
 
     async def find_for_caller(self, region: str) -> EmergencyGrant | None:
-        """Return the current caller's open grant for a region; None if it holds none."""
+        """Return the current caller's open grant for a region; None if the caller has none."""
         found = await self._database.read(find_open_grant, self._table, current_caller(), self._clock.now())
         return found if found is not None and within(region, found.region) else None
 
     def use(self, connection: Connection, grant: EmergencyGrant, region: str) -> bool:
-        """Count an approval under a grant in the transaction of the approval. Return False if the grant is over."""
+        """Count an approval under a grant, in the transaction of the approval. Return False if the grant has ended."""
         if not use_grant(connection, self._table, grant.grant_id, self._clock.now()):
             return False
         record_change(connection, format_emergency_grant(grant.grant_id), region=region, outcome="USED")
         return True
 
     async def count(self) -> None:
-        """Set the metric. Raises Unavailable."""
+        """Set the metric of the grants. Raises Unavailable."""
         still_open, unreviewed = await self._database.read(count_grants, self._table, self._clock.now())
         GRANTS.labels(self._service, "open").set(still_open)
         GRANTS.labels(self._service, "unreviewed").set(unreviewed)
 
     def to_proto(self, grant: EmergencyGrant) -> emergency_grant_pb2.EmergencyGrant:
-        """Return the message of a grant as it stands now."""
+        """Return the message of a grant in its present state."""
         return grant_to_proto(grant, self._clock.now())
 
     async def _find(self, name: str) -> EmergencyGrant:
         return await self._database.read(find_grant, self._table, parse_emergency_grant(name))
 
     async def _close(self, name: str, note: str | None) -> EmergencyGrant:
-        """End a grant if it is open. If there is a note, record a review too. Raises NotFound."""
+        """End a grant if it is open. With a note, record a review too. Raises NotFound."""
         grant_id, by = parse_emergency_grant(name), current_caller().name
 
         def write(connection: Connection) -> tuple[EmergencyGrant, bool]:
@@ -204,7 +204,7 @@ class EmergencyGrants:
         return grant
 
     def _warn(self, event: str, grant: EmergencyGrant) -> None:
-        """Write a warning to the log, where the operators look."""
+        """Log a warning for the operators."""
         _log.warning(
             event,
             service=self._service,

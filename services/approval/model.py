@@ -12,7 +12,7 @@ from services.runtime.caller import LOCAL, Caller
 
 
 class State(IntEnum):
-    """How a change stands, as `hutong.approval.v1.PendingChangeState`. LAPSED is never stored."""
+    """The state of a change, as `hutong.approval.v1.PendingChangeState`. LAPSED is never stored."""
 
     PENDING = 1
     APPROVED = 2
@@ -43,7 +43,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """A stored change. `change` is a serialized google.protobuf.Any; `person` is the proposer's `Caller.person`.
+    """A stored change. `change` is a serialized google.protobuf.Any. `person` is the proposer's `Caller.person`.
 
     `grant_id` names the emergency grant under which the proposer approved the change alone.
     """
@@ -69,18 +69,18 @@ class PendingChange:
     grant_id: str | None = None
 
     def state_at(self, now: Instant) -> State:
-        """Return the state of the change: LAPSED if no caller decided in time."""
+        """Return the state of the change at an instant. It is LAPSED if no caller has decided in time."""
         if self.state == State.PENDING and now >= self.expire_time:
             return State.LAPSED
         return State(self.state)
 
     def is_by(self, caller: Caller) -> bool:
-        """Whether a caller is the proposer: the same name, or the same person behind two names."""
+        """Whether a caller is the proposer: it has the same name, or the same person is behind it."""
         return is_same(caller, self.proposer, self.person)
 
 
 class GrantState(IntEnum):
-    """How a grant stands, as `hutong.approval.v1.EmergencyGrantState`. It is never stored."""
+    """The state of a grant, as `hutong.approval.v1.EmergencyGrantState`. It is never stored."""
 
     OPEN = 1
     ENDED = 2
@@ -107,7 +107,7 @@ class EmergencyGrant:
     review_note: str = ""
 
     def state_at(self, now: Instant) -> GrantState:
-        """Return the state of the grant."""
+        """Return the state of the grant at an instant."""
         if self.review_time is not None:
             return GrantState.REVIEWED
         is_over = self.end_time is not None or now >= self.expire_time
@@ -115,7 +115,7 @@ class EmergencyGrant:
 
 
 def is_same(caller: Caller, name: str, person: str) -> bool:
-    """Whether a caller has this name or is this person. The answer is no for a caller that is not identified."""
+    """Whether a caller has this name or acts for this person. False for a caller that is not identified."""
     if caller.role in {"", LOCAL}:
         return False
     return caller.name == name or bool(person and caller.person == person)

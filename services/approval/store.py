@@ -1,4 +1,4 @@
-"""Pending changes in the database: plain functions over a connection."""
+"""Pending changes in the database. Plain functions over a connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ KEPT = 180 * DAY
 
 @dataclass(frozen=True, slots=True)
 class ChangeFilter:
-    """Selects changes. An empty field selects all; `open_at` selects those that can still be decided at an instant."""
+    """Selects changes. An empty field selects all changes.
+
+    `open_at` selects changes that can still be decided at an instant.
+    """
 
     region: str = ""
     object: str = ""
@@ -28,7 +31,7 @@ class ChangeFilter:
 
 
 def insert_change(connection: Connection, table: Table, change: PendingChange) -> None:
-    """Store a change, and remove changes that are older than KEPT."""
+    """Store a change. Remove changes that are older than KEPT."""
     connection.execute(delete(table).where(table.c.create_time < change.create_time - KEPT))
     connection.execute(insert(table).values(asdict(change)))
 
@@ -46,7 +49,7 @@ def list_changes(
 ) -> list[PendingChange]:
     """Return at most `limit` changes, newest first, after the change `before`.
 
-    If `before` is empty, begin with the newest.
+    An empty `before` begins with the newest change.
     """
     columns = table.c
     conditions = [in_region(columns.region, wanted.region)]
@@ -63,7 +66,7 @@ def list_changes(
 
 
 def count_open(connection: Connection, table: Table, now: Instant, proposer: str = "") -> int:
-    """Return how many changes, of one proposer or of all, can still be decided at an instant."""
+    """Return how many changes can still be decided at an instant: those of one proposer, or all."""
     is_open = [table.c.state == int(State.PENDING), table.c.expire_time > now]
     if proposer:
         is_open.append(table.c.proposer == proposer)
@@ -80,13 +83,13 @@ def decide(
     reason: str = "",
     grant_id: str | None = None,
 ) -> bool:
-    """Approve or reject a change that is pending. Return False if the change is in the requested state already.
+    """Approve or reject a pending change. Return False if the change has the requested state already.
 
     `grant_id` names the emergency grant under which the proposer approves the change.
 
     Raises:
         NotFound: there is no such change.
-        FailedPrecondition: NOT_PENDING, the change was decided otherwise or has lapsed.
+        FailedPrecondition: NOT_PENDING, the change was decided in the other way or has lapsed.
     """
     pending = (table.c.change_id == change_id, table.c.state == int(State.PENDING), table.c.expire_time > now)
     decided = {
@@ -107,7 +110,7 @@ def decide(
 def complete(
     connection: Connection, table: Table, change_id: str, count: int, token: str, now: Instant
 ) -> PendingChange:
-    """Record when an approved change was completed, and return the change. A second call changes nothing."""
+    """Record when an approved change was completed, and return the change. A repeated call changes nothing."""
     open_ = (table.c.change_id == change_id, table.c.complete_time.is_(None))
     connection.execute(
         update(table).where(*open_).values(complete_time=now, changed_count=count, consistency_token=token)
@@ -116,7 +119,7 @@ def complete(
 
 
 def not_pending(state: State) -> FailedPrecondition:
-    """Return the error of a change that can no longer be decided."""
+    """Return the error for a change that can no longer be decided."""
     words = {
         State.APPROVED: english("is approved"),
         State.REJECTED: english("was rejected"),

@@ -1,4 +1,4 @@
-"""The tables of a service's approvals. Their names begin with the service, as services may share a database."""
+"""The tables of a service's approvals. Their names begin with the service, because services may share a database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def approval_tables(metadata: MetaData, service: str) -> tuple[Table, Table]:
 
 
 def _pending_changes(metadata: MetaData, service: str) -> Table:
-    """Return the table of a service's pending changes. It is small: people make the changes, one by one."""
+    """Return the table of a service's pending changes. It stays small, because people make the changes one by one."""
     return Table(
         f"{service}_pending_changes",
         metadata,
@@ -45,7 +45,10 @@ def _pending_changes(metadata: MetaData, service: str) -> Table:
 
 
 def _emergency_grants(metadata: MetaData, service: str) -> Table:
-    """Return the table of a service's emergency grants. It is small: people open the grants, in emergencies."""
+    """Return the table of a service's emergency grants.
+
+    It stays small, because people open grants only in emergencies.
+    """
     table = Table(
         f"{service}_emergency_grants",
         metadata,

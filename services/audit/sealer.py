@@ -43,11 +43,13 @@ class AuditTiming:
         seal: seconds between two passes.
         log: microseconds between two lines of the log with the newest heads.
         report: seconds between two reports of the newest heads to Results.
+        sums: seconds between two passes that store the sums of denials.
     """
 
     seal: float = 1.0
     log: int = MINUTE
     report: float = 60.0
+    sums: float = 60.0
 
 
 class _Newest(NamedTuple):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
+import structlog
 from hutong.audit.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 
 from services.audit.heads import Deliver, HeadReporter
@@ -10,12 +14,15 @@ from services.audit.sealer import AuditTiming, Sealer
 from services.audit.servicer import AuditServicer
 from services.audit.tables import AuditTables
 from services.audit.trail import Trail
+from services.domain.errors import HutongError
 from services.domain.subject import Pepper
 from services.runtime.background import Job
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens
 from services.runtime.server.service import Registration
 from services.storage.engine import Database
+
+_log = structlog.get_logger(__name__)
 
 
 class ServiceAudit:
@@ -26,7 +33,7 @@ class ServiceAudit:
 
     Attributes:
         trail: where calls are recorded.
-        jobs: the background jobs: sealing, and handing heads over.
+        jobs: the background jobs: sealing, storing the sums of denials, and handing heads over.
         registration: AuditService.
     """
 
@@ -45,7 +52,8 @@ class ServiceAudit:
         keys = AuditKeys.of_secret(b"", service) if pepper is None else AuditKeys.of_pepper(pepper, service)
         self.trail = Trail(database, tables, keys, region, clock)
         self._sealer = Sealer(database, tables, keys, clock, timing)
-        self.jobs: tuple[Job, ...] = (self._sealer.run,)
+        self._timing = timing
+        self.jobs: tuple[Job, ...] = (self._sealer.run, self._store_sums)
         if deliver is not None:
             self.jobs = (*self.jobs, HeadReporter(database, tables, deliver, timing.report).run)
         self._is_closed = False
@@ -56,7 +64,18 @@ class ServiceAudit:
         )
 
     async def close(self) -> None:
-        """Seal what is left, once. Call it after the last call and before the database is closed."""
+        """Store and seal what is left, once. Call it after the last call and before the database is closed."""
         if not self._is_closed:
             self._is_closed = True
+            with contextlib.suppress(HutongError):
+                await self.trail.record_sums(all_of_them=True)
             await self._sealer.close()
+
+    async def _store_sums(self) -> None:
+        """Store the sums of denials for ever. A background job."""
+        while True:
+            await asyncio.sleep(self._timing.sums)
+            try:
+                await self.trail.record_sums()
+            except HutongError as error:
+                _log.warning("sums of refused calls not stored", reason=error.reason)

@@ -7,7 +7,10 @@ whose state the process keeps in memory, because they are thousands a second.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, insert, select
@@ -17,8 +20,8 @@ from services.audit.model import Chain
 from services.audit.packs import Pack, chain_pack, pack_events, split_events
 from services.audit.rows import BEGINNING, COLUMNS, chain_rows, row_text
 from services.audit.tables import AuditTables
-from services.domain.instant import Instant, shanghai_day
-from services.runtime.audit import AuditEvent
+from services.domain.instant import MINUTE, Instant, shanghai_day
+from services.runtime.audit import AuditEvent, AuditKind
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.tracing.spans import child_span
@@ -27,6 +30,10 @@ from services.storage.engine import Database
 Also = Callable[[Connection], None]
 """What a transaction does besides storing rows."""
 
+
+ROWS_A_MINUTE = 1_000
+"""The most rows of refused calls of one caller in a minute. All callers without a name count as one."""
+_DENIAL = int(AuditKind.DENIAL)
 
 _Recorded: TypeAlias = tuple[Sequence[AuditEvent], Also | None]
 
@@ -63,6 +70,7 @@ class Trail:
         self.hide = keys.hide
         self.name_object = keys.name_object
         self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch, name="audit batch")
+        self._denials = DenialLimit()
         # The writer of this process's reads. None before the first read. None also after a failed write, because that
         # write may have been committed although it seemed to fail.
         self._own: _Writer | None = None
@@ -100,13 +108,25 @@ class Trail:
     async def record(self, events: Sequence[AuditEvent], also: Also | None = None) -> None:
         """Store the rows of reads and denials. They are durable when this returns. Several calls share one transaction.
 
-        `also` takes part in the transaction.
+        Beyond a limit, denials of one caller are summed up (`DenialLimit`). `also` takes part in the transaction.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
+        if also is None:
+            events = self._denials.limit(events)
         if events:
             await self._together.ask((events, also))
+
+    async def record_sums(self, *, all_of_them: bool = False) -> None:
+        """Store the sums of denials of earlier minutes; at the end of the service also those of this minute.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE. The sums are lost, but earlier rows name their callers.
+        """
+        sums = self._denials.take_sums(None if all_of_them else self.now())
+        if sums:
+            await self._together.ask((sums, None))
 
     def record_now(self, events: Sequence[AuditEvent]) -> None:
         """Store the rows of a command's reads, in the calling thread and under a writer of their own."""
@@ -161,11 +181,62 @@ class Trail:
         return _Writer(connection.execute(new.returning(writers.c.writer_id)).scalar_one(), 0, BEGINNING)
 
 
+class DenialLimit:
+    """Lets the first denials of each caller and minute pass, and sums the further ones up.
+
+    Otherwise a caller that may do nothing could fill the disk of the database.
+
+    A sum is an event with the number of refused calls as its `item_count`, and without person and object.
+    """
+
+    def __init__(self, rows_a_minute: int = ROWS_A_MINUTE) -> None:
+        self._rows_a_minute = rows_a_minute
+        self._minute: Instant = 0
+        self._rows: Counter[str] = Counter()
+        self._sums: dict[tuple[str, str, str, int], AuditEvent] = {}
+
+    def limit(self, events: Sequence[AuditEvent]) -> Sequence[AuditEvent]:
+        """Return the events that are to be stored now, and the sums of an earlier minute."""
+        if all(event.kind != _DENIAL for event in events):
+            return events
+        sums = self.take_sums(events[0].time)
+        return [*(event for event in events if event.kind != _DENIAL or self._is_stored(event)), *sums]
+
+    def take_sums(self, now: Instant | None = None) -> list[AuditEvent]:
+        """Return the sums and forget them. With `now`, only sums of an earlier minute."""
+        minute = self._minute if now is None else now - now % MINUTE
+        if now is not None and minute <= self._minute:
+            return []
+        sums, self._sums = list(self._sums.values()), {}
+        self._minute = minute
+        self._rows.clear()
+        return sums
+
+    def _is_stored(self, event: AuditEvent) -> bool:
+        """Whether an event gets a row of its own. Otherwise it is added to its sum."""
+        self._rows[event.caller] += 1
+        if self._rows[event.caller] <= self._rows_a_minute:
+            return True
+        of = (event.caller, event.role, event.method, event.code)
+        known = self._sums.get(of)
+        self._sums[of] = event._replace(
+            request_id="",
+            on_behalf_of="",
+            purpose=0,
+            object="",
+            subject_tag=None,
+            case_id="",
+            item_count=1 if known is None else known.item_count + 1,
+        )
+        return False
+
+
 class _Statements:
     """Appends rows by the fastest way of each engine: COPY on PostgreSQL, one prepared statement on SQLite.
 
     Attributes:
-        append_pack: advances a writer and inserts a pack on PostgreSQL. It changes no row if the writer is taken.
+        append_pack: advances a writer and inserts a pack on PostgreSQL, with parameters $1, $2 and so on. It changes
+            no row if the writer is taken.
     """
 
     def __init__(self, tables: AuditTables) -> None:
@@ -184,10 +255,12 @@ class _Statements:
         marks = ", ".join(["%s"] * (len(Pack._fields) - 1))
         self._insert_pack = f"INSERT INTO {packs} ({listed}) VALUES ({'?, ' * (len(Pack._fields) - 1)}?)"  # noqa: S608
         # One statement, so that the transaction takes one round trip.
-        self.append_pack = (
+        self._append_pack = (
             f"WITH advanced AS ({self._advance} RETURNING writer_id)"  # noqa: S608 - names of tables and columns
             f" INSERT INTO {packs} ({listed}) SELECT writer_id, {marks} FROM advanced"
         )
+        numbers = count(1)
+        self.append_pack = re.sub("%s", lambda _: f"${next(numbers)}", self._append_pack)
 
     def append(self, connection: Connection, writer: _Writer, events: Sequence[AuditEvent]) -> _Writer:
         """Append rows to a writer. Return its new state.
@@ -225,7 +298,7 @@ class _Statements:
                 if connection.exec_driver_sql(self._advance_sqlite, advanced).rowcount != 1:
                     raise _WriterTaken
                 connection.exec_driver_sql(self._insert_pack, tuple(pack))
-            elif connection.exec_driver_sql(self.append_pack, (*advanced, *pack[1:])).rowcount != 1:
+            elif connection.exec_driver_sql(self._append_pack, (*advanced, *pack[1:])).rowcount != 1:
                 raise _WriterTaken
             writer = after
         return writer

@@ -1,1 +1,1 @@
-"""Commands of `hutongd` that look at a node: config, doctor and the version."""
+"""The commands of `hutongd`, and what they have in common."""

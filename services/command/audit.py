@@ -1,4 +1,4 @@
-"""`hutongd audit`: checks and prints the audit of the services, and finds the reads of data about a person."""
+"""`hutongd audit`: checks and prints the audit of the services, and finds out who has read data about a person."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from services.verification.stored_decisions.subject_tag import SubjectTag, is_ta
 from services.verification.stored_decisions.tables import decisions
 
 WHO_READ = "hutongd audit who-read"
-"""The method of the row by which a search records itself."""
+"""The method in the row by which a search records itself."""
 DOCUMENT_TYPES = {
     name.removeprefix("DOCUMENT_TYPE_").lower().replace("_", "-"): number
     for name, number in DocumentType.items()
     if number
 }
-"""Types of documents as the command takes them, like "passport"."""
+"""The types of documents by the words that the command accepts, such as "passport"."""
 
 
 def read_logged_head(text: str) -> tuple[str, LoggedHead]:
-    """Read a head of the log, given as SERVICE:CHAIN:NUMBER:HEAD. Return the service and the head.
+    """Read a head of the log, given as SERVICE:CHAIN:NUMBER:HEAD. Return the service and its head.
 
     Raises:
         ValueError: the text has another form.
@@ -83,7 +83,7 @@ def verify_audit(
 
 
 def export_audit(settings: Settings, names: Sequence[str], since: Instant, output: TextIO) -> None:
-    """Print all rows from an instant on, one JSON object a line, service by service and by time."""
+    """Print all rows from an instant on, one JSON object a line. The rows are sorted by service, then by time."""
     for name, connection, tables, _ in _audits(settings, names):
         for row in export_events(connection, tables, since):
             print(orjson.dumps(event_to_object(row, name)).decode(), file=output)
@@ -92,12 +92,16 @@ def export_audit(settings: Settings, names: Sequence[str], since: Instant, outpu
 def who_read(
     settings: Settings, names: Sequence[str], document: tuple[int, str, str], now: Instant, output: TextIO
 ) -> None:
-    """Print the rows about the holder of a document, by type, number and issuing country, one JSON object a line.
+    """Print the rows about the holder of a document, one JSON object a line.
 
-    If Results is among the services, the rows about linked documents are printed too. A read of many persons at once
-    has no tag of a person. The sums of such reads are printed for each service, because any of them may have been about
-    the person. The search counts as a read of the person. In each service the row of the search is durable before
-    anything of that service is printed.
+    `document` is the type, number and issuing country. If Results is among the services, the rows about linked
+    documents are printed too.
+
+    The row of a read of many persons names no person. The sums of such reads are printed for each service, because any
+    of these reads may have been about the person.
+
+    The search itself counts as a read of the person. In each service its row is durable before anything of that service
+    is printed.
 
     Raises:
         BadSetting: the document number is invalid.
@@ -127,7 +131,7 @@ def who_read(
 
 
 def _record_search(settings: Settings, name: str, subject_keys: Sequence[bytes], count: int, now: Instant) -> None:
-    """Store the row of a search in the service that was searched, one for each document of the person."""
+    """Store the row of a search in the service that is searched. There is one row for each document of the person."""
     tables, keys = audit_of(settings, name)
     database = open_database(settings.service(name).database_url)
     try:
@@ -148,7 +152,7 @@ def audit_of(settings: Settings, name: str) -> tuple[AuditTables, AuditKeys]:
 def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Sequence[bytes]) -> list[str]:
     """Return the names of the stored decisions about a person.
 
-    Only the tag of a decision tells whom the decision is about.
+    A stored decision shows whom it is about only by its tag.
     """
     columns = decisions.c
     query = select(columns.uuid, columns.subject_tag, columns.key_version).where(columns.subject_tag.is_not(None))
@@ -160,7 +164,7 @@ def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Seque
 
 
 def _audits(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Connection, AuditTables, AuditKeys]]:
-    """Open the audit of each service for reading. A SQLite database that is not on this machine is skipped.
+    """Open the audit of each service for reading. Skip SQLite databases that are not on this machine.
 
     Raises:
         BadSetting: a database was filled under another pepper, so every row of its audit would seem forged.

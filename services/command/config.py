@@ -1,4 +1,4 @@
-"""`hutongd config`: what is set, where it is set, and the example file."""
+"""`hutongd config`: shows what is set and where it is set, and prints an example file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.storage.migrate import SERVICES
 
 
 def check_settings(settings: Settings) -> None:
-    """Check for faults that would stop a start although each setting is valid.
+    """Check for faults that would prevent a start, although each setting by itself is valid.
 
     Such faults are TLS files and files of rules that cannot be used, files that other users can use, and callers that
     would be unknown.
@@ -39,7 +39,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def show_settings(environment: Mapping[str, str], config: Path | None, *, as_json: bool) -> str:
-    """Return every setting with its value and where it comes from. Secrets are left out."""
+    """Return every setting with its value and the place where it is set. Secrets are left out."""
     given = given_texts(environment, config)
     settings = Settings.from_environment(environment, config)
     rows = [
@@ -59,7 +59,7 @@ def show_settings(environment: Mapping[str, str], config: Path | None, *, as_jso
 
 
 def _words_of_source(source: str) -> str:
-    """Return the words for the source of a setting. The source is returned unchanged if it is a file."""
+    """Return the words for the source of a setting. A source that is a file is returned unchanged."""
     return {"default": tr("default"), "environment": tr("environment")}.get(source, source)
 
 
@@ -74,7 +74,7 @@ def _text(value: object) -> str:
 
 
 def example() -> str:
-    """Return an example of the TOML file: every setting with its meaning and default, commented out."""
+    """Return an example of the TOML file. It has every setting with its meaning and default, commented out."""
     lines = [
         "# "
         + tr("Settings of a Hutong node: hutongd --config FILE, or HUTONG_CONFIG=FILE. Every line shows the default."),
@@ -92,7 +92,7 @@ def example() -> str:
 
 
 def _default(one: Declared) -> str:
-    """Return a default as TOML. A default that is derived when the node starts is shown as the empty text."""
+    """Return a default as TOML. A default that is derived only at the start is shown as an empty text."""
     default = one.variable.default if isinstance(one.variable.default, str) else ""
     if one.kind in {"int", "float"} and default:
         return default

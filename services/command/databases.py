@@ -1,4 +1,4 @@
-"""Databases of the services, opened for a command."""
+"""Opens databases of the services for a command."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PEPPER_MARKS: Final[Mapping[str, Table]] = {"results": results_marks, "verificat
 
 @contextlib.contextmanager
 def opened(settings: Settings, service: str) -> Iterator[Database]:
-    """Open the database of a service for the block.
+    """Open the database of a service while the block runs.
 
     Raises:
-        UnusableDatabase: the database is not at this version's schema.
+        UnusableDatabase: the database does not have this version's schema.
     """
     url = settings.service(service).database_url
     check_schema(service, url)

@@ -1,4 +1,4 @@
-"""Errors that reach the end of a command: what happened and what to do, in one line."""
+"""Errors that end a command. One line says what happened and what to do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CHECK = english("hutongd doctor says more")
 def describe(error: BaseException) -> Text | None:
     """Return what happened and what to do about an error of the system or of a database.
 
-    Return None for any other error, which is a fault of this program.
+    Return None for any other error, because it is a fault of this program.
     """
     if isinstance(error, BaseExceptionGroup):
         texts = [describe(one) for one in error.exceptions]

@@ -1,4 +1,4 @@
-"""Fetches the heads of this node's audits that the node above holds."""
+"""Fetches those heads of this node's audits that the node above keeps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 
 PAGE = 500
-"""Heads in a page, the most that the contract allows."""
+"""Heads in one page. The contract allows no more."""
 ANSWER_SECONDS = 20.0
-"""The longest that the node above may take for a page."""
+"""How long the node above may take for one page, in seconds."""
 
 
 def fetch_held_heads(settings: Settings) -> list[tuple[str, LoggedHead]]:
-    """Return the heads that the node above holds, each with the name of its service.
+    """Return the heads that the node above keeps, each with the name of its service.
 
     Raises:
         BadSetting: the node has no node above it.

@@ -1,4 +1,4 @@
-"""`hutongd key`: shows how far a change of the pepper is, says the next step, and ends it."""
+"""`hutongd key`: shows how far a rotation of the pepper has come, says the next step, and ends the rotation."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class _Store(NamedTuple):
     """A table whose rows have a key version.
 
     Attributes:
-        time: the time at which a row was made.
-        subject: a column that is NULL in rows without a key, which are not counted; None if every row has a key.
+        time: the expression for the time at which a row was made.
+        subject: a column that is NULL in rows without a key; such rows are not counted. None if every row has a key.
     """
 
     service: str
@@ -40,7 +40,7 @@ _STORES = (
     _Store("results", document_links, document_links.c.create_time),
     _Store("verification", decisions, decisions.c.evaluate_time, decisions.c.subject_tag),
     _Store("verification", refusals, refusals.c.create_time, refusals.c.subject_key),
-    # A row of this table has only the day of the showing. The row counts as made at the beginning of that day.
+    # A row of this table has only the day of the showing. It counts as made when that day began.
     _Store("verification", shown_reports, cast(shown_reports.c.show_day, BigInteger) * DAY + shanghai_day_start(0)),
 )
 
@@ -57,7 +57,7 @@ class StoredRows(NamedTuple):
 
 
 def key_status(settings: Settings) -> str:
-    """Return what the stores have of each version of the pepper, and the next steps, as lines for the operator.
+    """Return, as lines for the operator, what the stores have of each version of the pepper, and the next steps.
 
     Raises:
         BadSetting: a pepper cannot be read, or is not the pepper under which a store was filled.
@@ -89,11 +89,11 @@ def key_status(settings: Settings) -> str:
 
 
 def end_rotation(settings: Settings) -> str:
-    """Remove the version that is no longer written from this node's databases, and say the last step.
+    """Remove the version that is no longer written from this node's databases. Return the last step for the operator.
 
     Raises:
-        BadSetting: no change of the pepper is under way, or a store still has rows of the older version.
-        UnusableDatabase: a database is not at this version's schema.
+        BadSetting: no rotation of the pepper is under way, or a store still has rows of the older version.
+        UnusableDatabase: a database does not have this version's schema.
     """
     pepper = settings.pepper()
     older = pepper.other
@@ -133,7 +133,8 @@ def end_rotation(settings: Settings) -> str:
 def _remove(connection: Connection, marks: Table, version: int) -> None:
     connection.execute(delete(marks).where(marks.c.key_version == version))
     if marks is PEPPER_MARKS["results"]:
-        # These are the key pairs of this change of the pepper. The pairs of the next change would not replace them.
+        # The stored key pairs are of this rotation of the pepper. The pairs of the next rotation would not replace
+        # them.
         connection.execute(delete(key_pairs))
 
 
@@ -165,9 +166,9 @@ def _next_steps(settings: Settings, pepper: Pepper, found: Sequence[StoredRows])
 
 
 def _exchanged(settings: Settings) -> Iterator[Text]:
-    """Yield the settings that exchange the two versions.
+    """Yield the settings under which the two versions change places.
 
-    Under these settings the version that is written now is only read, and the other version is written.
+    With them, the version that is written now is only read, and the other version is written.
     """
     for written, source in (
         ("HUTONG_PEPPER", settings.other_pepper_source),
@@ -182,7 +183,7 @@ def _exchanged(settings: Settings) -> Iterator[Text]:
 
 
 def _count_rows(settings: Settings, pepper: Pepper) -> list[StoredRows]:
-    """Count the rows of each version in the databases within reach. The count reads whole tables."""
+    """Count the rows of each version in the databases that can be reached. This reads whole tables."""
     found: list[StoredRows] = []
     for service, marks in PEPPER_MARKS.items():
         if not is_within_reach(settings, service):

@@ -11,5 +11,5 @@ def operator_name() -> str:
     try:
         return f"local:{getpass.getuser()}"[:100]
     except (OSError, KeyError):
-        # The user has no entry in the list of users, as in many containers.
+        # The system may have no entry for the user, as in many containers.
         return f"local:{os.getuid()}"

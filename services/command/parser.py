@@ -21,9 +21,10 @@ from services.runtime.configuration.variables import count
 from services.storage.migrate import SERVICES
 
 MAX_SPAN: Span = 36_500 * DAY
-"""A hundred years. No result is as old. An instant that lies much further back would be outside Python's calendar."""
+"""The longest span: a hundred years. No result is as old. An instant much further back would be outside Python's
+calendar."""
 MAX_SPAN_TEXT = 20
-"""The longest text of a span, in characters. The longest allowed span needs fewer, and int() accepts far more."""
+"""The most characters in the text of a span. No allowed span needs as many, and int() accepts far longer texts."""
 _TEXTS_OF_ARGPARSE = (
     english("usage: "),
     english("positional arguments"),
@@ -38,18 +39,19 @@ _TEXTS_OF_ARGPARSE = (
     english("ambiguous option: %(option)s could match %(matches)s"),
     english("ignored explicit argument %r"),
 )
-"""The texts that argparse itself shows. argparse looks them up in the catalogue by gettext."""
+"""The texts that argparse itself shows. They are named here for the catalogue, in which argparse looks them up by
+gettext."""
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Layout of helps in which a Chinese character takes two columns."""
+    """Formats helps. A Chinese character takes two columns."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return wrap(text, width)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that takes `--lang`, in its own command and in every command inside this command."""
+    """A parser that accepts `--lang`, in its own command and in all commands below it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Help, **options)
@@ -180,7 +182,7 @@ def _add_key(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def head_option(text: str) -> tuple[str, LoggedHead]:
-    """Parse a head of the log."""
+    """Parse a head of the log, as `read_logged_head`."""
     try:
         return read_logged_head(text)
     except ValueError:
@@ -218,7 +220,7 @@ def _worker_count(text: str) -> int:
 
 
 def _language(text: str) -> str:
-    """Parse the name of a language. The entry point has read the language before the parser was made."""
+    """Parse the name of a language. Its value was used already, before the parser was made."""
     found = match_language(text)
     if found is None:
         raise argparse.ArgumentTypeError(tr("expected one of {languages}", languages=", ".join(LANGUAGES)))

@@ -1,4 +1,4 @@
-"""Checks that other users of the machine can neither read a node's secrets and databases nor change who is admitted."""
+"""Checks that other users can neither read a node's secrets and databases nor change its access rules."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from services.storage.connections import find_sqlite_file
 
 
 def check_private_files(settings: Settings, services: Sequence[str]) -> None:
-    """Check the files and folders that these services use. Files that do not exist yet will be created private.
+    """Check the files and folders that these services use. Files that do not exist yet will be made private.
 
     Raises:
-        BadSetting: other users may use such a file or folder; the text has the command that makes the file or folder
-            private.
+        BadSetting: other users may use such a file or folder. The text has the command that makes it private.
     """
     for fault in find_open_files(settings, services):
         raise BadSetting(fault)
 
 
 def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[Text]:
-    """Yield a text for each file or folder that other users may use, with the command that makes it private.
+    """Yield a text for each file or folder that other users may use. The text has the command that makes it private.
 
-    A secret may be readable by its group, because that is how systems hand secrets to a service. Only the owner may use
-    the data folder. Everything in a folder that other users cannot enter is private.
+    A secret may be readable by its group, because systems hand secrets to a service in this way. The data folder is
+    only for its owner. Everything in a folder that other users cannot enter is private.
     """
     for setting, secret in (
         ("HUTONG_PEPPER_FILE", settings.pepper_file),

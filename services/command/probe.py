@@ -1,7 +1,7 @@
-"""`hutong-health`: asks a running process whether it is healthy, for containers and service managers.
+"""`hutong-health`: asks a running process whether it is healthy. For containers and service managers.
 
-It imports only the texts of Hutong and the parser of addresses, so that a probe every few seconds does not take the
-second of processor time that `hutongd` needs for its imports.
+The module imports only the texts of Hutong and the parser of addresses. A probe runs every few seconds and must not
+take the second of processor time that the imports of `hutongd` need.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hutong_texts.language import choose_language
 from services.runtime.addresses import split_address
 
 SECONDS = 4.0
-"""How long the process may take to answer, in seconds. Probes give up after five."""
+"""How long the process may take to answer, in seconds. Callers of a probe give up after five seconds."""
 HEALTHY, UNHEALTHY, USAGE = 0, 1, 2
 
 

@@ -42,12 +42,11 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
 
     The horizon of results is set first. Verification is purged before results are removed, because the purge of
     Verification asks Results which reports of Verification's decisions are older than the horizon. SQLite databases of
-    Verification and Policy that are on another machine are skipped.
+    Verification and Policy on other machines are skipped.
 
     Raises:
-        Unavailable: another purge is under way, or a database has reads without pause, so that its log cannot be
-            emptied.
-        UnusableDatabase: a database is not at this version's schema.
+        Unavailable: another purge is under way, or a database is read all the time, so that its log cannot be emptied.
+        UnusableDatabase: a database does not have this version's schema.
         BadSetting: a database was filled under another pepper. Nothing is purged.
     """
     now = SystemClock().now() if now is None else now
@@ -92,7 +91,7 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
 
 
 def _purge_others(settings: Settings, results: Database, others: Mapping[str, Database], deletion: Deletion) -> None:
-    """Purge Verification and Policy, if their databases are on this machine, and the audit of all three.
+    """Purge Verification and Policy, if their databases are on this machine, and the audits of all three services.
 
     The counts of removed rows are stored under the id of the deletion record.
     """

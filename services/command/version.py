@@ -11,7 +11,7 @@ UNKNOWN = "unknown"
 GIT_SECONDS = 5.0
 """How long git may take, in seconds. It reads only two small files."""
 COMMIT_FILE = "extra_metadata/commit"
-"""Where the build of the wheel puts the commit (hatch_build.py)."""
+"""The file in which the build of the wheel stores the commit (hatch_build.py)."""
 
 
 def version_text() -> str:
@@ -21,7 +21,10 @@ def version_text() -> str:
 
 
 def find_version() -> tuple[str, str]:
-    """Return version and commit. A checkout asks git, a package has the commit in its metadata."""
+    """Return version and commit. In a checkout git is asked for the commit.
+
+    A package has the commit in its metadata.
+    """
     try:
         package = distribution("hutong")
     except PackageNotFoundError:
@@ -36,7 +39,7 @@ def _commit_of_package(package: Distribution | None) -> str:
         return ""
     if built := package.read_text(COMMIT_FILE):
         return built.strip()
-    # An installer records in this file the commit of a package that it installed from a repository (PEP 610).
+    # If an installer has installed a package from a repository, this file has the commit (PEP 610).
     origin = json.loads(package.read_text("direct_url.json") or "{}")
     return str(origin.get("vcs_info", {}).get("commit_id", ""))
 

@@ -31,17 +31,18 @@ from services.storage.errors import UnusableDatabase
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-"""The exit code for wrong arguments, and for a setting or a database that cannot be used. A retry is useless until the
-operator has changed something."""
+"""The exit code for wrong arguments, and for a setting or a database that cannot be used. Another attempt is useless
+until the operator has changed something."""
 FILES = 65_536
-"""The limit of open files that a process asks for: each connection of a caller takes one."""
+"""How many open files a process asks the system for. Each connection of a caller takes one."""
 LEAST_FILES = 256
-"""The limit of open files below which a process does not serve. It opens about a hundred before its first caller."""
+"""The least limit of open files with which a process serves. It opens about a hundred before its first caller."""
 
 
 def main() -> None:
     """Serve as one worker of a group until SIGTERM, and exit."""
-    # The parent handles both signals. It sends SIGHUP to this worker only once the worker can handle it.
+    # The parent handles SIGINT and SIGHUP for its workers. It sends SIGHUP to this process only once this process can
+    # handle it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_with_parent()
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def share_of(settings: Settings, workers: int) -> Settings:
-    """Return the settings of one worker: limits of a process are divided by the number of workers and rounded up."""
+    """Return the settings of one worker. Limits of a process are divided by the number of workers and rounded up."""
 
     def part(limit: int) -> int:
         return -(-limit // workers)
@@ -94,20 +95,20 @@ def share_of(settings: Settings, workers: int) -> Settings:
 
 
 def prepare_process(services: list[str]) -> None:
-    """Set up the limits and the scheduling of a process that will serve these services.
+    """Set the limits and the scheduling of a process that will serve these services.
 
     Raises:
         BadSetting: the process may open too few files.
     """
     _allow_files()
-    # A process with only Results or Policy keeps the default scheduling, because Verification waits for it.
+    # If Verification is served elsewhere, it waits for this process, which therefore keeps the default scheduling.
     if "verification" in services:
         use_batch_scheduling()
     switch_threads_early()
 
 
 def _allow_files() -> None:
-    """Raise the limit of open files as far as the system lets this process. gRPC ends a process that has none left."""
+    """Raise the limit of open files as far as the system allows. gRPC ends a process that has no file left."""
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
     if limit != resource.RLIM_INFINITY and limit < wanted:

@@ -1,7 +1,7 @@
 """`hutongd serve SERVICE --workers N`: one service in several processes behind one port.
 
-The parent binds the port without listening, so that it stays taken while workers come and go. Each worker listens at
-the same port, and the kernel distributes the connections.
+The parent binds the port without listening. The port therefore stays taken while workers come and go. Each worker
+listens at the same port, and the kernel distributes the connections.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _MODULE = "services.command.worker"
 _ROOT = Path(__file__).parents[2]
 """The folder of the package `services`."""
 _MEASURE_SECONDS = 5.0
-"""The longest wait for the metrics of all workers, in seconds. The wait of the group itself is shorter."""
+"""The longest wait for the metrics of all workers, in seconds. The group itself waits for less time."""
 
 
 def check_workers(settings: Settings, services: list[str], workers: int) -> None:
-    """Check that these services can be served by so many worker processes.
+    """Check that these services can be served by this number of worker processes.
 
     Raises:
-        BadSetting: the services cannot be served so. The text says why.
+        BadSetting: they cannot. The text says why.
     """
     if workers == 1:
         return
@@ -72,7 +72,7 @@ def check_workers(settings: Settings, services: list[str], workers: int) -> None
 
 
 def serve_workers(settings: Settings, service: str, workers: int, config: Path | None) -> None:
-    """Serve a service with so many workers until SIGTERM or SIGINT.
+    """Serve a service with a number of workers until SIGTERM or SIGINT.
 
     Raises:
         BadSetting: the port is taken, or the settings cannot be used.
@@ -87,11 +87,11 @@ def serve_workers(settings: Settings, service: str, workers: int, config: Path |
 async def _run(settings: Settings, service: str, workers: int, address: str, config: Path | None) -> None:
     environment = {
         **os.environ,
-        # Workers run this process's code, whatever lies in the working directory.
+        # Workers run the same code as this process, whatever is in the working directory.
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         f"HUTONG_{service.upper()}_ADDRESS": address,
-        # Workers compare hashes of persons with each other, so they need the same key of Python's hash. A worker that
-        # is started later needs it too.
+        # Workers send each other hashes of persons. All of them, even workers that start later, therefore need the same
+        # key for Python's hash.
         "PYTHONHASHSEED": str(1 + secrets.randbelow(2**32 - 1)),
     }
     sources = [settings.pepper_source, settings.other_pepper_source]
@@ -128,7 +128,10 @@ async def _run(settings: Settings, service: str, workers: int, address: str, con
 
 
 class _Measured(Collector):
-    """Lets the workers send their metrics when Prometheus asks. Threads of the operators' port call `collect`."""
+    """Lets the workers send their metrics when Prometheus asks.
+
+    `collect` is called by threads of the operators' port.
+    """
 
     def __init__(self, group: WorkerGroup, loop: asyncio.AbstractEventLoop) -> None:
         self._group = group
@@ -139,13 +142,15 @@ class _Measured(Collector):
         return asyncio.run_coroutine_threadsafe(self._group.measure(), self._loop).result(_MEASURE_SECONDS)
 
     def describe(self) -> list[Metric]:
-        """Return nothing: which metrics there are is known once a worker serves."""
+        """Return nothing, because the metrics are known only once a worker serves."""
         return []
 
 
 @contextlib.contextmanager
 def _reserved(service: str, address: str) -> Iterator[str]:
-    """Bind an address for the block without listening. Yield the address, with the chosen port in place of port 0.
+    """Bind an address while the block runs, without listening.
+
+    Yield the address; port 0 is replaced by the port that was chosen.
 
     Raises:
         BadSetting: another program has the address.
@@ -165,7 +170,7 @@ def _reserved(service: str, address: str) -> Iterator[str]:
 
 
 def _hand_over(secret: bytes) -> int:
-    """Return the read end of a pipe that holds a secret. A secret is far shorter than the buffer of a pipe."""
+    """Return the read end of a pipe that contains a secret. The secret is far shorter than a pipe's buffer."""
     reader, writer = os.pipe()
     os.write(writer, secret)
     os.close(writer)

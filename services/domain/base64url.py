@@ -11,8 +11,8 @@ def encode_base64url(content: bytes) -> str:
 
 
 def decode_base64url(text: str) -> bytes:
-    """Return the bytes of a text. Raises ValueError if the text has another form."""
-    # b64decode also accepts + and /, which are letters of plain base64.
+    """Return the bytes of a text. Raises ValueError if the text is not in this form."""
+    # b64decode also accepts + and /, which belong to plain base64.
     if "+" in text or "/" in text:
         raise ValueError("+ and / are not letters of base64url")
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -1,7 +1,7 @@
 """Typed errors. Only `services.runtime.server.status` converts them to a gRPC status.
 
-Reasons are names of `hutong.error.v1.ErrorReason` without their prefix. No error's text contains an identity. A text
-keeps its template and its values, so that a caller can get it in Chinese. Nothing is translated unless a caller asks.
+Reasons are names of `hutong.error.v1.ErrorReason` without their prefix. No text of an error contains an identity. A
+text keeps its template and its values, so that it can be translated into Chinese when a caller asks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Violation:
     Attributes:
         field: the field's path.
         reason: a name from `hutong.error.v1.ErrorReason` without its prefix.
-        description: what a person needs to know to correct the fault.
+        description: what a person must know to correct the fault.
         subject: the resource or rule that was violated, if there is one.
     """
 
@@ -39,7 +39,7 @@ class HutongError(Exception):
         message: the text for people.
         violations: the faults that caused the failure, at least one for InvalidArgument.
         metadata: the pairs that the reason's documentation lists.
-        retry_after: how long to wait before a retry can help, in microseconds; None if no retry can help.
+        retry_after: how long to wait before a retry, in microseconds; None if no retry can help.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class AlreadyExists(HutongError):
 
 
 class FailedPrecondition(HutongError):
-    """The state of the system forbids the request. The same request may succeed after a change."""
+    """The state of the system forbids the request. The same request may succeed once the state has changed."""
 
 
 class OutOfRange(HutongError):
@@ -104,7 +104,7 @@ class OutOfRange(HutongError):
 
 
 class Unavailable(HutongError):
-    """Something that the call needs cannot be reached now. A retry helps."""
+    """Something that the call needs cannot be reached now. A retry may help."""
 
     def __init__(
         self,

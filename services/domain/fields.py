@@ -1,6 +1,6 @@
 """Checks of single fields, shared by all services.
 
-A function `check_...` appends its violations to a list, so that an error can name all faulty fields.
+A function `check_...` appends its violations to a list. An error can therefore name all faulty fields.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from services.domain.instant import Instant, from_timestamp
 from services.domain.region import is_region
 
 _EARLIEST = -2_208_988_800
-"""1900-01-01T00:00:00Z in seconds. No instant in this system lies before it."""
+"""1900-01-01T00:00:00Z in seconds. No instant in this system is earlier."""
 _LATEST = 221_845_392_000
-"""9000-01-01T00:00:00Z in seconds. The end of every window that begins earlier still has a year of four digits, as RFC
-3339 requires."""
+"""9000-01-01T00:00:00Z in seconds. The end of any window that begins earlier has a year of four digits, as RFC 3339
+requires."""
 _END_SECONDS = 253_402_300_800
-"""The first second that is no Timestamp any more, 10000-01-01T00:00:00Z."""
+"""10000-01-01T00:00:00Z in seconds. Timestamps end before it."""
 
 
 def check_region(region: str, field: str, found: list[Violation]) -> None:
-    """Add REGION_UNKNOWN if a code is no region."""
+    """Add REGION_UNKNOWN if a code is not a region."""
     if not is_region(region):
         found.append(Violation(field, "REGION_UNKNOWN", english("is not a region of GB/T 2260")))
 
 
 def known_region(region: str, field: str) -> str:
-    """Return a region. Raises InvalidArgument REGION_UNKNOWN if the code is no region of GB/T 2260."""
+    """Return a region. Raises InvalidArgument REGION_UNKNOWN if the code is not a region of GB/T 2260."""
     found: list[Violation] = []
     check_region(region, field, found)
     if found:
@@ -41,7 +41,7 @@ def known_region(region: str, field: str) -> str:
 
 
 def check_document(document: IdentityDocument, field: str, found: list[Violation]) -> Document | None:
-    """Return the canonical document; None after adding BAD_DOCUMENT_NUMBER if its number cannot be right."""
+    """Return the canonical document. If its number is impossible, add BAD_DOCUMENT_NUMBER and return None."""
     try:
         return canonical_document(document.type, document.number, document.issuing_country)
     except BadDocument as error:
@@ -66,7 +66,7 @@ def read_instant(timestamp: Timestamp, field: str, *, from_seconds: int = _EARLI
 
     Raises:
         InvalidArgument: the timestamp is before `from_seconds` or after 9999, or its nanos are impossible. A database
-            cannot store every such time.
+            cannot store every such timestamp.
     """
     if not (from_seconds <= timestamp.seconds < _END_SECONDS and 0 <= timestamp.nanos < 1_000_000_000):
         first = datetime.fromtimestamp(from_seconds, UTC).year

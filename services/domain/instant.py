@@ -18,10 +18,10 @@ HOUR: Span = 60 * MINUTE
 DAY: Span = 24 * HOUR
 
 FIRST_TESTS: Instant = 1_575_129_600 * SECOND
-"""2019-12-01 in Asia/Shanghai, before the first tests. The contract of uploads accepts no older specimen."""
+"""2019-12-01 in Asia/Shanghai. The first tests were made later. The contract of uploads accepts no older specimen."""
 
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
-"""Civil time in all of China. There has been no daylight saving since 1991, so a fixed offset is exact for results."""
+"""The civil time of all of China. Daylight saving ended in 1991, so a fixed offset is exact for results."""
 _SHANGHAI_OFFSET: Span = 8 * HOUR
 
 
@@ -42,7 +42,7 @@ def optional_timestamp(instant: Instant | None) -> Timestamp | None:
 
 
 def set_timestamp(timestamp: Timestamp, instant: Instant) -> None:
-    """Set a message's timestamp in place, at a third of the cost of building a timestamp and copying it."""
+    """Set a timestamp inside a message. That costs a third of building a timestamp and copying it."""
     timestamp.seconds, rest = divmod(instant, SECOND)
     if rest:
         timestamp.nanos = rest * 1000
@@ -60,7 +60,7 @@ def to_duration(span: Span) -> Duration:
 
 
 def from_datetime(moment: datetime) -> Instant:
-    """Return the instant of a datetime; ValueError if it has no time zone."""
+    """Return the instant of a datetime. Raises ValueError if the datetime has no time zone."""
     if moment.tzinfo is None:
         raise ValueError("a time without a zone names no instant")
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,5 +79,5 @@ def shanghai_day(instant: Instant) -> int:
 
 
 def shanghai_day_start(day: int) -> Instant:
-    """Return the first instant of a day, numbered as by `shanghai_day`."""
+    """Return the first instant of a day, given by its number as in `shanghai_day`."""
     return day * DAY - _SHANGHAI_OFFSET

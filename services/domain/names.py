@@ -1,7 +1,7 @@
-"""Resource names (AIP-122, docs/identifiers.md §7). No other module parses or formats them.
+"""Resource names (AIP-122, docs/identifiers.md §7). Only this module parses and formats them.
 
-The functions raise InvalidArgument: MALFORMED_NAME for a malformed name, BAD_USCC for a code with a wrong check
-character.
+The functions raise InvalidArgument. Its reason is MALFORMED_NAME for a malformed name, and BAD_USCC for a code with a
+wrong check character.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _ITEM = re.compile(r"items/([a-z0-9-]{1,63})")
 _ITEM_ID = re.compile(r"[a-z0-9-]{1,63}")
 
 DEFAULT_ITEM = ""
-"""The item that every result has unless its laboratory names another. It is stored and sent as the empty string, so
-that the content hash of a report without an item never changes."""
+"""The item of every result whose laboratory names none. It is stored and sent as the empty string. The content hash of
+a report without an item therefore never changes."""
 _DEFAULT_ITEM_ID = "sars-cov-2-nucleic-acid"
-"""The id of the default item in names."""
+"""The id of the default item in resource names."""
 ANNOUNCED_PREFIX = "sars-cov-2-"
-"""The beginning of an announced item's id. The nation makes positives of announced items known to other nodes
+"""The beginning of the ids of announced items. The nation makes positives of these items known to other nodes
 (docs/adr/0014-announced-positives.md)."""
 
 
@@ -58,12 +58,15 @@ def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re
 
 @lru_cache(maxsize=16_384)
 def is_report_number(text: str) -> bool:
-    """Whether uploads accept a text as a report number. No report with any other number is stored."""
+    """Whether uploads accept a text as a report number. No report with another number is stored."""
     return _REPORT_NUMBER.fullmatch(text) is not None
 
 
 def is_uscc(code: str) -> bool:
-    """Whether a text is a GB 32100 unified social credit code: right check character, upper case, no separators."""
+    """Whether a text is a unified social credit code (GB 32100).
+
+    The code must be in upper case, without separators, and with the right check character.
+    """
     return bool(gb32100.is_valid(code)) and gb32100.compact(code) == code
 
 
@@ -86,7 +89,7 @@ def format_lab(uscc: str) -> str:
 
 
 def parse_result(name: str, field: str = "name") -> tuple[str, str, int | None]:
-    """Return code, report number and revision, if any, of "labs/{uscc}/results/{report_number}[@{revision}]"."""
+    """Return code, report number and revision of "labs/{uscc}/results/{report_number}[@{revision}]"."""
     match = _match(_RESULT, name, field, "labs/{uscc}/results/{report_number}, optionally with @{revision}")
     revision = match.group(3)
     return _checked_uscc(match.group(1), field), match.group(2), int(revision) if revision else None
@@ -121,7 +124,7 @@ def format_upload(uscc: str, upload_id: str) -> str:
 
 
 def parse_policy(name: str, field: str = "name") -> tuple[str, str, int | None]:
-    """Return region, policy id and revision, if any, of "jurisdictions/{region}/policies/{policy_id}[@{revision}]"."""
+    """Return region, policy id and revision of "jurisdictions/{region}/policies/{policy_id}[@{revision}]"."""
     match = _match(_POLICY, name, field, "jurisdictions/{region}/policies/{policy_id}, optionally with @{revision}")
     revision = match.group(3)
     return match.group(1), match.group(2), int(revision) if revision else None
@@ -217,29 +220,29 @@ def parse_item(name: str, field: str = "item") -> str:
 
 
 def parse_items(names: Iterable[str], field: str, besides: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the ids in `besides` and then those of the item names, each id once."""
+    """Return the ids in `besides`, followed by the ids of the item names. Each id appears once."""
     parsed = [parse_item(name, f"{field}[{index}]") for index, name in enumerate(names)]
     return tuple(dict.fromkeys([*besides, *parsed]))
 
 
 def format_item(item: str) -> str:
-    """Return the name of an item as messages carry it: empty for the default item."""
+    """Return the name of an item for a message. The name of the default item is empty there."""
     return f"items/{item}" if item else ""
 
 
 def describe_item(item: str) -> str:
-    """Return the name of an item for a text that people read. Here the default item has a name too."""
+    """Return the name of an item for a text that people read. The default item has a name there."""
     return f"items/{item or _DEFAULT_ITEM_ID}"
 
 
 def is_announced(item: str) -> bool:
     """Whether the nation makes positives of an item known to the nodes that have results of the person.
 
-    Results does not know which items the policies list as adverse, so the id of the item decides.
+    The id of the item decides, because Results does not know which items the policies list as adverse.
     """
     return not item or item.startswith(ANNOUNCED_PREFIX)
 
 
 def is_item(item: str) -> bool:
-    """Whether a text is a stored item id. The default item is stored only as the empty string."""
+    """Whether a text is an item id as stored. The default item is stored only as the empty string."""
     return not item or (_ITEM_ID.fullmatch(item) is not None and item != _DEFAULT_ITEM_ID)

@@ -1,4 +1,4 @@
-"""Which nodes a node serves: those whose regions lie in the region of this node, unless a third node is between."""
+"""The nodes that a node serves. Their regions lie in this node's region, with no third node in between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.domain.region import is_region, within
 def parse_node_below(name: str, own: str, field: str = "node") -> str:
     """Return the region of a node that calls this node. The region must lie in this node's region, `own`.
 
-    `field` is the request's field that names the calling node.
+    `field` is the field of the request that names the calling node.
 
     Raises:
         InvalidArgument: the name is not a node's name.
@@ -27,7 +27,7 @@ def parse_node_below(name: str, own: str, field: str = "node") -> str:
 
 
 def node_between(region: str, between: str, own: str) -> FailedPrecondition:
-    """Return the error for a calling node that a third node covers. All three nodes are given by their regions."""
+    """Return the error for a calling node if a third node covers it. All nodes are given by their regions."""
     third = format_node(between)
     text = english(
         "{between} is between {node} and {here}", between=third, node=format_node(region), here=format_node(own)

@@ -1,4 +1,4 @@
-"""The parts into which a summary divides its interval: days, weeks and months in Asia/Shanghai."""
+"""The parts into which a summary divides its interval. A part is a day, a week or a month in Asia/Shanghai."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _first_day(instant: Instant, period: Period) -> int:
 
 
 def _next_first_day(first: int, period: Period) -> int:
-    """Return the first day of the day, week or month after the one that begins with the day `first`."""
+    """Return the first day of the day, week or month after the one that begins with `first`."""
     if period == summary_period_pb2.SUMMARY_PERIOD_DAY:
         return first + 1
     if period == summary_period_pb2.SUMMARY_PERIOD_WEEK:

@@ -1,7 +1,7 @@
 """The normal form of persons' names. Two printed names are of one person if their normal forms are equal.
 
 The form ignores what printers and clerks add or leave out: width, case, spaces, middle dots and other punctuation, and
-the glyph of a character. It is never fuzzy. A simplified and a traditional character differ.
+the glyph of a character. Names that are only similar differ, and so do a simplified and a traditional character.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import re
 import unicodedata
 
 VERSION = 1
-"""The version of the rule. Every hash of a name begins with it, and only hashes of one version are compared."""
+"""The version of the rule. Every hash of a name begins with the version. Only hashes of the same version are compared.
+"""
 
 _PLAIN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]+")
-"""Names of Chinese characters alone. They are their own normal form unless a variant is in them."""
+"""Names of Chinese characters alone. Of these, only variants are replaced in the normal form."""
 _ASCII_LEFT_OUT = re.compile("[^0-9a-z$]")
 """Finds the characters of lower-case ASCII text that `_LEFT_OUT` leaves out."""
 _LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Sk", "Sm", "Zl", "Zp", "Zs"})
-"""Unicode categories of spaces, punctuation and characters without a shape of their own."""
+"""Unicode categories of spaces, of punctuation and of characters that are not visible."""
 _MASK = re.compile("[*\uff0a]")
-"""A name with an asterisk is a mask and cannot be compared."""
+"""Matches an asterisk. A name with an asterisk is a mask and cannot be compared."""
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Variation selectors, which choose a glyph of the character before them."""
+"""Matches variation selectors, which choose a glyph of the character before them."""
 _GLYPHS = {
     "户": "戶戸",
     "黄": "黃",
@@ -55,7 +56,7 @@ _GLYPHS = {
     "尚": "尙",
     "富": "冨",
 }
-"""Characters of names, each with its other glyphs that Unicode encodes as separate characters."""
+"""Characters of names. Each has its other glyphs, which Unicode encodes as separate characters."""
 _PRIVATE = {
     0x51: "\U00020087",
     0x52: "\U00020089",
@@ -72,11 +73,11 @@ _PRIVATE = {
     0x91: "\U000241fe",
     0xA0: "\u9fbb",
 }
-"""Characters of GBK 0xFE51 to 0xFEA0 that GB 18030-2000 left in the private use area, by their second byte."""
+"""Those characters of GBK 0xFE51 to 0xFEA0 that GB 18030-2000 left in the private use area, by their second byte."""
 
 
 def _private_use() -> dict[str, str]:
-    """Return older systems' private code points with the characters of GBK 0xFE50 to 0xFEA0 that they stand for."""
+    """Return private code points of older systems, with the characters of GBK 0xFE50 to 0xFEA0 that they stand for."""
     seconds = [byte for byte in range(0x50, 0xA1) if byte != 0x7F]
     return {
         chr(0xE815 + index): _PRIVATE.get(second) or bytes((0xFE, second)).decode("gb18030")
@@ -85,12 +86,13 @@ def _private_use() -> dict[str, str]:
 
 
 _VARIANTS = str.maketrans({glyph: one for one, glyphs in _GLYPHS.items() for glyph in glyphs} | _private_use())
+_VARIANT = re.compile(f"[{''.join(map(chr, _VARIANTS))}]")
 
 
 def person_name_form(name: str) -> str:
     """Return the normal form of a person's name; empty if the name has no letter, or if the name is a mask."""
     if _PLAIN.fullmatch(name):
-        return name.translate(_VARIANTS)
+        return name.translate(_VARIANTS) if _VARIANT.search(name) else name
     if _MASK.search(name):
         return ""
     if name.isascii():
@@ -98,11 +100,10 @@ def person_name_form(name: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     bare = _SELECTORS.sub("", folded).translate(_VARIANTS)
     kept = "".join(it for it in bare if unicodedata.category(it) not in _LEFT_OUT)
-    # A space may have stood between a letter and an accent. Without the space, NFC makes the letter and the accent one
-    # character.
+    # A space may have separated a letter from an accent. After the space is removed, NFC makes one character of both.
     return unicodedata.normalize("NFC", kept)
 
 
 def has_person_name_form(name: str) -> bool:
-    """Whether a name has a normal form that is not empty. For most names this is known without making the form."""
+    """Whether the normal form of a name is not empty. For most names this is known without making the form."""
     return _PLAIN.fullmatch(name) is not None or person_name_form(name) != ""

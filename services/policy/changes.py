@@ -1,4 +1,4 @@
-"""The log of publications and withdrawals, and the rows of the revisions in it: plain functions over a connection."""
+"""The log of publications and withdrawals, and the rows of its revisions. Plain functions over a connection."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _changes = tables.policy_changes
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The changes after some sequence, and the current state of each revision that changed.
+    """The changes after a sequence, and the current state of each revision that has changed.
 
     Attributes:
         sequence: the sequence of the last change.
         revisions: each revision once, with the sequence of its last change, in the order of these sequences.
-        commit_times: the commit time of every change, by sequence. A cursor with another commit time for the same
-            sequence is from another history of this log, for example from before a restore.
+        commit_times: the commit time of every change, by sequence. If a cursor has another commit time for a sequence,
+            it is from another history of this log, for example from before a restore.
         lives: the life of the database in which each change was made, by sequence.
     """
 
@@ -45,7 +45,7 @@ def newest_sequence(connection: Connection) -> int:
 
 
 def newest_position(connection: Connection) -> LogPosition:
-    """Return the position of the last change. Policy has one writer, because a lock serializes all changes."""
+    """Return the position of the last change. A lock serializes all changes, so Policy has a single writer."""
     newest = select(_changes.c.life, _changes.c.sequence).order_by(_changes.c.sequence.desc()).limit(1)
     row = connection.execute(newest).first()
     return BEFORE_ANY if row is None else LogPosition(row.life, 0, row.sequence)
@@ -58,7 +58,7 @@ def insert_revision(connection: Connection, revision: Revision, statement: State
 
 
 def replace_revision(connection: Connection, revision: Revision, statement: Statement, now: Instant) -> None:
-    """Store a revision in place of the stored revision of the same name, and append the change to the log."""
+    """Store a revision in place of the stored revision with the same name, and append the change to the log."""
     connection.execute(update(_policies).where(*_is_named(revision)).values(policy_row(revision, statement)))
     _append_change(connection, revision, now)
 
@@ -78,7 +78,7 @@ def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -
 
 
 def read_revision(connection: Connection, like: Revision) -> Revision | None:
-    """Return the stored revision that has the same name as the given revision; None if none is stored."""
+    """Return the stored revision with the same name as the given revision; None if there is none."""
     row = connection.execute(select(_policies).where(*_is_named(like))).first()
     return None if row is None else revision_from_row(row)
 
@@ -97,9 +97,9 @@ def _append_change(connection: Connection, revision: Revision, now: Instant) -> 
 
 
 def read_changes(connection: Connection, after: int) -> Changes:
-    """Read everything that changed after a sequence."""
-    # The commit times are read first. The newest sequence among them limits the second query, so a change that is
-    # committed between the two queries belongs to the next call.
+    """Read all changes after a sequence."""
+    # The commit times are read first. The second query reads no further than the newest sequence among them. A change
+    # that is committed between the two queries is therefore left to the next call.
     times = select(_changes.c.sequence, _changes.c.commit_time, _changes.c.life).where(_changes.c.sequence > after)
     rows = connection.execute(times).all()
     commit_times = {int(row.sequence): int(row.commit_time) for row in rows}
@@ -134,7 +134,7 @@ def read_changes(connection: Connection, after: int) -> Changes:
 def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]
     """Return a revision from its row.
 
-    A row that is older than hashes by field number has no hash, so the hash is computed here.
+    If the row is older than hashes by field number, it has no hash. The hash is then computed here.
     """
     statement = Statement(row.region, row.policy_id, policy_pb2.Policy.FromString(row.statement))
     revision = revision_from_proto(statement, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
@@ -171,7 +171,7 @@ def policy_row(revision: Revision, statement: Statement) -> dict[str, Any]:
 
 
 def change_row(revision: Revision, sequence: int, now: Instant, life: str | ColumnElement[str]) -> dict[str, Any]:
-    """Return the row of a change: its revision, its sequence among all changes, and the life of the database."""
+    """Return the row of a change. `sequence` is its number among all changes, `life` is the life of the database."""
     return {
         "sequence": sequence,
         "region": revision.region,

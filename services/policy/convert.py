@@ -41,7 +41,7 @@ _ADDED = tuple(
     for field in policy_pb2.Policy.DESCRIPTOR.fields
     if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
 )
-"""The output-only fields, which the service adds to the authority's statement."""
+"""The output-only fields. The service adds them to what the authority states."""
 
 
 class Statement(NamedTuple):
@@ -50,7 +50,7 @@ class Statement(NamedTuple):
     Attributes:
         region: the jurisdiction in the policy's name.
         policy_id: the last part of the policy's name.
-        policy: the policy without output-only fields, and without a revision in its name.
+        policy: the policy without output-only fields. Its name has no revision.
     """
 
     region: str
@@ -81,8 +81,8 @@ def _clear_added(policy: policy_pb2.Policy) -> None:
 def content_hash(revision: Revision) -> str:
     """Return the SHA-256 of what the authority stated. Equal policies have equal hashes.
 
-    The hash is computed from the encoded message, which names fields and enum values by number. Renaming a field
-    therefore does not change the hash, and neither does the order in which a caller lists purposes.
+    The hash is computed from the encoded message, where numbers identify fields and enum values. It therefore does not
+    change if a field is renamed, or if a caller lists purposes in another order.
     """
     policy = revision_to_proto(revision)
     policy.name = format_policy(revision.region, revision.policy_id)
@@ -93,9 +93,9 @@ def content_hash(revision: Revision) -> str:
 def revision_from_proto(
     statement: Statement, revision: int, publish_time: Instant, retroactive_reason: str = "", hashed: str = ""
 ) -> Revision:
-    """Return a revision of a statement. `hashed` is its content hash if the hash is known already.
+    """Return a revision of a statement. `hashed` is its content hash, if that is known already.
 
-    This does not check whether the revision may be published.
+    It is not checked here whether the revision may be published.
     """
     made = _unhashed_revision(statement, revision, publish_time, retroactive_reason)
     return replace(made, content_hash=hashed or content_hash(made))
@@ -159,7 +159,10 @@ def _requirement_from_proto(policy: policy_pb2.Policy) -> Requirement:
 
 
 def _item_from_name(name: str) -> str:
-    """Return the id of an item. A malformed name stays as it is, and publication reports it with all other faults."""
+    """Return the id of an item.
+
+    A malformed name is returned unchanged, because publication reports it together with all other faults.
+    """
     try:
         return parse_item(name)
     except InvalidArgument:
@@ -214,7 +217,7 @@ def revision_to_proto(revision: Revision, *, with_actors: bool = False) -> polic
 
 
 def _put_source(target: policy_pb2.PolicySource, source: Source) -> None:
-    """Write the document of a policy. If the document is empty, the field stays absent."""
+    """Write the document of a policy into a message. The field stays absent if the document is empty."""
     if source == Source():
         return
     target.document_number = source.document_number
@@ -266,7 +269,7 @@ def _put_shortest(target: policy_pb2.ShortestWindow, shortest: ShortestWindow) -
 
 
 def answer_to_proto(answer: Answer) -> policy_pb2.EffectivePolicy:
-    """Return the message of what applies and from when to when. The caller adds as_of_time."""
+    """Return the message of what applies, and in which interval. The caller adds as_of_time."""
     message = effective_to_proto(answer.effective)
     if answer.start is not None:
         message.start_time.CopyFrom(to_timestamp(answer.start))

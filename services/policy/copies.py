@@ -1,4 +1,7 @@
-"""Stores copies of the revisions of other nodes, and how far other nodes are known: functions over a connection."""
+"""Stores copies of the revisions of other nodes, and up to where other nodes are known.
+
+Plain functions over a connection.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from services.storage.upsert import insert_if_absent
 _nodes = tables.nodes_below
 
 Merge: TypeAlias = Callable[[Revision | None, Revision, str], Revision | None]
-"""A rule of `rules.merging`. It takes the stored revision, the sent revision and a region, and returns the revision
-that stands, or None."""
+"""A rule of `rules.merging`. It takes the stored revision, the sent revision and a region. It returns the revision that
+stands, or None."""
 NodeLife: TypeAlias = tuple[str, str]
 """The region of a node, and a life of its database."""
 
@@ -26,7 +29,7 @@ NodeLife: TypeAlias = tuple[str, str]
 def receive_revision(
     connection: Connection, received: ReceivedRevision, merge: Merge, region: str, now: Instant
 ) -> bool:
-    """Store the revision that stands after another node has sent one.
+    """Store the revision that stands after another node has sent a revision.
 
     Return False if the merge refuses the sent revision.
 
@@ -44,15 +47,18 @@ def receive_revision(
 
 
 def read_lives(connection: Connection, lives: Table) -> dict[NodeLife, int]:
-    """Return the newest known sequence of each life, from the table of the nodes above or that of the nodes below."""
+    """Return the newest known sequence of each life.
+
+    `lives` is the table of the nodes above or that of the nodes below.
+    """
     rows = connection.execute(select(lives.c.region, lives.c.life, lives.c.sequence))
     return {(region, life): sequence for region, life, sequence in rows}
 
 
 def write_lives(connection: Connection, lives: Table, reached: Mapping[NodeLife, int]) -> None:
-    """Store newer sequences of lives in the table of the nodes above or that of the nodes below."""
+    """Store newer sequences of lives. `lives` is the table of the nodes above or that of the nodes below."""
     for (region, life), sequence in sorted(reached.items()):
-        # Another process may have stored a later position.
+        # The condition keeps a later position that another process may have stored.
         named = update(lives).where(lives.c.region == region, lives.c.life == life)
         if connection.execute(named.where(lives.c.sequence < sequence).values(sequence=sequence)).rowcount == 0:
             connection.execute(insert_if_absent(connection, lives).values(region=region, life=life, sequence=sequence))
@@ -61,7 +67,7 @@ def write_lives(connection: Connection, lives: Table, reached: Mapping[NodeLife,
 def read_nodes_below(connection: Connection) -> dict[str, Instant]:
     """Return the regions of the nodes below, each with the instant up to which its policies are known.
 
-    The instant is 0 if nothing says so.
+    The instant is 0 if it is not known.
     """
     rows = connection.execute(select(_nodes.c.region, _nodes.c.as_of_time))
     return {region: as_of_time for region, as_of_time in rows}  # noqa: C416 - a Row is no tuple for the type checker

@@ -1,4 +1,4 @@
-"""Wires the Policy service. No other module knows all its parts."""
+"""Wiring of the Policy service. Only this module knows all parts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def _read_policies(database: Database, cache: PolicyBookCache) -> None:
-    """Read all policies. If the database is unavailable or not migrated, the health check reads them later."""
+    """Read all policies. If the database is unavailable or not migrated, the health check will read them."""
     try:
         await database.check()
         await cache.refresh()

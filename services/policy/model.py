@@ -1,6 +1,6 @@
-"""Policies and answers as values, free of wire and storage. Instants and spans are microseconds.
+"""Policies and answers as values, independent of messages and tables. Instants and spans are microseconds.
 
-Enumerations are the contract's numbers, for example those of `hutong.policy.v1.ValidityBasis`.
+The numbers of enumerations are the contract's, for example those of `hutong.policy.v1.ValidityBasis`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ SAME_PROVINCE = policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE
 OTHER_PROVINCE = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
 
 UNKNOWN_ORIGIN = policy_pb2.TRAVELER_ORIGIN_UNSPECIFIED
-"""The class of a person whose origin is not known, so that either of the other two classes may apply."""
+"""Stands for an origin that is not known. Either of the other two classes may then apply."""
 
 SeriesKey = tuple[str, str]
-"""The region and policy id that all revisions of one policy share."""
+"""The region and the policy id. All revisions of one policy share both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The document behind a policy."""
+    """The document on which a policy is based."""
 
     document_number: str = ""
     title: str = ""
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ShortestWindow:
-    """How long a floor lets every result count at least. Exactly one of duration and calendar_days is set."""
+    """The shortest time for which a floor lets every result count. Exactly one of duration and calendar_days is set."""
 
     duration: Span | None = None
     calendar_days: int | None = None
@@ -45,9 +45,9 @@ class ShortestWindow:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How long a negative result counts, from a basis. Exactly one of duration and calendar_days is set.
+    """How long a negative result counts, from its basis on. Exactly one of duration and calendar_days is set.
 
-    The window of a floor has neither, and its basis is 0 if the floor states no basis.
+    In a floor neither is set, and the basis is 0 if the floor states none.
     """
 
     basis: int = 0
@@ -67,7 +67,7 @@ NO_WINDOW = Window()
 
 @dataclass(frozen=True, slots=True)
 class AcceptedItem:
-    """The id of a test item whose negative satisfies a policy, and the item's window; None for the policy's window."""
+    """A test item whose negative satisfies a policy: its id, and its window; None if the policy's window applies."""
 
     item: str
     window: Window | None = None
@@ -75,13 +75,13 @@ class AcceptedItem:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a policy asks for: a negative result, or no result (`is_test` is False).
+    """What a policy asks for: a negative result, or no result if `is_test` is False.
 
-    A policy that asks for a result has a window. A floor that asks for no result lifts. A floor may set `shortest`, and
-    lists no items.
+    A policy that asks for a result has a window. If a floor has `is_test` False, it lifts: no result may be asked for.
+    A floor may set `shortest`, and lists no items.
 
     Attributes:
-        window: how long a result counts if its item has no window of its own.
+        window: how long a result counts, unless its item has a window of its own.
         accepted: the items whose negatives satisfy the policy. Empty means only the default item.
         adverse_items: the ids of the items whose positives stand against the person, the weightiest first. Empty means
             the accepted items in their order.
@@ -99,11 +99,14 @@ class Requirement:
 
     @property
     def uses_own_window(self) -> bool:
-        """Whether the policy's window applies to an item, because not all accepted items have windows of their own."""
+        """Whether the policy's window applies to any item.
+
+        It does not if every accepted item has a window of its own.
+        """
         return not self.accepted or any(one.window is None for one in self.accepted)
 
     def windows(self) -> Iterator[tuple[str, Window]]:
-        """Yield every window that applies, with the name of the item that has it; empty for the policy's window."""
+        """Yield every window that applies, with the name of its item. The name is empty for the policy's window."""
         if self.uses_own_window:
             yield "", self.window
         for one in self.accepted:
@@ -117,7 +120,10 @@ NOT_REQUIRED = Requirement(is_test=False)
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One revision of a policy as it was published. Empty purposes mean all purposes, empty channels all channels."""
+    """One revision of a policy as it was published.
+
+    Empty purposes mean all purposes, and empty channels all channels.
+    """
 
     region: str
     policy_id: str
@@ -156,13 +162,16 @@ class Revision:
         return format_policy(self.region, self.policy_id, self.revision)
 
     def covers(self, purpose: int, origin: int) -> bool:
-        """Return whether the revision applies to a purpose and an origin, SAME_PROVINCE or OTHER_PROVINCE."""
+        """Return whether the revision applies to a purpose and an origin.
+
+        The origin is SAME_PROVINCE or OTHER_PROVINCE.
+        """
         return (not self.purposes or purpose in self.purposes) and self.origin in (ANY, origin)
 
     def known_at(self, instant: Instant | None) -> bool:
         """Return whether the revision was published and not withdrawn at an instant.
 
-        None means now, without a comparison with a clock.
+        None stands for now: the revision counts unless it is withdrawn. No clock is read.
         """
         if instant is None:
             return self.withdraw_time is None
@@ -171,15 +180,15 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class FloorOverride:
-    """Something that a floor replaced in a lower policy.
+    """What a floor has replaced in a lower policy.
 
     Attributes:
-        field: the field of the policy that was replaced: BASIS, WINDOW, LIFT or CHANNELS of `rules.floors`.
+        field: the field that was replaced: BASIS, WINDOW, LIFT or CHANNELS of `rules.floors`.
         stated: what the policy states: its requirement, a window, a basis, or its channels.
-        applied: what applies because of the floor: a requirement, a shortest window, a basis, or channels.
+        applied: what applies instead because of the floor: a requirement, a shortest window, a basis, or channels.
         floor: the name of the floor's revision.
         policy: the name of the policy's revision.
-        item: the name of the accepted item that has the window; empty for the policy's window, LIFT and CHANNELS.
+        item: the name of the accepted item whose window is replaced; empty for the policy's window, LIFT and CHANNELS.
         start: the instant from which the floor replaces the field, or no longer replaces it; set only in answers to
             publications and withdrawals.
     """
@@ -195,7 +204,7 @@ class FloorOverride:
 
 @dataclass(frozen=True, slots=True)
 class FloorWindow:
-    """A shortest window that binds, and the name of the revision of the floor that sets it."""
+    """A shortest window that binds, and the name of the floor's revision that sets the window."""
 
     shortest: ShortestWindow
     floor: str
@@ -205,7 +214,7 @@ class FloorWindow:
 class Effective:
     """What applies to one kind of question. `requirement` is None if no policy is in force and no floor lifts.
 
-    `lifting_floor` is the floor by which no result is asked for; empty if there is none.
+    `lifting_floor` is the name of the floor that lifts, so that no result is asked for; empty if there is none.
     """
 
     requirement: Requirement | None
@@ -224,9 +233,9 @@ class Effective:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What applies, and the widest interval [start, end) in which the clock alone cannot change it.
+    """What applies, and the interval [start, end) in which it does not change as time passes.
 
-    A start or end of None is unbounded (docs/policy.md §5).
+    No wider interval has this property. A start or end of None means that there is no bound (docs/policy.md §5).
     """
 
     effective: Effective
@@ -236,9 +245,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerByOrigin:
-    """Both answers for a person of unknown origin, if the answers for the two origins differ.
+    """Both answers for a person of unknown origin. They differ for the two origins.
 
-    `forbidden_grounds` are the grounds that one or both of the answers forbid. Both answers hold in [start, end), the
+    `forbidden_grounds` are the grounds that at least one of the answers forbids. Both answers hold in [start, end), the
     intersection of their intervals.
     """
 

@@ -1,4 +1,4 @@
-"""Revisions that another node has sent, and the check of each."""
+"""Revisions that another node has sent. Each is checked."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from services.runtime.server.validation import check
 
 
 class ReceivedRevision(NamedTuple):
-    """A revision as another node sent it, and the statement from which the revision was made."""
+    """A revision as another node has sent it, and the statement from which it was made."""
 
     revision: Revision
     statement: Statement
 
 
 def read_received(policy: policy_pb2.Policy) -> ReceivedRevision:
-    """Check that a revision could have been published, and that its hash is the hash of its content.
+    """Check that a revision could have been published, and that its hash fits its content. Return the revision.
 
     Raises:
-        InvalidArgument: the revision could not have been published, or its hash differs.
-        ValueError: the revision holds a time outside the range of timestamps, so that it has no hash.
+        InvalidArgument: the revision could not have been published, or its hash does not fit.
+        ValueError: the revision has a time outside the range of timestamps, so that its hash cannot be computed.
     """
     statement = bare_statement(policy)
     check(statement.policy)
@@ -51,5 +51,8 @@ def read_received(policy: policy_pb2.Policy) -> ReceivedRevision:
 
 
 def read_policy_instant(timestamp: Timestamp, field: str) -> Instant:
-    """Return an instant of a policy or checkpoint from 1970 on. Raise InvalidArgument as `read_instant` does."""
+    """Return an instant of a policy or checkpoint, which must not be before 1970.
+
+    Raises InvalidArgument as `read_instant`.
+    """
     return read_instant(timestamp, field, from_seconds=0)

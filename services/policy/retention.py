@@ -1,4 +1,4 @@
-"""Retention of Policy: removes old remembered requests. Every revision is kept, because policies are law."""
+"""Retention of Policy. Old remembered requests are removed. Every revision is kept, because policies are law."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from services.storage.engine import Database
 
 
 def purge_policy(database: Database, deletion_id: str, oldest: Instant) -> int:
-    """Remove request ids remembered before an instant. Count them under the deletion id, and return how many."""
+    """Remove the request ids that were remembered before an instant.
+
+    Count them under the deletion id, and return their number.
+    """
     return database.write_now(_remove_requests, DeletionCounts(deletion_counts, deletion_id), oldest)
 
 

@@ -42,7 +42,7 @@ class PolicyStore:
     async def read_heads(self) -> tuple[dict[str, Instant], int]:
         """Return the instant up to which each node below is known, and the sequence of the last change.
 
-        All changes that these instants stand for are among the changes up to this sequence.
+        Up to this sequence, all changes for which these instants stand are in the log.
         """
         return await self._database.read(_read_heads)
 
@@ -57,7 +57,7 @@ class PolicyStore:
         response_type: type[R],
         now: Instant,
     ) -> R:
-        """Make a change in one transaction, once for each request id. Changes of all processes are serialized."""
+        """Make a change in one transaction, once for each request id. A lock serializes the processes' changes."""
 
         def run(connection: Connection) -> R:
             lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
@@ -68,7 +68,7 @@ class PolicyStore:
 
 
 def _read_heads(connection: Connection) -> tuple[dict[str, Instant], int]:
-    # The order matters on PostgreSQL, where a later statement sees more commits.
+    # On PostgreSQL a later statement sees later commits. The nodes must therefore be read first.
     nodes = read_nodes_below(connection)
     return nodes, newest_sequence(connection)
 

@@ -16,7 +16,7 @@ metadata = new_metadata()
 audit = audit_tables(metadata, "policy")
 pending_changes, emergency_grants = approval_tables(metadata, "policy")
 
-# A revision never changes. Only its withdrawal is added later.
+# A revision never changes. Only its withdrawal may be added later.
 policies = Table(
     "policies",
     metadata,
@@ -34,8 +34,8 @@ policies = Table(
     Column("publish_time", BigInteger, nullable=False),
     Column("withdraw_time", BigInteger),
     Column("withdraw_reason", String(500), nullable=False),
-    # The names of the callers; NULL if another node published or withdrew the revision, or if that was before callers
-    # had names.
+    # The names of the callers. NULL if another node published or withdrew the revision, or if the row is older than
+    # these columns.
     Column("actor", String(100)),
     Column("withdraw_actor", String(100)),
     # The region of the node that published the revision; NULL if the revision is older than this column.
@@ -43,7 +43,7 @@ policies = Table(
 )
 
 # Every publication and withdrawal, in the order of their commits. A lock serializes the writers
-# (AdvisoryLock.POLICY_CHANGE), so a reader that has seen a sequence has seen all lower ones.
+# (AdvisoryLock.POLICY_CHANGE). A reader that has seen a sequence has therefore seen all lower sequences.
 policy_changes = Table(
     "policy_changes",
     metadata,
@@ -57,8 +57,7 @@ policy_changes = Table(
     Index("ix_policy_changes_region_policy_id_revision", "region", "policy_id", "revision"),
 )
 
-# The position in the watch of the policies of the node above: the cursor of that node, and an instant by that node's
-# clock.
+# The position in the watch of the node above: the cursor of that node, and an instant of that node's clock.
 upstream_positions = Table(
     "upstream_positions",
     metadata,
@@ -70,20 +69,20 @@ upstream_positions = Table(
     Column("founded_time", BigInteger, info={LEFT_OUT: True, READ_AS: "{row}as_of_time"}),
 )
 
-# The nodes below this one. Each of them alone publishes for its region.
+# The nodes below this one. Each of them alone publishes for its own region.
 nodes_below = Table(
     "nodes_below",
     metadata,
     Column("region", String(6), primary_key=True),
     # The number of the node's newest stream. A message of an earlier stream is refused.
     Column("stream", BigInteger, nullable=False),
-    # The cursor with which the node resumes its stream; empty if it is to send everything.
+    # The cursor with which the node resumes its stream. Empty if the node is to send everything.
     Column("cursor", String(256), nullable=False),
-    # Everything that the node published up to this instant, by its clock, is known here; 0 if nothing says so.
+    # The instant, by the node's clock, up to which its publications are known here; 0 if it is not known.
     Column("as_of_time", BigInteger, nullable=False),
 )
 
-# The newest sequence that is known here, for each life of the Policy of each node above.
+# The newest known sequence of each life of the Policy database of each node above.
 upstream_lives = Table(
     "upstream_lives",
     metadata,
@@ -93,8 +92,8 @@ upstream_lives = Table(
     Column("region", String(6), nullable=False, server_default=NATION),
 )
 
-# The newest sequence that is known here, for each life of the Policy of each node below. The node is part of the key,
-# so that no node states the lives of another one.
+# The newest known sequence of each life of the Policy database of each node below. The node is part of the key, so that
+# a node cannot state lives of another node.
 lives_below = Table(
     "lives_below",
     metadata,

@@ -3,10 +3,11 @@
 A distributed table is cut into shards by one column, and the tables of one group are cut alike. A reference table is
 whole on every machine. A local table is on the coordinator alone.
 
-The law of the plan: a statement that touches a distributed table gives the value of the column that cuts the table, or
-joins this column to a column whose value is given. No statement mixes groups, or distributed tables with local ones.
-Every unique key of a distributed table contains the column that cuts the table. Work over whole tables is named in
-SWEEPS. `tests/support/results/distribution_law.py` checks every statement that the tests run.
+The law of the plan: a statement that touches a distributed table states a value for the column that cuts the table. It
+may instead join this column to a column with a stated value. No statement mixes tables of different groups, or
+distributed tables with local tables. Every unique key of a distributed table contains the column that cuts the table.
+SWEEPS names the functions that work over whole tables. `tests/support/results/distribution_law.py` checks every
+statement that the tests run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from services.storage.connections import is_distributed
 
 
 class Group(Enum):
-    """What the tables of a group are cut by. Tables of one group may be joined by this value."""
+    """The value by which the tables of a group are cut. Tables of one group may be joined by this value."""
 
     SUBJECT = "subject_key"
     REPORT = "report_number"
@@ -28,7 +29,7 @@ class Group(Enum):
 
 
 class Shards(NamedTuple):
-    """A distributed table, cut by this group's value in this column."""
+    """A table that is distributed: its group, and the column that has the group's value."""
 
     group: Group
     column: str
@@ -46,11 +47,11 @@ _BY_REPORT = Shards(Group.REPORT, "report_number")
 _BY_LAB = Shards(Group.LAB, "lab")
 
 PLAN: dict[str, Shards | Whole] = {
-    # Look-ups ask by person. Each person's results, keys and subscriptions are together.
+    # Cut by person, as look-ups ask. All rows of a person are on one machine.
     "results": _BY_SUBJECT,
     "subscriptions": _BY_SUBJECT,
-    # Uploads claim report numbers. A laboratory's reports are spread, so that a large laboratory burdens no single
-    # machine.
+    # Cut by report number, because uploads claim report numbers. The reports of a large laboratory are spread over all
+    # machines.
     "report_keys": _BY_REPORT,
     "revision_reasons": _BY_REPORT,
     "missing_reports": _BY_REPORT,
@@ -68,13 +69,17 @@ PLAN: dict[str, Shards | Whole] = {
     "lab_copies": Whole.REFERENCE,
     "lab_signing_keys": Whole.REFERENCE,
     "lab_homes": Whole.REFERENCE,
-    # A link is found by its id and by either of its two subjects. No single column serves all three searches.
+    # A link is found by its id or by either of its two subjects. No single column serves all three searches.
     "document_links": Whole.REFERENCE,
     "key_pairs": Whole.REFERENCE,
+    # Totals by city. A laboratory of any machine may add to them.
+    "city_delays": Whole.LOCAL,
+    "city_national_delays": Whole.LOCAL,
     # The order of commits, and what was sent and received. One machine orders all commits.
     "change_writers": Whole.LOCAL,
     "changes": Whole.LOCAL,
     "removed_lives": Whole.LOCAL,
+    "link_end_requests": Whole.LOCAL,
     "log_identity": Whole.LOCAL,
     "acknowledged_positions": Whole.LOCAL,
     "nodes": Whole.LOCAL,
@@ -99,7 +104,8 @@ PLAN: dict[str, Shards | Whole] = {
     "results_emergency_grants": Whole.LOCAL,
     "results_deletion_counts": Whole.LOCAL,
     "deletions": Whole.LOCAL,
-    # Legal holds, and what they keep beyond purges. A hold by report time alone can cover any row of the held results.
+    # Legal holds and the results that they keep. A hold that states only report times can cover any row of the held
+    # results.
     "legal_holds": Whole.LOCAL,
     "held_results": Whole.LOCAL,
     "pepper_marks": Whole.LOCAL,
@@ -111,7 +117,7 @@ _NOTIFICATIONS = f"{_EXCHANGE}.downstream.notifications"
 _MISSING, _RETENTION = "services.results.missing_reports.store", "services.results.retention"
 
 SWEEPS: dict[str, str] = {
-    # A laboratory's reports in order, page by page. Every machine gives its part of the page.
+    # A page of a laboratory's reports in order. Every machine contributes.
     "services.results.lookup.listing_queries.list_by_lab": "a listing of a laboratory",
     f"{_CORRECTIONS}.recall.recall_step": "a recall, which goes through a laboratory's reports",
     f"{_CORRECTIONS}.store.count_unapproved": "a recall, which counts the laboratory's changes of a day",
@@ -123,9 +129,10 @@ SWEEPS: dict[str, str] = {
     f"{_MISSING}.list_missing_reports": "a listing of missing reports",
     "services.results.missing_reports.answers.store_answers": "counting against the limit of answers",
     "services.results.missing_reports.answers.list_answered": "a node that begins to listen or sends again",
+    "services.results.missing_reports.answers.list_denied": "Verification asks for new denials, every five seconds",
     f"{_MISSING}.remove_old": "the age of missing reports",
     f"{_EXCHANGE}.downstream.missing_report_routing.receive_labs": "a laboratory that is registered",
-    # What a node subscribes to. For `has_subscriptions`, any one row of any machine is enough.
+    # What a node subscribes to. For `has_subscriptions` any row of any machine is enough.
     f"{_NOTIFICATIONS}.notifications.has_subscriptions": "whether there is any subscription, once for a commit",
     f"{_NOTIFICATIONS}.adverse_subjects.find_marked": "a node that begins to listen",
     f"{_EXCHANGE}.subscribers.list_subscribed": "a node that compares its subscriptions",
@@ -133,6 +140,7 @@ SWEEPS: dict[str, str] = {
     f"{_EXCHANGE}.downstream.relayed._hand_over": "a node that was founded between another one and this one",
     f"{_EXCHANGE}.subscribers.end_subscriptions": "a purge",
     "services.results.timeliness.groups.read_counts": "a summary of a region",
+    "services.results.timeliness.totals.include_step": "including counts in totals",
     "services.results.timeliness.silence.find_silent_in": "a summary of a region",
     "services.results.holds.store.move_held": "a purge, for each legal hold",
     f"{_RETENTION}.purge.count_and_hash": "a purge",
@@ -142,14 +150,14 @@ SWEEPS: dict[str, str] = {
     f"{_MISSING}.remove_with_keys": "a purge",
     "services.command.key._count": "counting the rows of each version of the pepper",
 }
-"""The functions that work over whole tables on purpose, by module and name, with the occasion."""
+"""The functions that work over whole tables on purpose, by module and name. The value says on what occasion."""
 
 
 def distribute(connection: Connection) -> None:
     """Cut the tables of the plan that are not cut yet, if the server has Citus. Migrations call it at their end."""
     if not is_distributed(connection):
         return
-    # The partitions of a table are cut on one connection, so that the transaction sees them all.
+    # Citus cuts all partitions of a table on one connection, so that the transaction sees every partition.
     connection.exec_driver_sql("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
     known = connection.exec_driver_sql("SELECT logicalrelid::text FROM pg_dist_partition").scalars()
     done = set(known)
@@ -158,7 +166,7 @@ def distribute(connection: Connection) -> None:
         if isinstance(kept, Shards):
             beside = first.setdefault(kept.group, name)
             if name not in done:
-                # Tables of different groups are not cut alike, even where their columns have the same type.
+                # Tables of different groups must not share shards, even if their columns have the same type.
                 connection.exec_driver_sql(
                     "SELECT create_distributed_table(%s, %s, colocate_with => %s)",
                     (name, kept.column, "none" if beside == name else beside),

@@ -11,20 +11,20 @@ class ResultsLimits:
 
     Attributes:
         recall_step: reports that one transaction of a recall examines. Uploads go on between two transactions.
-        unapproved_recall: results that an identified caller recalls without a second approver.
+        unapproved_recall: how many results of a laboratory a named caller may recall without a second approver.
         listing_scan: reports of a laboratory that one page of a listing examines.
-        missing_reports_per_lab: open missing reports of one laboratory. Invented report numbers can fill no more than
-            this.
-        missing_reports: all stored missing reports, about ten megabytes.
-        unregistered_missing_reports: missing reports of laboratories that are not registered here. Invented codes can
-            fill only half of the table.
-        lab_answers: the number of missing reports with an answer up to which this node stores answers of other nodes'
-            laboratories. Beyond this number a decision learns such an answer from the nation.
-        replication_batch_bytes: content of a replicated batch. This limit is half of the 4 MiB of a gRPC message, so
-            that the frame's own bytes fit too. A single change above the limit is sent alone. The largest change, a
-            laboratory with a long history, is far below 4 MiB.
-        dry_run_reports: reports that all dry runs of a process keep in memory, to find reports that come twice. These
-            reports take about 350 MB.
+        missing_reports_per_lab: open missing reports of one laboratory. The limit bounds what invented report numbers
+            can fill.
+        missing_reports: all stored missing reports. At the limit they take about ten megabytes.
+        unregistered_missing_reports: missing reports of laboratories that are not registered here. The limit is half of
+            `missing_reports`, so that invented codes fill no more than half of the table.
+        lab_answers: the number of answered missing reports up to which this node stores answers of other nodes'
+            laboratories. Beyond this number a decision gets such an answer from the nation.
+        replication_batch_bytes: the content of one replicated batch. The limit is half of the 4 MiB of a gRPC message
+            and leaves room for the frame's own bytes. A single change above the limit is sent alone. The largest
+            change, a laboratory with a long history, is far below 4 MiB.
+        dry_run_reports: reports that all dry runs of a process keep in memory, to find reports that occur twice. At the
+            limit they take about 350 MB.
     """
 
     recall_step: int = 2_000

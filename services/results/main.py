@@ -11,6 +11,9 @@ from typing import Any
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
 from hutong.results.internal.v1.internal_audit_service_pb2_grpc import add_InternalAuditServiceServicer_to_server
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import add_InternalLookupServiceServicer_to_server
+from hutong.results.internal.v1.internal_missing_report_service_pb2_grpc import (
+    add_InternalMissingReportServiceServicer_to_server,
+)
 from hutong.results.v1.document_link_service_pb2_grpc import add_DocumentLinkServiceServicer_to_server
 from hutong.results.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
@@ -28,7 +31,7 @@ from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, HOUR
-from services.domain.names import parse_lab
+from services.domain.names import parse_lab, parse_legal_hold
 from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.corrections.approval import RecallApprovals
@@ -60,7 +63,7 @@ from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
 from services.results.lookup.servicer import InternalLookupServicer, ResultsServicer
 from services.results.missing_reports.queue import MissingReportQueue
-from services.results.missing_reports.servicer import MissingReportServicer
+from services.results.missing_reports.servicer import InternalMissingReportServicer, MissingReportServicer
 from services.results.records.tables import pepper_marks
 from services.results.replicas.replicas import ReadReplicas
 from services.results.schema import audit as audit_tables
@@ -96,9 +99,9 @@ async def open_results(
 ) -> Service:
     """Open the Results service on the database of its settings.
 
-    Several processes may serve one PostgreSQL database. Only one process may serve a SQLite database. That process
-    alone sends to the nation, wakes its watchers at once and enforces the quotas. The commits of a second process would
-    compete for SQLite's lock.
+    Several processes may serve one PostgreSQL database. Only one process may serve a SQLite database, because the
+    commits of a second process would compete for SQLite's lock. That one process sends to the nation, wakes its
+    watchers at once and enforces the quotas.
 
     Raises:
         UnusableDatabase: another process serves this SQLite database, or its subject keys were made by an older rule.
@@ -124,7 +127,8 @@ async def _open_results(
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper_marks, pepper)
-    # An unavailable database or an old schema does not prevent the start, because the health check repeats both checks.
+    # The service starts even with an unavailable database or an old schema, because the health check repeats both
+    # checks.
     try:
         await check()
         await database.write(fill_normal_names)
@@ -183,7 +187,7 @@ async def _open_results(
         DryRunBudget(limits.dry_run_reports),
         settings.start_seconds,
     )
-    # If a node below asks a node in the middle, the node in the middle also asks the node above.
+    # A node in the middle that is asked by a node below also asks the node above.
     relayed = NationwideLookup(stores.lookup, node, clock, freshness, RelayedRecords(link.nation)) if link else None
     exchange = ExchangeServicer(
         NodeAdmission(node, downstream),
@@ -225,6 +229,8 @@ async def _open_results(
             return await approvals.owner_of(name)
         if name.startswith("emergencyGrants/"):
             return await grants.owner_of(name)
+        if name.startswith("legalHolds/"):
+            return await stores.holds.owner_of(parse_legal_hold(name))
         lab = await stores.labs.get_lab(parse_lab(name))
         return Owner(lab.region)
 
@@ -270,6 +276,11 @@ async def _open_results(
                 add_InternalAuditServiceServicer_to_server,
                 InternalAuditServicer(sent),
             ),
+            registered(
+                "results.internal.v1.InternalMissingReportService",
+                add_InternalMissingReportServiceServicer_to_server,
+                InternalMissingReportServicer(database, tokens, clock),
+            ),
             registered("results.v1.DocumentLinkService", add_DocumentLinkServiceServicer_to_server, documents),
             registered("results.v1.MissingReportService", add_MissingReportServiceServicer_to_server, missing),
             registered(
@@ -290,11 +301,12 @@ async def _open_results(
         ),
         check=check,
         close=close,
-        # The workers start first, because work on a backlog would take the processor time that the workers need to
-        # start.
+        # The workers start before the background jobs, because work on a backlog takes the processor time that the
+        # workers need to start.
         start=start,
         background=(
             stores.partitions.run,
+            stores.delay_totals.run,
             missing_reports.run,
             *audit.jobs,
             approvals.count,
@@ -317,7 +329,7 @@ def _link(
     trail: AuditTrail,
     freshness: NodeRegistry,
 ) -> UpstreamLink | None:
-    """Return the link to the node above; None at a node without one."""
+    """Return the link to the node above; None if the settings name no such node."""
     if not settings.upstream:
         return None
     notifications = NotificationStore(

@@ -1,4 +1,4 @@
-"""The metadata that the tables of all packages belong to. Times are BIGINT microseconds since 1970-01-01T00:00:00Z."""
+"""The metadata of the tables of all packages. Times are BIGINT microseconds since 1970-01-01T00:00:00Z."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from services.results.missing_reports.routing import MissingReportRouter, list_a
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.replicas.replicas import ReadReplicas
 from services.results.timeliness.store import TimelinessStore
+from services.results.timeliness.totals import TotalsMaintainer, move_lab
 from services.results.timing import ResultsTiming
 from services.results.upload.store import UploadStore
 from services.results.watch.store import WatchStore
@@ -32,7 +33,7 @@ class Stores:
     """The stores of the Results service on one database. They share one change log.
 
     `secrets` are the keys of the hashes by which repeated requests are recognised. `node` is the region of this node.
-    `joined` says that the node replicates to the nation. `replicas` answer look-ups that may lag behind.
+    `joined` says that the node replicates to the nation. `replicas` answer those look-ups that may lag behind.
     """
 
     def __init__(
@@ -57,11 +58,12 @@ class Stores:
         self.router: MissingReportRouter
         self.router = MiddleRouter(self.change_log, limits) if joined else TopRouter(self.change_log, limits)
         self.applier = ChangeApplier(self.change_log, self.router, relays=joined, limits=limits)
-        self.labs = LabStore(database, writer, self.change_log, cache)
+        self.labs = LabStore(database, writer, self.change_log, cache, move_lab)
         self.documents = DocumentStore(database, writer, self.change_log, node)
         self.timeliness = TimelinessStore(database)
+        self.delay_totals = TotalsMaintainer(database, self.timing)
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
         self.lookup = LookupStore(database, clock, cache, limits, joined=joined, replicas=replicas)
-        self.holds = HoldStore(database, writer)
+        self.holds = HoldStore(database, writer, node)
         self.watch = WatchStore(database, cache)
         self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)

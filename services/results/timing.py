@@ -17,43 +17,48 @@ class ResultsTiming:
             commit at most this much later.
         tail_gather: the time between a commit of this process and the read of the change log, so that one read takes
             the commits of a busy moment.
-        partition_interval: the time between two checks for missing partitions. A partition is ready weeks before its
-            month.
-        partition_retry: the pause after a failed check. At start the database may be unavailable, or its schema old.
-        partition_tries: attempts to create the partition of a batch. After the last one, at most 12 seconds later, the
-            upload fails with UNAVAILABLE.
-        partition_try_pause: the time between two such attempts. Transactions that queued behind the first of the two go
+        partition_interval: the time between two checks for missing partitions. The partition of a month is made weeks
+            in advance.
+        partition_retry: the pause after a failed check. At the start the database may be unavailable or have an old
+            schema.
+        partition_tries: the number of attempts to create the partition of a batch. After the last attempt, at most 12
+            seconds later, the upload fails with UNAVAILABLE.
+        partition_try_pause: the time between two such attempts. Transactions that queued behind the earlier attempt go
             on meanwhile.
-        missing_report_pause: the time between two transactions that store missing reports, so that a flood of claims
+        missing_report_pause: the time between two transactions that store missing reports. A flood of claims therefore
             costs at most five small transactions a second.
         missing_report_retry: the pause after a failed transaction.
         sender_idle: the time between two reads of the change log while nothing is new. A change is sent at most this
             much later.
-        sender_heartbeat: the time between two checkpoints while nothing is new or there is a backlog. A token that
-            stands for nothing new is met at most this much later.
+        sender_heartbeat: the time between two checkpoints while nothing is new or there is a backlog. It is also the
+            longest wait for a consistency token whose commit changed nothing.
         sender_audit_heads: the time between two checkpoints with the newest heads of the node's audits.
         sender_answer: a stream counts as broken if a frame is not answered for this long.
-        sender_standby: the time between two tries of this process to become the sender of its node.
-        sender_backoff: the pauses after a replication failed.
+        sender_standby: the time between two attempts of this process to become the sender of its node.
+        sender_backoff: the pauses after a failed replication.
         backlog_count: the time between two counts of the backlog. A count reads one row for each writer of the change
             log.
-        listener_silence: a watch of notifications is closed after this silence. A heartbeat is promised every five
-            seconds, so three heartbeats are then missing.
-        listener_renewal: how long one watch of notifications is kept. The next watch starts with a position, and the
-            node above may then delete the notifications before that position.
-        listener_backoff: the pauses after a watch failed.
-        upstream_check: how long a start waits for the node above to say that it serves this node.
+        listener_silence: a watch of notifications without any message is closed after this time. The contract promises
+            a heartbeat every five seconds, so three heartbeats are then missing.
+        listener_renewal: how long one watch of notifications is kept. The next watch begins with the position that this
+            node has reached. The node above may then delete the notifications before that position.
+        listener_backoff: the pauses after a failed watch.
+        upstream_check: how long this node waits, at its start, for the node above to say that it serves this node.
         subscribe: the longest time that a call to subscribe may take.
-        token_wait: the longest that a look-up waits for nodes to catch up with its consistency tokens, if its caller
-            allows as much time.
+        token_wait: the longest that a look-up waits until nodes have the commits of its consistency tokens. The
+            deadline of the caller may be earlier.
         marking_poll: the time between two checks whether the first node below has joined.
         marking_pause: the time between two steps of marking stored adverse subjects, so that other commits of SQLite
             go on meanwhile.
         replica_poll: the time between two questions to the primary and its read replicas how far they are.
         replica_read: how long a read may wait for a replica. Then the primary is asked.
+        totals_interval: the time after which new counts of delays are included in their totals again. A summary reads
+            counts that are not included yet row by row.
+        totals_pause: the time between two transactions that include counts, so that other commits of SQLite go on
+            meanwhile.
         notification_poll: the time between two reads for new notifications. All watches share these reads. A
             notification is sent at most this much later.
-        notification_heartbeat: the longest silence of a watch of notifications. The contract promises five seconds.
+        notification_heartbeat: the longest silence of a watch of notifications. The contract allows five seconds.
     """
 
     watch_heartbeat: float = 5.0
@@ -82,5 +87,7 @@ class ResultsTiming:
     marking_pause: float = 0.02
     replica_poll: float = 0.25
     replica_read: float = 0.5
+    totals_interval: float = 300.0
+    totals_pause: float = 0.02
     notification_poll: float = 0.1
     notification_heartbeat: float = 3.0

@@ -7,7 +7,7 @@ import ipaddress
 from hutong_texts import english
 
 MAX_SOCKET_PATH = 100
-"""Bytes of the path of a unix socket. The system's limit is 108 on Linux and 104 elsewhere."""
+"""The most bytes in the path of a unix socket. The system allows 108 on Linux and 104 elsewhere."""
 
 
 def socket_path(address: str) -> str:
@@ -25,7 +25,7 @@ def socket_path(address: str) -> str:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of "host:port" or "[v6]:port"; ValueError if the text is neither."""
+    """Return host and port of "host:port" or "[v6]:port". Raises ValueError for any other text."""
     host, colon, port = address.rpartition(":")
     if not colon or not _is_host(host) or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise ValueError(english("must be host:port, with an IPv6 address in brackets: [::1]:50051"))
@@ -44,13 +44,13 @@ def _is_host(text: str) -> bool:
 
 
 def port_after(address: str) -> str:
-    """Return an address with the next port: Policy's default port is the next one after the default port of Results."""
+    """Return an address with the next higher port. By default, Policy has the port after the port of Results."""
     host, colon, port = address.rpartition(":")
     return f"{host}:{int(port) + 1}" if colon and port.isascii() and port.isdigit() else ""
 
 
 def is_same_server(address: str, other: str) -> bool:
-    """Whether two addresses certainly belong to one server."""
+    """Whether two addresses certainly belong to the same server."""
     are_sockets = bool(socket_path(address) or socket_path(other))
     if not are_sockets and is_loopback(address) and is_loopback(other):
         return split_address(address)[1] == split_address(other)[1] != 0

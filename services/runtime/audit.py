@@ -1,4 +1,4 @@
-"""Audit of the call under way: what its rows say, and the function by which a transaction adds the row of its change.
+"""The audit of the call under way: what its rows say, and how a transaction adds the row of its change.
 
 docs/audit.md §1 lists what is recorded. The rows are stored by the trail of the service (`services.audit.trail`).
 """
@@ -14,11 +14,11 @@ from services.domain.instant import MINUTE, Instant
 from services.runtime.caller import Caller
 
 ON_BEHALF_OF = "hutong-on-behalf-of"
-"""The metadata key by which Verification names the caller for whom it calls another service of its node."""
+"""The metadata key with the name of the caller for whom Verification calls another service of its node."""
 
 
 MAX_PEER = 100
-"""Characters of a peer that are stored. The path of a unix socket may be longer."""
+"""How many characters of a peer are stored. The path of a unix socket may be longer."""
 
 
 class AuditKind(IntEnum):
@@ -60,7 +60,7 @@ class AuditEvent(NamedTuple):
 
 
 _new_event = tuple.__new__
-"""Makes an AuditEvent of a tuple of all its fields, without the checks of the constructor."""
+"""Makes an AuditEvent from a tuple of all its fields. Unlike the constructor, it does no checks."""
 
 
 class Subject(NamedTuple):
@@ -89,9 +89,10 @@ class AuditTrail(Protocol):
         ...
 
     def tag_at(self, time: Instant) -> Callable[[bytes], bytes]:
-        """Return the function that makes the keyed hash of a person, given by a subject key, and the day of an instant.
+        """Return a function that makes keyed hashes of persons.
 
-        The function holds for the day of that instant only.
+        It hashes a person's subject key and the day of an instant. The function must be used only for the day of that
+        instant.
         """
         ...
 
@@ -108,7 +109,7 @@ class AuditTrail(Protocol):
         ...
 
     async def record(self, events: Sequence[AuditEvent], also: Callable[[Any], None] | None = None) -> None:
-        """Store rows of reads and denials. They are durable when this returns. Raises Unavailable.
+        """Store rows of reads and denials. The rows are durable when this returns. Raises Unavailable.
 
         `also` is called with the connection and takes part in the transaction.
         """
@@ -119,9 +120,9 @@ class CallAudit:
     """The audit of one call.
 
     Attributes:
-        is_recorded: whether the call has stored rows itself, so that the layer Audit adds none for its answer.
+        is_recorded: whether the call has stored rows itself. If so, the layer Audit adds no row for its answer.
         is_emergency: whether the call makes a change that its proposer approves under an emergency grant.
-        is_hidden: whether the object belongs to another caller, and the answer was that it does not exist.
+        is_hidden: whether the object belongs to another caller, so that the answer says that it does not exist.
         subject_keys: the keys of the persons that the answer is about, if the request does not name them by a document.
         case_id: the case that the call serves; empty for none.
     """
@@ -169,16 +170,19 @@ class CallAudit:
         self.case_id = case_id
 
     def act_for(self, proposer: str) -> None:
-        """Name the caller that proposed the change which this call approves, in the rows from here on."""
+        """Name in all further rows the proposer of the change that this call approves."""
         self._on_behalf_of = proposer
 
     @property
     def is_inner(self) -> bool:
-        """Whether Verification makes the call for another caller. Verification itself records that caller's read."""
+        """Whether Verification makes the call for another caller.
+
+        Verification then records that caller's read itself.
+        """
         return bool(self._on_behalf_of)
 
     def subjects(self) -> Sequence[Subject]:
-        """Return what the request is about, one entry for each document in it, at least one."""
+        """Return what the request is about: one entry for each document in it, but at least one entry."""
         found = self._subjects()
         if self.subject_keys:
             return [found[0]._replace(key=key) for key in self.subject_keys]
@@ -196,7 +200,7 @@ class CallAudit:
             if self.is_emergency and outcome in {"", "APPROVED"}:
                 outcome = EMERGENCY
         else:
-            # A read reveals where a person is, so the row of a read states the time only to the minute.
+            # The time of a read could reveal where a person is, so its row states the time only to the minute.
             time -= time % MINUTE
             stated = self.state_read()
         return AuditEvent(
@@ -214,7 +218,7 @@ class CallAudit:
         )
 
     async def record_refusal(self, question: Any, code: int) -> None:
-        """Store the rows of a question that was refused in the call's stream. Raises Unavailable."""
+        """Store the rows of a refused question of the call's stream. Raises Unavailable."""
         about = self._subjects_of_question(question)
         await self.trail.record([self.event(AuditKind.DENIAL, one, code=code, count=0) for one in about])
 
@@ -222,14 +226,16 @@ class CallAudit:
         """Return the fields that all rows of the call's reads have in common."""
         stated = self._stated
         if stated is None:
-            # The request id is hidden, because its UUID may contain the millisecond.
+            # The request id is hidden, because its UUID may contain the time of the call to the millisecond.
             stated = self._stated = self._state(self.trail.hide(self._request_id))
         return stated
 
     def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
         caller = self._caller
         peer = caller.peer if caller.peer.isprintable() and "\\" not in caller.peer else ""
-        return request_id, caller.role, caller.name, self._on_behalf_of, peer[:MAX_PEER], self._method
+        # A caller that is no longer accepted has no name, but its certificate still has one.
+        name = caller.name or caller.certificate_name
+        return request_id, caller.role, name, self._on_behalf_of, peer[:MAX_PEER], self._method
 
 
 class DecisionRead(NamedTuple):
@@ -249,7 +255,10 @@ class DecisionRead(NamedTuple):
 
 
 def rows_of(reads: Sequence[DecisionRead]) -> list[AuditEvent]:
-    """Return the rows of decisions of one trail, as `CallAudit.event` does, but in less time."""
+    """Return the rows of several decisions. `CallAudit.event` makes the same rows, but takes longer.
+
+    All reads have the same trail.
+    """
     tag_at = reads[0].audit.trail.tag_at
     rows, minute = [], -1
     for audit, key, purpose, region, outcome, time in reads:
@@ -267,7 +276,7 @@ def rows_of(reads: Sequence[DecisionRead]) -> list[AuditEvent]:
 
 
 current_audit: ContextVar[CallAudit | None] = ContextVar("current_audit", default=None)
-"""The audit of the call that the running task serves; None outside a call, and in work that several calls share."""
+"""The audit of the call that the running task serves. None outside a call, and in work that several calls share."""
 
 
 def record_change(
@@ -279,9 +288,9 @@ def record_change(
     count: int = 1,
     outcome: str = "",
 ) -> None:
-    """Store the row of a change in its transaction, one for each subject. Call it last, after all other statements.
+    """Store the rows of a change in its transaction, one for each subject. Call it after all other statements.
 
-    Values that are not given are taken from the request. Outside a call the function stores nothing.
+    Values that are not given are taken from the request. Outside a call nothing is stored.
     """
     audit = current_audit.get()
     if audit is None:
@@ -303,21 +312,21 @@ def record_change(
 
 
 def record_request(connection: Any) -> None:
-    """Store the row of a change as the request states it, unless the transaction has stored one of its own."""
+    """Store the row of a change as the request states it, unless a row of the change is stored already."""
     audit = current_audit.get()
     if audit is not None and not audit.is_recorded:
         record_change(connection)
 
 
 def note_subjects(subject_keys: Sequence[bytes]) -> None:
-    """Record the persons that the answer of the current call is about, if the request names no document."""
+    """Record the persons that the answer of the current call is about. Needed if the request names no document."""
     audit = current_audit.get()
     if audit is not None:
         audit.subject_keys = subject_keys
 
 
 def note_hidden() -> None:
-    """Record that the current call is about another caller's object, and is answered as if the object did not exist."""
+    """Record that the answer denies the existence of the object, because it belongs to another caller."""
     audit = current_audit.get()
     if audit is not None:
         audit.is_hidden = True

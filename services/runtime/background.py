@@ -1,4 +1,7 @@
-"""Background jobs of a service, which run together as long as the service is up, and steps begun ahead of need."""
+"""Background jobs of a service, which run as long as the service is up.
+
+Also steps that begin before they are needed.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 import structlog
 
 RESTART_SECONDS = 1.0
-"""Wait after an unexpected failure of a job before the job starts again. One second keeps a job that fails at once
-from filling the log."""
+"""The wait before a job that has failed unexpectedly starts again. One second keeps a job that fails at once from
+filling the log."""
 
 Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """A function whose coroutine runs until it is cancelled or its work is done."""
@@ -23,7 +26,7 @@ _log = structlog.get_logger(__name__)
 class Background:
     """Runs jobs side by side.
 
-    A job that fails is logged and started again, so that it neither ends the service nor ends unnoticed.
+    A job that fails is logged and started again. Its failure therefore neither ends the service nor goes unnoticed.
     """
 
     def __init__(self, jobs: Sequence[Job], restart_seconds: float = RESTART_SECONDS) -> None:
@@ -62,8 +65,8 @@ class Background:
 def begin_ahead(step: Awaitable[T]) -> asyncio.Future[T]:
     """Begin a step, for example the reading of a stream's next message. Its error is not logged if nothing awaits it.
 
-    A caller that breaks off its call makes such a step fail. asyncio would log a traceback for each of these errors,
-    so that a caller could fill the log.
+    If a caller breaks off its call, such a step fails. asyncio would log a traceback for each of these errors, so that
+    a caller could fill the log.
     """
     begun = asyncio.ensure_future(step)
     begun.add_done_callback(_take_error)

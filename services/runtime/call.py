@@ -40,7 +40,7 @@ def _denies_nobody(_name: str) -> bool:
 
 
 class Call:
-    """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
+    """One call as the interceptors see it. Each layer adds what only that layer knows, so the object is mutable."""
 
     __slots__ = (
         "accept_language",
@@ -64,44 +64,45 @@ class Call:
 
     def __init__(self, request_id: str, trace: Trace | None = None, case: str = "", accept_language: str = "") -> None:
         self.request_id = request_id
-        # The languages as the caller sent them. The text is read only if the call fails.
+        # The languages as the caller sent them. They are parsed only if the call fails.
         self.accept_language = accept_language
-        # The caller is unknown until the layer Identity has set it.
+        # Unknown until the layer Identity has identified the caller.
         self.caller = UNKNOWN
-        # Whether the caller of a name is on the deny-list.
+        # Returns whether the caller of a given name is on the deny-list.
         self.is_denied: Callable[[str], bool] = _denies_nobody
         self.case = case
         # The name of the caller that proposed the change which this call approves; empty for other calls.
         self.acting_for = ""
         # The trace; None when the caller sent no trace context and this process does not trace.
         self.trace = trace
-        # The most that the caller may see of the answer (hutong.access.v1.View); 0 until Authorization has set it.
+        # The most that the caller may see of the answer (hutong.access.v1.View); unspecified until Authorization has
+        # set it.
         self.view = access_pb2.VIEW_UNSPECIFIED
-        # Whether the contract makes the caller state a name with each document, and whether the access file lets the
-        # caller leave the names out.
+        # `needs_name` says that the contract makes the caller state a name with each document. `bare_number` says that
+        # the access file lets the caller leave the names out.
         self.needs_name = False
         self.bare_number = False
-        # How many answers about persons without any record the caller's budget has not counted yet.
+        # How many answers about persons without any record are not yet counted in the caller's budget.
         self.misses = 0
-        # A function that is called once, with this call, when the call has ended in any way; set by Budgets.
+        # A function that Budgets sets. It is called once, with this call, when the call has ended in any way.
         self.at_end: Callable[[Call], None] | None = None
-        # How many parts of the call only wait.
+        # How many parts of the call are waiting without work (`only_waiting`).
         self.waits = 0
-        # A function that adds to the number of calls that only wait; set by Admission.
+        # A function that Admission sets. It adds to the number of calls that only wait.
         self.note_waiting: Callable[[int], None] = _count_nothing
         self.code = "OK"
         self.reason = ""
-        # The deadline in seconds of the event loop's clock; None for a stream without a deadline.
+        # The deadline on the event loop's clock, in seconds; None for a stream without a deadline.
         self.deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A trace, with a span for this call.
+    """A trace, and the span of this call in it.
 
     Attributes:
         trace_id: the trace.
-        span_id: the span of this call, which the calls that it makes name as their parent.
+        span_id: the span of this call. Calls that this call makes name it as their parent.
         flags: whether the trace is sampled.
         parent_id: the span of the caller; empty if the trace begins here.
     """
@@ -113,7 +114,7 @@ class Trace:
 
     @classmethod
     def from_header(cls, text: str) -> Trace | None:
-        """Return a new span of the trace in a `traceparent`; None if the text is not a valid one of version 00."""
+        """Return a new span in the trace of a `traceparent`; None unless the text is a valid header of version 00."""
         match = _TRACE_PARENT.fullmatch(text)
         if match is None or match["trace"] == "0" * 32 or match["parent"] == "0" * 16:
             return None
@@ -159,7 +160,7 @@ def current_case() -> str:
 def current_actor() -> str | None:
     """Return the name to be stored beside the current call's change; None if the caller is not known.
 
-    It is the name of the caller, or of the proposer if the call approves a change.
+    That is the name of the caller, or of the proposer if the call approves a change.
 
     Call it in the event loop, because threads have no current call.
     """
@@ -190,12 +191,12 @@ def may_see_contacts() -> bool:
 
 @contextlib.contextmanager
 def only_waiting() -> Iterator[None]:
-    """Mark the current call as only waiting while the block runs. It does not count as a call in flight there."""
+    """Mark the current call as only waiting while the block runs. Meanwhile it does not count as a call in flight."""
     call = current_call.get()
     if call is None:
         yield
         return
-    # Parts of one call may wait at the same time.
+    # Several parts of one call may wait at the same time. Only the first and the last of them change the count.
     if not call.waits:
         call.note_waiting(1)
     call.waits += 1
@@ -218,9 +219,9 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
 
 
 def inner_metadata() -> tuple[tuple[str, str], ...]:
-    """Return the metadata to send to a service of this node, with the caller for whom the call is made.
+    """Return the metadata for a call to a service of this node. It names the caller for whom the call is made.
 
-    The called service does not record the read of a person, because this service records it.
+    This service records the read of a person. The called service therefore does not.
     """
     call = current_call.get()
     if call is None or not call.caller.name:

@@ -23,15 +23,15 @@ class Caller:
         region: the caller's region; empty for a role without one.
         peer: the address of the connection's other end, as gRPC states it.
         certificate_hash: SHA-256 of the certificate in DER, as hexadecimal; empty without a certificate.
-        certificate_name: the name in the certificate. It differs from `name` behind an edge.
+        certificate_name: the name in the certificate. Behind an edge proxy it differs from `name`.
         serial: the serial number of the certificate; 0 without one.
-        expire_time: when the certificate or the token expires, whichever expires first; None for a local caller.
+        expire_time: when the certificate or the token expires, whichever is earlier; None for a local caller.
         person: the hash of the person behind the token (its issuer's `sub`); empty without one.
-        user: the subject key of the person who signed in at the caller; None without one.
+        user: the subject key of the person who signed in at the calling application; None without one.
         other_documents: the subject keys of the person's other documents, as the token names them.
-        other_keys: the keys of all these documents under the other key version, while the pepper rotates. Stored
+        other_keys: the keys of all documents of the user under the other key version, while the pepper rotates. Stored
             objects may have either key.
-        fault: why the caller is not known.
+        fault: why the caller is not known; empty for a known caller.
     """
 
     role: str

@@ -1,4 +1,4 @@
-"""Reads and checks the TLS files before gRPC does, because gRPC itself reports only that a port cannot be bound."""
+"""Reads and checks the TLS files before gRPC does. gRPC itself reports only that a port cannot be bound."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_tls_files(tls: TlsSettings) -> None:
     """Check that the certificate, its key and the authorities can be used.
 
     Raises:
-        BadSetting: a file cannot be read or does not hold what it must, or the key belongs to another certificate.
+        BadSetting: a file cannot be read, a file has the wrong content, or the key belongs to another certificate.
     """
     for name, authorities in (
         ("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
@@ -36,8 +36,8 @@ def check_tls_files(tls: TlsSettings) -> None:
         return
     read_certificates("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)
     try:
-        # A key with a passphrase fails with the empty password. Without a password, OpenSSL would ask for it at the
-        # terminal.
+        # With the empty password, a key that has a passphrase fails. Without any password, OpenSSL would ask for the
+        # passphrase at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate_file, tls.key_file, password="")
     except ssl.SSLError as error:
         cause = (
@@ -129,11 +129,11 @@ def _is_issuer(authority: x509.Certificate, certificate: x509.Certificate) -> bo
 
 
 def require_private_tls_files(tls: TlsSettings) -> None:
-    """Check that not every user of the machine can read the key or change the other files.
+    """Check that not every user of the machine can use the key or change the other files.
 
     Raises:
-        BadSetting: every user can read the key or change another file; the error's text has the command that prevents
-            it.
+        BadSetting: every user can use the key or change another file. The text of the error has the command that
+            prevents it.
     """
     for fault in find_open_tls_files(tls):
         raise BadSetting(fault)
@@ -170,7 +170,7 @@ def read_certificates(setting: str, file: Path) -> list[x509.Certificate]:
 
 
 def channel_credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
-    """Return what a client of this node trusts and shows: its authorities, and its certificate if it has one."""
+    """Return the credentials of a client of this node: the authorities that it trusts, and its certificate if any."""
     return grpc.ssl_channel_credentials(
         root_certificates=tls.server_ca_file.read_bytes() if tls.server_ca_file else None,
         private_key=tls.key_file.read_bytes() if tls.key_file else None,

@@ -1,4 +1,4 @@
-"""The only clock. The clock is passed in wherever time matters, so that a test can set the time."""
+"""The only source of the current time. Code that needs the time gets a clock, so that a test can set the time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. Operators synchronise it by NTP; uploads and tokens tolerate five minutes of clock skew."""
+    """The machine's clock. Operators synchronise it by NTP. Uploads and tokens tolerate five minutes of clock skew."""
 
     def now(self) -> Instant:
         """Return the machine's current instant."""
@@ -25,7 +25,7 @@ class SystemClock:
 
 
 class FixedClock:
-    """A clock for tests, which changes only when it is advanced."""
+    """A clock for tests. It changes only when a test advances it."""
 
     def __init__(self, instant: Instant) -> None:
         self.instant = instant

@@ -1,8 +1,8 @@
 """Consistency tokens: the position of a commit in the log of one service of one node.
 
-A token names a position and no instant, so that clocks never decide whether a write is visible. The position names one
-commit: the service, the region of the node, the life of its database, the writer and the sequence among the writer's
-commits. `services.storage.life` says what a life is. Tokens are opaque to callers.
+A token names a position and not an instant, so that clocks never decide whether a write is visible. The position names
+one commit: the service, the region of the node, the life of its database, the writer, and the sequence of the commit
+among the writer's commits. `services.storage.life` says what a life is. Callers must not interpret tokens.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class LogPosition(NamedTuple):
     """The position of a commit in a log.
 
     Attributes:
-        life: the life of the database in which the commit was made; empty for a commit from before lives had ids.
+        life: the life of the database in which the commit was made; empty if the commit is older than ids of lives.
         writer: the writer that made the commit.
-        sequence: the number of the commit among the writer's commits; 0 is the position before the first commit, a
-            position that every log has reached.
+        sequence: the number of the commit among the writer's commits. Sequence 0 is before the first commit; every log
+            has reached that position.
     """
 
     life: str
@@ -34,7 +34,7 @@ class LogPosition(NamedTuple):
 
 
 BEFORE_ANY = LogPosition("", 0, 0)
-"""The position of a call that wrote nothing and repeated nothing."""
+"""The position of a call that wrote nothing and does not repeat an earlier call."""
 
 
 class CommitPosition(NamedTuple):
@@ -65,7 +65,7 @@ def decode_token(token: str, field: str = "at_least_as_fresh") -> CommitPosition
 
 
 def read_token(token: str) -> CommitPosition | None:
-    """Return the content of a token; None for the empty token and for one that was not issued by this system."""
+    """Return the content of a token; None for the empty token and for a token that was not issued by this system."""
     if not token:
         return None
     try:

@@ -16,7 +16,7 @@ from structlog.typing import EventDict, WrappedLogger
 def configure_logs(level: str, worker: int = 0, more: Callable[[], Mapping[str, str]] = dict) -> None:
     """Write structlog's events of `level` and above to standard error as JSON, and the libraries' warnings as text.
 
-    Each line of a worker process states the number of the worker. `more` returns further fields of a line.
+    Each line of a worker process has the number of the worker. `more` returns further fields of a line.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
@@ -25,7 +25,7 @@ def configure_logs(level: str, worker: int = 0, more: Callable[[], Mapping[str, 
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
-    # Alembic and grpc log through the standard library; anything below a warning is of no use to operators.
+    # Alembic and grpc log through the standard library. Below warnings, their lines are of no use to operators.
     logging.basicConfig(
         level=max(number, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
@@ -33,9 +33,9 @@ def configure_logs(level: str, worker: int = 0, more: Callable[[], Mapping[str, 
 
 
 def is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Return False for gRPC's traceback of a call whose connection ended before its answer.
+    """Return False for the traceback that gRPC logs if the connection of a call ends before the answer.
 
-    Each caller that breaks its connection off would otherwise write 20 lines.
+    Otherwise each caller that breaks off its connection would write 20 lines to the log.
     """
     error = record.exc_info[1] if record.exc_info else None
     return type(error).__name__ != "ExecuteBatchError"
@@ -53,7 +53,7 @@ def _add_fields(worker: int, more: Callable[[], Mapping[str, str]]) -> Callable[
 
 
 def _render(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-    """Render an event with its level and time. One processor does all of it, because every call writes a line."""
+    """Render an event with its level and time. This is a single processor, because every call writes a line."""
     if event.get("exc_info"):
         event = format_exc_info(logger, method, event)
     event["level"] = method

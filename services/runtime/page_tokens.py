@@ -1,4 +1,4 @@
-"""Opaque page tokens (AIP-158). A keyed hash binds each token to its request, so that callers cannot forge a token."""
+"""Opaque page tokens (AIP-158). A keyed hash binds each token to its request, so that callers cannot forge one."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Row = TypeVar("Row")
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 _MAC_BYTES = 16
-"""The length of the keyed hash. 128 bits cannot be guessed."""
+"""The length of the keyed hash. Nobody can guess 128 bits."""
 
 
 def page_size(asked: int) -> int:
-    """Return how many rows a page has: as many as the caller asked for, at most 500; 50 if it did not ask."""
+    """Return how many rows a page has: as many as the caller asked for, at most 500; by default 50."""
     return min(asked, MAX_PAGE_SIZE) if asked > 0 else DEFAULT_PAGE_SIZE
 
 
@@ -38,8 +38,8 @@ def rows_to_read(asked: int) -> int:
 class PageTokens:
     """Issues and checks tokens under secrets that all processes of the service share.
 
-    Tokens are issued under the first secret, and accepted under each of them. Without a secret any caller can make
-    tokens. That is harmless where all data is public and a position says only where a page begins.
+    Tokens are issued under the first secret and accepted under any of them. Without a secret any caller can make
+    tokens. That does no harm where all data is public and a position says only where a page begins.
     """
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
@@ -55,7 +55,7 @@ class PageTokens:
     ) -> tuple[Sequence[Row], str]:
         """Return the rows of a page, and the token of the next page; no token if this is the last page.
 
-        `found` begins with the rows of the page. It has more rows if there is a next page.
+        `found` begins with the rows of the page. If it has more rows than the page, there is a next page.
         """
         size = page_size(request.page_size)  # type: ignore[attr-defined]
         shown = found[:size]
@@ -85,7 +85,10 @@ class PageTokens:
         return any(hmac.compare_digest(mac, _mac(content, key)) for key in self._keys)
 
     def mac(self, request: Message, body: bytes) -> bytes:
-        """Return the keyed hash of the position and of the request without its paging, so that neither can change."""
+        """Return the keyed hash of the position and of the request without its page fields.
+
+        Neither can then be changed.
+        """
         return _mac(_content(request, body), self._keys[0])
 
 

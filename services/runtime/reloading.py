@@ -1,4 +1,4 @@
-"""Files that are read again while the process runs: when they change, and on SIGHUP."""
+"""Files that are read again while the process runs: after a change, and on SIGHUP."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from services.runtime.configuration.variables import BadSetting
 
 T = TypeVar("T")
 Signature: TypeAlias = tuple[object, ...]
-"""A value that changes whenever one of several files is written or replaced, or when the mode of a file or of its
-folder changes."""
+"""A value that differs whenever one of several files was written or replaced, or its mode or the mode of its folder was
+changed."""
 
 FAILURES = Counter(
     "hutong_reload_failures_total", "Changed files that could not be used, so that the former ones stay", ["setting"]
@@ -25,10 +25,10 @@ _log = structlog.get_logger(__name__)
 
 
 def signature_of(paths: Sequence[Path]) -> Signature:
-    """Return the signature of files. A missing file contributes to it too.
+    """Return the signature of files. Missing files contribute to the signature too.
 
-    The mode of each file and the mode of its folder contribute as well. A file that was refused because other users
-    could read or replace the file is therefore tried again after `chmod`.
+    The modes of the files and of their folders also contribute. A file that was refused because other users could read
+    or replace it is therefore tried again after `chmod`.
     """
     found: list[object] = []
     for path in paths:
@@ -44,9 +44,8 @@ def signature_of(paths: Sequence[Path]) -> Signature:
 class ReloadedFiles(Generic[T]):
     """Files that are read together: once at the start, and whenever one of them has changed.
 
-    `load` reads and checks the files in a thread, and raises BadSetting if they cannot be used. `use` applies the
-    loaded content in the event loop. If the files can no longer be used, the content that was applied before stays in
-    force.
+    `load` reads and checks the files in a thread. It raises BadSetting if they cannot be used. `use` applies the loaded
+    content in the event loop. If the files can no longer be used, the content before stays in force.
     """
 
     def __init__(self, setting: str, paths: Sequence[Path], load: Callable[[], T], use: Callable[[T], None]) -> None:
@@ -54,14 +53,14 @@ class ReloadedFiles(Generic[T]):
         self._paths = paths
         self._load = load
         self._use = use
-        # The signature is taken before the files are first read, so that a change between the two steps is not missed.
+        # The signature is taken before the files are first read. A change between the two steps is therefore noticed.
         self._signature = signature_of(paths)
         use(load())
 
     async def refresh(self, *, force: bool = False) -> bool:
-        """Read the files again if they have changed, or in any case if `force`. Return whether they were applied.
+        """Read the files again if they have changed, or in any case with `force`. Return whether they were applied.
 
-        A file that could not be used is tried again after its next change.
+        Files that could not be used are tried again after their next change.
         """
         signature = await asyncio.to_thread(signature_of, self._paths)
         if signature == self._signature and not force:
@@ -79,7 +78,7 @@ class ReloadedFiles(Generic[T]):
 
 
 class Reloads:
-    """All files of one server that are read again. `on_change` is called after any of them was applied."""
+    """All files of one server that are read again. `on_change` is called after any of them were applied."""
 
     def __init__(self, files: Sequence[ReloadedFiles[Any]], on_change: Callable[[], None], seconds: float) -> None:
         self._files = files
@@ -87,7 +86,7 @@ class Reloads:
         self._seconds = seconds
 
     async def refresh(self, *, force: bool = False) -> None:
-        """Read the changed files again, or all files if `force`."""
+        """Read the changed files again. With `force`, read all files again."""
         changed = [await files.refresh(force=force) for files in self._files]
         if any(changed):
             self._on_change()

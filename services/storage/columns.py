@@ -31,9 +31,9 @@ def new_metadata() -> MetaData:
 
 
 def in_byte_order(connection: Connection, *columns: ColumnElement[str]) -> list[ColumnElement[str]]:
-    """Return text columns for an ORDER BY by code point, as Python orders, whatever collation the database has.
+    """Return text columns for an ORDER BY by code point, whatever collation the database has.
 
-    SQLite orders by code point already.
+    Python sorts in this order. SQLite orders by code point already.
     """
     if connection.dialect.name == "postgresql":
         return [collate(column, "C") for column in columns]
@@ -43,7 +43,7 @@ def in_byte_order(connection: Connection, *columns: ColumnElement[str]) -> list[
 def in_region(column: ColumnElement[Any], region: str) -> ColumnElement[bool]:
     """Return the condition that the region in a column is the given region or lies in it.
 
-    The nation, or no region, includes all.
+    The nation, or an empty region, includes every region.
     """
     start = prefix(region)
     return column.startswith(start) if start else true()

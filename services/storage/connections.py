@@ -1,12 +1,12 @@
 """Connections to the databases of the services, with the settings of each engine.
 
-SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE, so that no transaction
-fails half way because another one holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are
-write threads.
+SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE. They therefore cannot
+fail half way because another transaction holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as
+there are write threads.
 
-Behind a pooler that gives each transaction another session of the server, nothing is set for a session: no options at
-connect and no prepared statements. Writes and reads of many rows set what they need in their transactions. Short reads
-have only the settings that the server has for the role.
+A pooler may give each transaction another session of the server. Nothing is then set for a session: there are no
+options at connect and no prepared statements. Writes and reads of many rows set what they need in their transactions.
+Short reads have only the settings that the server has for the role.
 """
 
 from __future__ import annotations
@@ -29,27 +29,29 @@ from services.storage.errors import UnusableDatabase
 from services.storage.life import begin_life
 
 READ_THREADS = 4
-"""Concurrent reads in one process; further callers wait. Few are enough because look-ups are coalesced."""
+"""The number of concurrent reads in one process. Further callers wait. Four are enough, because look-ups are coalesced.
+"""
 BULK_READ_THREADS = 1
-"""Concurrent reads of very many rows in one process. They have a thread and a connection of their own, so that no
-look-up waits for them. With two threads a look-up beside them took up to three times as long, because both
-threads hold the interpreter while they make rows."""
+"""The number of concurrent reads of very many rows in one process. They have their own thread and connection, so that
+no look-up waits for them. With two threads, a look-up beside them took up to three times as long, because both threads
+hold the interpreter while they make rows."""
 POSTGRESQL_WRITE_THREADS = 8
-"""Concurrent write transactions in one process on PostgreSQL."""
+"""The number of concurrent write transactions in one process on PostgreSQL."""
 SQLITE_BUSY_MS = 10_000
 """How long a SQLite connection waits for another process's write lock, in milliseconds."""
 CONNECT_SECONDS = 5
 """How long to wait until a PostgreSQL server accepts a connection, in seconds."""
 STATEMENT_MS = 60_000
-"""The longest a service's PostgreSQL statement may run, in milliseconds. Short reads and migrations have their own
-limits."""
+"""How long a service's PostgreSQL statement may run, in milliseconds. Short reads and migrations have their own limits.
+"""
 SHORT_READ_SECONDS = 5.0
-"""The longest that a statement of a short read may run. A short read uses an index and takes milliseconds. The limit is
-a setting of the connection, so it takes no round trip."""
+"""How long a statement of a short read may run. A short read uses an index and takes milliseconds. The limit is set
+with the connection, so it costs no round trip."""
 _LIBPQ = {
     "connect_timeout": CONNECT_SECONDS,
     "application_name": "hutong",
-    # A server whose machine is gone says nothing. Without these options a connection to it waits for many minutes.
+    # A server whose machine has failed sends nothing. Without these options a connection to it would wait for many
+    # minutes.
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -59,13 +61,14 @@ _LIBPQ = {
 _CITUS = "hutong_citus"
 _INCOMPLETE = "hutong_incomplete"
 _FAILED_COMMIT = "failed to commit transaction on"
-"""How Citus warns that a machine was lost before it had committed. The commit itself succeeds."""
+"""The beginning of the warning by which Citus says that a machine was lost before it had committed. The commit itself
+succeeds."""
 WRITE_OPTION = "hutong_write"
 """The execution option of a connection on which write transactions begin."""
 
 
 def make_directory(directory: Path) -> None:
-    """Create the directory of a SQLite database; UnusableDatabase if that fails."""
+    """Create the directory of a SQLite database. Raises UnusableDatabase if that fails."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -107,7 +110,10 @@ def find_sqlite_file(url: str) -> Path | None:
 
 
 def create_inspecting_engine(url: str) -> Engine:
-    """Create an engine that only inspects a database. On SQLite it creates no file and changes no mode."""
+    """Create an engine that only inspects a database.
+
+    For SQLite it neither creates a file nor changes the mode of one.
+    """
     path = find_sqlite_file(url)
     if path is None:
         return create_service_engine(url)
@@ -121,11 +127,11 @@ def is_pooled(url: URL) -> bool:
 
 
 def create_reading_engine(url: str) -> Engine:
-    """Create an engine for a service's short reads on PostgreSQL, each of which uses an index.
+    """Create an engine for a service's short reads on PostgreSQL. Each short read uses an index.
 
-    It runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps plans. A
-    plan that was made while next month's partition was known to be empty would later scan that whole partition for each
-    person, until the partition is analyzed again. Behind a pooler no plans are kept.
+    The engine runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps
+    plans. Such a plan may be made while next month's partition is known to be empty. It would later scan that whole
+    partition for each person, until the partition is analyzed again. Behind a pooler no plans are kept.
     """
     return _create_postgresql_engine(
         make_url(url),
@@ -136,7 +142,7 @@ def create_reading_engine(url: str) -> Engine:
 
 
 def create_standby_engine(url: str) -> Engine:
-    """Create an engine for short reads of a hot standby, or of a server that was one."""
+    """Create an engine for short reads of a hot standby. The server may have been promoted since."""
     return _create_postgresql_engine(
         make_url(url), READ_THREADS, "-c enable_seqscan=off", of_standby=True, isolation_level="AUTOCOMMIT"
     )
@@ -151,7 +157,7 @@ def begin_transaction(connection: Connection) -> None:
 
 
 def has_unlimited_reads(url: str) -> bool:
-    """Return whether a read behind the pooler may run for ever, because the role has no limit for its statements."""
+    """Return whether reads behind a pooler may run for ever, because the role has no time limit for its statements."""
     if not is_pooled(make_url(url)):
         return False
     engine = create_reading_engine(url)
@@ -169,7 +175,7 @@ def _create_postgresql_engine(
         url.difference_update_query([POOLER_OPTION]),
         pool_size=connections,
         max_overflow=2,
-        # Errors are logged with their text, which must not contain row values.
+        # Errors are logged with their text, which must not contain values of rows.
         hide_parameters=True,
         connect_args=_settings(url, settings, of_standby=of_standby),
         **options,
@@ -183,14 +189,14 @@ def _create_postgresql_engine(
 
 
 def is_distributed(connection: Connection) -> bool:
-    """Return whether PostgreSQL had the Citus extension when the connection was made. False on SQLite."""
+    """Return whether PostgreSQL had the Citus extension when the connection was made. Return False on SQLite."""
     return bool(connection.info.get(_CITUS))
 
 
 def is_incomplete(connection: Connection) -> bool:
     """Return whether a machine of Citus was lost before it had committed the connection's last transaction.
 
-    The machine commits later. The note of the loss is removed, so the next call returns False.
+    That machine will commit later. Asking clears the note of the loss, so that the next call returns False.
     """
     return bool(connection.info.pop(_INCOMPLETE, False))
 
@@ -211,7 +217,7 @@ def driver_args(url: str) -> dict[str, Any]:
 def _settings(url: URL, more: str = "", *, of_standby: bool = False) -> dict[str, Any]:
     """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server.
 
-    Options of libpq that the URL has win over these. Of several servers in the URL, the one that takes writes is used.
+    Options of libpq in the URL take precedence. If the URL names several servers, the server that takes writes is used.
     """
     given = set(url.query)
     settings: dict[str, Any] = {name: value for name, value in _LIBPQ.items() if name not in given}
@@ -219,7 +225,7 @@ def _settings(url: URL, more: str = "", *, of_standby: bool = False) -> dict[str
         settings["target_session_attrs"] = "read-write"
     if is_pooled(url):
         return {**settings, "prepare_threshold": None}
-    # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.
+    # JIT compilation takes longer than any statement of the services, and a wrong estimate could start it.
     return {**settings, "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {more}"}
 
 
@@ -240,12 +246,11 @@ def _note_server(connection: Any, entry: ConnectionPoolEntry) -> int:
 
 
 def _refuse_pooler(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    """Refuse a pooler that the URL does not name.
+    """Refuse a pooler that the URL does not name. Prepared statements and settings would be lost between transactions.
 
-    Through it, prepared statements and settings would be lost between transactions.
+    A pooler reveals itself by the process id that it announces for a connection. The pooler invents this id, because
+    the connection belongs to no single process of the server.
 
-    A pooler is known by the process id that it announces for a connection. The pooler invents this id, because no one
-    process of the server belongs to the connection.
     """
     driver: Any = connection
     if _note_server(connection, entry) != driver.info.backend_pid:
@@ -259,19 +264,19 @@ def _refuse_pooler(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> N
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     assert isinstance(connection, SqliteConnection)
-    # The driver itself would begin transactions too late and as DEFERRED; _begin_sqlite begins them instead.
+    # The driver would begin transactions too late, and as DEFERRED. Therefore _begin_sqlite begins them.
     connection.isolation_level = None
     for pragma in (
         f"busy_timeout = {SQLITE_BUSY_MS}",
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
-        # Deleted content is overwritten with zeros, so that nothing of it stays in the file. An upload takes some 3 %
+        # Deleted content is overwritten with zeros, so that nothing of it stays in the file. Uploads take some 3 %
         # longer.
         "secure_delete = ON",
         "cache_size = -65536",  # 64 MiB; the default of 2 MiB is too small for a day's uploads
         "temp_store = MEMORY",
-        # 16,384 pages are 64 MiB of log. With the default of 4 MiB, SQLite would write the same hot pages back every
+        # 16,384 pages are 64 MiB of log. With the default of 4 MiB, SQLite would write the same busy pages back every
         # few batches.
         "wal_autocheckpoint = 16384",
     ):

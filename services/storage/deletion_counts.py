@@ -1,7 +1,7 @@
-"""Counts of what a purge removed from each store of a service. The counts belong to the deletion record of the purge.
+"""Counts of what a purge removed from each store of a service. The counts belong to the purge's deletion record.
 
-The counts are kept for ever. Each service has a table of its own, because it may have a database of its own. All tables
-use the id of the same deletion.
+The counts are kept for ever. Each service has its own table, because it may have its own database. All tables use the
+same id for one purge.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from services.storage.upsert import insert_or_update
 
 
 def deletion_counts_table(metadata: MetaData, service: str) -> Table:
-    """Return the table of a service's counts. Its name contains the service, as services may share a database."""
+    """Return the table of a service's counts. Its name contains the service, because services may share a database."""
     return Table(
         f"{service}_deletion_counts",
         metadata,
         Column("deletion_id", String(36), primary_key=True),
-        # The name of the table that rows were removed from, or of the values that were removed from its rows.
+        # The name of the table from which rows were removed, or of the values that were removed from its rows.
         Column("store", String(64), primary_key=True),
         Column("removed_count", BigInteger, nullable=False),
     )
@@ -33,7 +33,7 @@ class DeletionCounts:
     deletion_id: str
 
     def add(self, connection: Connection, store: str, count: int) -> int:
-        """Add to the count of a store. Return `count`."""
+        """Add to the count of a store. Return the added count."""
         if count > 0:
             new = insert_or_update(connection, self.table).values(
                 deletion_id=self.deletion_id, store=store, removed_count=count

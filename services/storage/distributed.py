@@ -1,8 +1,9 @@
-"""Commits on Citus: what a service needs so that they are as atomic for its readers as on PostgreSQL.
+"""Commits on Citus. For readers they must be as atomic as commits on PostgreSQL.
 
-A commit on several machines has two phases. The machines prepare, the coordinator commits, and then each machine is
-told to commit. Until a machine is told, its rows are not seen, although the coordinator's rows are. If a machine is
-lost in between, its rows are seen only after Citus has ended the prepared transaction (`citus.recover_2pc_interval`).
+A commit on several machines has two phases. The machines prepare, then the coordinator commits, and then it tells each
+machine to commit. Until a machine is told, its rows cannot be seen, although the coordinator's rows can. If a machine
+is lost in between, its rows can be seen only after Citus has ended the prepared transaction
+(`citus.recover_2pc_interval`).
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ _RUNNING = "SELECT transaction_number FROM get_all_active_transactions() WHERE t
 
 
 def commit_together(connection: Connection, lock: AdvisoryLock, number: int, column: str) -> None:
-    """Let all machines commit together, and hold the lock of a number until all of them have committed.
+    """Let all machines commit in two phases, and hold the lock of a number until all of them have committed.
 
     Do nothing without Citus.
 
-    A transaction that changes rows of only one machine beside the coordinator's has one phase by default: that machine
-    commits first, and the coordinator's rows are lost if the coordinator is lost then. No setting of Citus changes
-    this. But every COPY into a distributed table asks for two phases, also a COPY without rows. `column` is any column
-    of such a table, written `table.column`.
+    By default, a transaction that changes rows of only one machine beside the coordinator's has one phase. The machine
+    commits first. If the coordinator is lost then, its rows are lost. No setting of Citus changes this. But every COPY
+    into a distributed table asks for two phases, even a COPY without rows. `column` is any column of such a table,
+    written `table.column`.
     """
     if not is_distributed(connection):
         return
@@ -69,14 +70,15 @@ def require_settled(connection: Connection) -> None:
     """Check that every machine has committed what the coordinator has committed. Do nothing without Citus.
 
     Raises:
-        Unavailable: DATABASE_UNAVAILABLE, a machine has not, or does not answer.
+        Unavailable: DATABASE_UNAVAILABLE, a machine has not committed everything, or does not answer.
     """
     if not is_distributed(connection):
         return
     prepared = _find_prepared(connection)
     if not prepared:
         return
-    # If a transaction does not run any more and is still prepared afterwards, a lost machine has not committed it.
+    # A transaction that no longer runs but is still prepared has not been committed by its machine, because that
+    # machine was lost.
     running = set(connection.exec_driver_sql(_RUNNING).scalars())
     ended = {name for name in prepared if int(name[2].split("_")[3]) not in running}
     if ended and ended & _find_prepared(connection):

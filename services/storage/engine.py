@@ -1,4 +1,4 @@
-"""A service's database: plain functions over a connection, run in bounded executors."""
+"""A service's database. Plain functions over a connection run in bounded executors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import structlog
 from hutong_texts import english
@@ -46,12 +46,12 @@ _Limiting: TypeAlias = Callable[[Connection, TimeLimit], AbstractContextManager[
 """Limits the statements on a connection."""
 
 BULK_READS_WAITING = 32
-"""The most reads of very many rows that are under way or wait. Together they may take some seconds."""
+"""The most reads of very many rows that run or wait in one process. Together they may take some seconds."""
 
 _log = structlog.get_logger(__name__)
 
 WRITE_TRIES = 5
-"""The most tries of a transaction if the database breaks each of them off."""
+"""How often a transaction is tried if the database breaks it off each time."""
 
 
 class Database:
@@ -59,8 +59,9 @@ class Database:
 
     Attributes:
         engine: for writes and long reads.
-        reading_engine: for `read`, on PostgreSQL in autocommit; on SQLite the same engine.
-        written: set when a write of this process is durable; a reader that waits for new rows clears it.
+        reading_engine: for `read`. On PostgreSQL it is in autocommit. On SQLite it is `engine`.
+        written: an event that is set when a write of this process is durable. A reader that waits for new rows clears
+            it.
     """
 
     def __init__(self, url: str, find_fit: Callable[[Connection], SchemaFit] | None = None) -> None:
@@ -82,10 +83,11 @@ class Database:
         self.written = asyncio.Event()
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work(connection, ...)`, which only reads. `work` runs once more if the server had closed the connection.
+        """Run `work(connection, ...)`, which only reads.
 
-        On PostgreSQL each statement sees what was committed before it. On SQLite all statements see one state. If the
-        caller's time is over before a thread is free, the work is dropped. A statement runs for five seconds at most.
+        If the server had closed the connection, `work` runs once more. On PostgreSQL each statement sees what was
+        committed before it. On SQLite all statements see one state. If the caller's time is over before a thread is
+        free, the work is dropped. A statement runs for five seconds at most.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached or took too long.
@@ -99,9 +101,9 @@ class Database:
             limit.gone.set()
 
     async def read_in_bulk(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do as `read` does, for work that may read very many rows. Such reads run one after the other.
+        """Do as `read` does, for work that may read very many rows. Such reads run one after another.
 
-        If the caller is gone before a thread is free, the work is dropped. A statement runs no longer than its caller
+        If the caller is gone before a thread is free, the work is dropped. A statement may run as long as its caller
         waits.
 
         Raises:
@@ -142,22 +144,23 @@ class Database:
     async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)` in one write transaction, which is durable when this returns.
 
-        Cancelling the caller does not stop the transaction: it still commits or rolls back as a whole.
+        Cancelling the caller does not stop the transaction. It still commits or rolls back as a whole.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.
         """
-        # The copied context holds the current call, so that the transaction can record the call in the audit.
+        # The copied context has the current call, so that the transaction can record the call in the audit.
         context = contextvars.copy_context()
         run = carried("database write", lambda: self.write_now(work, *args, **kwargs))
         done = await asyncio.get_running_loop().run_in_executor(self._writers, context.run, run)
         self.written.set()
         return done
 
-    async def write_alone(self, statement: str, parameters: Sequence[Any]) -> int:
+    async def write_alone(self, statement: str, parameters: Sequence[int | str | bytes]) -> int:
         """Run one statement of PostgreSQL, which is durable when this returns. Return how many rows it changed.
 
-        It takes one round trip, where `write` takes three, and no change of thread.
+        The statement names its parameters $1, $2 and so on. It takes one round trip, where `write` takes three, and no
+        change of thread.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the statement may or may not have been committed.
@@ -187,8 +190,8 @@ class Database:
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `write` does, in the calling thread.
 
-        If two transactions wait for each other, the database breaks one of them off. The transaction that was broken
-        off is tried again, so `work` must change nothing but the database.
+        If two transactions wait for each other, the database breaks one of them off. That transaction is tried again.
+        Therefore `work` must change nothing but the database.
         """
         audit = current_audit.get()
         is_recorded = audit is not None and audit.is_recorded
@@ -214,9 +217,10 @@ class Database:
             return done
 
     def is_log_emptied_now(self, tries: int, pause: float) -> bool:
-        """Copy SQLite's log into the database file and empty the log. Return False if a reader prevented every try.
+        """Copy SQLite's log into the database file and empty the log. Return False if readers prevented every attempt.
 
-        Deleted bytes stay in the log until it is emptied. PostgreSQL has no such log, so the answer is True.
+        Deleted bytes stay in the log until it is emptied. On PostgreSQL nothing needs to be done, and the answer is
+        True.
         """
         if not self.is_sqlite:
             return True
@@ -237,8 +241,8 @@ class Database:
     def hold(self) -> Iterator[Connection]:
         """Open a PostgreSQL transaction for locks that end with it. It lasts as long as the block and writes nothing.
 
-        A pooler may give each transaction another session, so locks of a session would be lost. The transaction keeps
-        no snapshot while it waits, so vacuum goes on.
+        Locks of a session would be lost behind a pooler, which may give each transaction another session. While the
+        transaction waits it keeps no snapshot, so that vacuum goes on.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.

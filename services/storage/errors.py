@@ -1,4 +1,4 @@
-"""Errors of a database, and which of them a caller can do something about."""
+"""Errors of a database. Those that a caller can do something about become errors of the contract."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNDEFINED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 _UNFIT = (exc.DataError, psycopg.DataError)
 _INTERNAL = (exc.InternalError, psycopg.InternalError)
 _INTERRUPTED = "interrupted"
-"""The text of SQLite for a statement that took too long."""
+"""The text by which SQLite reports a statement that took too long."""
 _WORKER_IS_LOST = (
     "failure on connection",
     "connection to the remote node",
@@ -37,11 +37,14 @@ _WORKER_IS_LOST = (
     "could not receive data from server",
     "could not send data to server",
 )
-"""Texts by which Citus, or libpq in it, says that a worker was lost. The error has no class of its own."""
+"""Texts by which Citus, or libpq within it, reports that a worker was lost. That error has no class of its own."""
 
 
 class UnusableDatabase(ValueError):
-    """A file or URL that is no usable database, or a database of a newer version. Only the operator can change that."""
+    """A file or URL that is not a usable database, or a database of a newer version.
+
+    Only the operator can mend this.
+    """
 
     def __init__(self, text: Text) -> None:
         super().__init__(text)
@@ -49,7 +52,7 @@ class UnusableDatabase(ValueError):
 
 
 class BrokenOff(Unavailable):
-    """The database rolled a transaction back, because the transaction and another one waited for each other."""
+    """The database rolled a transaction back, because it and another transaction waited for each other."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -95,12 +98,12 @@ def not_migrated() -> Unavailable:
 
 
 def is_broken_off(error: Exception) -> bool:
-    """Whether the database rolled a transaction back, because the transaction and another one waited for each other."""
+    """Whether the database rolled a transaction back, because it and another transaction waited for each other."""
     return isinstance(_cause_of(error), _BROKEN_OFF)
 
 
 def _unavailable(error: Exception) -> Unavailable:
-    """Return the error for a database that does not answer in time. The cause is logged and not sent to the caller."""
+    """Return the error for a database that does not answer in time. The cause is logged, but not sent to the caller."""
     cause = _cause_of(error)
     _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
     if isinstance(cause, psycopg.errors.QueryCanceled) or str(cause) == _INTERRUPTED:
@@ -117,7 +120,7 @@ def _is_worker_lost(error: Exception) -> bool:
 
 
 def _holds_nul(error: Exception) -> bool:
-    """Whether PostgreSQL was given a text with a NUL character. Only a request can contain such a text."""
+    """Whether PostgreSQL was given a text with a NUL character. Such a text can only come from a request."""
     return "NUL (0x00)" in str(error)
 
 

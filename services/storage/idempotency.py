@@ -1,7 +1,8 @@
-"""Request ids (AIP-155): the first answer to each is stored in the same transaction as the effect of the request.
+"""Request ids (AIP-155). The first answer to each id is stored in the transaction that has the effect of the request.
 
-A repeated id with the same content gets the first answer again; with other content it fails with INVALID_ARGUMENT. The
-content is compared by a keyed hash, because a request may contain an identity and must not be stored.
+If an id is repeated with the same content, the first answer is returned again. With other content the call fails with
+INVALID_ARGUMENT. Contents are compared by a keyed hash, because a request may contain an identity and must not be
+stored.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest(Generic[E, M]):
-    """A request that changes something, with the conversion of its outcome to the response.
+    """A request that changes something, and the conversion of its outcome to the response.
 
     Attributes:
         request: has a `request_id`, which may be empty.
@@ -46,7 +47,7 @@ class IdempotentRequest(Generic[E, M]):
 class IdempotentWriter:
     """Runs requests in write transactions, once for each request id.
 
-    `secrets` are the keys of the stored hash, for requests that may contain an identity (`answer_once`).
+    `secrets` are the keys of the stored hash. They are needed if requests may contain an identity (`answer_once`).
     """
 
     def __init__(self, database: Database, memory: Table, secrets: Sequence[bytes] = ()) -> None:
@@ -55,7 +56,7 @@ class IdempotentWriter:
         self._secrets = secrets
 
     async def write(self, once: IdempotentRequest[E, M], run: Callable[[Connection], E]) -> M:
-        """Run a request and return its response, or return the stored response if the request id is known.
+        """Run a request and return its response. If the request id is known, return the stored response instead.
 
         Raises:
             InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
@@ -63,8 +64,8 @@ class IdempotentWriter:
 
         def change(connection: Connection) -> M:
             response = once.encode(run(connection))
-            # The audit row is written last, because the transaction holds a writer of the audit from here on. A
-            # repeated request needs no audit row, because it changes nothing.
+            # The audit row comes last, because from here on the transaction holds a writer of the audit. A repeated
+            # request needs no audit row, because it changes nothing.
             record_request(connection)
             return response
 
@@ -85,7 +86,10 @@ class IdempotentWriter:
 
 
 def request_memory(metadata: MetaData, service: str) -> Table:
-    """Return the table of a service's request ids. Its name contains the service, as services may share a database."""
+    """Return the table of a service's request ids.
+
+    Its name contains the service, because services may share a database.
+    """
     return Table(
         f"{service}_request_memory",
         metadata,
@@ -109,12 +113,12 @@ def answer_once(
     response_type: type[M],
     secrets: Sequence[bytes] = (),
 ) -> M:
-    """Run a request and return its response. If the id is known, only return the first response again.
+    """Run a request and return its response. If the id is known, run nothing and return the first response.
 
-    `secrets` are the keys of the content's hash. They are needed where the request contains an identity: without a key,
-    hashing guesses could reveal the identity. The hash under the first key is stored, and a stored hash under any of
-    the keys is recognised. The id is inserted first, so that the second of two concurrent calls waits and gets the
-    response of the first.
+    `secrets` are the keys of the content's hash. They are needed if the request contains an identity, because without a
+    key the identity could be found by hashing guesses. The first key makes the stored hash. A stored hash is recognised
+    if any of the keys has made it. The id is inserted first, so that the second of two concurrent calls waits and gets
+    the response of the first.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
@@ -147,7 +151,7 @@ def find_answer(
     response_type: type[M],
     secrets: Sequence[bytes] = (),
 ) -> M | None:
-    """Return the stored response to a request id; None if the id is new. Requests of several transactions need this.
+    """Return the stored response to a request id; None if the id is new. For requests that take several transactions.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.

@@ -22,16 +22,16 @@ from services.runtime.ids import uuid7
 
 _OPTION = "hutong_life"
 LIFE_LENGTH = 36
-"""The longest id of a life: a UUID on SQLite. On PostgreSQL an id has 32 hexadecimal digits."""
+"""The longest id of a life. On SQLite an id is a UUID, on PostgreSQL it has 32 hexadecimal digits."""
 
 
 def begin_life() -> dict[str, Any]:
-    """Return the execution options of an engine of SQLite that begins a new life of its file."""
+    """Return the execution options of an engine for SQLite. The engine begins a new life of its file."""
     return {_OPTION: uuid7()}
 
 
 def current_life(connection: Connection, table: Table) -> ColumnElement[str]:
-    """Return the expression for the life in which a row of a table is written."""
+    """Return the SQL expression for the current life of the database, for a row of a table."""
     if connection.dialect.name == "sqlite":
         options: dict[str, Any] = dict(connection.get_execution_options())
         return literal(options[_OPTION], String(LIFE_LENGTH))

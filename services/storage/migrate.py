@@ -1,4 +1,4 @@
-"""Migrates a service's database by Alembic, and opens it."""
+"""Migrates a service's database with Alembic, and opens it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from services.storage.schema.fit import OLDEST_SERVED, SchemaFit
 
 SERVICES = ("results", "policy", "verification")
 UPGRADE_TRIES = 5
-"""The most tries of a migration if each ends in a deadlock."""
+"""How often a migration is tried if each attempt ends in a deadlock."""
 
 _log = structlog.get_logger(__name__)
 
 
 def alembic_config(service: str, url: str | None = None) -> Config:
-    """Return Alembic's configuration for one service's migrations; `url` overrides the environment's."""
+    """Return Alembic's configuration for one service's migrations. `url` overrides the URL of the environment."""
     root = Path(str(files("migrations")))
     config = Config(str(root / "alembic.ini"), ini_section=service)
     config.set_section_option(service, "script_location", str(root))
@@ -45,14 +45,15 @@ def alembic_config(service: str, url: str | None = None) -> Config:
 
 
 def upgrade(service: str, url: str, revision: str = "head") -> None:
-    """Migrate a database up. If several processes call it at once, one migrates and the others wait for it.
+    """Migrate a database up. If several processes call this at once, one of them migrates and the others wait.
 
-    All migrations are one transaction, which locks tables in another order than services do. If PostgreSQL ends the
-    transaction because of a deadlock with a service, nothing is migrated, and the transaction is tried again.
+    All migrations are one transaction, which locks tables in another order than services do. PostgreSQL may therefore
+    end the transaction because of a deadlock with a service. Then nothing is migrated, and the transaction is tried
+    again.
 
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached, or a table was in use for too long.
-        UnusableDatabase: it is no database, or a newer version wrote it.
+        UnusableDatabase: the file is no database, or a newer version has written it.
     """
     try:
         _run_migrations(service, url, revision)
@@ -76,7 +77,7 @@ def upgrade(service: str, url: str, revision: str = "head") -> None:
 
 
 def _run_migrations(service: str, url: str, revision: str) -> None:
-    """Run the transaction of all migrations, and try it again after a deadlock."""
+    """Run all migrations in one transaction. After a deadlock, try again."""
     for tries_left in reversed(range(UPGRADE_TRIES)):
         try:
             command.upgrade(alembic_config(service, url), revision)
@@ -98,7 +99,7 @@ def _unusable(service: str, error: exc.DBAPIError) -> Text:
 
 
 def _advise(service: str, error: exc.DBAPIError) -> Text:
-    """Return what to do about an error of a database."""
+    """Return what an operator should do about an error of a database."""
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
     variable = f"HUTONG_{service.upper()}_DATABASE_URL"
     if code == sqlite3.SQLITE_FULL:
@@ -121,15 +122,15 @@ def _one_line(cause: object) -> str:
 
 
 def _is_unusable_file(error: exc.DBAPIError) -> bool:
-    """Whether SQLite cannot open or write the file. Another attempt would fail too."""
+    """Whether SQLite cannot open or write the file. Another attempt would also fail."""
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
     return code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL}
 
 
 def find_schema_fault(service: str, url: str) -> Text:
-    """Return why a database cannot be used by this version; empty if it can. Nothing is made or written.
+    """Return why this version cannot use a database; empty if it can. Nothing is created or written.
 
-    A SQLite file that does not exist yet is a fault here, although a start would make it.
+    A SQLite file that does not exist is a fault here, although a start would create it.
 
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, the database server cannot be reached.
@@ -190,7 +191,7 @@ def _find_missing(service: str, file: Path) -> Text:
 
 
 def find_newer_schema(service: str, revisions: Collection[str]) -> Text:
-    """Return that a newer version wrote a database with these revisions; empty if this version knows them all."""
+    """Return a text if a newer version has written a database with these revisions; else an empty text."""
     if not set(revisions) - _known(service):
         return Text("")
     return english(
@@ -199,7 +200,7 @@ def find_newer_schema(service: str, revisions: Collection[str]) -> Text:
 
 
 def check_schema(service: str, url: str) -> None:
-    """Check that a command can use a database; UnusableDatabase or Unavailable if not."""
+    """Check that a command can use a database. Raises UnusableDatabase or Unavailable."""
     if fault := find_schema_fault(service, url):
         raise UnusableDatabase(
             english("the database of {service} cannot be used: {fault}", service=service, fault=fault)
@@ -212,7 +213,7 @@ def downgrade(service: str, url: str, revision: str) -> None:
 
 
 def version_table(service: str) -> str:
-    """Return the name of the table with a service's schema revision. The services may share one PostgreSQL database."""
+    """Return the name of the table with a service's schema revision. Services may share one PostgreSQL database."""
     return f"alembic_version_{service}"
 
 
@@ -286,7 +287,7 @@ async def open_migrated(service: str, settings: Settings) -> Database:
     server is available and migrated.
 
     Raises:
-        UnusableDatabase: the SQLite file is no database, or a newer version wrote it.
+        UnusableDatabase: the SQLite file is no database, or a newer version has written it.
     """
     url = settings.service(service).database_url
     database = open_database(url, partial(find_fit, service))

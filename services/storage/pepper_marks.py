@@ -1,12 +1,12 @@
-"""Check that a store's keyed hashes fit the configured pepper and this version's rules.
+"""Checks that a store's keyed hashes fit the configured pepper and this version's rules.
 
-The rules are the rules of document classes and of sub-keys. A subject's rows would not be found with another pepper or
-by other rules. The store keeps a mark: a keyed hash over constants and the number of the rule of classes. The mark
-identifies the pepper and reveals nothing about it.
+The rules are those of document classes and of sub-keys. With another pepper or other rules, the rows of a subject would
+not be found. The store keeps a mark for each key version: a keyed hash over constants and the number of the rule of
+document classes. The mark identifies the pepper and reveals nothing about it.
 
-Two nodes name their key versions to each other, with marks, when they connect. Each node names the version that it
-writes. While the pepper rotates, the node also names the other version, which it reads too. Two nodes exchange if each
-node reads the version that the other node writes.
+When two nodes connect, each names its key versions with their marks. It names the version that it writes. While the
+pepper rotates, it also names the other version that it reads. The nodes exchange data only if each reads the version
+that the other writes.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def pepper_mark(pepper: Pepper) -> bytes:
 
 
 def older_marks(pepper: Pepper) -> Iterator[bytes]:
-    """Yield the marks of a pepper by the rules of older versions, which derived their sub-keys without HKDF."""
+    """Yield the marks of a pepper by the rules of older releases, which derived their sub-keys without HKDF."""
     key = hashlib.sha256(b"mark" + pepper.secret).digest()
     for marked in (b"hutong", b"hutong, classes 2"):
         yield hashlib.blake2b(marked, key=key, digest_size=MARK_LENGTH).digest()
 
 
 def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callable[[], Awaitable[None]]:
-    """Return the database's health check. It also checks once that the store's subject keys fit this process.
+    """Return the health check of the database. Until it succeeds once, it also compares the store's marks.
 
     The check raises BadSetting for another pepper, UnusableDatabase for a mark by older rules, and Unavailable if the
     database does not answer.
@@ -77,11 +77,11 @@ def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callabl
 
 
 def _known_marks(connection: Connection, marks: Table, pepper: Pepper) -> dict[int, bytes]:
-    """Return the store's mark of each key version.
+    """Return the store's mark of each key version, after storing the marks that are missing.
 
-    Missing marks are stored first: of the version that this process writes, and of older versions. Nothing is stored if
-    the store has a version that this process does not know. Only processes that write a newer version store its mark,
-    so that a change of the pepper can be given up before a process writes the newer version.
+    Marks are stored for the version that this process writes and for older versions. The mark of a newer version is
+    stored only by processes that write it. The operator can therefore give up a rotation of the pepper until a process
+    writes the newer version. If the store has a version that this process does not know, nothing is stored.
     """
     known = read_marks(connection, marks)
     missing = [one for one in pepper.versions if one.version <= pepper.version and one.version not in known]
@@ -99,7 +99,7 @@ def read_marks(connection: Connection, marks: Table) -> dict[int, bytes]:
 
 
 def check_marks(known: Mapping[int, bytes], pepper: Pepper) -> None:
-    """Check that a process has the pepper of each key version that a store has rows of.
+    """Check that a process has the pepper of each key version of which a store may have rows.
 
     Raises:
         BadSetting: the store was filled under another pepper, or the pepper of a version is missing.
@@ -146,14 +146,14 @@ def check_mark(known: bytes, pepper: Pepper) -> None:
 
 
 def name_versions(message: Named, pepper: Pepper) -> None:
-    """Write this node's key versions, with their marks, into a message."""
+    """Write this node's key versions and their marks into a message."""
     message.key_version, message.pepper_mark = pepper.version, pepper_mark(pepper)
     if pepper.other is not None:
         message.other_key_version, message.other_pepper_mark = pepper.other.version, pepper_mark(pepper.other)
 
 
 def require_common_versions(message: Named, pepper: Pepper) -> None:
-    """Check that this node and the sender of a message each read the key version that the other one writes.
+    """Check that this node and the sender of a message each read the key version that the other node writes.
 
     Raises:
         FailedPrecondition: PEPPER_MISMATCH, a node does not read the version of the other node, or the two nodes have
@@ -175,5 +175,5 @@ def require_common_versions(message: Named, pepper: Pepper) -> None:
 
 
 def newest_version(pepper: Pepper) -> int:
-    """Return the greatest key version that this node knows. Rows of earlier versions may still be sent."""
+    """Return the greatest key version that this node knows. Rows of earlier versions may still arrive."""
     return max(one.version for one in pepper.versions)

@@ -1,6 +1,6 @@
-"""Process locks: at most one process does a task with a database. The lock ends with its process, even with a crash.
+"""Process locks. At most one process does a task with a database. The lock ends with the process, even in a crash.
 
-A process lock is a transaction's advisory lock on PostgreSQL, and a lock on a file beside the database on SQLite.
+On PostgreSQL a process lock is an advisory lock of a transaction. On SQLite it is a lock on a file beside the database.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from services.storage.errors import UnusableDatabase
 
 @contextlib.contextmanager
 def try_process_lock(database: Database, task: str, key: AdvisoryLock, *, is_shared: bool = False) -> Iterator[bool]:
-    """Try to lock a task for as long as the block lasts. Yield False if another process holds the lock.
+    """Try to lock a task while the block runs. Yield False if another process holds the lock.
 
-    `task` identifies the lock beside a SQLite database, `key` among the advisory locks of PostgreSQL. Any number of
-    callers may share a lock, as long as no caller holds it alone.
+    `task` names the lock file of a SQLite database, `key` is the advisory lock on PostgreSQL. With `is_shared`, any
+    number of callers may hold the lock together, but not beside a caller that holds it alone.
 
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, the PostgreSQL server cannot be reached.
@@ -46,12 +46,12 @@ def try_process_lock(database: Database, task: str, key: AdvisoryLock, *, is_sha
 async def aio_try_process_lock(
     database: Database, task: str, key: AdvisoryLock, *, is_shared: bool = False
 ) -> AsyncIterator[bool]:
-    """Do the same as `try_process_lock` without blocking the event loop. Threads take and release the lock."""
+    """Do as `try_process_lock` without blocking the event loop. Threads take and release the lock."""
     held = contextlib.ExitStack()
     lock = try_process_lock(database, task, key, is_shared=is_shared)
     acquiring = asyncio.ensure_future(asyncio.to_thread(held.enter_context, lock))
     try:
-        # A cancelled caller still waits below for the thread, because the thread would otherwise keep the lock for
+        # A cancelled caller still waits for the thread below. Without that wait the thread could keep the lock for
         # ever.
         yield await asyncio.shield(acquiring)
     finally:
@@ -71,14 +71,14 @@ async def _release(held: contextlib.ExitStack, acquiring: asyncio.Future[bool]) 
 
 @contextlib.contextmanager
 def try_sqlite_process_lock(url: str | URL, task: str, *, is_shared: bool = False) -> Iterator[bool]:
-    """Do the same as `try_process_lock` for a SQLite file, which need not exist. Yield True for any other database."""
+    """Do as `try_process_lock` for a SQLite file, which need not exist. For any other database yield True."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         yield True
         return
     path = Path(f"{parsed.database}-{task}").absolute()
     make_directory(path.parent)
-    # The lock is not on the database's own file, because closing that file would release SQLite's locks on it.
+    # The lock is on a file of its own. Closing the database's own file would release SQLite's locks on it.
     with _open(path) as file:
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Limits of statements: work on a database ends when the time of its caller is over."""
+"""Limits of statements. Work on a database ends when the time of its caller is over."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.domain.errors import DeadlineExceeded
 from services.storage.connections import SHORT_READ_SECONDS, begin_transaction
 
 SQLITE_STEPS = 10_000
-"""Steps of SQLite between two looks at the clock: about a tenth of a millisecond."""
+"""How many steps of SQLite run between two looks at the clock. They take about a tenth of a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class TimeLimit:
     """The time that a caller has left.
 
     Attributes:
-        end: the end, by `time.monotonic`.
+        end: when the time is over, by `time.monotonic`.
         gone: set when the caller no longer waits.
     """
 
@@ -32,22 +32,22 @@ class TimeLimit:
 
     @property
     def is_over(self) -> bool:
-        """Whether no caller waits for the work any more."""
+        """Whether the caller no longer waits for the work."""
         return self.gone.is_set() or time.monotonic() >= self.end
 
     def check(self) -> None:
-        """Check that a caller still waits for the work. Raises DeadlineExceeded if none does."""
+        """Check that the caller still waits for the work. Raises DeadlineExceeded otherwise."""
         if self.is_over:
             raise DeadlineExceeded("DEADLINE", english("the call's time was over before the work was"))
 
 
 @contextlib.contextmanager
 def limited(connection: Connection, limit: TimeLimit) -> Iterator[None]:
-    """End each statement on the connection when the time is over.
+    """End each statement in the block when the time is over.
 
-    On SQLite a statement also ends when the caller is gone. On PostgreSQL the statements are one transaction, and the
-    limit ends with that transaction, because a pooler gives the session to other reads afterwards. The limit takes
-    three more round trips, so it is for reads of many rows.
+    On SQLite a statement also ends when the caller is gone. On PostgreSQL the statements of the block are one
+    transaction, and the limit ends with that transaction, because a pooler gives the session to other reads afterwards.
+    The limit costs three more round trips, so it is for reads of many rows.
 
     Raises:
         DeadlineExceeded: the time was over.
@@ -69,14 +69,14 @@ def limited(connection: Connection, limit: TimeLimit) -> Iterator[None]:
 
 @contextlib.contextmanager
 def limited_short(connection: Connection, limit: TimeLimit, seconds: float = SHORT_READ_SECONDS) -> Iterator[None]:
-    """End each statement of a short read when the read has taken some seconds.
+    """End each statement of a short read after `seconds`.
 
     On SQLite a statement also ends when the time of its caller is over or the caller is gone. On PostgreSQL every
-    connection for short reads has a limit of SHORT_READ_SECONDS, so the limit takes no round trip.
+    connection for short reads already has a limit of SHORT_READ_SECONDS, which costs no round trip.
 
     Raises:
         DeadlineExceeded: the caller's time was over.
-        OperationalError: a statement took too long, and its caller still waits.
+        OperationalError: a statement took too long, and the caller still waits.
     """
     limit.check()
     try:

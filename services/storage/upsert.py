@@ -1,4 +1,4 @@
-"""INSERT … ON CONFLICT. Both databases have it, but SQLAlchemy has no common form of it."""
+"""INSERT … ON CONFLICT. Both databases have it, but SQLAlchemy has no form that serves both."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 def insert_if_absent(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that skips rows whose unique key exists. Its rowcount is the number of inserted rows.
 
-    If a running transaction has inserted the same key, the INSERT on PostgreSQL waits until that transaction has ended.
+    If a running transaction has inserted the same key, the INSERT waits on PostgreSQL until that transaction has ended.
     """
-    # Without preserve_rowcount SQLAlchemy returns -1 for an INSERT on PostgreSQL.
+    # Without preserve_rowcount, SQLAlchemy returns -1 for an INSERT on PostgreSQL.
     return insert_or_update(connection, table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 

@@ -34,6 +34,8 @@ from services.verification.cases.servicer import EvidenceCaseServicer
 from services.verification.cases.store import CaseStore
 from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.decision_counts.recorder import DecisionCountRecorder
+from services.verification.denials.client import DenialClient
+from services.verification.denials.opener import DeniedCaseOpener
 from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.servicer import HolderTokenServicer
 from services.verification.holder_tokens.store import TokenUses
@@ -112,7 +114,7 @@ async def open_verification(
     cases = CaseStore(database, pepper.secrets)
     sources = Sources(policies, results)
     counter = DecisionCounter()
-    recorder = DecisionCountRecorder(database, counter, node)
+    recorder = DecisionCountRecorder(database, counter, node, clock)
     verifier = Verifier(sources, results, store, pepper, clock, token_uses, counter)
     refusal_store = RefusalStore(database, pepper.secrets, node, joined=joined)
     assessor = Assessor(policies, store, pepper, node)
@@ -123,6 +125,8 @@ async def open_verification(
         open_above = Connector(settings.upstream_verification, settings)
         outbox = DecisionCountOutbox(database)
         link = RefusalLink(exchange_store, outbox, open_above, node, pepper, refusal_timing)
+    denial_client = DenialClient(open_to_results)
+    denials = DeniedCaseOpener(database, denial_client, pepper, clock)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
     audit = ServiceAudit(
         database,
@@ -151,6 +155,7 @@ async def open_verification(
     async def close() -> None:
         await policies.close()
         await results_stub.close()
+        await denial_client.close()
         if heads is not None:
             await heads.close()
         await audit.close()
@@ -163,9 +168,7 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.VerificationService",
                 add_VerificationServiceServicer_to_server,
-                VerificationServicer(
-                    SingleQuestions(verifier, sources, results, store), verifier, streams, store, flags
-                ),
+                VerificationServicer(SingleQuestions(verifier, sources, results), verifier, streams, store, flags),
             ),
             Registration(
                 "hutong.verification.v1.RefusalService",
@@ -203,6 +206,7 @@ async def open_verification(
             token_uses.purge,
             recorder.run,
             *duties.jobs,
+            denials.run,
             *(() if link is None else (link.run,)),
         ),
         drain=drain,

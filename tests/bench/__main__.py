@@ -89,9 +89,14 @@ def _print(found: list[Measurement]) -> None:
     for line in found:
         must = "" if line.must is None else f"{line.must:.2f}"
         table.add_row(
-            line.what, f"{line.rate:,.0f}", line.limit, f"{line.limit_rate:,.0f}", line.unit, f"{line.ratio:.2f}", must
+            line.what, _shown(line.rate), line.limit, _shown(line.limit_rate), line.unit, f"{line.ratio:.2f}", must
         )
     Console(width=120).print(table)
+
+
+def _shown(number: float) -> str:
+    """Return a number with a decimal place if it is small, such as a time in milliseconds."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:,.1f}"
 
 
 def _store(found: list[Measurement]) -> None:

@@ -27,7 +27,7 @@ from tests.bench.measure import Measurement
 from tests.bench.nodes import bench_node
 from tests.bench.policy_flow import time_publications
 from tests.bench.tubes import LAB, make_tubes
-from tests.bench.upload import send
+from tests.bench.upload import UNLIMITED, send
 from tests.support.databases import PostgresServer
 
 PROBES = 300
@@ -50,7 +50,7 @@ def bench_exchange(directory: Path, postgres: PostgresServer, persons: int) -> l
     nation = {"HUTONG_JURISDICTION": "000000"}
     with bench_node(directory / "nation", {"results": nation_url}, nation) as nation_addresses:
         with (
-            bench_node(directory / "province", {"results": province_url}) as addresses,
+            bench_node(directory / "province", {"results": province_url}, UNLIMITED) as addresses,
             grpc.insecure_channel(addresses["results"]) as channel,
         ):
             lab = lab_pb2.Lab(name=LAB, display_name="bench", region="410100")

@@ -75,7 +75,7 @@ def test_demo_tells_its_story() -> None:
 
 
 def test_the_nation_is_played_to_its_end() -> None:
-    """Five nodes, recognition across provinces or without the nation, a denied report, a recall. No process stays."""
+    """Five nodes, recognition across provinces or without the nation, a denial, a suspension, a recall. None stays."""
     command = [sys.executable, "-m", "clients.examples.demo_nation"]
     done = run(command, cwd=ROOT, timeout=270)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -87,7 +87,10 @@ def test_the_nation_is_played_to_its_end() -> None:
         "Without a paper report: UNDETERMINED",
         "With the paper report: RECOGNIZED",
         "is to upload TH-LATE-1",
+        "Zhengzhou's node found it unlawful",
+        "read with the code at the nation",
         "The paper counts for nothing",
+        "The copy counts no more",
         "recalled in Henan's own store",
     ):
         assert told in done.stdout

@@ -25,6 +25,7 @@ GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".t
 NOT_FOR_PEOPLE = {
     "hutong.results.internal.v1.InternalAuditService/ReportAuditHeads",
     "hutong.results.internal.v1.InternalLookupService/BatchLookupColumns",
+    "hutong.results.internal.v1.InternalMissingReportService/ListDeniedReports",
     "hutong.policy.v1.PolicyExchangeService/SendPolicies",
     "hutong.exchange.v1.RefusalExchangeService/ExchangeRefusals",
 } | {

@@ -9,7 +9,13 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.interval_pb2 import Interval
-from hutong.results.v1.timeliness_pb2 import DelayQuantiles, Timeliness
+from hutong.results.v1.timeliness_pb2 import (
+    TIMELINESS_GROUPING_CITY,
+    TIMELINESS_GROUPING_LAB,
+    TIMELINESS_GROUPING_PROVINCE,
+    DelayQuantiles,
+    Timeliness,
+)
 from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1.refusal_service_pb2 import GroundSummary, RefusalCounts, RefusalSummary
 from hutong_client.cli.pages import refusals, timeliness
@@ -75,6 +81,22 @@ def timeliness_html() -> str:
     names = {labs[2].lab: LATE_NAME, labs[3].lab: PROMPT_NAME, labs[8].lab: EVIL}
     asked = timeliness.Asked("220000", START, END, Duration(seconds=4 * HOUR), names)
     return timeliness.timeliness_page([whole, *labs], asked)
+
+
+def test_a_page_of_several_groupings_has_a_table_of_each() -> None:
+    """The charts show laboratories. A province and a city stand in tables of their own."""
+    labs = [a_lab(number, number) for number in range(1, 4)]
+    for lab in labs:
+        lab.grouping = TIMELINESS_GROUPING_LAB
+    places = [
+        Timeliness(region="220000", grouping=TIMELINESS_GROUPING_PROVINCE, result_count=9, late_count=1),
+        Timeliness(region="220100", grouping=TIMELINESS_GROUPING_CITY, result_count=9, late_count=1),
+    ]
+    asked = timeliness.Asked("000000", START, END, Duration(seconds=4 * HOUR), {})
+    text = timeliness.timeliness_page([Timeliness(region="000000", result_count=9), *places, *labs], asked)
+    assert all(f"<h2>{heading}" in text for heading in ("By province", "By city", "All figures"))
+    assert text.count(labs[0].lab) > 1
+    assert "3 of 3" in text
 
 
 def counted(count: int, unlawful: int, open_: int, days: int = 1) -> RefusalCounts:

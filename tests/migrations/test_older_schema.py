@@ -185,7 +185,7 @@ def test_an_upload_is_counted_by_what_the_database_has(older: tuple[Database, st
     database, _ = older
 
     def upload(connection: Connection) -> None:
-        connection.execute(insert(delays).values(sample(delays, lab=LAB, last_upload_time=9)))
+        connection.execute(insert(delays).values(sample(delays, lab=LAB, last_upload_time=9, counted=0)))
         new = insert_or_update(connection, last_uploads)
         newer = new.on_conflict_do_update(index_elements=["lab"], set_={"upload_time": new.excluded.upload_time})
         connection.execute(newer, {"lab": LAB, "upload_time": 9})

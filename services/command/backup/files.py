@@ -1,4 +1,4 @@
-"""Private files of backups, which survive a power failure, and checks of SQLite files."""
+"""Files of backups, which are private and survive a power failure. Also checks of SQLite files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.storage.migrate import version_table
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file that only its owner can use; FileExistsError if it exists."""
+    """Make an empty file that only its owner can use. Raises FileExistsError if it exists."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
@@ -32,7 +32,7 @@ def copy_private(source: Path, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable."""
+    """Make the content of a file, or the names in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -41,9 +41,9 @@ def sync(path: Path) -> None:
 
 
 def copy_database(source: Path, path: Path) -> None:
-    """Copy a SQLite database that may be in use into one new file. The copy is one state of the database.
+    """Copy a SQLite database into one new file. The database may be in use. The copy is one state of it.
 
-    The copy is made in one step, so that a commit meanwhile neither waits nor makes the copy begin again. The log of
+    The copy is made in one step. A commit meanwhile therefore neither waits nor makes the copy begin again. The log of
     the database (-wal) grows until the copy ends.
     """
     make_private(path)
@@ -53,17 +53,17 @@ def copy_database(source: Path, path: Path) -> None:
         contextlib.closing(sqlite3.connect(path)) as copy,
     ):
         database.backup(copy)
-        # In this mode no part of the copy is in a second file.
+        # In this mode the whole copy is in one file.
         copy.execute("PRAGMA journal_mode = DELETE")
     sync(path)
 
 
 def find_damage(path: Path) -> str:
-    """Return the first fault of a SQLite file, in SQLite's words; empty if the file has no fault.
+    """Return the first fault of a SQLite file in SQLite's words; empty if there is none.
 
     SQLite reads the whole file.
     """
-    # No other process uses the file. SQLite makes no file beside a database that is opened as immutable.
+    # No other process uses the file. Opened as immutable, SQLite makes no file beside it.
     try:
         with contextlib.closing(sqlite3.connect(_unchanged(path), uri=True)) as copy:
             (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
@@ -73,7 +73,7 @@ def find_damage(path: Path) -> str:
 
 
 def read_schema(path: Path, service: str) -> str:
-    """Return the revision of a copied database's schema; empty if no service of Hutong has migrated it."""
+    """Return the revision of a copied database's schema; empty if this service of Hutong has not migrated it."""
     try:
         with contextlib.closing(sqlite3.connect(_unchanged(path), uri=True)) as copy:
             rows = copy.execute(f"SELECT version_num FROM {version_table(service)}").fetchall()  # noqa: S608 - a name

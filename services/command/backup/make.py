@@ -29,11 +29,11 @@ from services.storage.errors import UnusableDatabase
 def back_up(settings: Settings, names: Sequence[str], folder: Path, *, with_pepper: bool) -> str:
     """Copy the databases of services into a new folder in `folder`. Return lines for the operator.
 
-    The folder gets its name once the backup is complete, so that every folder with the name of a backup is a complete
-    backup. If several services are named, those whose database is not on this machine are left out.
+    The folder gets its name once the backup is complete. A folder with the name of a backup is therefore always
+    complete. If several services are named, services whose database is not on this machine are left out.
 
     Raises:
-        BadSetting: nothing can be written to the folder, or the pepper is in no file or is another database's.
+        BadSetting: the folder cannot be written, or the pepper is in no file or is another database's.
         UnusableDatabase: a database is on a server, is missing, or is damaged.
     """
     files = dict(_sqlite_files(settings, names))
@@ -90,7 +90,7 @@ def _find_pepper(settings: Settings) -> Path:
     """Return the file of the pepper.
 
     Raises:
-        BadSetting: the pepper does not come from a file, or is not made yet.
+        BadSetting: the pepper does not come from a file, or was not made yet.
     """
     source = settings.pepper_source
     if source.kind not in {"file", "embedded"}:

@@ -1,4 +1,4 @@
-"""The manifest of a backup: what the backup holds, so that a restore can check it."""
+"""The manifest of a backup. It says what the backup contains, so that a restore can check it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from services.runtime.configuration.variables import BadSetting
 from services.storage.migrate import SERVICES
 
 FORMAT = 1
-"""The number of the format of backups. A version of Hutong reads only backups of its own format."""
+"""The number of the format of backups. A release of Hutong reads only backups of its own format."""
 MANIFEST = "manifest.json"
 PEPPER = "pepper"
-"""The name of the file with the pepper, in a backup that has it."""
+"""The name of the file with the pepper, if the backup contains the pepper."""
 _NAME = re.compile(r"hutong-\d{6}-\d{8}T\d{12}Z")
 _REVISION = re.compile(r"[0-9A-Za-z_]{1,32}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -33,7 +33,7 @@ class CopiedDatabase:
         schema: the revision of its schema.
         size: its length in bytes.
         sha256: the hash of the file, as hexadecimal.
-        copy_time: when the database was copied, in RFC 3339. The copy has every commit from before that time.
+        copy_time: when the database was copied, in RFC 3339. The copy has every commit before that time.
     """
 
     service: str
@@ -50,7 +50,7 @@ class CopiedDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup holds.
+    """What a backup contains.
 
     Attributes:
         name: the name of the backup. Its folder had the same name when the backup was made.
@@ -101,7 +101,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _manifest(stored: Mapping[str, object]) -> Manifest:
-    """Return the manifest of a parsed file; KeyError, TypeError or ValueError if it is no manifest."""
+    """Return the manifest in a parsed file. Raises KeyError, TypeError or ValueError if the file is no manifest."""
     if stored["format"] != FORMAT:
         raise ValueError(stored["format"])
     databases = stored["databases"]

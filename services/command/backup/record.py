@@ -1,7 +1,7 @@
-"""The row by which the audit names a restore. The rows that were recorded after the copy are lost.
+"""The row by which the audit names a restore. Rows that were recorded after the copy are lost by a restore.
 
-The row of the restore puts this gap on record in the chain. This row stands between the last row of the copy and the
-first row after the restore, and is sealed with these rows.
+The row puts this gap on record in the chain. It stands between the last row of the copy and the first row after the
+restore, and is sealed together with them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def record_restore(
 ) -> None:
     """Record in a restored database that it was restored from a copy.
 
-    `region` is that of the node. `copy` is the name of a backup, or the instant of the restored state.
+    `region` is the region of the node. `copy` is the name of a backup, or the instant whose state was restored.
     """
     trail = Trail(database, *audit, region, FixedClock(now))
     stated = (region, BACKUPS + copy, None, 0, "", 0)
@@ -39,7 +39,10 @@ def record_restore(
 
 
 def record_restored(settings: Settings, names: Sequence[str], copy_of: Instant, now: Instant) -> list[str]:
-    """Record in the audits that the databases were restored to their state at an instant. Return lines for people."""
+    """Record in the audits that the databases were restored to their state at an instant.
+
+    Return lines for the operator.
+    """
     lines = []
     for name in names:
         if len(names) > 1 and not is_within_reach(settings, name):

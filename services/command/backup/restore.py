@@ -1,7 +1,7 @@
-"""`hutongd restore`: puts the databases of a backup where there are none yet, after checks.
+"""`hutongd restore`: after checks, puts the databases of a backup where there are none yet.
 
-A database that was restored begins a new life when a service opens it, so that tokens of lost commits are recognised
-(docs/exchange.md, section 2). The exchange notices the restore at its next connection.
+When a service opens a restored database, a new life of the database begins. Tokens of lost commits are therefore
+recognised (docs/exchange.md, section 2). The exchange notices the restore at its next connection.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from services.storage.migrate import find_newer_schema, upgrade
 from services.storage.process_lock import try_sqlite_process_lock
 
 _BESIDE = ("", "-wal", "-journal")
-"""Endings of the name of a database and of SQLite's files beside it. A file that exists under one of these names
+"""The endings of SQLite's files of a database, beside the database's own name. If a file with such a name exists, it
 belongs to another database."""
 
 
 def restore(settings: Settings, folder: Path, names: Sequence[str], now: Instant) -> str:
     """Restore the databases of services from a backup. Return lines for the operator.
 
-    If several services are named, services that the backup does not have are left out. Everything is checked before the
-    first database gets its name, and nothing that exists is replaced. Each database is migrated to this version's
-    schema. Its audit gets a row that names the restore.
+    If several services are named, services that the backup lacks are left out. Everything is checked before the first
+    database gets its name. Nothing that exists is replaced. Each database is migrated to this version's schema, and its
+    audit gets a row that names the restore.
 
     Raises:
         BadSetting: the backup cannot be read, is another node's, or was made under another pepper.
-        UnusableDatabase: a database exists already, is damaged, or a newer version wrote it.
+        UnusableDatabase: a database exists already, is damaged, or was written by a newer version.
     """
     manifest = read_manifest(folder)
     chosen = [one for one in manifest.databases if one.service in names]
@@ -78,7 +78,7 @@ def restore(settings: Settings, folder: Path, names: Sequence[str], now: Instant
 
 
 def _target(settings: Settings, service: str) -> Path:
-    """Return the file to restore; UnusableDatabase if it exists or the service's database is on a server."""
+    """Return the file to restore. Raises UnusableDatabase if it exists, or if the service's database is on a server."""
     file = find_sqlite_file(settings.service(service).database_url)
     if file is None:
         raise UnusableDatabase(
@@ -108,9 +108,9 @@ def _check_copy(folder: Path, copied: CopiedDatabase) -> None:
 
 
 def _hold_serving(settings: Settings, services: Sequence[str], held: contextlib.ExitStack) -> None:
-    """Keep Results from being served until the restore ends; UnusableDatabase if a process serves it.
+    """Keep Results from being served until the restore ends. Raises UnusableDatabase if a process serves it now.
 
-    A process that serves Results may still have opened the file that was moved away.
+    Such a process may still use the file of the old database, although the file was moved away.
     """
     if "results" in services:
         is_held = held.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving"))
@@ -122,7 +122,7 @@ def _restore_pepper(settings: Settings, folder: Path, manifest: Manifest) -> Non
     """Give an embedded node the pepper of the backup.
 
     Raises:
-        BadSetting: the node would make a new pepper, under which no subject of the backup is found.
+        BadSetting: the node would make a new pepper, with which no subject of the backup would be found.
     """
     file = settings.data_dir / "pepper"
     if settings.pepper_source.kind != "embedded" or file.exists():
@@ -138,7 +138,7 @@ def _restore_pepper(settings: Settings, folder: Path, manifest: Manifest) -> Non
 
 @contextlib.contextmanager
 def _draft_beside(target: Path) -> Iterator[Path]:
-    """Make a folder beside the target for the block, so that a link can give a finished file its name."""
+    """Make a folder beside the target, and remove it after the block. A link can then give a finished file its name."""
     make_directory(target.absolute().parent)
     folder = Path(tempfile.mkdtemp(prefix=".restore-", dir=target.absolute().parent))
     try:
@@ -166,7 +166,7 @@ def _prepare(
 
 
 def _place(draft: Path, target: Path) -> None:
-    """Give a finished file its name, unless something has that name by now."""
+    """Give a finished file its name. Raises UnusableDatabase if the name is taken by now."""
     if Path(f"{draft}-wal").exists():
         raise UnusableDatabase(english("{file} is in use by another program", file=draft))
     try:

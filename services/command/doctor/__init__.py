@@ -1,1 +1,1 @@
-"""`hutongd doctor`: what is wrong with this node, and what to do."""
+"""`hutongd doctor`: finds out what is wrong with this node, and says what to do."""

@@ -1,4 +1,4 @@
-"""`hutongd doctor`: checks everything that a node needs, and prints what to do. It changes nothing."""
+"""`hutongd doctor`: checks everything that a node needs, and prints what to do. The command changes nothing."""
 
 from __future__ import annotations
 
@@ -38,11 +38,14 @@ from services.storage.migrate import find_schema_fault
 from services.storage.pepper_marks import check_marks, read_marks
 
 ANSWER_SECONDS = 3.0
-"""How long a server may take to answer, in seconds: connecting over a slow link takes less than a second."""
+"""How long a server may take to answer, in seconds. Connecting takes less than a second even over a slow link."""
 
 
 def diagnose(environment: Mapping[str, str], config: Path | None, services: Sequence[str], *, as_json: bool) -> int:
-    """Print the findings for a node that runs these services. Return the exit code: 0 well, 1 warnings, 2 faults."""
+    """Print the findings for a node that runs these services.
+
+    Return the exit code: 0 if all is well, 1 for warnings, 2 for faults.
+    """
     findings = [_versions()]
     try:
         settings = Settings.from_environment(environment, config)
@@ -79,7 +82,10 @@ def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
 
 
 def _guarded(check: Text, find: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """Return the findings of a check. If it fails for a cause outside of this program, return that cause."""
+    """Return the findings of a check.
+
+    If the check fails for a cause outside this program, return a finding with that cause.
+    """
     try:
         return list(find())
     except Exception as error:
@@ -161,7 +167,7 @@ def _stored_marks(url: str) -> dict[int, bytes]:
 
 
 async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:
-    """Check the servers at the node's own addresses and at the nation's addresses, all at once."""
+    """Check the servers at the addresses of this node and of the nation, all at once."""
     own = [_address(settings, service) for service in services]
     upstream = {
         english("upstream"): settings.upstream,
@@ -241,7 +247,7 @@ def _answers(address: str, certificate: Text) -> Text:
 
 
 async def _health(settings: Settings, address: str) -> tuple[bool | None, str]:
-    """Return whether a server is healthy, with the name of its status. The first value is None if no server answers."""
+    """Return whether a server is healthy, and the name of its status. The former is None if no server answers."""
     async with open_channel(address, settings) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What `hutongd doctor` finds, and how it is printed."""
+"""The findings of `hutongd doctor`, and how they are printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hutong_texts.layout import pad
 
 
 class Level(IntEnum):
-    """How bad a finding is. The worst level is the exit code."""
+    """How bad a finding is. The worst level among the findings is the exit code."""
 
     OK = 0
     WARNING = 1
@@ -24,7 +24,7 @@ _WORDS = {Level.OK: english("ok"), Level.WARNING: english("warning"), Level.FAUL
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: the thing that was checked, its state, and what to do if the state is not good."""
+    """One line: what was checked, its state, and what to do if the state is bad."""
 
     check: Text
     level: Level
@@ -32,12 +32,12 @@ class Finding:
 
 
 def worst(findings: Sequence[Finding]) -> Level:
-    """Return the worst level."""
+    """Return the worst level among the findings."""
     return max((one.level for one in findings), default=Level.OK)
 
 
 def report(findings: Sequence[Finding], *, as_json: bool) -> str:
-    """Return the findings for people, one a line, or as one JSON object."""
+    """Return the findings as text for people, one a line, or as one JSON object."""
     if as_json:
         rows = [{"check": str(one.check), "level": one.level.name.lower(), "text": tr(one.text)} for one in findings]
         return json.dumps({"findings": rows, "worst": worst(findings).name.lower()}, ensure_ascii=False, indent=2)

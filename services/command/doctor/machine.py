@@ -17,13 +17,13 @@ from services.storage.connections import find_sqlite_file
 LOW_BYTES = 2 << 30
 """The free space in bytes below which `hutongd doctor` warns. It is enough for about ten million results."""
 FULL_BYTES = 256 << 20
-"""The least free space that SQLite needs, in bytes. Its log alone grows to 64 MiB, or more during a long read."""
+"""The free space in bytes that SQLite needs at least. Its log alone grows to 64 MiB, and further during a long read."""
 TIMEX_BYTES = 256
 """The size of the buffer for Linux's struct timex, which has 208 bytes."""
 TIME_ERROR = 5
-"""What adjtimex returns while nothing synchronises the clock (adjtimex(2))."""
+"""What adjtimex returns if nothing synchronises the clock (adjtimex(2))."""
 OTHERS = 0o077
-"""The mode bits that let a file's group and others use it."""
+"""The mode bits that let the file's group and other users use a file."""
 
 
 def is_open_to_others(file: Path) -> bool:
@@ -32,9 +32,9 @@ def is_open_to_others(file: Path) -> bool:
 
 
 def check_clock() -> Finding:
-    """Check that the kernel counts the clock as synchronised, because decisions compare times of many machines."""
+    """Check that the kernel counts the clock as synchronised. Decisions compare times of many machines."""
     try:
-        # adjtimex with a structure of zeros reads the state of the clock and changes nothing.
+        # adjtimex with a structure of zeros only reads the state of the clock.
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))
     except AttributeError:
         state = -1
@@ -63,7 +63,7 @@ def check_disk(settings: Settings, services: Sequence[str]) -> Iterator[Finding]
 
 
 def _check_folder(folder: Path) -> Finding:
-    # A folder that does not exist yet will be created inside its nearest existing parent.
+    # A folder that does not exist yet will be created in the nearest of its parents that exists.
     existing = next(one for one in (folder, *folder.parents) if one.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         return Finding(

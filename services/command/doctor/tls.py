@@ -1,4 +1,4 @@
-"""Checks of certificates for `hutongd doctor`: those of the node itself, of its authorities, and of the nation."""
+"""Checks of certificates for `hutongd doctor`: those of this node, of its authorities, and of the nation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import BadSetting
 
 RENEW_DAYS = 30
-"""A certificate ought to be renewed this many days before it expires. Authorities that work on paper need this much
-time."""
+"""How many days before its end a certificate ought to be renewed. Authorities that work on paper need this much time.
+"""
 DAY_SECONDS = 86_400
 
 

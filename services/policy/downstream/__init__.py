@@ -1,1 +1,1 @@
-"""The policies of the nodes below: their streams are received, checked and stored here."""
+"""The policies of the nodes below. Their streams are received here, and their revisions checked and stored."""

@@ -1,4 +1,4 @@
-"""Receives the stream of a node below: checks each revision, stores it, and acknowledges each checkpoint."""
+"""Receives the stream of a node below. Each revision is checked and stored, and each checkpoint is acknowledged."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ SET_ASIDE = Counter("hutong_policy_set_aside_total", "Revisions of nodes below t
 NOT_ITS_OWN = PolicySetAsideReason.POLICY_SET_ASIDE_REASON_NOT_ITS_OWN
 INVALID = PolicySetAsideReason.POLICY_SET_ASIDE_REASON_INVALID
 _MOST_NAMED = 100
-"""How many revisions a response names, so that it stays small whatever a node sends."""
+"""The most revisions that a response names. It therefore stays small, whatever a node sends."""
 _NAME_LENGTH = 120
-"""The longest name of a revision in the contract. A revision that is set aside may have any name."""
+"""The longest name of a revision in the contract. The name of a revision that is set aside may be longer."""
 
 
 _log = structlog.get_logger(__name__)
 
 
 class PolicyReceiver:
-    """Receives what the nodes below send. `own` is the region of this node."""
+    """Receives what nodes below send. `own` is the region of this node."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class PolicyReceiver:
         Raises:
             DeadlineExceeded: DEADLINE, there was no first message in time.
             FailedPrecondition: NOT_AN_UPSTREAM, this node does not serve the sender.
-            InvalidArgument: a message that no node can have sent.
+            InvalidArgument: no node can have sent a message of the stream.
             Unavailable: SHUTTING_DOWN, the server drains; STREAM_REPLACED, the node has begun another stream.
         """
         stopped = Unavailable("SHUTTING_DOWN", english("the server is being stopped; connect again"))
@@ -117,7 +117,7 @@ class PolicyReceiver:
 
 
 class _Intake:
-    """Collects the revisions of one stream, and stores them at each checkpoint, or earlier if there are many."""
+    """Collects the revisions of one stream. They are stored at each checkpoint, or earlier if there are many."""
 
     def __init__(
         self, store: DownstreamStore, cache: PolicyBookCache, clock: Clock, timing: PolicyTiming, stream: Stream
@@ -130,7 +130,7 @@ class _Intake:
         self._cursor = stream.cursor
         self._stored_at = 0.0
         self._received: list[ReceivedRevision] = []
-        # Checkpoints state only what changed, so what earlier checkpoints stated is kept until it is stored.
+        # A checkpoint states only changes. What checkpoints have stated is kept here until it is stored.
         self._extents: dict[str, Instant] = {}
         self._set_aside: list[SetAsidePolicy] = []
 
@@ -171,7 +171,7 @@ class _Intake:
             self._set_aside.append(SetAsidePolicy(name=name[:_NAME_LENGTH], reason=reason))
 
     def _is_store_due(self) -> bool:
-        """Return whether a checkpoint without news is to be stored now. Such checkpoints are stored at intervals."""
+        """Return whether a checkpoint without changes must be stored now. Such checkpoints are stored at intervals."""
         known = self._cache.nodes_below
         is_first = any(at and not known.get(region) for region, at in self._extents.items())
         waited = asyncio.get_running_loop().time() - self._stored_at

@@ -1,4 +1,4 @@
-"""Asks Results of this node which nodes below an operator has retired. A retired node publishes nothing any more."""
+"""Asks this node's Results which nodes below an operator has retired. A retired node no longer publishes anything."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 ANSWER_SECONDS = 1.0
-"""The longest that Results may take for a page, in seconds. The caller of Policy waits meanwhile."""
+"""How long Results may take for a page, in seconds. Meanwhile the caller of Policy waits."""
 
 _log = structlog.get_logger(__name__)
 
 
 class RetiredNodes:
-    """The nodes below that are retired, as Results of this node knows them."""
+    """The nodes below that are retired, according to this node's Results."""
 
     def __init__(self, settings: Settings) -> None:
         self._stub: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(

@@ -25,14 +25,14 @@ _nodes = tables.nodes_below
 
 
 class Stream(NamedTuple):
-    """A stream of a node below as it begins.
+    """A stream of a node below, as it begins.
 
     Attributes:
         region: the region of the sender.
         number: the number of the stream among the sender's streams.
         cursor: the sender's cursor from which the stream goes on.
         sequence: the sequence of the last change at this node.
-        nodes: the regions of the known nodes in the sender's region, without the sender's own.
+        nodes: the regions of the known nodes within the sender's region. The sender's own region is not among them.
     """
 
     region: str
@@ -47,7 +47,8 @@ class Progress(NamedTuple):
 
     Attributes:
         cursor: the sender's cursor after everything that came before the checkpoint.
-        extents: the instants up to which the sender and the nodes below it are known, by region; 0 if nothing says so.
+        extents: the instants up to which the sender and the nodes below it are known, by region; 0 for an instant that
+            is not known.
         lives: the newest sequences of the lives of these nodes.
     """
 
@@ -63,7 +64,7 @@ class DownstreamStore:
         self._database = database
 
     async def open_stream(self, region: str, retired: Collection[str] = ()) -> Stream:
-        """Begin a stream of a node. From its first stream on, the node alone publishes for its region.
+        """Begin a stream of a node. From its first stream on, that node alone publishes for its region.
 
         Raises:
             FailedPrecondition: NOT_AN_UPSTREAM, another node below covers the region and is not retired.
@@ -73,9 +74,9 @@ class DownstreamStore:
     async def receive(
         self, stream: Stream, revisions: Sequence[ReceivedRevision], progress: Progress | None, now: Instant
     ) -> list[str]:
-        """Store revisions, and the checkpoint after them if there is one, in one transaction.
+        """Store revisions in one transaction, together with the checkpoint after them, if there is one.
 
-        Return the names of the revisions that the sender may not state. These revisions are not stored.
+        Return the names of the revisions that the sender may not state. They are not stored.
 
         Raises:
             Unavailable: STREAM_REPLACED, the node has begun another stream.
@@ -84,8 +85,8 @@ class DownstreamStore:
 
 
 def _open_stream(connection: Connection, region: str, retired: Collection[str]) -> Stream:
-    # A publication that runs now ends before the stream begins, so the node receives the published revision before the
-    # node is founded.
+    # The lock waits for a publication that runs now. The node therefore receives the published revision before it is
+    # founded.
     lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
     known = set(connection.execute(select(_nodes.c.region)).scalars())
     between = next((place for place in ancestry(region)[1:] if place in known and place not in retired), None)

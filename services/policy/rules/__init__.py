@@ -1,1 +1,1 @@
-"""The rules of policies: resolution, the guards of publication, its impact. Pure."""
+"""The rules of policies: resolution, and the guards and the impact of publications. Pure functions."""

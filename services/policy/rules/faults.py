@@ -14,11 +14,11 @@ from services.policy.model import Requirement, Revision
 from services.policy.rules.floors import REPORT_TIME
 
 ASKED = "policy.test_required"
-"""The field of a required result in a publication."""
+"""The field by which a publication asks for a result."""
 
 
 def find_faults(revision: Revision) -> list[Violation]:
-    """Return the faults of a policy that do not depend on other policies."""
+    """Return the faults of a policy that can be found without other policies."""
     faults = []
     requirement = revision.requirement
     if not is_region(revision.region):
@@ -40,7 +40,7 @@ def find_faults(revision: Revision) -> list[Violation]:
 
 
 def _lengths(requirement: Requirement) -> Iterator[tuple[Span | None, str]]:
-    """Yield each length in time that a requirement may state, and its field."""
+    """Yield each length of time that a requirement states, and its field."""
     yield requirement.window.duration, "window.duration"
     yield requirement.sampling_proof, "sampling_proof_window"
     if requirement.shortest is not None:
@@ -52,7 +52,7 @@ def _lengths(requirement: Requirement) -> Iterator[tuple[Span | None, str]]:
 
 
 def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
-    """Yield the faults in the windows of a policy that requires a result. Floors have rules of their own."""
+    """Yield the faults in the windows of a policy that requires a result. Other rules hold for floors."""
     has_length = requirement.window.has_length
     if floor and has_length:
         text = english(
@@ -76,7 +76,7 @@ def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Vi
 
 
 def _find_item_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
-    """Yield the faults in the items of a policy that requires a result."""
+    """Yield the faults in the items of a policy that requires a result. Other rules hold for floors."""
     if floor:
         stated = {
             "accepted": requirement.accepted,
@@ -101,7 +101,7 @@ def ends_too_soon(revision: Revision) -> bool:
 
 
 def _is_day(text: str) -> bool:
-    """Return whether a text is empty or a day of the calendar."""
+    """Return whether a text is empty or a day of the calendar. An empty text means that no day is stated."""
     try:
         return not text or date.fromisoformat(text).isoformat() == text
     except ValueError:

@@ -1,8 +1,8 @@
 """The effect of a floor on a policy below it, always in the holder's favour (docs/policy.md §4). Pure.
 
 A floor may lift, so that no result is asked for. It may require that results count from the report time. It may set a
-shortest window. The floor's shortest window applies beside the policy's window and does not replace it, because 90
-hours in place of three calendar days would shorten some results.
+shortest window. That window applies beside the policy's window and does not replace it. If 90 hours replaced three
+calendar days, for example, some results would count for less time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ BASIS = "test_required.window.basis"
 WINDOW = "test_required.window"
 LIFT = "test_required"
 CHANNELS = "channels"
-"""The fields that a floor replaces, as in `FloorOverride.field`. BASIS and WINDOW may also stand for the basis and the
+"""The fields that a floor replaces, as in `FloorOverride.field`. BASIS and WINDOW also stand for the basis and the
 window of an accepted item."""
 
 REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 
 
 def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
-    """Yield what a floor replaces in a lower policy, for a purpose and origin that both policies cover.
+    """Yield what a floor replaces in a lower policy. Both must cover the purpose and the origin in question.
 
     A floor replaces nothing in another floor.
     """
@@ -48,9 +48,9 @@ def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
 
 
 def bind(policy: Revision, floors: Sequence[Revision]) -> tuple[Revision, tuple[FloorOverride, ...]]:
-    """Return a policy as the floors change it, and what each floor replaced. The lift comes first.
+    """Return a policy as the floors change it, and what each floor replaced. A lift comes before everything else.
 
-    The floors cover one purpose and origin of the policy. Shortest windows do not change the policy's own window.
+    The floors must cover a purpose and origin of the policy. A shortest window does not change the policy's own window.
     """
     bound = policy
     overrides: list[FloorOverride] = []
@@ -69,7 +69,7 @@ def bind(policy: Revision, floors: Sequence[Revision]) -> tuple[Revision, tuple[
 
 
 def _count_from_report(asked: Requirement) -> Requirement:
-    """Return a requirement with every window that applies changed to count from the report time."""
+    """Return a requirement in which every window that applies counts from the report time."""
 
     def counted(window: Window) -> Window:
         return replace(window, basis=REPORT_TIME)
@@ -82,15 +82,16 @@ def _count_from_report(asked: Requirement) -> Requirement:
 
 
 def find_lift(floors: Sequence[Revision]) -> Revision | None:
-    """Return the first floor by which no result is asked for."""
+    """Return the first floor that lifts; None if no floor lifts."""
     return next((floor for floor in floors if not floor.requirement.is_test), None)
 
 
 def ends_earlier(window: Window | ShortestWindow, shortest: ShortestWindow) -> bool:
-    """Return whether some result expires earlier by the window than by the shortest window if both have the same basis.
+    """Return whether some result expires earlier by the window than by the shortest window.
 
-    N calendar days last at least 24 N hours and a microsecond, for a result from the last microsecond of a day, and at
-    most 24 (N + 1) hours, for a result from midnight. Calendar days never include the last instant.
+    Both must have the same basis. N calendar days last at least 24 N hours and a microsecond, namely for a result from
+    the last microsecond of a day. They last at most 24 (N + 1) hours, namely for a result from midnight. Calendar days
+    never include the last instant.
     """
     if window.calendar_days is not None and shortest.calendar_days is not None:
         return window.calendar_days < shortest.calendar_days
@@ -114,17 +115,17 @@ def unite_channels(channels: tuple[int, ...], floor: tuple[int, ...]) -> tuple[i
 
 
 def unite(*lists: Sequence[int]) -> tuple[int, ...]:
-    """Return the numbers in any of the lists, each once and in order."""
+    """Return the numbers that are in any of the lists, each once, in order."""
     return tuple(sorted({value for values in lists for value in values}))
 
 
 def share_subjects(one: Revision, other: Revision) -> bool:
-    """Return whether there is a purpose and an origin that both revisions cover."""
+    """Return whether both revisions cover a purpose and an origin in common."""
     return share_purposes(one.purposes, other.purposes) and (
         ANY in (one.origin, other.origin) or one.origin == other.origin
     )
 
 
 def share_purposes(one: Sequence[int], other: Sequence[int]) -> bool:
-    """Return whether there is a purpose in both lists. An empty list contains all purposes."""
+    """Return whether two lists of purposes have a purpose in common. An empty list stands for all purposes."""
     return not one or not other or not set(one).isdisjoint(other)

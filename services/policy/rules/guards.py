@@ -1,4 +1,4 @@
-"""Guards: check whether a policy may be published or withdrawn, and report all faults at once. Pure."""
+"""Guards. They check whether a policy may be published or withdrawn, and report all faults at once. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from services.policy.rules.merging import is_floor_of_outside
 from services.policy.rules.resolve import PolicyBook, Segment, are_on_one_way, series_segments
 
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
-"""How far in the past a policy may begin without a reason. A caller that writes "now" has this time to send it."""
+"""How far in the past a policy may begin without a stated reason. A caller that begins a policy "now" needs some time
+to send it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
         broken_rules: rules of the contract that the policy breaks.
 
     Raises:
-        InvalidArgument: the policy has faults of its own.
+        InvalidArgument: the policy has faults that do not depend on other policies.
         PermissionDenied: NOT_PERMITTED, a node publishes only for its own jurisdiction and those below.
         FailedPrecondition: ANOTHER_NODE_PUBLISHES, POLICY_BREACH, AMBIGUOUS or RETROACTIVE.
             The first of these that applies is raised. The violations of the error list all faults of every kind.
@@ -67,7 +68,7 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
 
 
 def _beyond(reported: Sequence[Violation], faults: Sequence[Violation]) -> list[Violation]:
-    """Return the faults of fields that have no reported fault yet."""
+    """Return those faults whose field has no reported fault yet."""
     fields = {violation.field for violation in reported}
     return [fault for fault in faults if fault.field not in fields]
 
@@ -87,7 +88,7 @@ def check_publisher(revision: Revision, jurisdiction: str, nodes_below: Collecti
     """Check that this node may withdraw a revision.
 
     Raises:
-        FailedPrecondition: ANOTHER_NODE_PUBLISHES, the revision is another node's to withdraw.
+        FailedPrecondition: ANOTHER_NODE_PUBLISHES, only another node may withdraw the revision.
     """
     elsewhere = _find_elsewhere(revision, [revision], jurisdiction, nodes_below, "name")
     if elsewhere:
@@ -97,11 +98,12 @@ def check_publisher(revision: Revision, jurisdiction: str, nodes_below: Collecti
 def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
     """Check that a revision may be withdrawn.
 
-    It may not be withdrawn if the withdrawal brings an older revision back into force, and this older revision ties
+    A withdrawal may bring an older revision back into force. The withdrawal is refused if the older revision then ties
     with another policy.
 
     Raises:
-        FailedPrecondition: AMBIGUOUS, with each tie. The older revision or the other policy has to be withdrawn first.
+        FailedPrecondition: AMBIGUOUS, with each tie. Either the older revision or the other policy must be withdrawn
+            first.
     """
     others = [other for other in book.series(*revision.series) if other is not revision]
     ties = [
@@ -115,7 +117,7 @@ def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
 
 
 def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
-    """Return when a new revision would be in force among the others of its series."""
+    """Return when a new revision would be in force, given the other revisions of its series."""
     others = book.series(*revision.series)
     return [segment for segment in series_segments([*others, revision]) if segment.revision is revision]
 
@@ -150,16 +152,16 @@ def _segments_that_meet(revision: Revision, book: PolicyBook) -> Iterator[Segmen
 
 
 def _find_replaced_from(floor: Revision, lower: Revision, start: Instant) -> Iterator[FloorOverride]:
-    """Yield what a floor replaces in a policy. Both are in force from `start` on."""
+    """Yield what a floor replaces in a policy. `start` is the instant from which both are in force."""
     if share_subjects(floor, lower):
         for override in find_replaced(floor, lower):
             yield replace(override, start=start)
 
 
 def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Violation]:
-    """Yield a breach for everything that a floor in force at the revision's start would replace, except channels.
+    """Yield a breach for everything that the floors in force at the revision's start would replace, except channels.
 
-    Channels are never a breach, because a policy's and a floor's channels are united.
+    Channels are no breach, because a policy's channels and a floor's channels are united.
     """
     for place in ancestry(revision.region):
         for segment in book.segments(place):
@@ -179,7 +181,10 @@ def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Viola
 
 
 def _breached_field(override: FloorOverride, revision: Revision) -> str:
-    """Return the path of the field that a floor would replace, with the index of its accepted item, if any."""
+    """Return the path of the field that a floor would replace.
+
+    For the window of an accepted item, the path has the item's index.
+    """
     if not override.item:
         return f"policy.{override.field}"
     items = [describe_item(one.item) for one in revision.requirement.accepted]
@@ -238,7 +243,7 @@ def find_publisher(
     """Return the region of the other node that alone may publish or withdraw a revision; None if this node may.
 
     `members` are the known revisions of its series. The deepest node that covers a region publishes there. A floor may
-    come from each node that covers the region, but all revisions of one series come from one node.
+    come from any node that covers the region, but all revisions of one series come from one node.
     """
     above = next((one.node for one in members if is_floor_of_outside(one, jurisdiction)), None)
     if above is not None:
@@ -295,13 +300,13 @@ def _refusal(
 
 
 def _cite(floor: Revision) -> str:
-    """Return the name of a floor's revision, with the number or the title of the floor's document if it has one."""
+    """Return the name of a floor's revision, followed by the number or the title of its document, if it has one."""
     document = floor.source.document_number or floor.source.title
     return f"{floor.name} ({document})" if document else floor.name
 
 
 def _ties(one: Revision, other: Revision) -> bool:
-    """Return whether two policies of one jurisdiction cover a question in common and neither is more specific."""
+    """Return whether two policies of one jurisdiction cover a common question and are equally specific."""
     return (
         bool(one.purposes) == bool(other.purposes)
         and share_purposes(one.purposes, other.purposes)

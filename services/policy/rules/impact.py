@@ -1,4 +1,4 @@
-"""Finds the answers that a publication or withdrawal changes at an instant. Pure."""
+"""Finds the answers at an instant that a publication or withdrawal changes. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.policy.rules.restored import KINDS
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A kind of question that the books before and after a change answer differently."""
+    """A kind of question to which the book before a change and the book after it have different answers."""
 
     region: str
     purpose: int
@@ -26,9 +26,10 @@ def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: 
     """Yield the kinds of question whose answer a new or withdrawn revision changes.
 
     Only the revision's jurisdiction, and regions below it with policies of their own, are examined. Every other region
-    has the answers of the nearest examined region above it. An answer names the policy that governs and the floors that
-    bind. An answer changes if it names the new or withdrawn revision, or the revision of the same series that was in
-    force instead. The answers themselves therefore need not be computed.
+    below has the answers of the nearest examined region above it.
+
+    An answer names the policy that governs and the floors that bind. An answer changes if it names the new or withdrawn
+    revision, or the revision of the same series that was in force before. Answers therefore need not be computed here.
     """
     pairs = [(book, _in_force(book, revision, at)) for book in (before, after)]
     if pairs[0][1] == pairs[1][1]:
@@ -51,15 +52,15 @@ def _in_force(book: PolicyBook, revision: Revision, at: Instant) -> Revision | N
 
 
 def _governs(one: Revision, book: PolicyBook, kind: tuple[int, int], at: Instant) -> bool:
-    """Return whether a revision that is in force governs a kind of question in its own jurisdiction."""
+    """Return whether a revision in force governs a kind of question in its own jurisdiction."""
     covering = [it.revision for it in book.segments(one.region) if it.holds(at) and it.revision.covers(*kind)]
     return not one.floor and most_specific(covering, kind[1]) == one
 
 
 def _nearer(region: str, place: str, book: PolicyBook, at: Instant) -> list[Revision]:
-    """Return the revisions in force of `region` and of the regions between it and `place`.
+    """Return the revisions in force in `region` and in the regions between `region` and `place`.
 
-    These revisions govern before the revisions of `place`.
+    Floors are left out. These revisions take precedence over those of `place`.
     """
     below = takewhile(lambda step: step != place, ancestry(region))
     return [it.revision for step in below for it in book.segments(step) if it.holds(at) and not it.revision.floor]

@@ -1,7 +1,8 @@
-"""What stands if two nodes know a revision differently. Pure.
+"""Decides what stands if two nodes know a revision differently. Pure functions.
 
-Two nodes, one above the other, exchange the policies of the lower node's region (docs/policy.md §9). Both apply these
-rules, so that they have the same revisions once everything has been exchanged, in any order and however often.
+A node and the node above it exchange the policies of the lower node's region (docs/policy.md §9). Both apply these
+rules. Once everything has been exchanged, they therefore have the same revisions, whatever the order and however often
+they were sent.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ from services.policy.model import Revision
 
 
 def is_floor_of_outside(revision: Revision, region: str) -> bool:
-    """Return whether a revision is a floor that a node outside a region has published."""
+    """Return whether a revision is a floor and a node outside a region has published it."""
     return revision.floor and revision.node is not None and not within(revision.node, region)
 
 
 def merge_from_above(known: Revision | None, sent: Revision, own: str) -> Revision | None:
-    """Return what stands after the node above has sent a revision. None means that the known revision stands unchanged.
+    """Return what stands after the node above has sent a revision. None: the known revision stands unchanged.
 
-    `own` is the region of this node. A revision of a jurisdiction above is never replaced, and its first withdrawal
-    stands. The same holds for a floor that a node above has published for this node's region. Such a floor also
-    replaces any other revision of the same name. All other revisions of this node's region are this node's own. This
-    node keeps those own revisions that it has. It takes an own revision that it lacks, for example because it was just
-    founded or was restored from an older copy.
+    `own` is the region of this node.
+
+    A revision of a jurisdiction above is never replaced, and its first withdrawal stands. The same holds for a floor
+    that a node above has published for this node's region. Such a floor also replaces any other revision of the same
+    name.
+
+    All other revisions of this node's region are its own. If this node has such a revision, it keeps it. If not, it
+    takes the sent one, for example because it was just founded or was restored from an older copy.
     """
     if known is None:
         return sent
@@ -42,10 +46,10 @@ def merge_from_above(known: Revision | None, sent: Revision, own: str) -> Revisi
 
 
 def merge_from_below(known: Revision | None, sent: Revision, sender: str) -> Revision | None:
-    """Return what stands after a node below has sent a revision. None means that the sender may not state the revision.
+    """Return what stands after a node below has sent a revision. None: the sender may not state the revision.
 
-    `sender` is the region of that node. The sender may state every revision of its region, except floors that a node
-    outside the region has published. The sender can only repeat such a floor.
+    `sender` is the region of that node. The sender may state every revision of its region. A floor that a node outside
+    the region has published is an exception: the sender can only repeat it.
     """
     if not within(sent.region, sender):
         return None
@@ -61,10 +65,10 @@ def merge_from_below(known: Revision | None, sent: Revision, sender: str) -> Rev
 
 
 def _unite(known: Revision, sent: Revision) -> Revision:
-    """Return one revision from two with the same content: the earlier publication, and the earlier withdrawal."""
+    """Return one revision from two with the same content. It has the earlier publication and the earlier withdrawal."""
     first, other = (sent, known) if _publication(sent) < _publication(known) else (known, sent)
     united = replace(first, actor=known.actor, node=first.node or other.node)
-    # If both withdrawals are equal, the known withdrawal is taken, because only the known withdrawal names its caller.
+    # Of two equal withdrawals the known one is taken, because only the known one names its caller.
     withdrawn = [one for one in (known, sent) if one.withdraw_time is not None]
     return _with_withdrawal(united, min(withdrawn, key=_withdrawal)) if withdrawn else united
 

@@ -1,4 +1,4 @@
-"""Checks that a policy is as it was when a change of it was proposed. Pure."""
+"""Checks that a policy is unchanged since a change of it was proposed. Pure functions."""
 
 from __future__ import annotations
 

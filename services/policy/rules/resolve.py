@@ -1,9 +1,8 @@
 """Policy resolution (docs/policy.md §2 to §5). Pure.
 
 A question is a region, a purpose, an origin and an instant. The jurisdictions are searched from the region up to the
-nation. The first jurisdiction that has a policy for the question governs. The floors of all these jurisdictions bind.
-For each kind of question the answers of all time are computed once as a timeline, so that a question costs one
-bisection.
+nation. The first jurisdiction with a policy for the question governs. The floors of all these jurisdictions bind. For
+each kind of question, the answers of all time are computed once as a timeline. A question then costs one bisection.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from services.policy.rules.floors import bind, find_lift, unite
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """An interval [start, end) in which a revision is in force. Without an end it stays in force for ever."""
+    """An interval [start, end) in which a revision is in force. If the end is None, the interval never ends."""
 
     start: Instant
     end: Instant | None
@@ -50,9 +49,9 @@ class Segment:
 def series_segments(revisions: Iterable[Revision], known: Instant | None = None) -> list[Segment]:
     """Return when each revision of one series is in force.
 
-    Of the revisions that have started by an instant, the revision with the latest start is in force. If two revisions
-    have the same start, the later revision is in force. Once that revision has ended, no revision of the series is in
-    force, not even an older one.
+    Of the revisions that have started by an instant, the one with the latest start is in force. Of several revisions
+    with this start, the latest revision is in force. Once it has ended, no revision of the series is in force, not even
+    an older one.
     """
     by_start: dict[Instant, Revision] = {}
     for revision in sorted(revisions, key=lambda revision: revision.revision):
@@ -75,14 +74,17 @@ def _earlier(one: Instant | None, other: Instant | None) -> Instant | None:
 
 
 def are_on_one_way(one: str, other: str) -> bool:
-    """Return whether two regions are the same or one lies above the other. One answer may then use policies of both."""
+    """Return whether two regions are the same or one is above the other.
+
+    Only then may one answer use policies of both.
+    """
     return within(one, other) or within(other, one)
 
 
 def origin_class(region: str, arriving_from: str) -> int:
-    """Return SAME_PROVINCE or OTHER_PROVINCE, seen from the region; UNKNOWN_ORIGIN if no province is given.
+    """Return SAME_PROVINCE or OTHER_PROVINCE, as seen from `region`; UNKNOWN_ORIGIN if no province is given.
 
-    An absent fact is never adverse, so an origin that is not given counts as neither class.
+    An absent fact never counts against a person. An origin that is not given is therefore in neither class.
     """
     if arriving_from in ("", NATION):
         return UNKNOWN_ORIGIN
@@ -90,9 +92,9 @@ def origin_class(region: str, arriving_from: str) -> int:
 
 
 def unite_classes(same: Answer, other: Answer) -> Answer | AnswerByOrigin:
-    """Return the answer for an unknown origin: the common answer if both classes agree, otherwise both answers.
+    """Return the answer for an unknown origin: one answer if both classes agree, otherwise both answers.
 
-    The answer holds in the intersection of the two intervals. Outside it the answer for one class may change.
+    The result holds in the intersection of the two intervals. Outside it, the answer of one class may change.
     """
     start, end = _later(same.start, other.start), _earlier(same.end, other.end)
     if same.effective == other.effective:
@@ -109,14 +111,14 @@ def _later(one: Instant | None, other: Instant | None) -> Instant | None:
 
 @dataclass(frozen=True, slots=True)
 class _Jurisdiction:
-    """One jurisdiction's policies: the revisions of each series, oldest first, and when they are in force."""
+    """The policies of one jurisdiction: the revisions of each series, oldest first, and their segments."""
 
     series: Mapping[str, tuple[Revision, ...]]
     segments: tuple[Segment, ...]
 
 
 class PolicyBook:
-    """All known revisions, indexed for questions. A publication makes a new book, which shares unchanged parts."""
+    """All known revisions, indexed for questions. A publication makes a new book, which shares the unchanged parts."""
 
     def __init__(self, revisions: Iterable[Revision] = (), known: Instant | None = None) -> None:
         self._jurisdictions: dict[str, _Jurisdiction] = {}
@@ -126,21 +128,25 @@ class PolicyBook:
     def with_revisions(self, revisions: Iterable[Revision]) -> PolicyBook:
         """Return the book with revisions added.
 
-        An added revision replaces the revision of the same name, if the book has one.
+        A revision of the same name in the book is replaced.
 
-        The cost depends on the jurisdictions that the revisions belong to, not on the size of the book.
+        The cost depends on the jurisdictions of the added revisions, not on the size of the book.
+
         """
         book = PolicyBook()
         book._jurisdictions = dict(self._jurisdictions)
         touched = book._put(revisions, None)
-        # A copy, because another thread may add a timeline meanwhile.
+        # The dictionary is copied, because another thread may add a timeline meanwhile.
         for anchor, timelines in self._timelines.copy().items():
             if touched.isdisjoint(ancestry(anchor) if anchor else ()):
                 book._timelines[anchor] = timelines
         return book
 
     def known_at(self, known: Instant, region: str) -> PolicyBook:
-        """Return the book of what was published and not withdrawn at an instant, for questions about a region."""
+        """Return the book of what was published and not withdrawn at the instant `known`.
+
+        It serves questions about `region`.
+        """
         return PolicyBook((one for place in ancestry(region) for one in self._all_of(place)), known)
 
     def _put(self, revisions: Iterable[Revision], known: Instant | None) -> set[str]:
@@ -158,7 +164,7 @@ class PolicyBook:
         return set(coming)
 
     def series(self, region: str, policy_id: str) -> Sequence[Revision]:
-        """Return the revisions of one policy, oldest first, with withdrawn ones; empty if there is no such policy."""
+        """Return the revisions of one policy, withdrawn ones too, oldest first; empty if there is no such policy."""
         jurisdiction = self._jurisdictions.get(region)
         return jurisdiction.series.get(policy_id, ()) if jurisdiction else ()
 
@@ -168,7 +174,7 @@ class PolicyBook:
         return sorted(jurisdiction.series) if jurisdiction else ()
 
     def segments(self, region: str) -> Sequence[Segment]:
-        """Return when each policy of this jurisdiction itself is in force."""
+        """Return when each policy of a jurisdiction is in force. Policies of other jurisdictions are not included."""
         jurisdiction = self._jurisdictions.get(region)
         return jurisdiction.segments if jurisdiction else ()
 
@@ -191,7 +197,7 @@ class PolicyBook:
 
     def resolve_class(self, region: str, purpose: int, origin: int, at: Instant) -> Answer:
         """Return what applies to one class of origin: SAME_PROVINCE or OTHER_PROVINCE."""
-        # Regions without policies share the timelines of the nearest region above them that has policies.
+        # A region without policies shares the timelines of the nearest region above it that has policies.
         anchor = next((place for place in ancestry(region) if place in self._jurisdictions), "")
         timelines = self._timelines.get(anchor)
         if timelines is None:
@@ -229,7 +235,7 @@ class PolicyBook:
 
 
 class _Timeline:
-    """The answers of all time to one kind of question, each from its start until the next answer starts."""
+    """The answers of all time to one kind of question. Each holds from its start until the next answer starts."""
 
     __slots__ = ("_answers", "_starts")
 
@@ -243,8 +249,9 @@ class _Timeline:
 
 
 def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
-    """Return the answer from the revisions that are in force and cover the question, nearest jurisdiction first."""
-    # The highest authority's floor comes first. All floors bind, so the order decides only which floor is named.
+    """Return the answer from the revisions that are in force and cover the question, the nearest jurisdiction first."""
+    # The floor of the highest authority comes first. The order decides only which floor is named, because all floors
+    # bind.
     floors = [revision for level in reversed(in_force) for revision in level if revision.floor]
     floors.sort(key=lambda floor: (len(ancestry(floor.region)), floor.policy_id))
     governing = next((found for level in in_force if (found := most_specific(level, origin)) is not None), None)
@@ -274,8 +281,7 @@ def most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None
     """Return the policy that governs inside a jurisdiction; None if there is none.
 
     A policy that names the purpose comes before a policy for all purposes. Among equals, a policy for this origin comes
-    before a policy for any origin.
-    Publication refuses ties, so the name decides only between policies that were stored by other means.
+    before a policy for any origin. Publication refuses ties. If ties were stored by other means, the name decides.
     """
     candidates = [revision for revision in revisions if not revision.floor]
     if not candidates:

@@ -1,6 +1,6 @@
-"""Finds what comes back into force when a floor ends (docs/policy.md §7, §8). Pure.
+"""Finds what comes back into force when a floor ends (docs/policy.md §7, §8). Pure functions.
 
-A floor ends by its own end, by another revision of its series, or by its withdrawal.
+A floor ends at its own end, with another revision of its series, or by its withdrawal.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from services.policy.rules.resolve import PolicyBook, Segment, are_on_one_way, s
 
 PURPOSES = tuple(number for number in purpose_pb2.Purpose.values() if number)
 KINDS = tuple((purpose, origin) for purpose in PURPOSES for origin in (SAME_PROVINCE, OTHER_PROVINCE))
-"""Every kind of question of one region: a purpose and an origin."""
+"""All kinds of question about one region. A kind is a purpose and an origin."""
 
 
 def find_restored(
     revision: Revision, before: PolicyBook, after: PolicyBook, since: Instant | None = None
 ) -> list[FloorOverride]:
-    """Return what floors of the revision's series no longer override, and from when, ordered by policy and start.
+    """Return what floors of the revision's series no longer override, and from when. Ordered by policy and start.
 
     Args:
         revision: the revision that is published or withdrawn.
         before: the book without this change.
         after: the book with this change.
-        since: the earliest start to return. Gaps that end by this instant are left out. None means that there is no
-            limit.
+        since: the earliest start to return. Gaps that have ended by this instant are left out. None means no limit.
     """
     found: dict[tuple[str, str, str, str], FloorOverride] = {}
     for gap in _gaps(revision, before, after):
@@ -46,9 +45,9 @@ def find_restored(
 
 
 def _gaps(revision: Revision, before: PolicyBook, after: PolicyBook) -> Iterator[Segment]:
-    """Yield the intervals in which floors of the series were in force before the change and are not after it.
+    """Yield the intervals in which a floor of the series was in force before the change and is not after it.
 
-    If the new revision is a floor with an end, yield the empty interval [end, end) for it.
+    If the new revision is a floor with an end, the empty interval [end, end) is yielded for it.
     """
     standing = {one.revision.revision: one for one in series_segments(after.series(*revision.series))}
     for old in series_segments(before.series(*revision.series)):
@@ -75,9 +74,9 @@ def _find_in_gap(gap: Segment, book: PolicyBook) -> Iterator[FloorOverride]:
 
 
 def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) -> Iterator[FloorOverride]:
-    """Yield what comes back into force of one policy.
+    """Yield what comes back into force of one policy in a gap.
 
-    That happens at the beginning of a gap, or when another floor ends within the gap.
+    That happens when the gap begins, or when another floor ends within the gap.
     """
     if not any(find_replaced(gap.revision, lower.revision)):
         return
@@ -92,7 +91,7 @@ def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) ->
 
 
 def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[Revision]) -> Iterator[FloorOverride]:
-    """Yield what a floor would replace in a policy for some purpose and origin while no other floor replaces it."""
+    """Yield what a floor would replace in a policy and no other floor replaces, for some purpose and origin."""
     fields = {(override.field, override.item) for override in find_replaced(floor, lower)}
     for purpose, origin in KINDS:
         if not fields:
@@ -109,7 +108,7 @@ def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[
 
 
 def _is_covered(floor: Revision, others: list[Revision]) -> bool:
-    """Return whether another floor has a shortest window that is at least as long as this floor's."""
+    """Return whether another floor has a shortest window that is as long as this floor's or longer."""
     shortest = floor.requirement.shortest
     windows = (other.requirement.shortest for other in others)
     return shortest is not None and any(window and not ends_earlier(window, shortest) for window in windows)

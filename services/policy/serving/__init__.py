@@ -1,1 +1,1 @@
-"""Answers questions and publishes policies at this node: the policy book in memory, watchers and publications."""
+"""Answers questions from the policy book in memory, serves watchers, and publishes policies at this node."""

@@ -1,4 +1,4 @@
-"""Answers to publications and withdrawals: the revision, and what it changes in the book."""
+"""Answers to publications and withdrawals. An answer has the revision, and what it changes in the book."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from services.policy.rules.restored import find_restored
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
 MAX_LISTED = 500
-"""The most impacts or overrides in an answer. An impact takes about a kilobyte; a message may take four million."""
+"""The most impacts, and the most overrides, in an answer. An impact takes about a kilobyte, and a message may have four
+megabytes."""
 
 
 class Checked(NamedTuple):
-    """The revision in the answer to a publication, and whether it is new or published already."""
+    """The revision in the answer to a publication, and whether it is new. If not, it was published before."""
 
     revision: Revision
     is_new: bool
@@ -78,7 +79,7 @@ def _put_impacts(
     before: PolicyBook,
     after: PolicyBook,
 ) -> None:
-    """Add the answers that change at the request's impact time, if it has one."""
+    """Add the answers that change at the request's impact time, if the request has one."""
     if request.HasField("impact_time"):
         at = from_timestamp(request.impact_time)
         changes = list(find_changes(revision, before, after, at))

@@ -1,7 +1,7 @@
-"""Keeps the policy book in the memory of this process up to date. Each change replaces the book as a whole.
+"""Keeps the policy book in the memory of this process up to date. Each change makes a new book.
 
-Questions are answered from memory. A publication of this process is in the cache before it is acknowledged.
-Publications of other processes on the same database are found by polling for the newest sequence.
+Questions are answered from memory. A publication of this process is in the cache before it is acknowledged. Polling for
+the newest sequence finds publications of other processes on the same database.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from services.runtime.clock import Clock
 _log = structlog.get_logger(__name__)
 
 UNKNOWN_EXTENT: Instant = 0
-"""The earliest instant. It means that some of the nation's policies are here, and that others may be missing."""
+"""The earliest instant. It says that some of the nation's policies are here and others may be missing."""
 
 RevisionKey = tuple[str, str, int]
 
@@ -37,22 +37,22 @@ class PolicyBookCache:
     Attributes:
         sequence: the sequence of the last change in the book.
         as_of: the book holds everything committed in this database up to this instant; 0 before the first read.
-        nation_as_of: the book holds everything that the nation, and each node between the nation and this node,
-            published up to this instant by its own clock. None at the nation, and at a node that has received nothing
-            from above. UNKNOWN_EXTENT at a node that has received policies, but no checkpoint with this instant. Either
-            the process that received the policies was killed, or the node above does not know the instant itself.
+        nation_as_of: the book holds everything that the nation, and each node between it and this node, had published
+            by this instant of its own clock. None at the nation, and at a node that has received nothing from above.
+            UNKNOWN_EXTENT if policies were received, but no checkpoint with this instant. That happens if the receiving
+            process was killed, or if the node above does not know the instant itself.
         lives: the newest sequence of each life of this database.
-        other_lives: the newest sequence of each life of the databases of other nodes, by region and life, as far as the
-            changes of these nodes are in the book.
-        nodes_below: an instant for each node below, by the node's region. The book holds everything that the node
-            published up to this instant by the node's clock; 0 if nothing says so.
+        other_lives: the newest sequence of each life of the databases of other nodes, by region and life. Only changes
+            that are in the book count.
+        nodes_below: an instant for each node below, by the node's region. The book holds everything that the node had
+            published by this instant of its own clock; 0 if the instant is not known.
     """
 
     def __init__(self, store: PolicyStore, clock: Clock, *, is_province: bool = False) -> None:
         self._store = store
         self._is_province = is_province
         self._clock = clock
-        # Every change in order, and the sequence of each revision's last change. Watchers get only that last change.
+        # Every change in order, and the sequence of each revision's last change. Watchers get only the last change.
         self._sequences: list[int] = []
         self._changed: list[Revision] = []
         self._last: dict[RevisionKey, int] = {}
@@ -70,12 +70,12 @@ class PolicyBookCache:
 
     @property
     def book(self) -> PolicyBook:
-        """Everything published, as far as it is known. Raises Unavailable as `require_read` does."""
+        """Everything published, as far as this process knows it. Raises Unavailable as `require_read`."""
         self.require_read()
         return self._book
 
     def require_read(self) -> None:
-        """Check that the policies were read once. Before that nobody may take their absence for an answer.
+        """Check that the policies were read once. Until then their absence must not be taken for an answer.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database was not reached or not migrated since the start.
@@ -90,7 +90,7 @@ class PolicyBookCache:
     async def poll(self, seconds: float) -> None:
         """Look for publications of other processes until cancelled. A background job.
 
-        The health check does the first read, once the database is migrated.
+        The first read is done by the health check, once the database is migrated.
         """
         while True:
             await asyncio.sleep(seconds)
@@ -99,7 +99,7 @@ class PolicyBookCache:
             try:
                 await self.refresh()
             except HutongError as error:
-                # as_of is not advanced, so every answer shows how old the book is.
+                # as_of stays as it is, so every answer shows how old the book is.
                 _log.debug("policies not refreshed", reason=error.reason)
 
     async def refresh(
@@ -107,14 +107,14 @@ class PolicyBookCache:
     ) -> None:
         """Read everything committed before this call.
 
-        `nation_as_of` and `other_lives` say up to where the policies of other nodes are committed here.
+        `nation_as_of` and `other_lives` say how far the policies of other nodes are committed here.
         """
         async with self._refreshing:
             asked = self._clock.now()
             nodes_below, newest = await self._store.read_heads()
-            # The sequences of lives are read before the changes that they stand for, and count once these changes are
-            # in the book. Another process may have received these changes from a node below, even since `newest` was
-            # read.
+            # The sequences of lives are read before the changes that they stand for. They become valid once these
+            # changes are in the book. Another process may have received such changes from a node below since `newest`
+            # was read.
             lives = await self._store.read_lives_below() if nodes_below != self.nodes_below else {}
             if self.as_of == 0 or newest != self.sequence or lives:
                 changes = await self._store.read_changes(self.sequence)
@@ -129,14 +129,14 @@ class PolicyBookCache:
             self._refreshed.notify_all()
 
     def read_book(self, connection: Connection) -> PolicyBook:
-        """Return the book as a transaction sees it. Committed changes that are not in the cache yet are read."""
-        # The sequence is taken before the book because the cache may be refreshed meanwhile. A change that is both in
-        # the book and among the changes read is applied twice with the same content.
+        """Return the book as a transaction sees it. It includes committed changes that are not in the cache yet."""
+        # The sequence is taken before the book, because the cache may be refreshed meanwhile. A change may then be
+        # applied twice, with the same content both times.
         changes = read_changes(connection, self.sequence)
         return self._with_changes(changes)
 
     def _with_changes(self, changes: Changes) -> PolicyBook:
-        """Return the book after changes that are not in the cache yet."""
+        """Return the book with changes that are not in the cache yet."""
         if not changes.revisions:
             return self._book
         return self._book.with_revisions(revision for _, revision in changes.revisions)
@@ -153,8 +153,8 @@ class PolicyBookCache:
         """Check that the change with this sequence was committed at this time.
 
         Raises:
-            OutOfRange: CURSOR_TOO_OLD. The change belongs to another database, or to this one before it was restored
-                from a backup.
+            OutOfRange: CURSOR_TOO_OLD, the change belongs to another database, or to this database before it was
+                restored from a backup.
         """
         if sequence and self._commit_times.get(sequence) != commit_time:
             raise OutOfRange(
@@ -164,14 +164,14 @@ class PolicyBookCache:
             )
 
     def changes_after(self, sequence: int) -> list[tuple[int, Revision]]:
-        """Return what changed after a sequence, in order, each revision in its current state."""
+        """Return what has changed after a sequence, in order. Each revision is in its current state."""
         first = bisect_right(self._sequences, sequence)
         changes = zip(self._sequences[first:], self._changed[first:], strict=True)
-        # A revision that has changed again since is listed only with its later sequence.
+        # A revision that has changed again is listed only with its last sequence.
         return [(at, revision) for at, revision in changes if self._last[_key(revision)] == at]
 
     async def wait_beyond(self, sequence: int, seconds: float) -> None:
-        """Wait until a change after a sequence is in the cache, or until the time has passed."""
+        """Wait until the cache has a change after a sequence, but at most some seconds."""
         try:
             async with asyncio.timeout(seconds), self._refreshed:
                 await self._refreshed.wait_for(lambda: self.sequence > sequence)

@@ -1,4 +1,4 @@
-"""Floors, whose publication and withdrawal need a second approver."""
+"""Changes of floors. The publication and the withdrawal of a floor need a second approver."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AUTHORITY = "authority"
 
 
 class FloorApprovals:
-    """Proposes changes of floors, and makes those that were approved."""
+    """Proposes changes of floors, and makes the approved changes."""
 
     def __init__(self, approvals: Approvals, publisher: PolicyPublisher) -> None:
         self._approvals = approvals
@@ -30,7 +30,7 @@ class FloorApprovals:
         approvals.register(WITHDRAW, self._make_withdrawal)
 
     async def publish(self, request: PublishPolicyRequest) -> PublishPolicyResponse:
-        """Check the publication of a floor and propose it. A floor that stands already is answered at once."""
+        """Check the publication of a floor and propose it. If the floor was published before, answer at once."""
         if request.validate_only or not self._approvals.is_needed():
             return await self._publisher.publish(request)
         change = await self._approvals.find_proposed(request)

@@ -1,4 +1,4 @@
-"""ListPolicies: pages of the newest revisions of policies, for one jurisdiction or for all."""
+"""ListPolicies: pages of the newest revisions of policies, of one jurisdiction or of all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKENS = PageTokens()
 
 
 def list_policies(cache: PolicyBookCache, request: ListPoliciesRequest) -> ListPoliciesResponse:
-    """Return one page, ordered by name. With effective_time it holds only the revisions in force at that instant."""
+    """Return one page in order of name. With effective_time it has only the revisions in force at that instant."""
     region = parse_jurisdiction(request.jurisdiction) if request.jurisdiction else ""
     at = from_timestamp(request.effective_time) if request.HasField("effective_time") else None
     position = TOKENS.position(request, (str, str))

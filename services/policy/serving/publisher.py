@@ -48,16 +48,17 @@ R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 ReadRetired: TypeAlias = Callable[[], Awaitable[Collection[str]]]
 """Returns the regions of the nodes below that an operator has retired."""
 END = "policy.effective_end_time"
-"""The field that an error names if a policy ends before it starts. No other rule is about a policy as a whole."""
+"""The field that an error names if a policy ends before it starts. No other rule of the contract is about a policy as a
+whole."""
 _NEEDED = {"policy.name", "policy.effective_start_time"}
 NOT_HASHED = "none"
-"""Stands for the content hash of a policy that breaks rules and is refused without being hashed."""
+"""Stands in for the content hash of a policy that breaks rules. Such a policy is refused and need not be hashed."""
 
 
 class Draft(NamedTuple):
     """A requested publication: its statement, and the rules of the contract that it breaks.
 
-    `proposed` is when the publication was proposed, if it had to be approved.
+    `proposed` is when a publication that needs approval was proposed; None for other publications.
     """
 
     request: PublishPolicyRequest
@@ -67,14 +68,14 @@ class Draft(NamedTuple):
 
 
 class Actor(NamedTuple):
-    """The caller that publishes or withdraws: its name if known, and whether it may see the names of callers."""
+    """The caller that publishes or withdraws: its name, if known, and whether it may see the names of callers."""
 
     name: str | None
     may_see: bool
 
 
 class PolicyPublisher:
-    """Publishes for one node."""
+    """Publishes and withdraws policies for one node."""
 
     def __init__(
         self,
@@ -98,15 +99,17 @@ class PolicyPublisher:
         await self._be_ready()
         await self._cache.refresh()
         nodes = self._cache.nodes_below.keys() - await self._find_retired(draft.statement.region)
-        # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
+        # A thread finds what the policy changes, because that takes a while for a national policy and other calls must
+        # go on.
         return await asyncio.to_thread(self._validate, draft, nodes)
 
     async def publish(
         self, request: PublishPolicyRequest, approve: Decide | None = None, proposed: Instant | None = None
     ) -> PublishPolicyResponse:
-        """Check a policy and, unless it is only to be validated, publish it.
+        """Check a policy and publish it, unless the request is only to be validated.
 
-        `approve` is called at the end of the transaction. `proposed` is when an approved publication was proposed.
+        `approve` is called at the end of the transaction. `proposed` is when a publication that needed approval was
+        proposed.
         """
         if request.validate_only:
             return (await self.validate(request))[0]
@@ -132,7 +135,7 @@ class PolicyPublisher:
         return await asyncio.to_thread(self._validate_withdrawal, request, named, nodes)
 
     async def withdraw(self, request: WithdrawPolicyRequest, approve: Decide | None = None) -> WithdrawPolicyResponse:
-        """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on.
+        """Check a withdrawal and withdraw the revision from now on, unless the request is only to be validated.
 
         `approve` is called at the end of the transaction.
         """
@@ -159,7 +162,7 @@ class PolicyPublisher:
     async def _find_retired(self, region: str) -> Collection[str]:
         """Return the regions of the retired nodes below.
 
-        If no node below covers the region, retired nodes are not looked for.
+        They are looked up only if a node below covers the region.
         """
         if self._read_retired is None or self._cache.nodes_below.keys().isdisjoint(ancestry(region)):
             return ()
@@ -174,7 +177,7 @@ class PolicyPublisher:
         approve: Decide | None,
         retired: Collection[str],
     ) -> PublishPolicyResponse:
-        """Check and publish within a transaction. Return the answer."""
+        """Check and publish in a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         checked = self._check(draft, book, now, read_nodes_below(connection).keys() - retired)
         if checked.is_new:
@@ -195,7 +198,7 @@ class PolicyPublisher:
     def _parse_withdrawable(self, request: WithdrawPolicyRequest) -> tuple[str, str, int]:
         """Return region, policy id and number of the revision to withdraw.
 
-        This node must be the one that may withdraw it.
+        Raises an error unless this node may withdraw it.
         """
         region, policy_id, number = parse_policy(request.name)
         if number is None:
@@ -215,7 +218,7 @@ class PolicyPublisher:
         approve: Decide | None,
         retired: Collection[str],
     ) -> WithdrawPolicyResponse:
-        """Check and withdraw within a transaction. Return the answer."""
+        """Check and withdraw in a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         nodes = read_nodes_below(connection).keys() - retired
         withdrawn = replace(self._withdrawn(request, named, book, now, nodes), withdraw_actor=by.name)
@@ -257,14 +260,14 @@ class PolicyPublisher:
         return replace(found, withdraw_time=now, withdraw_reason=request.reason)
 
     def _check(self, draft: Draft, book: PolicyBook, now: Instant, nodes_below: Collection[str]) -> Checked:
-        """Return the revision to publish, or the published revision with the same start and content.
+        """Return the revision to publish, or the published revision if one has the same start and content.
 
         Raises the errors of `check_publication`.
         """
         statement, broken_rules = draft.statement, draft.broken_rules
         members = book.series(statement.region, statement.policy_id)
         number = members[-1].revision + 1 if members else 1
-        # A policy that breaks rules is not hashed. It is refused below, and its times may be impossible to hash.
+        # A policy that breaks rules is refused below. It is not hashed, because its times may be impossible to encode.
         hashed = NOT_HASHED if broken_rules else ""
         revision = revision_from_proto(statement, number, now, draft.request.retroactive_reason, hashed)
         standing = [member for member in members if member.withdraw_time is None and member.start == revision.start]
@@ -274,10 +277,9 @@ class PolicyPublisher:
         return Checked(revision, is_new=True)
 
     def _with_token(self, connection: Connection, response: R) -> R:
-        """Set the consistency token of an answer, within the transaction of the change, and return the answer.
+        """Set the consistency token of an answer in the transaction of the change, and return the answer.
 
-        The token names the last change of the log. If the policy was published already, the token covers the earlier
-        publication.
+        The token names the last change of the log. If the policy was published before, that publication is covered too.
         """
         commit = CommitPosition("policy", self._jurisdiction, newest_position(connection))
         response.consistency_token = encode_token(commit)
@@ -285,10 +287,10 @@ class PolicyPublisher:
 
 
 def _draft(request: PublishPolicyRequest) -> Draft:
-    """Read a requested publication, with the rules that it breaks.
+    """Read a requested publication, and find the rules that it breaks.
 
     Raises:
-        InvalidArgument: the name or the start time breaks a rule, so nothing else can be checked.
+        InvalidArgument: the name or the start time breaks a rule, so that nothing else can be checked.
     """
     if not request.HasField("policy"):
         raise InvalidArgument.field("policy", english("value is required"))
@@ -316,7 +318,10 @@ def _find_named(name: str, named: tuple[str, str, int], book: PolicyBook) -> Rev
 
 
 def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
-    """Return a fault for each time or duration with impossible nanos, which protobuf can encode and JSON cannot."""
+    """Return a fault for each time or duration with impossible nanos.
+
+    Protobuf can encode such nanos, but JSON cannot.
+    """
     asked = policy.test_required
     fractions = {
         "effective_start_time": policy.effective_start_time.nanos,

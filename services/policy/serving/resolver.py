@@ -1,4 +1,4 @@
-"""Answers ResolvePolicy from the cache. The message of each answer is built once and reused until the book changes."""
+"""Answers ResolvePolicy from the cache. Each message is built once and reused until the book changes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class PolicyResolver:
         self._cache = cache
         self._clock = clock
         self._book: PolicyBook | None = None
-        # The keys are ids of answers, and the nodes below that cover the region. Ids stay unique because `_book` keeps
-        # all answers of this book alive.
+        # The key has the ids of the answers, and the nodes below that cover the region. `_book` keeps all its answers
+        # alive, so that ids stay unique.
         self._sent: dict[tuple[int, int, tuple[str, ...]], ResolvePolicyResponse] = {}
 
     def resolve(self, request: ResolvePolicyRequest) -> ResolvePolicyResponse:
@@ -56,17 +56,17 @@ class PolicyResolver:
         return response
 
     def _nodes_below(self, region: str) -> tuple[str, ...]:
-        """Return the nodes below this one that cover a region, by their regions."""
+        """Return the regions of the nodes below that cover a region."""
         known = self._cache.nodes_below
         return tuple(place for place in ancestry(region) if place in known) if known else ()
 
     def _resolve_now(
         self, region: str, purpose: int, arriving_from: str, at: Instant, below: tuple[str, ...]
     ) -> ResolvePolicyResponse:
-        """Return the message of the current answer. Calls share the message, and only its as_of_time changes.
+        """Return the message of the current answer. Calls share the message. Only its as-of times change.
 
-        A later call may change as_of_time before the message is sent for this call. That is correct, because the book
-        is still the same.
+        A later call may change these times before this call's message is sent. That is correct, because the book is
+        still the same.
         """
         if self._book is not self._cache.book:
             self._book = self._cache.book
@@ -86,7 +86,7 @@ class PolicyResolver:
 
 
 def _stamp(timestamp: Timestamp, instant: Instant) -> None:
-    """Set both fields, because the message has been used before."""
+    """Set both fields. The message was used before, so neither may keep its old value."""
     timestamp.seconds, rest = divmod(instant, SECOND)
     timestamp.nanos = rest * 1000
 

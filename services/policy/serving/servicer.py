@@ -1,4 +1,7 @@
-"""Translates the RPCs of the Policy service between wire and domain. The contract documents each RPC."""
+"""Converts requests to calls of the Policy service, and their outcomes to responses.
+
+The contract documents each RPC.
+"""
 
 from __future__ import annotations
 
@@ -148,11 +151,11 @@ class PolicyAdminServicer(PolicyAdminServiceServicer):
         return await self._publisher.withdraw(request)
 
     def _is_floor(self, name: str) -> bool:
-        """Whether any revision of a series is a floor. Another revision in its place would end the floor."""
+        """Whether any revision of a series is a floor. If so, any other revision in its place would end the floor."""
         try:
             region, policy_id, _ = parse_policy(name)
         except InvalidArgument:
-            # The publisher refuses the name together with the other faults.
+            # The publisher refuses a malformed name, together with all other faults.
             return False
         return any(revision.floor for revision in self._cache.book.series(region, policy_id))
 

@@ -1,4 +1,4 @@
-"""Checks whether the publication that a consistency token names is in the policy book of this process."""
+"""Checks whether this process's policy book has the change that a consistency token names."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from services.runtime.consistency import BEFORE_ANY, CommitPosition, decode_toke
 
 
 class TokenCheck:
-    """Checks tokens of publications of this node and of the nodes above and below by positions, never by a clock."""
+    """Checks tokens of this node and of the nodes above and below it. Positions are compared, never clocks."""
 
     def __init__(self, cache: PolicyBookCache, jurisdiction: str) -> None:
         self._cache = cache
         self._jurisdiction = jurisdiction
 
     async def require(self, token: str) -> None:
-        """Check that the policy book has the change that a token names. The empty token names none.
+        """Check that the policy book has the change that a token names. The empty token is always met.
 
         Raises:
             InvalidArgument: INVALID_CONSISTENCY_TOKEN.
-            Unavailable: NOT_FRESH_ENOUGH, the book lacks the change; the metadata says whether it can still come.
+            Unavailable: NOT_FRESH_ENOUGH, the book lacks the change. The metadata says whether the change can still
+                arrive.
         """
         commit = decode_token(token)
         if commit is None or (commit.service == "policy" and commit.position.sequence == BEFORE_ANY.sequence):
@@ -40,7 +41,7 @@ class TokenCheck:
     async def _require_own(self, commit: CommitPosition) -> None:
         life, _, sequence = commit.position
         if sequence > self._cache.sequence:
-            # Another process on this database may have published.
+            # Another process on this database may have made the publication.
             await self._cache.refresh()
         if self._cache.life_of(sequence) != life:
             raise self._not_fresh(lost=True)
@@ -52,7 +53,7 @@ class TokenCheck:
             await self._cache.refresh()
         reached = {of: at for (region, of), at in self._cache.other_lives.items() if region == commit.region}
         if reached.get(life, 0) < sequence:
-            # Once a later life of that node is known, no more changes of an earlier life come.
+            # Once a later life of that node is known, changes of an earlier life no longer arrive.
             raise self._not_fresh(lost=life in reached and life != max(reached, key=lambda one: reached[one]))
 
     def _not_fresh(self, *, lost: bool) -> Unavailable:

@@ -1,4 +1,4 @@
-"""WatchPolicies: a snapshot, then every change as it is published, with checkpoints as heartbeats."""
+"""WatchPolicies: a snapshot, then every change as it is published. Checkpoints serve as heartbeats."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from services.runtime.server.service import Drain
 K = TypeVar("K")
 
 _CURSOR = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
-"""A change's sequence and commit time. The time differs if a restored database has used the sequence again."""
+"""The sequence and the commit time of a change. If a restored database uses a sequence again, the time differs."""
 _NO_TIME = -1
-"""Stands for the commit time in a cursor that has no commit time. No change has this commit time."""
+"""The commit time of a cursor that states none. No change has this commit time."""
 
 
 class _Stated:
-    """What the checkpoints of one watch have stated of lives and of nodes below.
+    """What the checkpoints of one watch have stated so far about lives and nodes below.
 
-    The next checkpoint states only changes.
+    The next checkpoint states only what has changed since.
     """
 
     def __init__(self, own: str, region: str | None) -> None:
@@ -57,8 +57,8 @@ class _Stated:
         for life, at in _changed(self._lives, cache.lives).items():
             checkpoint.lives.add(life=life, sequence=at)
         for (region, life), at in _changed(self._other_lives, cache.other_lives).items():
-            # A watcher below this node tracks the nodes above the watcher. The node above this node tracks the nodes in
-            # the region.
+            # To a watcher below this node, the lives of the nodes above the watcher are stated. To the node above this
+            # node, the lives of the nodes in `region` are stated.
             if within(self._own, region) if self._region is None else within(region, self._region):
                 checkpoint.other_lives.add(node=format_node(region), position=LifePosition(life=life, sequence=at))
         if self._region is not None:
@@ -70,14 +70,14 @@ class _Stated:
 
 
 def _changed(stated: dict[K, int], now: Mapping[K, int]) -> dict[K, int]:
-    """Return the entries whose values now differ from the stated values, and note them as stated."""
+    """Return the entries with values that differ from the stated values, and note them as stated."""
     changed = {key: value for key, value in now.items() if stated.get(key) != value}
     stated.update(changed)
     return changed
 
 
 class Watch:
-    """Sends the changes in the cache to any number of watchers, to each from its own cursor."""
+    """Sends the changes in the cache to any number of watchers. Each watcher has its own cursor."""
 
     def __init__(self, cache: PolicyBookCache, jurisdiction: str, drain: Drain, timing: PolicyTiming) -> None:
         self._cache = cache
@@ -88,9 +88,9 @@ class Watch:
     async def stream(
         self, request: WatchPoliciesRequest, region: str | None = None
     ) -> AsyncIterator[WatchPoliciesResponse]:
-        """Send everything after the request's cursor until the watcher leaves or the server drains.
+        """Send everything after the request's cursor, until the watcher leaves or the server drains.
 
-        With a region, send only revisions of the region. The checkpoints then state only how far the nodes in the
+        With a region, only revisions of the region are sent. The checkpoints then state only how far the nodes in the
         region are known.
 
         Raises:
@@ -104,8 +104,8 @@ class Watch:
         stated = _Stated(self._jurisdiction, region)
         self._cache.check_change(sent, commit_time)
         while not self._drain.begun:
-            # The checkpoint is made before the changes are read, so that every change that it stands for is sent before
-            # it.
+            # The checkpoint is made before the changes are read. Every change that it stands for is therefore sent
+            # before it.
             checkpoint = stated.next_checkpoint(self._cache)
             for sequence, revision in self._cache.changes_after(sent):
                 sent = sequence
@@ -134,7 +134,7 @@ def _event_type(revision: Revision, in_snapshot: bool) -> PolicyEventType.ValueT
 
 
 def _decode(cursor: str) -> tuple[int, Instant]:
-    """Return the sequence and the commit time of a cursor. An empty cursor is before the first change."""
+    """Return the sequence and the commit time of a cursor. An empty cursor lies before the first change."""
     match = _CURSOR.fullmatch(cursor or "0")
     if match is None:
         raise InvalidArgument.field("cursor", english("is not a cursor of this service"))

@@ -1,7 +1,7 @@
 """Founding gives a node the policies that stood for its region at the node above.
 
-A node publishes and answers once it is founded. A node is founded once. The policies that the node has then outlive
-restarts. A restore brings back an older state of these policies.
+A node publishes and answers only once it is founded. It is founded only once. Restarts do not change the policies that
+it then has. A restore may bring back an older state of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Founding:
-    """Whether this node is founded."""
+    """Knows whether this node is founded."""
 
     def __init__(
         self, store: UpstreamStore, watch: UpstreamWatch, cache: PolicyBookCache, clock: Clock, timing: PolicyTiming
@@ -38,9 +38,9 @@ class Founding:
         self._is_current = False
 
     async def complete(self, sequence: int, nodes: Sequence[str]) -> None:
-        """Wait until the watch has brought all changes of the node above up to a sequence, and record the founding.
+        """Wait until the watch has brought all changes of the node above up to `sequence`. Then record the founding.
 
-        `nodes` are the regions of nodes in this node's region that the node above knows.
+        `nodes` are the regions of the nodes within this node's region that the node above knows.
         """
         await self._watch.wait_reached(sequence)
         await self._store.record_founded(nodes, self._clock.now())
@@ -51,7 +51,8 @@ class Founding:
         """Wait for a short time until this node is founded.
 
         Raises:
-            Unavailable: UPSTREAM_UNAVAILABLE, the node above has not handed over yet.
+            Unavailable: UPSTREAM_UNAVAILABLE, the node above has not yet handed over the policies of this node's
+                region.
         """
         if self._is_founded:
             return
@@ -68,10 +69,10 @@ class Founding:
             waited += self._timing.poll_seconds
 
     async def require_current(self) -> None:
-        """Do as `require`, and then let the watch bring what this node may have lost by a restore.
+        """Do as `require`. Then let the watch bring back what this node may have lost by a restore.
 
-        This waits for a short time at most, and only until the watch has begun once. While the node above is
-        unavailable, this node publishes without what it may have lost.
+        Only the first call waits for the watch, and only for a short time. While the node above is unavailable, this
+        node publishes without what it may have lost.
         """
         await self.require()
         if not self._is_current:
@@ -83,7 +84,7 @@ class Founding:
             self._is_current = True
 
     async def _check(self) -> bool:
-        """Return whether this or another process has completed the founding. If so, the book is up to date."""
+        """Return whether this process or another has completed the founding. If so, the book is up to date."""
         if not self._is_founded and await self._store.is_founded():
             await self._cache.refresh()
             self._is_founded = True

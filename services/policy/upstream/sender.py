@@ -1,6 +1,7 @@
-"""Sends the policies of this node's region to the node above, as a watch that this node offers.
+"""Sends the policies of this node's region to the node above. The stream is a watch that this node offers.
 
-The node above returns the cursor from which to go on, so this node stores no cursor. Only one process of a node sends.
+This node stores no cursor, because the node above returns the cursor from which to go on. Only one process of a node
+sends.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class PolicySender:
         self._cause = cause
 
     async def _send(self) -> None:
-        """Run one stream if this process gets the lock of the sender; otherwise wait before the next try."""
+        """Run one stream if this process gets the lock of the sender. Otherwise wait for the next attempt."""
         async with self._store.sending() as is_sender:
             if is_sender:
                 try:
@@ -108,15 +109,15 @@ class PolicySender:
     async def _open(self, call: Any) -> SendPoliciesResponse:
         start = SendPoliciesStart(node=format_node(self._jurisdiction), capabilities=OWN)
         try:
-            # The first write waits for the connection.
+            # The first write waits until the connection is open.
             async with asyncio.timeout(self._timing.silence_seconds):
-                # If the call has ended already, the read raises the error with which it ended.
+                # If the call has ended already, the next read raises the error with which it ended.
                 with contextlib.suppress(asyncio.InvalidStateError):
                     await call.write(SendPoliciesRequest(start=start))
                 return await read_message(call, SendPoliciesResponse)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                # A node above with an older release takes no policies from here. It hands over only what the watch
+                # A node above with an older release takes no policies from here. It hands over only what its watch
                 # brings.
                 await self._founding.complete(0, ())
             raise
@@ -125,7 +126,7 @@ class PolicySender:
         try:
             await self._write_from(call, cursor)
         except (OutOfRange, InvalidArgument):
-            # The node above knows a later state of this log. This database was restored from an older copy.
+            # The node above knows a later state of this log, because this database was restored from an older copy.
             _log.warning("the node above knows another log of policies; everything is sent again")
             await self._write_from(call, "")
 

@@ -1,4 +1,4 @@
-"""Validates the revisions that the node above sends between two checkpoints, before they are stored."""
+"""Validates the revisions that the node above sends between two checkpoints. They are stored afterwards."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class SnapshotUpdate:
     """The revisions received since the last checkpoint.
 
     Attributes:
-        is_whole: whether the watch began without a cursor, so that the update holds everything that the node above has.
-        received: revisions of the jurisdictions above this node and of this node's own region, in order. Revisions that
-            the node above has for other jurisdictions are dropped.
-        left_out: the names of revisions that are not valid here. A newer node may send what this version does not know.
+        is_whole: whether the watch began without a cursor. The update then holds everything that the node above has.
+        received: revisions of the jurisdictions above this node and of this node's own region, in order. Revisions of
+            other jurisdictions are dropped.
+        left_out: the names of revisions that are not valid here. A newer node may send what this release does not know.
     """
 
     def __init__(self, jurisdiction: str, *, is_whole: bool) -> None:
@@ -38,9 +38,9 @@ class SnapshotUpdate:
             self.left_out.append(policy.name)
 
     def missing(self, book: PolicyBook) -> list[str]:
-        """Return the names of those revisions of jurisdictions above that a book has and this whole update lacks.
+        """Return the names of those revisions of jurisdictions above that `book` has and this whole update lacks.
 
-        The node above has lost these revisions, for example by a restore. They stay in force here.
+        The node above has lost them, for example by a restore. They stay in force here.
         """
         named = {one.revision.name for one in self.received} | set(self.left_out)
         known = (

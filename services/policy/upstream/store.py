@@ -1,6 +1,6 @@
 """Stores a node's copies of the policies of the nodes above.
 
-Every process of a node stores the same revisions. A process may store them in any order and more than once.
+All processes of a node store the same revisions. They may store them in any order and more than once.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ _nodes = tables.nodes_below
 class UpstreamPosition(NamedTuple):
     """A node's position in the watch of the policies of the node above.
 
-    `cursor` is that node's cursor, or empty if everything is to be sent again. Up to `as_of_time`, everything that the
-    nodes above have published is here. `lives` gives the newest sequence of each life of their databases, by region.
+    `cursor` is the cursor of the node above; empty if everything is to be sent again. This node has everything that the
+    nodes above have published up to `as_of_time`. `lives` has the newest sequence of each life of their databases, by
+    region.
     """
 
     cursor: str
@@ -39,7 +40,7 @@ class UpstreamPosition(NamedTuple):
 
 
 class UpstreamStore:
-    """What a node keeps of the node above, in SQLite or PostgreSQL. `own` is the region of the node."""
+    """What a node stores of the node above, in SQLite or PostgreSQL. `own` is the region of this node."""
 
     def __init__(self, database: Database, own: str) -> None:
         self._database = database
@@ -54,8 +55,8 @@ class UpstreamStore:
     ) -> list[str]:
         """Store revisions as the node above has them, and the position after them, in one transaction.
 
-        Return the names of the revisions that stay as they are stored although the node above has them with other
-        content (`merge_from_above`). If there are such revisions, the position is stored without its cursor, so that
+        Some revisions may stay as they are stored, although the node above has them with other content
+        (`merge_from_above`). Return their names. If there are any, the position is stored without its cursor, so that
         the next process compares everything again.
         """
         return await self._database.write(_receive, revisions, position, self._own, now)
@@ -70,9 +71,9 @@ class UpstreamStore:
 
     @contextlib.asynccontextmanager
     async def sending(self) -> AsyncIterator[bool]:
-        """Yield whether this process sends policies to the node above during the block.
+        """Yield whether this process sends policies to the node above while the block runs.
 
-        Only one process of a node does.
+        Only one process of a node sends.
         """
         async with aio_try_process_lock(self._database, "policy-sender", AdvisoryLock.POLICY_SENDER) as is_held:
             yield is_held
@@ -92,7 +93,7 @@ def _is_founded(connection: Connection) -> bool:
 
 
 def _record_founded(connection: Connection, nodes: Sequence[str], now: Instant) -> None:
-    # A publication that runs now ends first, so the next publication sees the nodes.
+    # The lock waits for a publication that runs now. The next publication then sees the nodes.
     lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
     for region in nodes:
         row = {"region": region, "stream": 0, "cursor": "", "as_of_time": 0}
@@ -120,6 +121,6 @@ def _receive(
 def _write_position(connection: Connection, position: UpstreamPosition) -> None:
     values = {"cursor": position.cursor, "as_of_time": position.as_of_time}
     if connection.execute(update(_positions).values(values)).rowcount == 0:
-        # Another process may have inserted its position at this moment. Either position will do.
+        # Another process may have inserted its position at the same moment. Either position will do.
         connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **values))
     write_lives(connection, tables.upstream_lives, position.lives)

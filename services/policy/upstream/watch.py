@@ -1,8 +1,8 @@
-"""Watches the policies and floors of the nodes above. Stored copies apply while the node above is unavailable.
+"""Watches the policies and floors of the nodes above. While the node above is unavailable, stored copies apply.
 
-A node in the middle sends what it has of the nodes above it, so floors of the nation reach every node. The watch also
-brings policies of this node's own region: those that stood at the node above when this node was founded, and those that
-a restore of this node has lost.
+A node in the middle sends what it has of the nodes above it. The nation's floors therefore reach every node. The watch
+also brings policies of this node's own region: those that stood at the node above when this node was founded, and those
+that this node has lost by a restore.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
 WATCHED = Gauge("hutong_policy_upstream_watched", "Whether the nation's policies are being watched: 1 or 0")
-# The gauge is NaN until a watch runs. A node without a node above never watches.
+# The gauge is NaN until a watch runs. A node without a node above never runs one.
 WATCHED.set(math.nan)
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"
@@ -42,8 +42,8 @@ DIFFERENCES = Gauge(
 )
 
 _CURSOR_REFUSED = (grpc.StatusCode.OUT_OF_RANGE.name, grpc.StatusCode.INVALID_ARGUMENT.name)
-"""Codes for a cursor that the nation does not know, because the nation was restored from a backup, or because another
-node now answers in the nation's place.
+"""Codes for a cursor that the node above does not know. It may have been restored from a backup, or another node may
+answer in its place now.
 
 The next watch begins without a cursor and receives everything again.
 """
@@ -54,7 +54,7 @@ _log = structlog.get_logger(__name__)
 class UpstreamWatch:
     """Watches the Policy of the node above as long as the service runs.
 
-    Each watch opens its own connection and closes it at its end, so that a half-open connection is never used again.
+    Each watch opens its own connection and closes it at the end. A half-open connection is therefore never used again.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class UpstreamWatch:
         await reconnect_forever(self._watch, self._on_disconnect, self._timing.backoff)
 
     async def restore(self) -> None:
-        """Read the position that an earlier process of this province stored.
+        """Read the position that an earlier process of this node stored.
 
-        Even the first answers can then state up to when the nation's policies are known.
+        Even the first answers then state up to when the policies of the nodes above are known.
         """
         async with self._restoring:
             if self._position is None:
@@ -100,7 +100,7 @@ class UpstreamWatch:
                     await self._cache.refresh(self._position.as_of_time, self._position.lives)
 
     async def wait_reached(self, sequence: int) -> None:
-        """Wait until the running watch has brought all changes of the node above up to a sequence, durably."""
+        """Wait until the running watch has stored all changes of the node above up to a sequence."""
         async with self._advanced:
             await self._advanced.wait_for(lambda: self._is_watching and self._reached >= sequence)
 
@@ -133,7 +133,7 @@ class UpstreamWatch:
                     update = SnapshotUpdate(self._jurisdiction, is_whole=False)
 
     async def _apply(self, update: SnapshotUpdate, message: WatchPoliciesResponse) -> None:
-        """Store what was received up to a checkpoint. Everything is durable before it is in the cache."""
+        """Store what was received up to a checkpoint. It is durable before it is in the cache."""
         checkpoint = message.checkpoint
         above = {format_node(region): region for region in ancestry(self._jurisdiction)[1:]}
         if checkpoint.node not in above:
@@ -181,8 +181,8 @@ class UpstreamWatch:
     async def _store_update(self, received: Sequence[ReceivedRevision], position: UpstreamPosition) -> None:
         """Store revisions in batches, and the position with the last batch.
 
-        As long as any revision differs, the position is stored without its cursor. The next process then receives
-        everything again and finds the differences again.
+        While any revision differs, the position is stored without its cursor. The next process then receives everything
+        again and finds the differences again.
         """
         for start in range(0, len(received) or 1, self._timing.revisions_per_write):
             batch = received[start : start + self._timing.revisions_per_write]
@@ -208,13 +208,13 @@ class UpstreamWatch:
             is_connected = channel.get_state() == grpc.ChannelConnectivity.READY
             raise TimeoutError("no message in time" if is_connected else "no connection") from None
         if not isinstance(message, WatchPoliciesResponse):
-            # The stream ended without a status, which no server does.
+            # The stream has ended without a status, which no server does.
             raise TimeoutError("the watch ended")
         return message
 
 
 def _known_up_to(checkpoint: PolicyCheckpoint) -> Instant:
-    """Return the instant up to which everything that the nodes above have published was sent."""
+    """Return the instant up to which everything that the nodes above have published has been sent."""
     as_of = from_timestamp(checkpoint.as_of_time)
     if checkpoint.node == format_node(NATION):
         return as_of

@@ -1,4 +1,7 @@
-"""Finds commits that this node's log lacks. A life of the database, a writer and a sequence identify a commit."""
+"""Finds commits that this node's change log lacks.
+
+A life of the database, a writer and a sequence identify a commit.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ _removed = tables.removed_lives
 
 
 def find_lost(connection: Connection, positions: Collection[LogPosition]) -> set[LogPosition]:
-    """Return which positions stand for commits that this database does not hold and never will.
+    """Return those positions whose commits this database does not hold and never will.
 
-    A commit is durable before any caller knows its position. A missing commit was therefore lost by a restore from an
-    older copy, even if another commit has its sequence now.
+    A caller learns the position of a commit only once the commit is durable. If the commit is absent now, a restore
+    from an older copy has lost it, even if another commit has its sequence now.
     """
     wanted = {position for position in positions if position.sequence != BEFORE_ANY.sequence}
     if not wanted:
@@ -36,9 +39,9 @@ def find_lost(connection: Connection, positions: Collection[LogPosition]) -> set
 
 
 def remember_lives(connection: Connection, writer_id: int, newest: Mapping[str, int]) -> None:
-    """Record the newest sequence that each life reached with a writer, before retention removes the entries.
+    """Record the newest sequence that each life of the database reached with a writer.
 
-    `newest` gives the greatest removed sequence of each life.
+    Call it before retention removes the entries. `newest` has, for each life, the greatest sequence that is removed.
     """
     for life, sequence in sorted(newest.items()):
         mine = (_removed.c.life == life, _removed.c.writer_id == writer_id)

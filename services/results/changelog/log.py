@@ -48,12 +48,12 @@ from services.storage.distributed import await_commits, commit_together
 from services.storage.life import current_life
 
 MAX_ENTRIES = 20
-"""Entries of one writer that one read takes. They bound the memory of a read, however many entries are unread."""
+"""The most entries of one writer that one read takes. The limit bounds the memory of a read."""
 MAX_RESULTS = 5_000
-"""Reports that one read takes: some ten megabytes of results. If the first entry alone has more reports, the read takes
-all reports of that entry."""
+"""The most reports that one read returns: some ten megabytes of results. If the first entry alone has more reports, the
+read returns the whole entry."""
 LOADED_FIRST = 4
-"""Entries that the first fetch takes. Each further fetch takes twice as many. Most reads need only a few entries."""
+"""Entries of the first fetch. Each further fetch takes twice as many. Most reads need only a few entries."""
 REMOVED_STEP = 1_000
 """Entries of one writer that one transaction removes. On SQLite uploads wait for that transaction."""
 
@@ -62,7 +62,7 @@ _writers = tables.change_writers
 
 
 class _EntryKey(NamedTuple):
-    """The sort key of an entry among the entries of all writers. `turn` has the entry's turn and commit time."""
+    """The sort key of an entry among the entries of all writers. `turn` is the entry's turn and its commit time."""
 
     turn: tuple[int, Instant]
     writer_id: int
@@ -88,9 +88,8 @@ class ChangeLog:
     ) -> LogPosition:
         """Notify subscribers, then log each change. Call it last, because it locks a writer until the commit.
 
-        Return the position of the newest entry. If nothing was logged, return BEFORE_ANY without `barrier`. With
-        `barrier`, log an entry that lists nothing instead, and return the position of that entry, which comes after
-        everything committed before it.
+        Return the position of the newest entry; BEFORE_ANY if there was nothing to log. With `barrier`, an entry that
+        lists nothing is logged in that case. Its position is returned, and comes after everything committed before.
         """
         self.notify(connection, changes, now)
         position = BEFORE_ANY
@@ -127,7 +126,7 @@ def append_entry(
 def append_barrier(connection: Connection, now: Instant, positions_below: Sequence[PositionBelow] = ()) -> LogPosition:
     """Log an entry that lists nothing. Return its position, which comes after every entry committed before.
 
-    A repeated request writes nothing. The answer to it therefore names the position of an entry that lists nothing.
+    The answer to a repeated request names such a position, because a repeated request writes nothing.
     """
     return _append(connection, "", (), now, ChangeKind.BARRIER, None, positions_below)
 
@@ -163,7 +162,7 @@ def _append(
 
 
 def _acquire_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
-    """Lock a free or a new writer until the commit. Return the writer's id, and the sequence and turn of its entry."""
+    """Lock a free or a new writer until the commit. Return its id, and the sequence and turn of its next entry."""
     free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
     others = _writers.alias("others")
     newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
@@ -199,20 +198,21 @@ def newest_cursor(connection: Connection) -> Cursor:
 
 
 def read_entries(connection: Connection, cursor: Cursor) -> list[Entry]:
-    """Return the entries that `read_log` finds."""
+    """Return the entries of `read_log` with its default limits."""
     return read_log(connection, cursor).entries
 
 
 def read_log(
     connection: Connection, cursor: Cursor, limit: int | None = None, *, max_entries: int = MAX_ENTRIES
 ) -> LogPage:
-    """Return the entries after a cursor, up to `limit` reports (default MAX_RESULTS) but at least one entry.
+    """Return the entries after a cursor.
 
-    At most `max_entries` entries of one writer are read.
+    Together they have at most `limit` reports (default MAX_RESULTS), unless the first entry alone has more. At most
+    `max_entries` entries of one writer are read.
 
-    In the returned order, each entry comes after all entries that had been committed when the entry was made. On
-    PostgreSQL every statement here sees a later state than the statement before. The first statement reads each
-    writer's newest sequence. The later statements read no further than that sequence.
+    Each entry comes after all entries that had been committed when the entry was made. On PostgreSQL every statement
+    here sees a later state than the statement before. The first statement reads each writer's newest sequence, and the
+    later statements read no further than that sequence.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, an entry after the cursor was removed, or the cursor is of another log.
@@ -232,8 +232,8 @@ def read_log(
             keys += found
             if found[-1].sequence < writer.newest_sequence:
                 limits.append(found[-1].turn)
-    # Unread entries of one writer may come before entries of other writers whose keys were read. The next read returns
-    # such later entries.
+    # If a writer has more entries than were read, its unread entries may come before entries of other writers. Keys
+    # after the last key of that writer are therefore left to the next read.
     keys = sorted(key for key in keys if not limits or key.turn <= min(limits))
     entries = _load(connection, keys, cursor, MAX_RESULTS if limit is None else limit)
     await_commits(connection, AdvisoryLock.LOG_WRITER, {entry.writer_id for entry in entries})
@@ -251,8 +251,8 @@ def _read_keys(connection: Connection, writer_id: int, after: int, newest: int, 
     if not rows or rows[0].sequence != after + 1:
         # Retention removed the next entry after the writers were read.
         raise _too_old(connection, writer_id)
-    # Entries that are older than the column `turn` have only their commit times. A clock that was set back may have
-    # disordered these times. The running maximum keeps each entry after the earlier entries of its writer.
+    # Entries that are older than the column `turn` have only their commit times, and a clock that was set back may have
+    # disordered these times. The running maximum keeps the entries of a writer in their order.
     turns = accumulate(((row.turn, row.commit_time) for row in rows), max)
     return [_EntryKey(turn, writer_id, row.sequence) for turn, row in zip(turns, rows, strict=True)]
 
@@ -289,9 +289,9 @@ def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, lim
 
 
 def _load_rows(connection: Connection, keys: Sequence[_EntryKey]) -> dict[tuple[int, int], Any]:
-    """Return the rows of entries by key. The reports stay packed, because unpacking costs much.
+    """Return the rows of entries by key, with the reports still packed.
 
-    The caller unpacks only the reports that it returns.
+    Unpacking costs much, so the caller unpacks only the reports that it returns.
     """
     columns = tuple_(_changes.c.writer_id, _changes.c.sequence)
     query = select(_changes).where(columns.in_([(key.writer_id, key.sequence) for key in keys]))
@@ -319,7 +319,7 @@ def remove_entries(
     """Remove a writer's oldest entries that were committed before `before` and are not after the sequence `up_to`.
 
     Returns how many were removed, and whether there may be more to remove. The removal stops at the first entry that is
-    kept. One number, the sequence of the newest removed entry, therefore says which cursors are too old.
+    kept. A cursor is therefore too old exactly if it lies before one sequence, that of the newest removed entry.
     """
     query = (
         select(_changes.c.sequence, _changes.c.commit_time, _changes.c.life)
@@ -340,7 +340,7 @@ def remove_entries(
 
 
 def forget_other_keys(connection: Connection, writer_id: int, after: int, up_to: int) -> None:
-    """Remove the other keys from a writer's entries after the sequence `after`, up to the sequence `up_to`."""
+    """Remove the other keys from a writer's entries with sequences above `after` and up to `up_to`."""
     some = (_changes.c.writer_id == writer_id, _changes.c.sequence > after, _changes.c.sequence <= up_to)
     connection.execute(update(_changes).where(*some, _changes.c.other_keys.is_not(None)).values(other_keys=None))
 

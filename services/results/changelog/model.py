@@ -11,7 +11,7 @@ from services.domain.instant import Instant
 
 
 class ChangeKind(IntEnum):
-    """What an entry of the log lists. Watchers of results skip all kinds but RESULTS.
+    """What an entry of the change log lists. Watchers of results receive only RESULTS.
 
     MISSING_REPORT_ANSWERS are answers of laboratories to missing reports.
     ADVERSE_SUBJECTS occurs only in the nation's notifications. An entry of BARRIER lists nothing. Its position comes
@@ -28,9 +28,9 @@ class ChangeKind(IntEnum):
 
 
 class Position(NamedTuple):
-    """A reader's position with one writer. `sequence` is the sequence of the last processed entry.
+    """A reader's position with one writer. `sequence` is the sequence of the last entry that was processed whole.
 
-    `processed` counts the processed reports of the next entry.
+    `processed` counts the reports of the next entry that were processed.
     """
 
     sequence: int
@@ -40,7 +40,7 @@ class Position(NamedTuple):
 BEGINNING = Position(0)
 
 Cursor = dict[int, Position]
-"""A reader's position with each writer, by the writer's id. A writer that is missing here stands at BEGINNING."""
+"""A reader's position with each writer, by the writer's id. A writer without a position stands at BEGINNING."""
 
 
 class PositionBelow(NamedTuple):
@@ -79,14 +79,14 @@ class Entry:
     def count_processed(self, cursor: Cursor) -> int:
         """Return how many of the entry's reports a reader at `cursor` has processed.
 
-        The cursor is before the entry's end.
+        `cursor` lies before the end of the entry.
         """
         position = cursor.get(self.writer_id, BEGINNING)
         return min(position.processed, len(self.reports)) if position.sequence == self.sequence - 1 else 0
 
 
 class LogPage(NamedTuple):
-    """The entries of one read. `is_complete` says that the log had no more."""
+    """The entries of one read. `is_complete` says that the log has no further entries."""
 
     entries: list[Entry]
     is_complete: bool
@@ -99,14 +99,14 @@ class LoggedChange:
     Attributes:
         kind: what `names` lists.
         lab: the laboratory of results and missing reports; empty for links and laboratories.
-        names: for results the report numbers and written revisions, in the order of the upload; for other kinds the
-            ids, codes or report numbers, each with revision 0.
+        names: for results the report numbers and the revisions that were written, in the order of the upload; for other
+            kinds the ids, codes or report numbers, each with revision 0.
         subject_keys: for results the subject of each name; for a link the subjects of both documents.
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the named laboratory.
-        adverse_keys: the subjects of those results that count and are positive.
-        maker: for a link the region of the node that made it; empty for this node. For the end of a missing report it
-            is the region of the node that raised the missing report.
+        adverse_keys: the subjects of the positive results that count.
+        maker: for a link the region of the node that made it; empty for this node. For missing reports that are closed,
+            the region of the node that raised them.
         other_keys: while the pepper rotates, the key under the other version for each subject whose other key is known.
     """
 

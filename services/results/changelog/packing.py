@@ -11,7 +11,7 @@ from services.domain.subject import KEY_LENGTH
 from services.results.changelog.model import LoggedChange, PositionBelow
 
 NO_KEY = bytes(KEY_LENGTH)
-"""Stands for a report without another key."""
+"""The place holder for a report without another key."""
 
 
 def pack_reports(reports: Sequence[tuple[str, int]]) -> bytes:
@@ -25,12 +25,15 @@ def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
 
 
 def pack_other_keys(change: LoggedChange) -> bytes:
-    """Concatenate the subject keys of a change's names under the other key version; zeros stand for a missing key."""
+    """Concatenate the keys of a change's subjects under the other key version.
+
+    Zeros stand for a key that is not known.
+    """
     return b"".join(change.other_keys.get(key, NO_KEY) for key in change.subject_keys)
 
 
 def unpack_other_keys(reports: Sequence[tuple[str, int]], packed: bytes | None) -> dict[str, bytes]:
-    """Return the other key of each report that has one."""
+    """Return the key under the other version for each report that has one."""
     if not packed:
         return {}
     keys = (packed[start : start + KEY_LENGTH] for start in range(0, len(packed), KEY_LENGTH))

@@ -42,9 +42,10 @@ changes = Table(
     Column("turn", BigInteger, nullable=False, server_default="0"),
     # The life of the database in which the entry was made; empty if the entry is older than this column.
     Column("life", String(LIFE_LENGTH), nullable=False, server_default=""),
-    # The key of each uploaded report under the other key version, while the pepper rotates: 16 bytes each, in the order
-    # of the list; zeros for a report without another key. NULL without a node above. The column becomes NULL once that
-    # node has the keys, because a thief of the older pepper could use these keys to find the persons of newer rows.
+    # Only while the pepper rotates: for each uploaded report the subject key under the other key version, 16 bytes
+    # each, in the order of the list. Zeros stand for a report without another key. NULL without a node above. The
+    # column becomes NULL once the node above has the keys, because a thief of the older pepper could find the persons
+    # of newer rows by these keys.
     Column("other_keys", LargeBinary),
     # JSON: [[node, writer, life, sequence], …], positions of nodes below this one. With this entry, the node above has
     # everything up to these positions. NULL if there are no such positions, and without a node above.
@@ -60,7 +61,7 @@ removed_lives = Table(
     Column("newest_sequence", BigInteger, nullable=False),
 )
 
-# The identity of this node's change log, in one row. It changes when the log begins anew.
+# The identity of this node's change log, in one row. A new log has a new identity.
 log_identity = Table(
     "log_identity",
     metadata,

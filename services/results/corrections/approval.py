@@ -23,16 +23,16 @@ from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest
 
 COUNTED: Span = DAY
-"""How long a change without approval counts towards the limit. Nobody can therefore make a large recall in small parts
-without approval.
+"""For how long a change without approval counts towards the limit. A large recall in many small parts therefore needs
+approval too.
 
-Mistakes that a laboratory finds by itself concern a batch or two a day.
+The mistakes that a laboratory finds by itself concern a batch or two a day, which the limit allows.
 """
 RECALL = "hutong.results.v1.ResultsAdminService/RecallResults"
 
 
 class RecallApprovals:
-    """Makes recalls, and proposes recalls beyond `limit` results of a laboratory a day."""
+    """Makes recalls. Proposes a recall instead if it takes the laboratory beyond `limit` results a day."""
 
     def __init__(
         self,
@@ -72,8 +72,8 @@ class RecallApprovals:
     async def _propose(self, request: RecallResultsRequest, recall: Recall) -> PendingChange | None:
         """Propose the recall if it needs a second approver, and return the pending change.
 
-        If the recall's request id has proposed a change already, return that change. Return None for a recall that
-        needs no approver.
+        Return None for a recall that needs no approver. If a change with the same request id was proposed before,
+        return that change.
         """
         if not self._approvals.is_needed():
             return None
@@ -95,8 +95,8 @@ class RecallApprovals:
     def _alone(self, lab: str) -> asyncio.Lock:
         """Return the lock of a laboratory. A recall holds the lock while it counts and recalls results.
 
-        The next recall of the laboratory waits for the lock, and therefore counts what the recall before has recalled.
-        Each process has locks of its own.
+        The next recall of the laboratory waits for the lock. Its count therefore includes what the earlier recall has
+        recalled. Each process has its own locks.
         """
         lock = self._locks.get(lab)
         if lock is None:

@@ -31,14 +31,14 @@ class Correction:
 
 
 class Corrected(NamedTuple):
-    """The new revision of a corrected report, and the position of its commit."""
+    """The new revision of a corrected report, and the position of its commit in the change log."""
 
     result: StoredResult
     position: LogPosition
 
 
 class Recalled(NamedTuple):
-    """The count of recalled reports, and the position of the commit after which all of them are here."""
+    """How many reports a request has recalled. A reader at `position` has all of these recalls."""
 
     report_count: int
     position: LogPosition

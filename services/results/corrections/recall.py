@@ -1,7 +1,8 @@
-"""Recalls: their steps, and their progress.
+"""Recalls in steps, and their stored progress.
 
-If the request has an id, each step stores the progress in its own transaction. Calls with the same id, concurrent or
-repeated after an interruption, continue from the stored progress. Each call returns the count of the whole request.
+If the request has an id, each step stores the progress in its own transaction. A call with the same id continues from
+the stored progress, whether it runs at the same time or repeats an interrupted call. Each call returns the count of the
+whole request.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from services.storage.columns import in_byte_order
 from services.storage.idempotency import IdempotentRequest, answer_once
 
 PROGRESS = "RecallResults progress"
-"""The method name with which the table of request ids stores the progress of a recall."""
+"""The name under which the table of request ids stores the progress of a recall, in place of a method."""
 _requests = requests
 _results = results
 _keys = report_keys
@@ -51,8 +52,8 @@ class Progress:
     Attributes:
         count: the reports recalled so far.
         after: the report number after which the next step begins; None at the end.
-        position: the position in the change log of the newest step that recalled anything. Each step is logged after
-            the commits of all earlier steps, so this position covers all of them.
+        position: the position of the newest step that recalled anything. Each step is logged after the commits of all
+            earlier steps, so a reader at this position has all steps.
     """
 
     count: int = 0
@@ -96,8 +97,8 @@ class RecallSteps:
         found, progress = self._step(connection, recall, progress, request.now, dry_run=False)
         names = [(report.report_number, report.revision) for report in found]
         change = LoggedChange(ChangeKind.RESULTS, recall.lab, names, [report.subject_key for report in found])
-        # A recall that finds nothing logs a barrier, because it may repeat an earlier recall. The barrier comes after
-        # the commits of the earlier recall.
+        # A recall that finds nothing may repeat an earlier recall. It logs a barrier, so that the returned position
+        # comes after the commits of the earlier recall.
         barrier = progress.after is None and before == BEFORE_ANY
         position = self._change_log.record(connection, [change], request.now, barrier=barrier)
         progress = replace(progress, position=before if position == BEFORE_ANY else position)
@@ -122,8 +123,8 @@ def recall_step(
 ) -> tuple[list[RecalledReport], str | None]:
     """Recall the matching reports among the next `step_size` after the report number `after`.
 
-    If `node` is not empty, only reports that this node received are recalled. Returns the recalled reports (in a dry
-    run those that would be recalled), and the report number after which to continue, None at the end.
+    If `node` is not empty, only reports that this node received are recalled. Returns the recalled reports, or in a dry
+    run those that would be recalled. Also returns the report number after which to continue; None at the end.
     """
     step = (_keys.c.lab == recall.lab, _keys.c.report_number > after)
     last = connection.execute(
@@ -160,10 +161,10 @@ def recall_step(
 def _find_recalled(
     connection: Connection, recall: Recall, held: Sequence[KeyedReport], node: str
 ) -> Sequence[KeyedReport]:
-    """Return which of the reports are recalled: not before the horizon, of the recall's items and of this node.
+    """Return those reports that match the recall's items and `node` and are not before the horizon.
 
-    Retention removes reports before the horizon. A purge has counted the revisions of these reports, and the count must
-    not change. A purge sets the horizon after the end of all transactions that have locked keys.
+    Reports before the horizon stay as they are, because a purge has counted their revisions and the count must not
+    change. A purge sets the horizon only after all transactions that have locked keys have ended.
     """
     horizon = read_horizon(connection) if held else None
     kept = [one for one in held if horizon is None or one.reference_time >= horizon]
@@ -177,7 +178,8 @@ def _find_recalled(
         row = newest.get(one.report_number)
         if recall.items and (row is None or row.item not in recall.items):
             continue
-        # Only the source node of a report recalls it. A copy here is recalled when that node's change arrives.
+        # Only the source node of a report may recall it. A copy of the report here is recalled when the change of the
+        # source node arrives.
         if not node or row is None or row.source_node == node:
             found.append(one)
     return found
@@ -186,7 +188,7 @@ def _find_recalled(
 def _lock_progress(
     connection: Connection, request: IdempotentRequest[Recalled, Any], request_id: str, secrets: Sequence[bytes]
 ) -> Progress:
-    """Return the request's progress, locked until the commit so that calls with the same id take turns."""
+    """Return the request's progress and lock it until the commit. Calls with the same id wait for the lock."""
     answer_once(
         connection,
         _requests,
@@ -212,11 +214,11 @@ def _is_request(request_id: str) -> tuple[Any, Any]:
 
 
 def decode_progress(stored: bytes) -> Progress:
-    """Return the stored progress. Nothing is stored before the first part of the recall."""
+    """Return the stored progress. It is empty before the first step of the recall."""
     if not stored:
         return Progress()
     count, after, *position = ListValue.FromString(stored)
-    # A progress that was stored before positions were stored has no position.
+    # Older releases stored a progress without a position.
     life, writer, sequence = position or BEFORE_ANY
     reached = LogPosition(str(life), int(cast(float, writer)), int(cast(float, sequence)))
     return Progress(int(cast(float, count)), cast("str | None", after), reached)

@@ -1,7 +1,7 @@
 """Rules of corrections, as pure functions.
 
-A correction supersedes the newest revision and keeps the history. It must never make an issued report valid for longer.
-A later report time would do so, and so would a later sample time where validity counts from sampling.
+A correction supersedes the newest revision and keeps the history. A correction must never make an issued report valid
+for longer. A later report time would do so, and so would a later sample time where validity counts from sampling.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
     if correction.outcome == PENDING:
         report_time = None
         if any(old.outcome != PENDING for old in history):
-            # A sampling record accepts an upload of the result. If an issued report became a sampling record again,
-            # that upload could have a later report time than the issued report.
+            # The upload of a result may follow a sampling record, with any later report time. If a correction made an
+            # issued report a sampling record again, such an upload would extend the report's validity.
             text = english("a report that was issued does not become a sampling record again")
             raise InvalidArgument.field("outcome", text, "CONFLICT")
     next_ = newest._replace(
@@ -92,7 +92,7 @@ def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
 
 
 def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> list[Violation]:
-    """Return a violation for each time of `next_` that is later than in an earlier revision with the same outcome."""
+    """Return a violation for each time of `next_` that is later than in any earlier revision with the same outcome."""
     same = [old for old in history if old.outcome == next_.outcome and next_.outcome in (NEGATIVE, PENDING)]
     if not same:
         if next_.outcome in (NEGATIVE, PENDING) and history[0].revision != 1:

@@ -60,7 +60,7 @@ class CorrectionStore:
 
     async def correct(self, correction: Correction, request: IdempotentRequest[Corrected, M]) -> M:
         """Write the next revision of a report. Raises NotFound, FailedPrecondition and InvalidArgument."""
-        # Times after `latest` are refused below, so no partition is prepared for them.
+        # Times after `latest` are refused below, so they need no partition.
         latest = request.now + FUTURE_TOLERANCE
         moved = [correction.reissue_time, correction.sample_time]
         await self._partitions.prepare([time for time in moved if time is not None and time <= latest])
@@ -100,9 +100,9 @@ class CorrectionStore:
 
 
 def count_unapproved(connection: Connection, lab: str, since: Instant) -> int:
-    """Return how many revisions of a laboratory's reports callers have made without an approval since an instant.
+    """Return how many revisions of a laboratory's reports callers have made without approval since an instant.
 
-    These revisions are corrections and recalls. Changes that no caller has made are not counted.
+    These revisions are corrections and recalls. Revisions without a caller's name are not counted.
     """
     reasons = revision_reasons.c
     lately = (reasons.lab == lab, reasons.record_time >= since)
@@ -123,7 +123,7 @@ def find_history(connection: Connection, lab: str, report_number: str) -> list[S
     if not held:
         raise NotFound.resource(format_result(lab, report_number))
     (key,) = held
-    # Retention may have removed the newest revision and kept an older one that has a later report time.
+    # Retention may have removed the newest revision and kept an older revision with a later report time.
     require_not_removed(connection, key.reference_time)
     rows = connection.execute(
         select(*COLUMNS)

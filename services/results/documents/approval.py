@@ -25,7 +25,7 @@ _SUPERVISOR = "supervisor"
 
 
 class UnlinkApprovals:
-    """Proposes the unlinkings of documents that supervisors ask for, and makes the approved unlinkings."""
+    """Proposes an unlinking that a supervisor asks for, and makes the approved unlinkings."""
 
     def __init__(self, approvals: Approvals, database: Database, store: DocumentStore, clock: Clock) -> None:
         self._approvals = approvals
@@ -39,8 +39,8 @@ class UnlinkApprovals:
     ) -> PendingChange | None:
         """Propose the unlinking if a supervisor asks for it, and return the pending change.
 
-        If the request id has proposed a change already, return that change. Return None for an app's user, who needs no
-        second approver.
+        Return None for an app's user, who needs no second approver. If a change with the same request id was proposed
+        before, return that change.
 
         Raises:
             NotFound: the documents are not linked.
@@ -63,7 +63,7 @@ class UnlinkApprovals:
         return UnlinkDocumentsResponse(pending_change=self._approvals.to_proto(change))
 
     async def _find_subjects(self, change: PendingChange) -> list[bytes]:
-        """Return the keys of both documents of a proposed unlinking, as long as the link is stored."""
+        """Return the keys of both documents of a proposed unlinking; nothing once the link is no longer stored."""
         shown = DocumentLinkMessage()
         unpack(change, shown)
         links = await self._database.read(find_links, [shown.name.removeprefix("links/")])
@@ -84,8 +84,8 @@ class UnlinkApprovals:
         once = IdempotentRequest(request, UnlinkDocumentsResponse, encode, self._clock.now())
 
         def approve_this(connection: Connection) -> None:
-            # The proposed link may have ended earlier, and the same documents may have been linked again. The call has
-            # then ended the new link instead of the proposed link.
+            # The proposed link may have ended earlier, and the same documents may have been linked again. `unlink` has
+            # then ended the new link, and this error rolls it back.
             if find_links(connection, [link_id])[0].unlink_time != once.now:
                 raise not_linked()
             approve(connection)

@@ -1,8 +1,8 @@
-"""Decide which documents count as one subject. Links of other nodes are only claims (docs/architecture.md §4.6).
+"""Decides which documents count as one subject. Links of other nodes are only claims (docs/architecture.md §4.6).
 
 A node can state false results of any person under its own laboratories. A false link must do no more harm than false
-results. Therefore a link of another node counts only if that node has results of the subject too, as `find_documents`
-says.
+results. A link of another node therefore counts only if that node has results of the subject too. `find_documents` has
+the exact rule.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from services.domain.region import NATION
 
 MAX_LINKED = 16
-"""Documents that one subject may have: more than any person holds. The limit ends chains of wrong links."""
+"""The most documents that one subject may have: more than any person holds. The limit ends chains of wrong links."""
 
 TRUSTED = frozenset({"", NATION})
 """The source nodes of links that always count: this node, and the nation."""
@@ -29,10 +29,11 @@ class Neighbour(NamedTuple):
 def find_documents(
     start: bytes, neighbours: Mapping[bytes, Sequence[Neighbour]], sources: Mapping[bytes, Collection[str]]
 ) -> list[bytes]:
-    """Return the documents that count as one subject with `start`: `start` first, at most MAX_LINKED.
+    """Return the documents that count as one subject with `start`: `start` first, at most MAX_LINKED documents.
 
     A link of another node counts if that node has results of `start`. If no node has results of `start`, the link
-    counts if its node has results of a document that the node's own links connect with `start`.
+    counts if its node has results of a document that can be reached from `start` by trusted links and that node's own
+    links.
 
     Args:
         start: the document in question.

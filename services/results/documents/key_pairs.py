@@ -17,7 +17,10 @@ KeyPair = tuple[bytes, bytes]
 
 
 def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
-    """Store the pairs of keys of documents that have links. All transactions write rows in the same order."""
+    """Store the pairs of keys of documents that have links.
+
+    Rows are written in sorted order, so that two transactions never deadlock.
+    """
     rows = sorted({row for one, other in pairs for row in ((one, other), (other, one))})
     if rows:
         new = insert_if_absent(connection, key_pairs)
@@ -25,17 +28,17 @@ def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
 
 
 def pairs_of(*documents: LinkedDocument) -> list[KeyPair]:
-    """Return a pair of keys for each document whose two keys are known."""
+    """Return the key pair of each document of which both keys are known."""
     return [pair for document in documents for pair in pair_keys(document.keys)]
 
 
 def pair_keys(keys: Sequence[bytes]) -> list[KeyPair]:
-    """Return the keys of one document as a pair if there are two. Return no pair if there is a single key."""
+    """Return the keys of one document as a list of one pair. Return an empty list if there is only one key."""
     return [(keys[0], other) for other in keys[1:]]
 
 
 def find_twins(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Return the stored pairs of these keys, in both directions."""
+    """Return the stored pairs that contain one of these keys. Each key of a pair is mapped to the other key."""
     found: dict[bytes, bytes] = {}
     for start in range(0, len(keys), KEYS_AT_ONCE):
         some = key_pairs.c.subject_key.in_(keys[start : start + KEYS_AT_ONCE])
@@ -45,7 +48,7 @@ def find_twins(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, byt
 
 
 def add_other_keys(connection: Connection, links: Sequence[DocumentLink]) -> list[DocumentLink]:
-    """Return the links with the second key of each document added, if the store has it."""
+    """Return the links with the second key of each document, where the store has it."""
     twins = find_twins(connection, sorted({key for link in links for key in keys_of(link)}))
 
     def with_other(document: LinkedDocument) -> LinkedDocument:

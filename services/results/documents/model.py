@@ -11,8 +11,8 @@ from services.domain.instant import Instant
 class LinkedDocument:
     """One side of a link. A keyed hash and a mask identify the document.
 
-    `other_key` is the keyed hash under the other key version; None if the key does not rotate, or if the other key is
-    not known.
+    `other_key` is the keyed hash under the other key version. None if the pepper does not rotate, or if the other key
+    is not known.
     """
 
     subject_key: bytes
@@ -35,7 +35,7 @@ class DocumentLink:
         unlink_actor: the name of the caller that ended the link; None if it is not known or the link is active.
         source_node: the region of the node that made the link; empty for this node.
         unlink_node: the region of the node where the link was removed, if another node made the link; None otherwise.
-            While the link is active, it is the region of the node that asks for the end of the link.
+            While the link is active, the region of the node that asks for its end.
         key_version: the version of both subject keys.
     """
 

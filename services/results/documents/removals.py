@@ -1,52 +1,99 @@
 """Removal of a link at a node that did not make it (docs/exchange.md §7).
 
-Only the node that made a link can end it. That node ends its link if the nation passes on another node's removal. The
-nation passes on a removal if the node that asks for it has results of either document. A false removal therefore does
-no more harm than false results, which a node can state of any person under its own laboratories.
+Only the node that made a link can end it. That node also ends the link if the nation passes on a request of another
+node. The nation passes on such a request only if the asking node has results of either document. A false request
+therefore does no more harm than false results, which a node can state of any person under its own laboratories.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum, auto
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
-from services.domain.instant import Instant
+from services.domain.instant import DAY, Instant, Span
 from services.domain.region import within
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_links, find_sources
-from services.results.documents.tables import document_links
+from services.results.documents.tables import document_links, link_end_requests
 from services.storage.columns import in_region
+from services.storage.upsert import insert_if_absent
 
 _links = document_links
+_held = link_end_requests
 
 
-def request_end(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
-    """Record that `node`, a node below, asks for the end of another node's link. Return whether `node` may ask.
+MAX_HELD = 10_000
+"""The most requests that are held. A node can make up links."""
+HELD_FOR: Span = 30 * DAY
+"""How long a request is held. A link that has not come by then is not expected any more."""
 
-    It may ask if results of either document came from `node`. A request for a link that has ended has no effect. A link
-    of this node itself ends at once.
+
+class Request(Enum):
+    """What becomes of a request to end a link."""
+
+    TAKEN = auto()
+    HELD = auto()
+    """The link is not stored here. The request is held until the link comes."""
+    REFUSED = auto()
+
+
+def request_end(connection: Connection, link: DocumentLink, node: str, now: Instant) -> Request:
+    """Record that `node`, a node below, asks for the end of a link.
+
+    `node` may ask if results of either document came from `node` or from a node below it. If the link has ended
+    already, nothing changes. A link that this node made ends at once. After a restore of this node, the request may
+    come before its link, because the nodes that send them do not wait for each other.
     """
     stored = find_stored(connection, link)
     if stored is None:
-        return False
+        may_ask = not find_links(connection, [link.link_id]) and _has_results(connection, link, node)
+        return Request.HELD if may_ask and _hold(connection, link, node, now) else Request.REFUSED
     if stored.unlink_time is not None:
-        return True
+        return Request.TAKEN
     # The documents of the stored link count, because a request may state other documents.
-    sources = find_sources(connection, {*stored.document.keys, *stored.linked_document.keys})
-    if not any(within(source, node) for nodes in sources.values() for source in nodes):
-        return False
+    if not _has_results(connection, stored, node):
+        return Request.REFUSED
     values: dict[str, object] = {"unlink_node": node}
     if not link.source_node:
         values["unlink_time"] = now
     connection.execute(update(_links).where(_links.c.link_id == link.link_id).values(values))
+    return Request.TAKEN
+
+
+def take_held(connection: Connection, link: DocumentLink, now: Instant) -> bool:
+    """Take the request that was held for a link, now that the link is stored. Return whether the link is to end."""
+    held = select(_held.c.node, _held.c.source_node).where(_held.c.link_id == link.link_id)
+    row = connection.execute(held).one_or_none()
+    if row is None:
+        return False
+    connection.execute(delete(_held).where(_held.c.link_id == link.link_id))
+    if row.source_node != link.source_node or link.unlink_time is not None:
+        return False
+    return request_end(connection, link, row.node, now) is Request.TAKEN
+
+
+def _has_results(connection: Connection, link: DocumentLink, node: str) -> bool:
+    """Return whether results of either document of a link came from a node or from a node below it."""
+    sources = find_sources(connection, {*link.document.keys, *link.linked_document.keys})
+    return any(within(source, node) for nodes in sources.values() for source in nodes)
+
+
+def _hold(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
+    """Hold a request until its link comes. Return False if too many requests are held."""
+    connection.execute(delete(_held).where(_held.c.receive_time < now - HELD_FOR))
+    if connection.execute(select(func.count()).select_from(_held)).scalar_one() >= MAX_HELD:
+        return False
+    values = {"link_id": link.link_id, "source_node": link.source_node, "node": node, "receive_time": now}
+    connection.execute(insert_if_absent(connection, _held).values(values))
     return True
 
 
 def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
     """End a link of this node as the nation asks. Return whether the link was active here.
 
-    If `link` has an unlink time, the nation has ended the link already, at that time.
+    If `link` has an unlink time, the nation has recorded that time already, and the link ends with the same time.
     """
     ended = {"unlink_time": now if link.unlink_time is None else link.unlink_time, "unlink_node": link.unlink_node}
     mine = (_links.c.link_id == link.link_id, _links.c.source_node == "", _links.c.unlink_time.is_(None))
@@ -54,9 +101,9 @@ def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
 
 
 def find_ended(connection: Connection, maker: str) -> Sequence[str]:
-    """Return the ids of all ended links that a node or a node below it made.
+    """Return the ids of all ended links that the node `maker` or a node below it made.
 
-    Links that another node asks to end are included.
+    Active links that another node asks to end are included.
     """
     query = select(_links.c.link_id).where(
         in_region(_links.c.source_node, maker),

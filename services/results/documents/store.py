@@ -38,7 +38,7 @@ M = TypeVar("M", bound=Message)
 
 _links = tables.document_links
 _STATEMENTS_KEPT = 64
-"""How many texts of statements are kept. The text for a look-up of 500 persons has 10 kB."""
+"""How many statement texts are cached. The text for a look-up of 500 persons has 10 kB."""
 
 
 class DocumentStore:
@@ -68,7 +68,10 @@ class DocumentStore:
         request: IdempotentRequest[DocumentLink, M],
         also: Callable[[Connection], None] | None = None,
     ) -> M:
-        """Unlink two documents for the current caller, and then call `also`. Raises NotFound if they are not linked."""
+        """Unlink two documents for the current caller, and call `also` in the same transaction.
+
+        Raises NotFound if they are not linked.
+        """
         actor = current_actor()
 
         def run(connection: Connection) -> DocumentLink:
@@ -128,8 +131,8 @@ def unlink_documents(
 ) -> list[DocumentLink]:
     """End the links between two documents and return them. The links that this `node` made come first.
 
-    Ended links stay in the history. If another node made a link, the change log sends that node a request to end it
-    (`removals`).
+    Ended links stay in the history. If another node made a link, the change log sends a request to end the link to that
+    node (`removals`).
 
     Raises:
         NotFound: the documents have no active link.
@@ -169,7 +172,7 @@ def list_links(
 
 
 def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
-    """Return these links, ended ones too. A document has both its keys if the store has them."""
+    """Return these links, ended ones too. Each document has both of its keys if the store has both."""
     query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
     links = [link_from_row(row) for row in connection.execute(query)]
     return add_other_keys(connection, links)
@@ -178,11 +181,11 @@ def find_links(connection: Connection, link_ids: Sequence[str]) -> list[Document
 def find_linked(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
 ) -> dict[bytes, list[bytes]]:
-    """For each document with links, return the keys of all documents of its subject, the document's own keys first.
+    """Return, for each document with links, the keys of all documents of its subject. Its own keys come first.
 
-    Documents without links are left out. The search takes one statement, one more for each further link of a chain, and
-    one more if another node made any of the links. `pairs` are known pairs of keys of one document. A document that has
-    two keys, here or in the store, is returned with both.
+    Documents without links are left out. The search runs one statement for each step along a chain of links, and one
+    more statement if another node made any of the links. `pairs` are known pairs of keys of one document. A document
+    with two known keys is returned with both.
     """
     found = find_linked_documents(connection, subject_keys, pairs)
     return {key: [each for keys in documents for each in keys] for key, documents in found.items()}
@@ -196,7 +199,10 @@ def find_all_keys(connection: Connection, keys: Sequence[bytes]) -> Sequence[byt
 def find_linked_documents(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
 ) -> dict[bytes, list[list[bytes]]]:
-    """Return the same as `find_linked`, but with one list for each document, which has its one or two keys."""
+    """Return the same as `find_linked`, but with one list for each document.
+
+    The list has the one or two keys of the document.
+    """
     groups, twins = _find_groups(connection, subject_keys, pairs)
     return {
         key: [[key, *_other_of(key, twins)], *([one, *_other_of(one, twins)] for one in documents[1:])]
@@ -207,16 +213,16 @@ def find_linked_documents(
 def _find_groups(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair]
 ) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
-    """Return all documents of the subject of each key, and the known pairs of keys.
+    """Return, for each key, all documents of its subject. Return also the known pairs of keys.
 
-    A key is left out if its document has no links. The document of the key comes first among the documents. Each
-    document is given by the key that `_document` returns. The pairs are returned in both directions.
+    Keys of documents without links are left out. The document of the key comes first. `_document` chooses the key that
+    stands for a document. The pairs are returned in both directions.
     """
     twins = {key: other for one, another in pairs for key, other in ((one, another), (another, one))}
     links: set[tuple[bytes, bytes, str]] = set()
     frontier = {key for one in subject_keys for key in (one, *_other_of(one, twins))}
     asked: set[bytes] = set()
-    # Two rounds may be needed for one document, because its two keys may be found one after the other.
+    # A document may need two rounds, because its two keys may be found one after the other.
     for _ in range(2 * MAX_LINKED):
         frontier -= asked
         if not frontier:
@@ -246,7 +252,7 @@ def _find_groups(
 
 
 def _document(key: bytes, twins: Mapping[bytes, bytes]) -> bytes:
-    """Return the key that stands for a document: of two keys of the document, the smaller one."""
+    """Return the key that stands for a document. Of two keys of the document, that is the smaller one."""
     return min(key, twins.get(key, key))
 
 
@@ -255,7 +261,7 @@ def _other_of(key: bytes, twins: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
 
 
 def record_linked_pairs(connection: Connection, pairs: Sequence[KeyPair]) -> None:
-    """Store those pairs of keys whose document has links under either key."""
+    """Store the pairs of keys of those documents that have links under either key."""
     for start in range(0, len(pairs), KEYS_AT_ONCE):
         some = pairs[start : start + KEYS_AT_ONCE]
         linked = {key for link in _find_pairs(connection, [key for pair in some for key in pair]) for key in link[:2]}
@@ -263,7 +269,7 @@ def record_linked_pairs(connection: Connection, pairs: Sequence[KeyPair]) -> Non
 
 
 def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
-    """Return, on SQLite, which of the documents are linked to another document.
+    """Return which of the documents are linked to another document. Only for SQLite.
 
     Every look-up runs this statement. The statement therefore bypasses SQLAlchemy, which takes ten times as long to
     build the text.
@@ -324,7 +330,7 @@ def not_linked() -> NotFound:
 
 
 def lock_links(connection: Connection) -> None:
-    """Lock all links until the commit, because a link that does not exist yet has no row to lock."""
+    """Lock all links until the commit. A link that does not exist yet has no row, so no single row can be locked."""
     lock_until_commit(connection, AdvisoryLock.LINKING)
 
 

@@ -21,7 +21,7 @@ from services.results.changelog.log import ChangeLog, append_barrier, append_ent
 from services.results.changelog.model import ChangeKind, LoggedChange, PositionBelow
 from services.results.changelog.packing import pack_other_keys
 from services.results.documents.model import DocumentLink
-from services.results.documents.store import link_change, record_linked_pairs
+from services.results.documents.store import find_links, link_change, record_linked_pairs
 from services.results.exchange.apply_registers import LinkEffect, receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
@@ -130,8 +130,8 @@ class ChangeApplier:
             for one in results
         ]
         # Only this node states that its own links have ended. It therefore logs the end, which the log brings to the
-        # node above.
-        ended = [(link.link_id, 0) for link in applied.ended_links]
+        # node above, like a request of a node below.
+        ended = [(link.link_id, 0) for link in (*applied.ended_links, *applied.links_to_end)]
         if self._relays and arrival.from_below:
             entries.append(_NewEntry("", [(uscc, 0) for uscc in applied.received_labs], ChangeKind.LABS))
             ended += [name for change in applied.links for name in change.names]
@@ -177,11 +177,16 @@ def _receive_link(connection: Connection, link: DocumentLink, arrival: Arrival, 
     if effect is LinkEffect.SET_ASIDE:
         applied.not_its_own[arrival.sender] += 1
         return
+    if effect is LinkEffect.HELD:
+        return
     change = link_change(link, arrival.sender)
     # A returned link counts as a change of this node, so that the sender of the link is notified of it too.
     applied.links.append(replace(change, source="") if effect is LinkEffect.TO_RETURN else change)
     if effect is LinkEffect.ENDED:
-        applied.ended_links.append(link)
+        # The link may have come without the name of the node that had asked for its end before.
+        applied.ended_links += find_links(connection, [link.link_id])
+    elif effect is LinkEffect.TO_PASS_UP:
+        applied.links_to_end.append(link)
 
 
 def _store_results(

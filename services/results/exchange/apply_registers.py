@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 from services.domain.region import within
 from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
-from services.results.documents.removals import end_own, find_stored, request_end
+from services.results.documents.removals import Request, end_own, find_stored, request_end, take_held
 from services.results.documents.rows import link_values
 from services.results.documents.store import find_sources
 from services.results.documents.tables import document_links
@@ -22,6 +22,7 @@ from services.results.labs.model import Lab, StandingChange
 from services.results.labs.queries import lab_values
 from services.results.labs.signing_keys import receive_signing_keys
 from services.results.labs.tables import lab_standings, labs
+from services.results.timeliness.totals import move_lab
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 
@@ -37,11 +38,22 @@ class LinkEffect(Enum):
     STORED = auto()
     SET_ASIDE = auto()
     """Another node made the link, and the sender may not ask for its end. Nothing is stored."""
+    HELD = auto()
+    """The sender asks for the end of a link that has not come yet."""
     ENDED = auto()
     """A link of this node has ended, because it was removed at another node."""
     TO_RETURN = auto()
     """The node that made the link sends it as active, but here the link has ended or is to be ended. This node returns
     the link."""
+    TO_PASS_UP = auto()
+    """The link has come from the node above. A node below has asked for its end before, which this node passes on."""
+
+
+_EFFECTS = {
+    Request.TAKEN: LinkEffect.STORED,
+    Request.HELD: LinkEffect.HELD,
+    Request.REFUSED: LinkEffect.SET_ASIDE,
+}
 
 
 class ReceivedLab(NamedTuple):
@@ -71,7 +83,9 @@ def receive_lab(connection: Connection, lab: Lab, arrival: Arrival) -> ReceivedL
     store_homes(connection, [lab.uscc], arrival.node)
     # The home's statement replaces that of another node. A registration by this node itself stays.
     at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))
-    connection.execute(update(_labs).where(*at_home).values(**stated))
+    if connection.execute(select(_labs.c.uscc).where(*at_home)).first() is not None:
+        move_lab(connection, lab.uscc, lab.region)
+        connection.execute(update(_labs).where(*at_home).values(**stated))
     home = connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar()
     return ReceivedLab(is_new and home == "", is_new or is_added)
 
@@ -114,10 +128,15 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
     is_own = source == arrival.node
     link = replace(link, source_node="" if is_own else source)
     if arrival.from_below and not arrival.is_of_sender(source):
-        asks = link.unlink_time is not None and request_end(connection, link, arrival.sender, arrival.now)
-        return LinkEffect.STORED if asks else LinkEffect.SET_ASIDE
+        if link.unlink_time is None:
+            return LinkEffect.SET_ASIDE
+        return _EFFECTS[request_end(connection, link, arrival.sender, arrival.now)]
     inserted = _insert(connection, link)
     _receive_pairs(connection, link, arrival)
+    if inserted and take_held(connection, link, arrival.now):
+        if is_own:
+            return LinkEffect.ENDED
+        return LinkEffect.TO_RETURN if arrival.from_below else LinkEffect.TO_PASS_UP
     if is_own:
         if link.unlink_time is None and link.unlink_node is None:
             return LinkEffect.STORED

@@ -61,6 +61,7 @@ class Applied:
         received_labs: the codes of all laboratories that a node below has sent.
         links: the changes of links that are not set aside.
         ended_links: the links of this node that have ended, because they were removed at another node.
+        links_to_end: the links of nodes elsewhere of which a node below has asked the end before they came.
         dropped_answer_count: answers of laboratories that were not stored, because the capacity was used up.
     """
 
@@ -73,6 +74,7 @@ class Applied:
     received_labs: list[str] = field(default_factory=list)
     links: list[LoggedChange] = field(default_factory=list)
     ended_links: list[DocumentLink] = field(default_factory=list)
+    links_to_end: list[DocumentLink] = field(default_factory=list)
     dropped_answer_count: int = 0
 
     def by_lab(self) -> dict[str, tuple[list[tuple[str, int]], list[bytes]]]:

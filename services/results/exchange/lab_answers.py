@@ -50,7 +50,7 @@ def receive_answers(
                 count=len(reports) - len(own),
             )
         reports = own
-    stored, dropped = store_answers(connection, reports, find_listed(connection, usccs), limits)
+    stored, dropped = store_answers(connection, reports, find_listed(connection, usccs), limits, arrival.now)
     applied.dropped_answer_count += dropped
     numbers: dict[str, list[tuple[str, int]]] = {}
     for report in stored:

@@ -152,6 +152,15 @@ class WriterPosition(NamedTuple):
     commit_time: Instant | None
 
 
+class NodeFigures(NamedTuple):
+    """What a node has counted about a node that replicates to it. The attributes are those of `Node`."""
+
+    clock_skew: Span
+    conflict_count: int
+    not_its_own_count: int
+    second_registration_count: int
+
+
 class Node(NamedTuple):
     """A node as the nation knows it.
 
@@ -181,6 +190,11 @@ class Node(NamedTuple):
     retire_reason: str = ""
     retire_actor: str | None = None
 
+    @property
+    def figures(self) -> NodeFigures:
+        """What this node has counted about the node."""
+        return NodeFigures(self.clock_skew, self.conflict_count, self.not_its_own_count, self.second_registration_count)
+
 
 class NodeState(NamedTuple):
     """A node below this one, at any depth.
@@ -191,6 +205,8 @@ class NodeState(NamedTuple):
         contact_time: when the node last sent something to the node above it, by the clock of that node above. None if
             that is not known.
         backlog: the commits that the node had not sent then.
+        figures: what the node above it has counted about it. None if that is not known.
+        path: the regions of the nodes between this node and that node, the nearest to this node first.
     """
 
     region: str
@@ -198,6 +214,8 @@ class NodeState(NamedTuple):
     as_of_time: Instant | None
     contact_time: Instant | None
     backlog: int
+    figures: NodeFigures | None = None
+    path: tuple[str, ...] = ()
 
 
 class NodeLog(NamedTuple):

@@ -58,6 +58,13 @@ relayed_nodes = Table(
     Column("contact_time", BigInteger, info={LEFT_OUT: True}),
     # The commits that the node had not sent then.
     Column("backlog", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
+    # What the node above it has counted about it, as in the table "nodes". The skew is NULL if that is not known.
+    Column("clock_skew", BigInteger, info={LEFT_OUT: True}),
+    Column("conflict_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
+    Column("not_its_own_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
+    Column("second_registration_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
+    # The regions of the nodes between relaying_node and the node, separated by "/", the nearest to relaying_node first.
+    Column("path", String(40), nullable=False, server_default="", info={LEFT_OUT: True}),
 )
 
 # At the nation, how many of a writer's commits are durable here.

@@ -18,7 +18,7 @@ from services.results.records.convert import result_to_proto
 def hold_from_proto(
     request: CreateLegalHoldRequest, pepper: Pepper, hold_id: str, now: Instant, actor: str | None, case_id: str
 ) -> LegalHold:
-    """Return a hold to put now. Raises InvalidArgument for an impossible number or laboratory."""
+    """Return a hold that begins now. Raises InvalidArgument for an impossible number or laboratory."""
     subject_key, other_key, masked_number = None, None, ""
     if request.HasField("document"):
         canonical = document_from_proto(request.document)

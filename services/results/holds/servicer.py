@@ -15,6 +15,7 @@ from hutong.results.v1.legal_hold_service_pb2 import (
     ListLegalHoldsResponse,
 )
 
+from services.domain.fields import known_region
 from services.domain.names import parse_legal_hold
 from services.domain.subject import Pepper, mask_free_text
 from services.results.holds import convert
@@ -61,7 +62,8 @@ class LegalHoldServicer:
         position = self._tokens.position(request, (int, str))
         after = (position[0], position[1]) if position else None
         rows = rows_to_read(request.page_size)
-        found = await self._store.list_holds(after, rows, include_lifted=request.include_lifted)
+        region = known_region(request.region, "region") if request.region else ""
+        found = await self._store.list_holds(region, after, rows, include_lifted=request.include_lifted)
         shown, token = self._tokens.page(request, found, lambda hold: [hold.create_time, hold.hold_id])
         return ListLegalHoldsResponse(legal_holds=map(convert.hold_to_proto, shown), next_page_token=token)
 

@@ -1,7 +1,7 @@
 """Legal holds in the database, and the results that they keep beyond a purge.
 
-A purge moves held results to a table of their own before it removes anything. Nothing else changes with holds: whole
-months are dropped on PostgreSQL, and no look-up needs to know of holds.
+A purge moves held results to a table of their own before it removes anything. Everything else therefore works without
+regard to holds: PostgreSQL drops whole months, and look-ups do not read the holds.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, n
 from services.domain.errors import NotFound, Unavailable
 from services.domain.instant import SECOND, Instant
 from services.domain.names import format_legal_hold
+from services.domain.region import prefix, within
 from services.results.holds import tables
-from services.results.holds.model import HeldResult, LegalHold
+from services.results.holds.model import SUPERVISORS, HeldResult, LegalHold, region_of
 from services.results.records.model import StoredResult
 from services.results.records.tables import results, revision_reasons
+from services.runtime.server.access.permits import Owner
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database
@@ -42,17 +44,22 @@ BEFORE_ANY_HELD: HeldPosition = ("", "", 0)
 
 
 class HoldStore:
-    """Legal holds of this node."""
+    """Legal holds of this node, whose region is `node`."""
 
-    def __init__(self, database: Database, writer: IdempotentWriter) -> None:
+    def __init__(self, database: Database, writer: IdempotentWriter, node: str) -> None:
         self._database = database
         self._writer = writer
+        self._node = node
+
+    async def owner_of(self, hold_id: str) -> Owner:
+        """Return whose hold it is. Raises NotFound."""
+        return Owner(region_of(await self._database.read(_read_hold, hold_id), self._node))
 
     async def create(self, hold: LegalHold, request: IdempotentRequest[LegalHold, M]) -> M:
         """Store a hold. Every purge that begins later respects it.
 
         Raises:
-            Unavailable: OVERLOADED, a purge is under way, which has read the holds already.
+            Unavailable: OVERLOADED, a purge is under way. It has read the holds already and would not respect this one.
         """
 
         def run(connection: Connection) -> LegalHold:
@@ -69,7 +76,7 @@ class HoldStore:
             return await self._writer.write(request, run)
 
     async def lift(self, hold_id: str, reason: str, actor: str | None, request: IdempotentRequest[LegalHold, M]) -> M:
-        """Lift a hold, unless it is lifted already. Raises NotFound if there is none."""
+        """Lift a hold. A hold that is lifted already does not change. Raises NotFound if there is no such hold."""
 
         def run(connection: Connection) -> LegalHold:
             active = (_holds.c.hold_id == hold_id, _holds.c.lift_time.is_(None))
@@ -79,9 +86,13 @@ class HoldStore:
 
         return await self._writer.write(request, run)
 
-    async def list_holds(self, after: HoldPosition | None, limit: int, *, include_lifted: bool) -> list[LegalHold]:
-        """Return a page of holds, newest first."""
+    async def list_holds(
+        self, region: str, after: HoldPosition | None, limit: int, *, include_lifted: bool
+    ) -> list[LegalHold]:
+        """Return a page of the holds that belong to a region or to one in it, newest first; of all if it is empty."""
         query = select(*_HOLD).order_by(_holds.c.create_time.desc(), _holds.c.hold_id.desc()).limit(limit)
+        if region:
+            query = query.where(self._belongs_to(region))
         if not include_lifted:
             query = query.where(_holds.c.lift_time.is_(None))
         if after is not None:
@@ -91,6 +102,13 @@ class HoldStore:
     async def list_held(self, hold_id: str, after: HeldPosition | None, limit: int) -> list[HeldResult]:
         """Return a page of the moved results that a hold covers. Raises NotFound if there is no such hold."""
         return await self._database.read(_list_held, hold_id, after, limit)
+
+    def _belongs_to(self, region: str) -> ColumnElement[bool]:
+        """Return the condition that a hold belongs to a region or to one in it (`region_of`)."""
+        theirs = _holds.c.actor.startswith(SUPERVISORS + prefix(region))
+        if not within(self._node, region):
+            return theirs
+        return or_(theirs, _holds.c.actor.is_(None), not_(_holds.c.actor.startswith(SUPERVISORS)))
 
 
 def _read_hold(connection: Connection, hold_id: str) -> LegalHold:
@@ -175,7 +193,7 @@ def _read_reasons(connection: Connection, rows: Sequence[Any]) -> dict[tuple[str
 def destroy_released(
     counts: DeletionCounts, step_size: int, connection: Connection, _horizon: Instant, after: HeldPosition
 ) -> HeldPosition | None:
-    """Destroy those of the next moved results that no active hold covers any more.
+    """Destroy the moved results of the next step that no active hold covers any more.
 
     Return the last of the examined results; None if there are no more.
     """

@@ -12,8 +12,8 @@ legal_holds = Table(
     "legal_holds",
     metadata,
     Column("hold_id", String(36), primary_key=True),
-    # The keys of the document; NULL without a document. The other key is in the other version, and is stored only if
-    # the pepper was changing.
+    # The keys of the document; NULL without a document. The other key is the key under the other version. It is stored
+    # only if the pepper was rotating.
     Column("subject_key", LargeBinary(KEY_LENGTH)),
     Column("other_key", LargeBinary(KEY_LENGTH)),
     Column("masked_number", String(32), nullable=False),
@@ -30,8 +30,8 @@ legal_holds = Table(
     Column("lift_actor", String(100)),
 )
 
-# The columns of `results`, and the reason for the revision. The reason is copied here, because a purge removes it from
-# the table `revision_reasons` together with the key of the report.
+# The columns of `results`, and the reason for the revision. The reason is copied here, because a purge deletes it from
+# `revision_reasons` together with the key of the report.
 held_results = Table(
     "held_results",
     metadata,

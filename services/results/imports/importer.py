@@ -36,7 +36,7 @@ _METHOD = ImportResultsRequest.__name__
 
 
 class Importer:
-    """Asks the nation for a subject's results and stores them. Later changes arrive as notifications."""
+    """Asks the nation for a subject's results and stores them. Later changes of the results arrive as notifications."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Importer:
         self._partitions = partitions
 
     async def import_results(self, request: ImportResultsRequest) -> ImportResultsResponse:
-        """Import a subject's results and return those stored here. At the nation there is nothing to import.
+        """Import a subject's results and return what is stored here afterwards. The nation itself imports nothing.
 
         Raises:
             FailedPrecondition: NO_UPSTREAM, this node has no node above it.
@@ -93,8 +93,8 @@ class Importer:
         now = self._clock.now()
 
         def run() -> ImportResultsResponse:
-            # The given document is subscribed to even if the nation has no results of it, so that later results are
-            # notified.
+            # The node subscribes to the given document even if the nation has no results of it, so that it is notified
+            # of later results.
             add_subscriptions(connection, NATION, [*keys, *subject_keys], now)
             applied = self._applier.apply(connection, changes, Arrival(self._jurisdiction, NATION, now))
             record_linked_pairs(connection, pair_keys(keys))
@@ -141,7 +141,10 @@ class Importer:
 
 
 def _with_mask(replica: Replica, keys: Sequence[bytes], number: str) -> Replica:
-    """Set the masked number of a copy if its subject is this document. Copies of linked documents stay unchanged."""
+    """Set the masked number of a copy if the copy is of the given document.
+
+    Copies of linked documents stay unchanged.
+    """
     if replica.result.subject_key not in keys:
         return replica
     return replica._replace(result=replica.result._replace(masked_number=mask_number(number)))

@@ -1,4 +1,4 @@
-"""A cache of laboratories, because every look-up and every upload needs their standing."""
+"""A cache of laboratories. Every look-up and every upload needs the standing of laboratories."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from services.results.labs.model import SigningKey, Standing
 
 KEPT_FOR: Span = SECOND
-"""How long a laboratory is cached. A change by another process takes effect here at most this much later."""
+"""How long a laboratory is cached. If another process changes a laboratory, this process uses the old state for at most
+this long."""
 
 
 class LabCache:
-    """Laboratories by code, read again once they are older than `KEPT_FOR`. The database's threads use the cache."""
+    """Laboratories by code. An entry is read again once it is older than `KEPT_FOR`.
+
+    Threads of the database use the cache.
+    """
 
     def __init__(self) -> None:
         self._labs: dict[str, tuple[Instant, Lab]] = {}
@@ -35,7 +39,7 @@ class LabCache:
             return
         found = find_known(connection, stale)
         for uscc in stale:
-            # Unknown laboratories are not cached, because callers could name any number of them.
+            # Unknown laboratories are not cached, because the number of codes that callers can invent is unlimited.
             if uscc in found:
                 self._labs[uscc] = (now, found[uscc])
             else:
@@ -46,7 +50,7 @@ class LabCache:
         self._labs.pop(uscc, None)
 
     def get(self, uscc: str) -> Lab | None:
-        """Return the laboratory as last read, or None if it is not known or was not refreshed."""
+        """Return the laboratory as last read; None if it was not refreshed or is not known."""
         cached = self._labs.get(uscc)
         return cached[1] if cached else None
 

@@ -1,4 +1,4 @@
-"""Laboratories of all nodes as the nation sends them, so that copies of results count as they do at their origin."""
+"""Laboratories of all nodes, as the nation sends them. Copies of results therefore count as they do at their origin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _copies = lab_copies
 def store_copies(connection: Connection, labs: Sequence[Lab], node: str) -> None:
     """Store laboratories that the nation has sent to this `node`.
 
-    They replace what the nation sent of the same laboratories before.
+    What the nation sent earlier of the same laboratories is replaced.
     """
     # If a laboratory was sent twice, the later state counts.
     rows = {
@@ -43,10 +43,10 @@ def store_copies(connection: Connection, labs: Sequence[Lab], node: str) -> None
 
 
 def find_known(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
-    """Return laboratories that are registered here or known from the nation, with the entries that count here.
+    """Return the laboratories that are registered here or known from the nation, each with the entries that count.
 
-    If another node is a laboratory's home, the entries from the nation count alone. Otherwise this node's entries count
-    beside them.
+    If another node is a laboratory's home, only the entries from the nation count. Otherwise this node's own entries
+    count too.
     """
     own = find_labs(connection, usccs)
     rows = connection.execute(select(_copies).where(_copies.c.uscc.in_(usccs))).all()

@@ -18,7 +18,8 @@ STANDING_UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
 
 NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
-"""Standings under which a report does not count. STANDING_UNKNOWN is left out: it says nothing against a laboratory."""
+"""Standings under which a report does not count. STANDING_UNKNOWN is not among them, because it says nothing against a
+laboratory."""
 
 WARNED = lab_pb2.LAB_STANDING_WARNED
 
@@ -59,12 +60,12 @@ class SigningKey:
 
 
 MAX_SIGNING_KEYS = 20
-"""Keys of one laboratory. They come with each answer about a signed report. A laboratory usually gets one key a
-year."""
+"""The most keys of one laboratory. Each answer about a signed report contains all of them. A laboratory usually gets
+one key a year."""
 
 
 def merge_keys(*known: Iterable[SigningKey]) -> tuple[SigningKey, ...]:
-    """Return keys of several sources, each once and with its earliest revocation, oldest first."""
+    """Return the keys of several sources, oldest first. Each key appears once, with its earliest revocation."""
     merged: dict[bytes, SigningKey] = {}
     for key in (key for keys in known for key in keys):
         one = merged.setdefault(key.public_key, key)
@@ -92,7 +93,7 @@ class LabQuery:
 class Lab:
     """A laboratory with its history in the order in which it was recorded.
 
-    `home` is the region of the laboratory's home. Only the nation knows it.
+    `home` is the region of the laboratory's home, as the nation has decided; empty where it is not known.
     """
 
     uscc: str
@@ -108,10 +109,10 @@ class Lab:
     def standing_at(self, instant: Instant) -> Standing:
         """Return the standing at an instant, from the entry with the latest effective time up to that instant.
 
-        If several entries have that time, the last recorded one counts. Before the first effective time the standing is
-        REVOKED, because the laboratory was not authorised to issue reports then. Without any entry the standing is
-        unknown. The nation may have no entry, because it leaves out entries of nodes that are not the laboratory's
-        home.
+        If several entries have that time, the entry that was recorded last counts. Before the first effective time the
+        standing is REVOKED, because the laboratory was not authorised to issue reports then. Without any entry the
+        standing is unknown. The nation may have no entry of a laboratory, because it leaves out the entries of nodes
+        that are not the laboratory's home.
         """
         if not self.changes:
             return STANDING_UNKNOWN

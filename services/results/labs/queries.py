@@ -21,15 +21,16 @@ from services.storage.columns import in_region
 from services.storage.upsert import insert_if_absent
 
 MAX_OF_ONE_NAME = 10
-"""How many laboratories of one name are found at most: the first in order of code. A name on a paper rarely fits more
-than one."""
+"""The most laboratories that a search for one name returns, in order of code. A name on a paper rarely fits more than
+one laboratory."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
 def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> Lab:
-    """Register a laboratory with its first standing. Return the stored laboratory if it has the same content.
+    """Register a laboratory with its first standing, and return the stored laboratory.
 
-    At the nation the registration replaces what nodes have stated of the laboratory.
+    If the same content is registered already, nothing is written. At the nation the registration replaces what nodes
+    have stated of the laboratory.
 
     Raises:
         AlreadyExists: the laboratory is registered here with other content.
@@ -70,7 +71,7 @@ def lab_values(lab: Lab) -> dict[str, Any]:
 def add_standing(connection: Connection, uscc: str, change: StandingChange) -> Lab:
     """Add an entry to a laboratory's history. Raises NotFound if it is not registered.
 
-    Locks the laboratory's row, so that concurrent changes get different entry numbers.
+    The laboratory's row is locked, so that concurrent changes get different entry numbers.
     """
     labs, standings = tables.labs, tables.lab_standings
     if connection.execute(select(labs.c.uscc).where(labs.c.uscc == uscc).with_for_update()).first() is None:
@@ -132,7 +133,7 @@ def find_by_names(connection: Connection, normal_names: Collection[str]) -> dict
 
 
 def fill_normal_names(connection: Connection) -> int:
-    """Store the normal form of names that lack it. Return how many forms were stored.
+    """Store the normal form of each name without one. Return how many forms were stored.
 
     During a rolling upgrade, a process that is older than revision 0011 registers laboratories without a normal form.
     """
@@ -154,7 +155,10 @@ def codes_within(connection: Connection, region: str) -> list[str]:
 
 
 def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]
-    """Return laboratories with the entries that count: entries of this node, the nation and the laboratory's home."""
+    """Return laboratories with the entries that count.
+
+    The entries of this node, the nation and the laboratory's home count.
+    """
     standings, labs = tables.lab_standings, tables.labs
     changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
     counts = or_(standings.c.source_node.in_(("", NATION)), standings.c.source_node == labs.c.home)

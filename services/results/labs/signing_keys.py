@@ -19,13 +19,13 @@ _keys = lab_signing_keys
 
 
 def set_signing_key(connection: Connection, uscc: str, key: SigningKey) -> None:
-    """Record at this node a key of a laboratory, or the revocation of a key.
+    """Record a laboratory's key, or the revocation of a key, as an entry of this node.
 
     Raises:
         NotFound: the laboratory is not registered.
-        FailedPrecondition: CONFLICT, the key was revoked earlier, or there are too many keys.
+        FailedPrecondition: CONFLICT, the key was revoked with an earlier time, or the laboratory has too many keys.
     """
-    # The row is locked, so that the keys are counted without another change meanwhile.
+    # The laboratory's row is locked, so that no other transaction adds a key while the keys are counted.
     if connection.execute(select(labs.c.uscc).where(labs.c.uscc == uscc).with_for_update()).first() is None:
         raise NotFound.resource(format_lab(uscc))
     known = {one.public_key: one for one in find_signing_keys(connection, [uscc])[uscc]}

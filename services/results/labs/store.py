@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -21,19 +22,31 @@ M = TypeVar("M", bound=Message)
 
 
 class LabStore:
-    """Laboratories with the history of their standing. Every write is durable when it returns."""
+    """Laboratories with the history of their standing. Every write is durable when it returns.
 
-    def __init__(self, database: Database, writer: IdempotentWriter, change_log: ChangeLog, cache: LabCache) -> None:
+    A registration calls `before_move` with the laboratory and its region, before it stores the region.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        writer: IdempotentWriter,
+        change_log: ChangeLog,
+        cache: LabCache,
+        before_move: Callable[[Connection, str, str], None],
+    ) -> None:
         self._database = database
         self._writer = writer
         self._change_log = change_log
         self._cache = cache
+        self._before_move = before_move
 
     async def create_lab(self, lab: Lab, request: IdempotentRequest[Lab, M]) -> M:
         """Register a laboratory for the current caller, as `queries.create_lab`. Raises AlreadyExists."""
         actor = current_actor()
 
         def run(connection: Connection) -> Lab:
+            self._before_move(connection, lab.uscc, lab.region)
             registered = queries.create_lab(connection, lab, actor)
             change = LoggedChange(ChangeKind.LABS, "", [(lab.uscc, 0)], is_new=True)
             self._change_log.record(connection, [change], request.now)

@@ -21,7 +21,7 @@ labs = Table(
     # At the nation, the laboratory's home, whose standings count beside the nation's own (docs/architecture.md §4.6).
     # Empty if the laboratory has no home.
     Column("home", String(6), nullable=False, server_default=""),
-    # The normal form of display_name. The order by code point lets the index find prefixes too.
+    # The normal form of display_name. The collation orders by code point, so that the index also finds prefixes.
     Column(
         "normal_name",
         String(MAX_LENGTH).with_variant(String(MAX_LENGTH, collation="C"), "postgresql"),
@@ -44,11 +44,12 @@ lab_standings = Table(
     Column("record_time", BigInteger, nullable=False),
     # The node that sent the entry; empty for an entry that was recorded here.
     Column("source_node", String(6), nullable=False, server_default=""),
-    # The caller's name. NULL if another node recorded the entry, or if the entry is older than names of callers.
+    # The caller's name. NULL if another node recorded the entry, or if the entry is older than this column.
     Column("actor", String(100)),
 )
 
-# At a province, what the nation sends of all laboratories, so that copies of results count as at their origin.
+# At a province, the laboratories of all nodes, as the nation sends them. Copies of results therefore count as they do
+# at their origin.
 lab_copies = Table(
     "lab_copies",
     metadata,
@@ -57,7 +58,7 @@ lab_copies = Table(
     Column("region", String(6), nullable=False),
     Column("authorize_time", BigInteger),
     Column("create_time", BigInteger, nullable=False),
-    # Whether another node is the laboratory's home. This node's own entries then do not count.
+    # Whether another node is the laboratory's home. If so, this node's own entries do not count.
     Column("is_elsewhere", Boolean, nullable=False),
     # The history of the standing, as JSON.
     Column("standings", LargeBinary, nullable=False),

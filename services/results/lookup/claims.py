@@ -1,8 +1,8 @@
-"""Find the laboratory and the record of a claimed report. Pure functions.
+"""Finds the laboratory and the record of a claimed report. Pure functions.
 
 A laboratory and a number together identify a report. A claim may give a name in place of the laboratory's code. The
-name stands for every laboratory that bears it in the register of this node or of the nation. If several laboratories
-bear it, the one with a record of this person under the number counts.
+name stands for every laboratory of that name in the register of this node or of the nation. If there are several, the
+laboratory that has a record of this person under the number counts.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ if TYPE_CHECKING:
     from services.results.missing_reports.model import LabAnswer
 
 MAX_POSSIBLE = 10
-"""How many records of the claimed number are returned at most if the laboratory is unknown. There is rarely more than
-one such record."""
+"""The most records that are returned for a number if the laboratory is not known. There is rarely more than one."""
 
 
 class FoundClaim(NamedTuple):
     """What was found of one claimed report.
 
     Attributes:
-        lab: the code of its laboratory; empty if no laboratory or several may be meant.
+        lab: the code of its laboratory; empty if the claim fits no laboratory or several.
         standing: its laboratory's standing at the claimed report time.
         region: its laboratory's region; empty if unknown.
         is_comparable: whether laboratory and number are known.
         record: this person's record of the report, with its laboratory's standing at its reference time; None if there
             is none.
         is_others: whether there is a record, but of another person.
-        possible: this person's records with the claimed number, if the laboratory is not known.
+        possible: the person's records that the claim may mean, if the laboratory is not known.
         signing_keys: the keys of the claimed laboratory, if they are asked for.
         answer: what the laboratory has answered, if there is no record.
     """
@@ -54,7 +53,7 @@ class FoundClaim(NamedTuple):
 
 
 class _OfLab(NamedTuple):
-    """What was found of a claimed report if this laboratory issued it."""
+    """What was found of a claimed report, on the assumption that one certain laboratory issued it."""
 
     standing: Standing
     region: str
@@ -66,7 +65,7 @@ class _OfLab(NamedTuple):
 def reports_to_find(claims: Collection[ReportClaim]) -> tuple[list[ReportName], list[NamedReport]]:
     """Return the claimed reports with a laboratory's code, and the claimed reports with a laboratory's name.
 
-    Each report is returned once, in order. A claimed report without a number is returned too.
+    Each report is returned once, in sorted order. Claimed reports without a number are included.
     """
     by_code = {(claim.lab, claim.report_number) for claim in claims if claim.lab}
     by_name = {(claim.normal_name, claim.report_number) for claim in claims if claim.normal_name}
@@ -143,7 +142,7 @@ def _of_lab(
     own = [record for record in records if record.subject_key in keys]
     record = max(own, key=lambda record: record.revision, default=None)
     if record is None:
-        # A record outweighs an answer, even if the record is of another person.
+        # If there is a record, even of another person, the laboratory's answer does not count.
         answers = matches.answers.get((lab, claim.report_number)), None if remote is None else remote.answer
         return _OfLab(standing, region, None, bool(records), None if records else newer_answer(*answers))
     of_record = stricter(matches.standing_at(lab, record.reference_time), of_record)

@@ -1,4 +1,4 @@
-"""Answers to look-ups in columns, because making a message for each result in Python costs most of a look-up."""
+"""Answers to look-ups in columns. One message for each result would cost most of the time of a look-up in Python."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _PLAIN_FIELDS = (
 )
 """Columns that contain a field of a stored result unchanged."""
 _TIMES = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
-"""Columns of microseconds, 0 for a time that is not set."""
+"""Columns of instants in microseconds; 0 for a time that is not set."""
 
 
 def _or_zero(times: Iterable[int | None]) -> list[int]:

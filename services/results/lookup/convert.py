@@ -31,7 +31,7 @@ def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
 
 
 def claims_from_proto(claimed: Iterable[lookup_pb2.ClaimedReport]) -> tuple[ReportClaim, ...]:
-    """Return claimed reports. Raises InvalidArgument for a wrong code or an empty claim."""
+    """Return claimed reports. Raises InvalidArgument for a wrong code or a claim that states nothing."""
     return tuple([_claim_from_proto(claim, f"claimed_reports[{index}]") for index, claim in enumerate(claimed)])
 
 
@@ -101,7 +101,7 @@ def with_mask(result: StoredResult, subject_keys: Collection[bytes | None], mask
 
 
 def upload_report(name: ReportName, now: Instant) -> NextStep:
-    """Return the advice to have a laboratory upload a missing report."""
+    """Return the next step that asks the laboratory to upload a missing report."""
     lab, report_number = name
     return NextStep(
         action=NEXT_STEP_ACTION_UPLOAD_REPORT,
@@ -115,10 +115,10 @@ def upload_report(name: ReportName, now: Instant) -> NextStep:
 def subject_keys_from_proto(
     batch: BatchLookupLatestRequest | BatchLookupColumnsRequest,
 ) -> Sequence[tuple[bytes, bytes]]:
-    """Return a pair of subject keys for each request. Both are empty if the request has a document.
+    """Return a pair of subject keys for each request. Both keys are empty if the request has a document.
 
-    A request without a document is about the subject of the first key. The second key is the same document's key under
-    the other key version; empty if there is none.
+    A request without a document is about the subject of the first key. The second key is the key of the same document
+    under the other key version; empty if there is none.
     """
     none = [b""] * len(batch.requests)
     if not isinstance(batch, BatchLookupColumnsRequest):
@@ -135,7 +135,7 @@ def subject_keys_from_proto(
 
 
 def fill_source(source: lookup_pb2.DataSource, node: str, now: Instant, horizon: Instant | None) -> None:
-    """Write a node that answered into an empty message, with its horizon of retention."""
+    """Fill an empty message for a node that answered, with the horizon of its retention."""
     source.node = node
     source.state = lookup_pb2.SOURCE_STATE_OK
     set_timestamp(source.as_of_time, now)
@@ -144,6 +144,6 @@ def fill_source(source: lookup_pb2.DataSource, node: str, now: Instant, horizon:
 
 
 def fill_not_asked(source: lookup_pb2.DataSource) -> None:
-    """Write the nation, which was not asked, into an empty message."""
+    """Fill an empty message for the nation, which was not asked."""
     source.node = format_node(NATION)
     source.state = lookup_pb2.SOURCE_STATE_NOT_ASKED

@@ -1,4 +1,4 @@
-"""The comparison of the name that a gate states with the names of a person's results. Pure functions."""
+"""Compares the name that a gate states with the names of a person's results. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def fitting(
 ) -> tuple[Sequence[StoredResult], Sequence[bytes]]:
     """Return a subject's results and the keys of its documents if the stated name fits. Return nothing otherwise.
 
-    The name fits if one result of the subject, under any of the documents, has it. A result without a comparable name
-    fits every name.
+    The name fits if at least one result of the subject, under any of its documents, has this name. A result without a
+    comparable name fits every name.
 
     Args:
-        name_hashes: the hashes of the stated name, one for each key version. Without a name there are none, and then
+        name_hashes: the hashes of the stated name, one for each key version. If no name is stated, there are none, and
             every result fits.
         results: the subject's results for the items of the question.
         keys: the keys of the subject's documents.
-        claimed: the records of claimed reports. The name may also fit one of these records that is the subject's,
-            because the claimed report may be of an item that `results` lacks.
+        claimed: the records of claimed reports. The stated name may also fit such a record of the subject, because a
+            claimed report may be of an item that `results` lacks.
     """
     if not name_hashes or any(_fits(name_hashes, result) for result in results):
         return results, keys
@@ -38,7 +38,10 @@ def fitting(
 def find_claimed(
     claims: Sequence[ReportClaim], matches: LocalMatches, remote: Sequence[RemoteClaim] = ()
 ) -> list[StoredResult]:
-    """Return the records of claimed reports that this node's store and the nation have, of any person."""
+    """Return the records of the claimed reports that this node's store and the nation have.
+
+    The records may be of any person.
+    """
     found = []
     for claim in claims:
         labs = [claim.lab] if claim.lab else matches.labs_by_name.get(claim.normal_name, ())

@@ -23,7 +23,7 @@ _SUBJECT_POSITION = (int, str, str, int)
 async def list_results(
     store: LookupStore, pepper: Pepper, tokens: PageTokens, request: ListResultsRequest, now: Instant
 ) -> ListResultsResponse:
-    """Return one page, for a laboratory in order of report number, for a subject newest report first."""
+    """Return one page of results: a laboratory's in order of report number, a subject's newest report first."""
     start, end = open_interval(request.report_interval)
     items = parse_items(request.items, "items")
     query = ResultQuery(tuple(request.outcomes), tuple(request.states) or (ACTIVE, RECALLED), start, end, items)
@@ -44,8 +44,8 @@ async def list_results(
             request, listing.results, lambda it: [it.reference_time, it.lab, it.report_number, it.revision]
         )
     return ListResultsResponse(
-        # A thread makes the messages, because the messages of a page of 500 results would hold up the event loop and
-        # every call that arrives.
+        # A thread makes the messages. The messages of a page of 500 results would hold up the event loop, and with it
+        # every other call.
         test_results=await asyncio.to_thread(listing_to_proto, Listing(shown, listing.standing_at)),
         next_page_token=token,
         retention_start_time=optional_timestamp(listing.horizon),

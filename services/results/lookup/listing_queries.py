@@ -15,7 +15,7 @@ _results = results
 _keys = report_keys
 
 _LAB_STEP = 500
-"""Reports that one statement fetches at most, so that a page does not read many more reports than it needs."""
+"""The most reports that one statement fetches, so that a page does not read many more reports than it needs."""
 
 
 def list_by_subjects(
@@ -48,8 +48,8 @@ def list_by_lab(
 ) -> tuple[list[StoredResult], LabPosition | None]:
     """Return a laboratory's results after a position, in order of report number, each report's newest revision first.
 
-    Returns at most `limit` results, and the position after which to continue, None at the end. There may be fewer
-    results, because at most `scan` reports are examined.
+    Returns at most `limit` results, and the position after which to continue; None at the end. A page before the end
+    may be short or empty, because at most `scan` reports are examined.
     """
     number, revision = after
     of_lab = _keys.c.lab == lab
@@ -80,9 +80,9 @@ def list_by_lab(
 
 
 def _key_conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
-    """Return conditions on a report's key that exclude reports without a matching revision.
+    """Return conditions on keys that exclude reports without a matching revision.
 
-    A key has most fields of the newest revision, and nearly none of older revisions.
+    A key has most fields of its report's newest revision, but nearly no fields of older revisions.
     """
     if SUPERSEDED in query.states:
         return [_keys.c.revision > 1] if set(query.states) == {SUPERSEDED} else []
@@ -103,7 +103,10 @@ def _key_conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
 def _find_listed(
     connection: Connection, lab: str, keys: Sequence[tuple[str, int]], query: ResultQuery
 ) -> Sequence[StoredResult]:
-    """Return the results that a listing wants among these reports, which are given with their newest revisions."""
+    """Return the results among these reports that a listing wants.
+
+    Each report is given with the number of its newest revision.
+    """
     if SUPERSEDED in query.states:
         history = [(number, revision) for number, newest in keys for revision in range(newest, 0, -1)]
         return [row for row in find_revisions(connection, lab, history) if query.takes(row)]

@@ -1,4 +1,4 @@
-"""Look-ups: each is validated by itself, and look-ups that arrive at the same time share one read of the store."""
+"""Look-ups. Each is validated by itself. Look-ups that arrive at the same time share one read of the store."""
 
 from __future__ import annotations
 
@@ -86,7 +86,10 @@ class LookupHandler:
         return response
 
     async def look_up_each(self, batch: BatchLookupLatestRequest) -> BatchLookupLatestResponse:
-        """Answer several look-ups in order, from one read of the store. Each gets an answer or an error of its own."""
+        """Answer several look-ups in order, from one read of the store.
+
+        Each look-up gets its own answer or its own error.
+        """
         response = BatchLookupLatestResponse()
         await self._answer_each(batch, response, None)
         return response
@@ -94,8 +97,8 @@ class LookupHandler:
     async def look_up_columns(self, batch: BatchLookupColumnsRequest) -> BatchLookupColumnsResponse:
         """Answer as `look_up_each`, but put answers to local look-ups without claimed reports into columns.
 
-        If a document states a name that fits no result of the person, the answer is the same as for a person without
-        results.
+        A document may state a name. If the name fits no result of the person, the answer is the same as for a person
+        without results.
         """
         response = BatchLookupColumnsResponse()
         await self._answer_each(batch, response, response.columns)
@@ -171,7 +174,11 @@ class LookupHandler:
         responses: Sequence[LookupLatestResponse],
         columns: LookupColumns | None,
     ) -> None:
-        """Answer from this node's store: plain questions (local, without claims) in columns, others in responses."""
+        """Answer from this node's store.
+
+        The answers to `plain` questions go into columns, the answers to the other questions into responses. Plain
+        questions are local and without claims.
+        """
         if not plain and not questions:
             return
         now = self._clock.now()
@@ -240,7 +247,7 @@ class LookupHandler:
     def _pick(
         self, question: Question, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
     ) -> LatestResults:
-        # Other look-ups that share the read may ask for further items.
+        # Look-ups that share a read get the results of all items that any of them asks for.
         wanted = [result for result in results if result.item in question.items]
         return pick_latest(
             wanted, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
@@ -265,7 +272,8 @@ class LookupHandler:
                 continue
             report_time = claim.report_time
             if matches.horizon is not None and report_time is not None and report_time < matches.horizon:
-                # The report is not stored as missing, because uploads of reports before the horizon are refused.
+                # The report is not stored as missing, because an upload of a report before the horizon would be
+                # refused.
                 set_timestamp(message.retention_start_time, matches.horizon)
             elif found.answer is None or found.answer.answer != NOT_OURS:
                 response.next_steps.append(upload_report((found.lab, claim.report_number), now))

@@ -1,4 +1,4 @@
-"""Merges this node's answer about a subject with the answer of the node above: results and sources. Pure functions.
+"""Merges this node's answer about a subject with the answer of the node above. Pure functions.
 
 If both nodes have a report, the greater revision counts. If the revisions are equal, this node's revision counts. If
 both nodes know the laboratory, the stricter standing counts.
@@ -48,7 +48,7 @@ def merge_results(
 
 
 def stricter(one: Standing, other: Standing) -> Standing:
-    """Return the stricter of two standings. STANDING_UNKNOWN never overrides the other."""
+    """Return the stricter of two standings. STANDING_UNKNOWN counts as the least strict."""
     for standing in (one, other):
         if standing in NOT_AUTHORIZED:
             return standing
@@ -60,7 +60,7 @@ def stricter(one: Standing, other: Standing) -> Standing:
 def absent_sources(above: str | None) -> list[DataSource]:
     """Return the sources above that did not answer: the node `above` and the nation.
 
-    `above` is None without an upstream.
+    `above` is None at a node without an upstream.
     """
     if above is None:
         return [DataSource(node=_NATION, state=SOURCE_STATE_NOT_CONFIGURED)]
@@ -77,12 +77,12 @@ def select_late(sources: Iterable[DataSource], now: Instant) -> list[DataSource]
 
 
 def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSource]:
-    """Return the sources of the node above in the short form that a look-up at another node returns.
+    """Return the sources of the node above in the short form in which a look-up returns them.
 
-    The node above comes first. It stands for all nodes that are connected to it. Its instant is the earliest of the
-    instants up to which these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also
-    listed by themselves, and the nation always is. The `asking` node and nodes below it are left out, because the
-    `asking` node has their results. At the nation itself, `sources` are the sources of the nation's own store.
+    The node above comes first and stands for all nodes that are connected to it. Its instant is the earliest instant up
+    to which any of these nodes is complete. Nodes that are disconnected or more than LISTED_LAG behind are listed too,
+    and the nation always is. The `asking` node and the nodes below it are left out, because the `asking` node has their
+    results. At the nation itself, `sources` are the sources of the nation's own store.
     """
     (above, *others) = sources
     region = parse_node(asking)

@@ -40,7 +40,7 @@ class ResultQuery:
 
 
 LabPosition = tuple[str, int]
-"""The end of a page of a laboratory: report number and revision. The revision is 0 if all revisions of the report are
+"""The end of a page of a laboratory: report number and revision. Revision 0 means that all revisions of the report are
 listed."""
 
 SubjectPosition = tuple[int, str, str, int]
@@ -48,16 +48,16 @@ SubjectPosition = tuple[int, str, str, int]
 
 
 NamedReport = tuple[str, str]
-"""A laboratory's name in normal form, and a report number. The number is empty if the claim has none."""
+"""A laboratory's name in normal form, and a report number; the number is empty if the claim states none."""
 
 
 class ReportClaim(NamedTuple):
-    """A report that a holder claims to have. Empty texts and None stand for what the holder does not show.
+    """A report that a holder claims to have. What the holder does not show is empty or None.
 
     Attributes:
         lab: the code of its laboratory.
         lab_name: the laboratory's name as printed; ignored if `lab` is set.
-        with_signing_keys: whether the report is signed, so that the laboratory's keys are asked for.
+        with_signing_keys: whether the claim shows a signed report, so that the laboratory's keys are needed.
     """
 
     lab: str
@@ -68,7 +68,7 @@ class ReportClaim(NamedTuple):
 
     @property
     def normal_name(self) -> str:
-        """The laboratory's name in normal form; empty if the code is known, or there is no name."""
+        """The laboratory's name in normal form; empty if the code is known or no name is stated."""
         return "" if self.lab else normal_form(self.lab_name)
 
 
@@ -82,12 +82,12 @@ class LocalMatches:
         subjects: for each subject, in order, the keys of all of its documents.
         standing_at: returns a laboratory's standing at an instant; STANDING_UNKNOWN if it is not registered.
         region_of: returns a laboratory's region; empty if it is not registered.
-        horizon: the horizon of retention, None if nothing was removed. It may be a second old unless a named report was
-            not found.
+        horizon: the horizon of retention; None if nothing was removed. It may be a second old, unless a named report
+            was not found.
         labs_by_name: the codes of the laboratories that bear each claimed name in normal form.
         signing_keys_of: returns a laboratory's signing keys.
-        answers: what laboratories have answered to those named reports that are missing.
-        age: how old the state of the database was at most, if a read replica answered.
+        answers: the laboratories' answers to those named reports that are missing.
+        age: how old the state of the database may be, if a read replica answered.
 
     `standing_at`, `region_of` and `signing_keys_of` know only the laboratories of these results and reports.
     """
@@ -111,7 +111,7 @@ class Listing:
     Attributes:
         results: the results, in the order of the listing.
         standing_at: returns the standing of one of their laboratories at an instant.
-        horizon: the horizon of retention; None if nothing was removed, or if this is not a page.
+        horizon: the horizon of retention. None if nothing was removed, and for an answer that is not a page.
         next_position: the position after which the next page of a laboratory begins; None at the end.
     """
 
@@ -125,7 +125,7 @@ class SubjectQuestion(NamedTuple):
     """A question about one subject's results and claimed reports.
 
     `token` is the caller's consistency token. `items` are the items whose results are wanted. `other_key` is the
-    subject's key under the other key version, which this node looks up too while the key rotates.
+    subject's key under the other key version. While the pepper rotates, this node looks up both keys.
     """
 
     subject_key: bytes

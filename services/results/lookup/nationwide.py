@@ -1,4 +1,4 @@
-"""Nationwide look-ups: this node's store and the nation are asked at the same time, and their answers merged."""
+"""Nationwide look-ups. This node's store and the nation are asked at the same time, and the answers are merged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NATION = format_node(NATION)
 
 
 class NationwideRecords(Protocol):
-    """The records of subjects at the node above, which asks the nodes above it."""
+    """The records of subjects at the node above. That node also asks the nodes above it."""
 
     @property
     def node(self) -> str:
@@ -39,9 +39,9 @@ class NationwideRecords(Protocol):
         ...
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | Unavailable | None]:
-        """Ask the nation, and return its answers in order. None stands for an answer that did not come in time.
+        """Ask the nation, and return its answers in order. None stands for an answer that did not arrive in time.
 
-        Unavailable stands for the answer to a question whose consistency token the nation did not meet in time.
+        Unavailable stands in place of an answer if the nation did not meet the question's consistency token in time.
         """
         ...
 
@@ -50,15 +50,15 @@ class NodeFreshness(Protocol):
     """How complete this node's store is for each of the nodes below it."""
 
     async def sources(self) -> list[DataSource]:
-        """Return this node, and each node that replicates to it, as sources. Call it before reading results."""
+        """Return this node and each node that replicates to it as sources. Call this before reading results."""
         ...
 
     def covers(self, region: str) -> bool:
-        """Return whether a region lies in this node's region but is not this node's region itself."""
+        """Return whether a region is inside this node's region. This node's region itself does not count."""
         ...
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
-        """Wait until the commits are here. Raises Unavailable NOT_FRESH_ENOUGH if they do not come in time."""
+        """Wait until this node has the commits. Raises Unavailable NOT_FRESH_ENOUGH if they do not arrive in time."""
         ...
 
 
@@ -97,7 +97,10 @@ class LookupResult(NamedTuple):
 
 
 class NationwideLookup:
-    """Looks up subjects here and at the node above. `nation` is None at the nation and without an upstream."""
+    """Looks up subjects here and at the node above.
+
+    `nation` is None at the nation and at a node without an upstream.
+    """
 
     def __init__(
         self,
@@ -112,7 +115,7 @@ class NationwideLookup:
         self._clock = clock
         self._freshness = freshness
         self._nation = nation
-        # Only the read of this store is shared, because each caller waits for the nation until its own deadline.
+        # Questions share the read of this store only. Each caller waits for the nation until its own deadline.
         self._reads: Coalescer[SubjectQuestion, SubjectMatches] = Coalescer(self._read, name="nationwide read batch")
 
     async def look_up(self, question: SubjectQuestion) -> LookupResult:
@@ -129,7 +132,7 @@ class NationwideLookup:
         return result
 
     async def look_up_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[LookupResult | HutongError]:
-        """Look up several subjects in order, by a read that is not shared. Errors stand in place of results."""
+        """Look up several subjects in order, with a read of their own. An error stands in place of the result."""
         return await self._look_up(questions, self._read) if questions else ()
 
     async def _look_up(
@@ -140,7 +143,7 @@ class NationwideLookup:
         asking = asyncio.ensure_future(self._ask_nation(questions))
         try:
             if self._jurisdiction == NATION:
-                # At the nation, `asking` waits until the store meets the tokens. The store must be read after that.
+                # At the nation, `asking` ends once the store meets the tokens. The store may be read only then.
                 await asking
             below = await self._await_below(questions)
             found = await read(list(questions))
@@ -160,7 +163,7 @@ class NationwideLookup:
                 if key not in one.keys
             }
         )
-        # Documents that only the nation has linked to a subject may have results here too.
+        # This store may have further results under documents that only the nation has linked to a subject.
         linked = (
             await self._store.find_subjects(remote_keys, [], self._clock.now(), all_items(questions))
             if remote_keys
@@ -183,7 +186,7 @@ class NationwideLookup:
         return [SubjectMatches(matches, results, keys, now) for results, keys in pairs]
 
     async def _ask_nation(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | HutongError | None]:
-        """Ask the nation. At the nation itself the answers contain only how complete its store is."""
+        """Ask the nation. At the nation itself the answers contain only its sources."""
         if self._jurisdiction == NATION:
             tokens = list({question.token for question in questions})
             outcomes = dict(zip(tokens, await asyncio.gather(*map(self._await_fresh, tokens)), strict=True))
@@ -196,7 +199,7 @@ class NationwideLookup:
     def _is_below(self, question: SubjectQuestion) -> bool:
         """Return whether the question's token is of a node below this one.
 
-        This node itself waits for the commit of such a token.
+        If so, this node itself waits for the commit of the token.
         """
         commit = read_token(question.token) if question.token and self._jurisdiction != NATION else None
         return commit is not None and self._freshness.covers(commit.region)
@@ -205,7 +208,7 @@ class NationwideLookup:
         return question._replace(token="") if self._is_below(question) else question
 
     async def _await_below(self, questions: Sequence[SubjectQuestion]) -> list[Unavailable | None]:
-        """Wait until this store has the commits of nodes below that tokens name. Return the errors, in order."""
+        """Wait until this store has the commits that tokens of nodes below name. Return the errors, in order."""
         tokens = list({question.token for question in questions if self._is_below(question)})
         outcomes = dict(zip(tokens, await asyncio.gather(*map(self._await_fresh, tokens)), strict=True))
         return [outcomes.get(question.token) for question in questions]
@@ -228,7 +231,10 @@ class NationwideLookup:
         found: Sequence[SubjectMatches],
         answers: Sequence[SubjectAnswer | HutongError | None],
     ) -> Sequence[SubjectAnswer | HutongError | None]:
-        """Ask the nation again about documents that only this node has linked. Their link is still being replicated."""
+        """Ask the nation again about documents that only this node has linked.
+
+        Their links are still being replicated.
+        """
         missing = [
             (index, key)
             for index, (one, answer) in enumerate(zip(found, answers, strict=True))
@@ -245,7 +251,7 @@ class NationwideLookup:
         for (index, _), answer in zip(missing, more, strict=True):
             so_far = completed[index]
             if isinstance(so_far, SubjectAnswer):
-                # If the second answer is missing, the first answer is incomplete and counts as no answer.
+                # Without the second answer the first answer is incomplete, and therefore counts as no answer.
                 completed[index] = _extended(so_far, answer) if isinstance(answer, SubjectAnswer) else None
         return completed
 
@@ -260,9 +266,9 @@ class NationwideLookup:
     ) -> LookupResult | HutongError:
         """Merge this node's and the nation's answers.
 
-        `remote_keys` are the keys of documents that the nation alone has linked to a subject. `linked` is what this
-        node's store has for these documents; None if there are no such documents. `below` are the nodes below this one
-        as sources.
+        `remote_keys` are the keys of documents that only the nation has linked to a subject. `linked` is what this
+        node's store has for these documents; None if there are no such documents. `below` lists the nodes below this
+        one as sources.
         """
         if isinstance(answer, HutongError):
             return answer
@@ -298,7 +304,7 @@ class NationwideLookup:
             if own.HasField("retention_start_time"):
                 sources[0].retention_start_time.CopyFrom(own.retention_start_time)
             return sources
-        # This node knows better than the nodes above what the nodes below it lack.
+        # This node knows better than the nodes above how far behind the nodes below it are.
         late = select_late(below, found.time)
         if answer is not None:
             return [own, *late, *condense_sources(answer.sources, own.node)]
@@ -306,7 +312,7 @@ class NationwideLookup:
 
 
 def all_items(questions: Iterable[SubjectQuestion]) -> list[str]:
-    """Return the items that any of the questions asks for. One read answers all of them."""
+    """Return all items that the questions ask for, because one read answers all questions."""
     return sorted({item for question in questions for item in question.items})
 
 

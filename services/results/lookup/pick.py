@@ -1,4 +1,4 @@
-"""Choice of the results that a look-up returns, as pure functions.
+"""Chooses the results that a look-up returns. Pure functions.
 
 A limit must never hide a result that governs a decision. A positive that no negative has cleared is therefore returned
 even beyond the limit. A negative beyond the limit is returned if it clears a positive within the limit.
@@ -17,7 +17,7 @@ from services.results.records.model import ACTIVE, NEGATIVE, POOL_POSITIVE, POSI
 DEFAULT_LIMIT = 3
 """The newest three from inside and three from outside the province, as the report of 11 August 2022 says."""
 MAX_PER_SUBJECT = 200
-"""How many of the newest results of each document and item are read: more than six months of daily tests."""
+"""How many of the newest results of each document and item are read. That is more than six months of daily tests."""
 
 
 class LatestResults(NamedTuple):
@@ -30,12 +30,12 @@ class LatestResults(NamedTuple):
 def pick_latest(
     newest_first: Sequence[StoredResult], jurisdiction: str, limit: int, may_report: Callable[[StoredResult], bool]
 ) -> LatestResults:
-    """Pick at most `limit` results from the jurisdiction and `limit` from outside, and all that no limit may hide.
+    """Pick at most `limit` results from the jurisdiction, and as many from outside.
 
-    Each item has its own limit, and only a negative of the same item clears a positive. `may_report` says whether a
-    result's laboratory was authorised at the time of the result. Results that do not count (recalled, or without that
-    authorisation) are picked only if the other results do not reach the limit. Results that do not count never clear a
-    positive.
+    Pick also all results that no limit may hide. Each item has its own limit, and only a negative of the same item
+    clears a positive. `may_report` says whether a result's laboratory was authorised at the time of the result.
+    Recalled results, and results without such an authorisation, do not count: they never clear a positive, and they are
+    picked only if other results do not reach the limit.
     """
     if len(newest_first) <= limit:
         picked: Sequence[StoredResult] = newest_first
@@ -63,8 +63,8 @@ def _find_required(results: Sequence[StoredResult], of_item: Sequence[bool], cou
     """Return the indexes of an item's results that no limit may hide."""
     counts = list(map(and_, of_item, counting))
     negatives = [index for index, result in enumerate(results) if counts[index] and result.outcome == NEGATIVE]
-    # If a policy counts from the report time, the first of these negatives expires last. If a policy counts from the
-    # sample time, the second one does.
+    # If a policy counts from the report time, the negative with the latest report time expires last. If a policy counts
+    # from the sample time, the negative with the latest sample time expires last.
     needed = {negatives[0], max(negatives, key=lambda index: results[index].sample_time)} if negatives else set()
     newest_sample = max((results[index].sample_time for index in needed), default=None)
     for index, result in enumerate(results):

@@ -1,4 +1,4 @@
-"""One look-up as it is asked: decoded, checked, and without the document for other nodes."""
+"""One look-up: decoded and checked. Other nodes get it without the document."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from services.results.lookup.pick import DEFAULT_LIMIT
 from services.runtime.consistency import decode_token
 
 NOTHING = "*"
-"""Other nodes get this text in place of a report number or laboratory name that contains a resident identity number.
-The text matches nothing."""
+"""Replaces a report number or laboratory name that contains a resident identity number, before other nodes get it. The
+replacement matches nothing."""
 
 
 class Question:
-    """One decoded look-up. `given_keys` are the subject keys of a request without a document.
+    """One decoded look-up.
 
-    They are empty for a request with a document.
+    `given_keys` are the subject keys of a request without a document; empty for a request with a document.
 
     Raises:
         InvalidArgument: a field is invalid.
-        Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so this service never meets it.
+        Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so that this service never meets it.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ class Question:
         *,
         compares_name: bool = False,
     ) -> None:
-        # A token of another node needs the nation, which knows what other nodes have committed.
+        # Only the nation knows what other nodes have committed. A token of another node therefore needs the nation.
         commit = decode_token(request.at_least_as_fresh)
         if commit is not None and commit.service != "results":
             raise not_fresh(format_node(jurisdiction))
@@ -65,9 +65,10 @@ class Question:
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
-        # A caller that sets no scope has not chosen LOCAL. The answer therefore says that the nation was not asked.
+        # Without a scope the look-up is local, although the caller has not chosen that. The answer then says that the
+        # nation was not asked.
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
-        # Hashes of the name under both key versions; none if any name fits.
+        # The hashes of the name under both key versions. Without hashes, any name fits.
         self.name_hashes: Sequence[bytes] = ()
         self.masked_number = ""
         self.other_key: bytes | None
@@ -79,7 +80,7 @@ class Question:
             if compares_name:
                 self.name_hashes = pepper.name_hashes(request.document.name)
             if self.nationwide:
-                # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
+                # Other nodes send no masks. The caller has stated the document, so that its mask may be returned.
                 self.masked_number = mask_number(document.number)
         self.claims = claims_from_proto(request.claimed_reports)
 
@@ -89,7 +90,7 @@ class Question:
         return self.subject_key, self.other_key
 
     def of_subject(self) -> SubjectQuestion:
-        """Return the question as it is sent to other nodes, without the document."""
+        """Return the question as other nodes get it: without the document."""
         claims = tuple(
             claim._replace(
                 report_number=NOTHING if holds_resident_number(claim.report_number) else claim.report_number,

@@ -30,18 +30,18 @@ from services.runtime.consistency import LogPosition
 from services.storage.engine import Database
 
 HORIZON_KEPT_FOR: Span = SECOND
-"""How long the horizon is cached. Look-ups need it, and it changes with a purge only."""
+"""How long the horizon is cached. Every look-up needs it, and only a purge changes it."""
 
 
 class Seen:
-    """What was seen of a database at most a second ago: laboratories, and the horizon of retention."""
+    """What was read from a database at most a second ago: laboratories and the horizon of retention."""
 
     def __init__(self, labs: LabCache) -> None:
         self.labs = labs
         self._last_horizon: tuple[Instant, Instant | None] | None = None
 
     def horizon(self, connection: Connection, now: Instant, *, is_exact: bool) -> Instant | None:
-        """Return the horizon of retention. It may be HORIZON_KEPT_FOR old unless it must be exact."""
+        """Return the horizon of retention. Unless `is_exact`, it may be HORIZON_KEPT_FOR old."""
         last = self._last_horizon
         if is_exact or last is None or not 0 <= now - last[0] < HORIZON_KEPT_FOR:
             self._last_horizon = last = (now, read_horizon(connection))
@@ -51,8 +51,8 @@ class Seen:
 class LookupStore:
     """Reads results.
 
-    `joined` says that the node replicates to the nation. Results then have a national receive time. `replicas` answer
-    those reads that may lag behind.
+    `joined` says that the node replicates to the nation. Results then have a national receive time. `replicas` may
+    answer those reads that may lag behind.
     """
 
     def __init__(
@@ -75,7 +75,10 @@ class LookupStore:
         self._seen_on_replicas = Seen(LabCache())
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
-        """Return one result: the named revision or else the newest. Raises the errors of `queries.get_result`."""
+        """Return one result: the named revision, or the newest revision if None.
+
+        Raises the errors of `queries.get_result`.
+        """
 
         def work(connection: Connection) -> Listing:
             result = get_result(connection, lab, report_number, revision)
@@ -96,10 +99,10 @@ class LookupStore:
     ) -> LocalMatches:
         """Find the results of subjects, given any of their documents, and the named reports.
 
-        Results of subjects are found only if they are of these items. The named reports are found whatever their item.
-        `reports` has the code of each report's laboratory, and `by_name` has the laboratory's name. `other_keys` is as
-        in `subjects.find_subjects`. With `may_lag_behind`, a read replica may answer that has these commits of this
-        node's log.
+        Results of subjects are found only if their item is among `items`. Named reports are found whatever their item
+        is. `reports` gives the code of each report's laboratory, `by_name` gives the laboratory's name instead.
+        `other_keys` is as in `subjects.find_subjects`. With `may_lag_behind`, a read replica may answer if it has these
+        commits of this node's log.
         """
 
         def work(connection: Connection, seen: Seen, *, is_replica: bool = False) -> LocalMatches:
@@ -114,7 +117,8 @@ class LookupStore:
             by_report = find_reports(connection, sorted(wanted)) if wanted else {}
             missing = wanted - by_report.keys() if wanted else ()
             if missing and is_replica:
-                # The laboratory would be asked for a report that the primary may have.
+                # The primary may have the report. A laboratory must not be asked for a report only because a replica
+                # lacks it.
                 raise NotReplayed("claimed report")
             answers = find_answers(connection, sorted(missing)) if missing else {}
             named = {result.lab for results in by_subject for result in results} | {lab for lab, _ in wanted}
@@ -133,7 +137,7 @@ class LookupStore:
             )
 
         if self._replicas is not None and may_lag_behind is not None:
-            # What was seen before may be older than these commits.
+            # What was cached from the replicas may be older than the commits that the caller names.
             seen = Seen(LabCache()) if may_lag_behind else self._seen_on_replicas
             found = await self._replicas.read(partial(work, seen=seen, is_replica=True), may_lag_behind)
             if found is not None:
@@ -144,7 +148,7 @@ class LookupStore:
     async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
         """Return the positions of this node's log whose commits a restore has lost.
 
-        A read replica may say that it has them. Only the primary says that they are lost.
+        A commit that a replica has is not lost. Only the primary can say that a commit is lost.
         """
         if self._replicas is not None:
             found = await self._replicas.read(partial(find_lost, positions=positions))

@@ -37,10 +37,10 @@ SELECT {_COLUMNS} FROM (
 WHERE place <= {MAX_PER_SUBJECT} ORDER BY reference_time DESC
 """
 _MANY = 8
-"""From so many documents on, SQLite is first asked which documents have results. This question costs as much as a few
-other statements."""
+"""With this many documents or more, SQLite is first asked which documents have results. That question costs as much as
+a few other statements."""
 _STATEMENTS_KEPT = 64
-"""How many texts of statements are kept. The text for a batch of 500 persons has 4 kB."""
+"""How many statement texts are cached. The text for a batch of 500 persons has 4 kB."""
 SQLITE = (
     f"SELECT {_COLUMNS} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED} AND item = ?"
     f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
@@ -63,10 +63,10 @@ def find_subjects(
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
     """Return, for each subject in order, the keys of all of its documents, and its newest results.
 
-    The given document's key comes first. Results are newest report first, at most MAX_PER_SUBJECT of each document and
-    item. Nearly all subjects have no linked documents, and take one statement for each item. `other_keys` has the same
-    documents' keys under the other key version while the key rotates, and None for a document without one. The same
-    statement looks up these other keys.
+    The given document's key comes first. Results are sorted newest report first, with at most MAX_PER_SUBJECT of each
+    document and item. Nearly all subjects have no linked documents and cost one statement for each item. While the
+    pepper rotates, `other_keys` maps each key to the key of the same document under the other key version; None if
+    there is no such key. The same statement looks up these other keys.
     """
     second = [(index, other) for index, key in enumerate(subject_keys) if (other := (other_keys or {}).get(key))]
     asked = [*subject_keys, *[key for _, key in second]]
@@ -91,7 +91,10 @@ def _find_with_links(
     newest: Sequence[list[StoredResult]],
     items: Sequence[str],
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
-    """Return the same as `find_subjects` if some documents are linked. `newest` has the results of all given keys."""
+    """Return the same as `find_subjects`, where some documents are linked.
+
+    `newest` has the results of all given keys.
+    """
     by_key = dict(zip([*subject_keys, *others.values()], newest, strict=True))
     linked = set(linked_keys)
     ask = [key for key in subject_keys if key in linked or others.get(key) in linked]
@@ -118,9 +121,9 @@ def _find(
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
     """Return the newest results of each document, and which documents are linked to another one.
 
-    Each item is read by itself, so that many results of one item hide no result of another. Look-ups nearly always ask
-    for one item. `most_are_absent` says that under many of the keys there are no results, because the results are
-    stored under the key of the other version.
+    Each item is read by itself, so that many results of one item hide no result of another item. Look-ups nearly always
+    ask for one item. `most_are_absent` says that many of the keys have no results, because results are stored under one
+    of a document's two keys.
     """
     linked_keys: Sequence[bytes]
     if connection.dialect.name == "sqlite":
@@ -139,9 +142,9 @@ def _find_postgresql(
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
     """Find results by one statement, with one index descent for each document and partition.
 
-    Planning takes twice as long as the search, and PostgreSQL would plan again for each small array. The SELECT around
-    the array hides its length from the planner, so that one cached plan serves any number of documents. The statement
-    bypasses SQLAlchemy and uses PostgreSQL's binary format, which reduces the client's cost to a quarter.
+    Planning takes twice as long as the search, and PostgreSQL would plan anew for each small array. A SELECT around the
+    array hides its length from the planner, so that one cached plan serves any number of documents. The statement
+    bypasses SQLAlchemy and uses PostgreSQL's binary format, because this reduces the client's cost to a quarter.
     """
     found: list[list[StoredResult]] = [[] for _ in keys]
     linked_keys: set[bytes] = set()
@@ -159,11 +162,11 @@ def _find_postgresql(
 def _find_citus(
     connection: Connection, keys: Sequence[bytes], item: str
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
-    """Find results by one statement, and links by another.
+    """Find results by one statement, and links by another. Citus cannot join an array to a distributed table.
 
-    The first statement goes only to the shards of these documents.
+    The statement for results goes only to the shards of these documents.
 
-    Citus joins no array to a distributed table. A statement for one document needs no plan of several parts.
+    A single document has a statement of its own, which Citus plans in one part.
     """
     found: dict[bytes, list[StoredResult]] = {key: [] for key in keys}
     driver: Any = connection.connection.driver_connection
@@ -179,16 +182,17 @@ def _find_citus(
 def _find_sqlite(connection: Connection, keys: Collection[bytes], item: str) -> list[list[StoredResult]]:
     """Find results by one statement for each document.
 
-    SQLite runs in this process, so no statement takes a round trip.
+    SQLite runs in this process, so a statement costs no round trip.
     """
     driver: Any = connection.connection.driver_connection
     return [[StoredResult._make(row) for row in driver.execute(SQLITE, (key, item))] for key in keys]
 
 
 def _find_present_sqlite(connection: Connection, keys: Sequence[bytes], item: str) -> list[list[StoredResult]]:
-    """Return the same as `_find_sqlite`, but ask only about documents with results, which one statement finds.
+    """Return the same as `_find_sqlite`.
 
-    Beginning a statement for a document takes several times as long as finding that the document has no results.
+    First find the documents with results by one statement, then ask only about these. Beginning a statement for a
+    document takes several times as long as the first statement takes to find that the document has no results.
     """
     driver: Any = connection.connection.driver_connection
     present = [key for (key,) in driver.execute(_with_results(len(keys)), keys)]
@@ -209,7 +213,7 @@ def _with_results(count: int) -> str:
 def _merge_versions(lists: Sequence[list[StoredResult]]) -> list[StoredResult]:
     """Merge the results of one document, which has a subject key for each key version.
 
-    `lists` has one list for each key. If several lists have results, the newest MAX_PER_SUBJECT of each test item are
+    `lists` has one list for each key. If several lists have results, only the newest MAX_PER_SUBJECT of each item are
     kept.
     """
     filled = [results for results in lists if results]

@@ -9,7 +9,10 @@ from services.results.missing_reports.model import LabAnswer
 
 
 def fill_answer(message: missing_report_pb2.LabAnswer, answer: LabAnswer, *, with_actor: bool = False) -> None:
-    """Write an answer into an empty message. Other nodes do not learn who answered."""
+    """Fill an empty message with the answer.
+
+    Without `with_actor`, as for other nodes, the message does not say who answered.
+    """
     message.answer = answer.answer
     set_timestamp(message.answer_time, answer.answer_time)
     if answer.expected_time is not None:

@@ -21,7 +21,7 @@ class LabAnswer(NamedTuple):
     Attributes:
         answer_time: when its node recorded the answer. Of two answers the later one counts.
         expected_time: when the laboratory expects to upload the report; None if it has not said.
-        actor: who answered; empty at other nodes than the one where the answer was given.
+        actor: who answered; None at all nodes but the one where the answer was given.
     """
 
     answer: Answer
@@ -31,7 +31,7 @@ class LabAnswer(NamedTuple):
 
 
 def newer_answer(one: LabAnswer | None, other: LabAnswer | None) -> LabAnswer | None:
-    """Return the later of two answers; None if there is none. Of equal times `one` is returned."""
+    """Return the later of two answers; None if there is none. If their times are equal, return `one`."""
     if one is None or (other is not None and other.answer_time > one.answer_time):
         return other
     return one
@@ -48,14 +48,14 @@ class ShownReport(NamedTuple):
 
 
 class ListedReport(NamedTuple):
-    """A missing report in a listing; `close_time` is when its record arrived, None while it is missing."""
+    """A missing report in a listing. `close_time` is when its record arrived; None while the report is missing."""
 
     report: MissingReport
     close_time: Instant | None
 
 
 Position = tuple[int, str, str]
-"""Position of a listing, after its last item: creation time, laboratory and report number."""
+"""The position of the last item of a page of a listing: creation time, laboratory and report number."""
 
 
 class MissingReport(NamedTuple):
@@ -69,4 +69,4 @@ class MissingReport(NamedTuple):
     close_time: Instant | None = None
     """When the report was uploaded; None while no record is known. Only the nation sends this time to other nodes."""
     answer: LabAnswer | None = None
-    """What the laboratory has answered; None while the laboratory has not answered."""
+    """The laboratory's answer; None while there is no answer."""

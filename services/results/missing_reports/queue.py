@@ -1,4 +1,4 @@
-"""The queue of missing reports. It stores them in the background, so that no decision waits for the database."""
+"""The queue of missing reports. A background job stores them, so that no decision waits for the database."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from services.runtime.clock import Clock
 from services.storage.engine import Database
 
 MAX_WAITING = 2_000
-"""The most claims that may wait. Further claims are dropped, because their holders will show them again."""
+"""The most claims that may wait. Further claims are dropped. Nothing is lost for good, because holders show their
+reports again."""
 BATCH = 500
-"""Claims that one transaction stores."""
+"""How many claims one transaction stores."""
 REMEMBERED_FOR: Span = HOUR
-"""How long a stored claim is remembered. A remembered claim is not stored again."""
+"""How long a stored claim is remembered. While it is remembered, the same claim is not stored again."""
 MAX_REMEMBERED = 20_000
-"""Claims that are remembered. Beyond this the oldest are forgotten first."""
+"""The most claims that are remembered. Beyond this number the oldest are forgotten."""
 
 DROPPED = Counter(
     "hutong_missing_reports_dropped_total", "Claimed reports for which no missing report was stored", ["why"]
@@ -63,7 +64,10 @@ class MissingReportQueue:
         self._last_removal: Instant | None = None
 
     def remember(self, lab: str, report_number: str, report_time: Instant | None, now: Instant) -> None:
-        """Queue a claim without a record at any source. This never waits. A claim beyond the capacity is dropped."""
+        """Queue a claim of which no source has a record. This call never waits.
+
+        If the queue is full, the claim is dropped.
+        """
         name = (lab, report_number)
         written = self._recent.get(name)
         if name in self._waiting or (written is not None and now - written < REMEMBERED_FOR):
@@ -77,7 +81,7 @@ class MissingReportQueue:
     async def run(self) -> None:
         """Store claims until cancelled.
 
-        Claims that are queued when this is cancelled are lost until their holders show them again. A background job.
+        On cancellation the queued claims are lost until their holders show them again. A background job.
         """
         while True:
             await self._has_claims.wait()
@@ -98,7 +102,7 @@ class MissingReportQueue:
                 await asyncio.sleep(self._timing.missing_report_retry)
 
     async def _remove_old(self, now: Instant) -> None:
-        """Remove missing reports beyond their age, once an hour."""
+        """Remove missing reports after the time for which they are kept. This runs at most once an hour."""
         if self._last_removal is None or now - self._last_removal >= HOUR:
             await self._database.write(remove_old, now - self._kept)
             self._last_removal = now
@@ -124,9 +128,9 @@ class MissingReportQueue:
             self._has_claims.clear()
 
     def raise_reports(self, connection: Connection, claims: Sequence[ShownReport], now: Instant) -> int:
-        """Store claims made at this node, and pass on the claims about other nodes' laboratories.
+        """Store claims that were made at this node, and pass on claims about laboratories of other nodes.
 
-        Return how many were dropped because a capacity was used up.
+        Return how many reports were dropped because a capacity is used up.
         """
         sound = select_sound(claims, self._jurisdiction, read_horizon(connection))
         return self._router.raise_reports(connection, sound, now)

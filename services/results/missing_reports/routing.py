@@ -20,9 +20,9 @@ class MissingReportRouter(Protocol):
     """
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
-        """Store reports shown at this node and pass on the reports of other nodes' laboratories.
+        """Store reports that holders have shown at this node, and pass on those of other nodes' laboratories.
 
-        Return how many were dropped because a capacity was used up.
+        Return how many reports were dropped because a capacity is used up.
         """
         ...
 
@@ -31,7 +31,10 @@ class MissingReportRouter(Protocol):
         ...
 
     def receive_labs(self, connection: Connection, usccs: Collection[str], /) -> list[MissingReport]:
-        """Stop listing reports of laboratories that a node has registered. Return the reports, to notify that node."""
+        """Stop listing the reports of laboratories that another node has registered.
+
+        Return these reports, so that the other node is notified.
+        """
         ...
 
 
@@ -43,8 +46,8 @@ def select_uploadable(reports: Sequence[MissingReport]) -> list[MissingReport]:
 def missing_report_changes(reports: Sequence[MissingReport]) -> list[LoggedChange]:
     """Return the change log's changes for missing reports: one for each laboratory and raising node.
 
-    The node that raised a report has to learn when the report is closed. A change that closes reports therefore names
-    the raising node as its maker and not as its source.
+    The node that raised a report must learn when the report is closed. A change that closes reports therefore names the
+    raising node as its maker. Any other change names the raising node as its source.
     """
     names: dict[tuple[str, str, bool], list[tuple[str, int]]] = {}
     for report in reports:
@@ -63,7 +66,10 @@ def missing_report_changes(reports: Sequence[MissingReport]) -> list[LoggedChang
 
 
 def list_at_new_home(connection: Connection, changes: Sequence[LoggedChange], _now: Instant) -> None:
-    """List reports that were passed on before this node registered their laboratory. A subscriber of the change log."""
+    """List the reports of newly registered laboratories, which were passed on until now.
+
+    A subscriber of the change log.
+    """
     for change in changes:
         if change.kind is ChangeKind.LABS and change.is_new:
             for uscc, _ in change.names:

@@ -1,9 +1,15 @@
-"""MissingReportService. The contract documents each RPC."""
+"""MissingReportService, and InternalMissingReportService. The contract documents each RPC."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from hutong.results.internal.v1.internal_missing_report_service_pb2 import (
+    DeniedReport,
+    ListDeniedReportsRequest,
+    ListDeniedReportsResponse,
+)
+from hutong.results.internal.v1.internal_missing_report_service_pb2_grpc import InternalMissingReportServiceServicer
 from hutong.results.v1.missing_report_pb2 import MissingReport
 from hutong.results.v1.missing_report_service_pb2 import (
     AnswerMissingReportRequest,
@@ -15,14 +21,14 @@ from hutong_texts import english
 from sqlalchemy import Connection
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import DAY, Instant, Span, from_timestamp, optional_timestamp, to_timestamp
+from services.domain.instant import DAY, MINUTE, Instant, Span, from_timestamp, optional_timestamp, to_timestamp
 from services.domain.names import format_lab, format_missing_report, format_node, parse_lab, parse_missing_report
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.labs.copies import find_known
 from services.results.labs.model import Lab
 from services.results.missing_reports import model as missing
-from services.results.missing_reports.answers import answer_missing
+from services.results.missing_reports.answers import answer_missing, list_denied
 from services.results.missing_reports.convert import fill_answer
 from services.results.missing_reports.model import TO_FOLLOW, LabAnswer, ListedReport, Position
 from services.results.missing_reports.store import list_missing_reports
@@ -37,6 +43,9 @@ Context = Any
 
 _POSITION = (int, str, str)
 
+LONGEST_STORING: Span = 10 * MINUTE
+"""The longest time from the instant that an answer states for its storing to the end of its transaction, with a wide
+margin for clocks of a node's machines that differ."""
 MAX_EXPECTED: Span = 30 * DAY
 """How far ahead a laboratory may expect its upload. A missing report is kept for 30 days by default."""
 
@@ -91,6 +100,28 @@ class MissingReportServicer:
             return AnswerMissingReportResponse(missing_report=message)
 
         return await self._writer.write(IdempotentRequest(request, AnswerMissingReportResponse, encode, now), run)
+
+
+class InternalMissingReportServicer(InternalMissingReportServiceServicer):
+    """Tells this node's Verification which reports their laboratories have denied."""
+
+    def __init__(self, database: Database, tokens: PageTokens, clock: Clock) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._clock = clock
+
+    async def ListDeniedReports(self, request: ListDeniedReportsRequest, context: Context) -> ListDeniedReportsResponse:
+        next_start = self._clock.now() - LONGEST_STORING
+        position = self._tokens.position(request, (str, str))
+        after = (position[0], position[1]) if position else None
+        start = from_timestamp(request.store_start_time) if request.HasField("store_start_time") else None
+        found = await self._database.read_in_bulk(list_denied, start, after, rows_to_read(request.page_size))
+        shown, token = self._tokens.page(request, found, list)
+        return ListDeniedReportsResponse(
+            denied_reports=[DeniedReport(lab=format_lab(lab), report_number=number) for lab, number in shown],
+            next_page_token=token,
+            next_start_time=None if position else to_timestamp(next_start),
+        )
 
 
 def _expected_time(request: AnswerMissingReportRequest, now: Instant) -> Instant | None:

@@ -1,8 +1,8 @@
 """Missing reports in the database: reports that holders have shown and that no node has a record of.
 
-The node that has registered the laboratory lists the missing report. The missing report is closed once the report has a
+The node that has registered the laboratory lists the missing report. A missing report is closed once the report has a
 key in `report_keys`. Readers check for the key, so an upload writes nothing to close it. If two nodes list a missing
-report, the nation closes it at the node to which the report was not uploaded.
+report and the report is uploaded to one of them, the nation closes it at the other.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from services.results.records.tables import report_keys, results
 from services.storage.upsert import insert_if_absent
 
 KEPT: Span = 30 * DAY
-"""How long a missing report is kept by default. After 30 days no policy accepts the report, so nothing depends on
-it."""
+"""How long a missing report is kept by default. No policy accepts a report after 30 days, so nothing depends on it any
+longer."""
 
 _table = tables.missing_reports
 _keys = report_keys
@@ -45,15 +45,15 @@ _OF_KEY = [_keys.c.subject_key, _keys.c.reference_time]
 """Columns of the key of a report that was uploaded to this node; NULL without a key."""
 _REPORT = tuple_(_table.c.lab, _table.c.report_number)
 IS_AWAITED = or_(_table.c.answer.is_(None), _table.c.answer != NOT_OURS)
-"""Whether a report may still come: the laboratory has not answered that the report is not its own."""
+"""Whether an upload is still awaited: the laboratory has not answered that the report is not its own."""
 _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.report_number)
 
 
 def can_be_missing(lab: str, report_number: str) -> bool:
     """Return whether a laboratory could upload a report under this number and a holder could read the number on it.
 
-    Texts that were typed in place of a number often have no digit or repeat one character. The number of an identity
-    card is no report number.
+    What people type in place of a number often has no digit or repeats one character. The number of an identity card is
+    no report number.
     """
     return (
         is_report_number(report_number)
@@ -65,7 +65,10 @@ def can_be_missing(lab: str, report_number: str) -> bool:
 
 
 def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | None) -> list[MissingReport]:
-    """Return a node's claims as missing reports, if a laboratory could upload them and retention would keep them."""
+    """Return those claims as missing reports that a laboratory could upload and that retention would keep.
+
+    `node` is the node that has raised them.
+    """
     sound = {
         (claim.lab, claim.report_number): MissingReport(claim.lab, claim.report_number, claim.claim_time, node)
         for claim in claims
@@ -75,9 +78,9 @@ def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | No
 
 
 def list_at_home(connection: Connection, uscc: str) -> None:
-    """Mark missing reports of a laboratory to be listed at this node.
+    """List a laboratory's missing reports at this node from now on.
 
-    They were passed on before this node registered the laboratory.
+    They were passed on, because this node had not registered the laboratory.
     """
     connection.execute(update(_table).where(_table.c.lab == uscc, _table.c.passed_on).values(passed_on=False))
 
@@ -89,7 +92,7 @@ def _is_in_time(claim: ShownReport, horizon: Instant | None) -> bool:
 
 
 def find_registered(connection: Connection, usccs: Collection[str]) -> set[str]:
-    """Return which of the laboratories are registered at this node."""
+    """Return those of the laboratories that are registered at this node."""
     return set(connection.execute(select(labs.c.uscc).where(labs.c.uscc.in_(usccs))).scalars()) if usccs else set()
 
 
@@ -99,9 +102,9 @@ def store_missing(
     """Store reports that are new here and have no record.
 
     Reports of the laboratories in `passed_on` are not listed here. Return the stored reports, and how many were dropped
-    because a capacity was used up.
+    because a capacity is used up.
     """
-    # Every transaction inserts in this order, so that two transactions with the same reports cannot deadlock.
+    # Every transaction inserts in this order, so that two transactions with the same reports never deadlock.
     wanted = {(report.lab, report.report_number): report for report in sorted(reports, key=_order)}
     for name in _known(connection, list(wanted)):
         del wanted[name]
@@ -139,7 +142,7 @@ def answer_of(row: Any) -> LabAnswer | None:
 
 
 def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportName]:
-    """Return which of the reports have a record or are stored as missing."""
+    """Return those of the reports that have a record or are stored as missing."""
     if not names:
         return set()
     recorded = select(_keys.c.lab, _keys.c.report_number).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(names))
@@ -150,8 +153,8 @@ def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportNam
 class _Capacity:
     """How many more reports may be stored: for each laboratory, for unregistered laboratories together, and in all.
 
-    Reports that their laboratory has answered with NOT_OURS do not count, so that a laboratory that answers is asked
-    about further reports. Answered reports of other nodes have a capacity of their own (`answers.store_answers`).
+    A report that its laboratory has answered with NOT_OURS takes no capacity. A laboratory that answers is therefore
+    asked about further reports. Answered reports of other nodes have their own capacity (`answers.store_answers`).
     """
 
     def __init__(
@@ -187,7 +190,7 @@ class _Capacity:
 
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
-    """Return which of these reports are stored as missing, in the order of their numbers."""
+    """Return those of these reports that are stored as missing, in the order of their numbers."""
     query = select(*COLUMNS, *_OF_KEY, _table.c.close_time, *ANSWER).join_from(_table, _keys, _HAS_KEY, isouter=True)
     some = query.where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
     rows = connection.execute(some.order_by(_table.c.report_number)).all()
@@ -198,9 +201,9 @@ def find_missing_reports(connection: Connection, lab: str, report_numbers: Seque
 
 
 def _find_upload_times(connection: Connection, rows: Sequence[Any]) -> dict[ReportName, Instant]:
-    """Return when the reports that have a key were uploaded. The rows have the columns _OF_KEY.
+    """Return when the reports that have a key were uploaded. `rows` have the columns _OF_KEY.
 
-    If retention has removed all revisions of a report, its reference time is returned.
+    The reference time stands in for the upload time if retention has removed all revisions of a report.
     """
     keyed = {(row.lab, row.report_number): row for row in rows if row.subject_key is not None}
     if not keyed:
@@ -218,7 +221,10 @@ def _find_upload_times(connection: Connection, rows: Sequence[Any]) -> dict[Repo
 
 
 def find_closed(connection: Connection, names: Mapping[str, Collection[str]]) -> list[MissingReport]:
-    """Return which of these reports other nodes list as missing. `names` has the report numbers by laboratory."""
+    """Return those of these reports that other nodes list as missing.
+
+    `names` gives the report numbers by laboratory.
+    """
     if not names:
         return []
     query = select(*COLUMNS).where(_table.c.lab.in_(sorted(names)), _table.c.passed_on)
@@ -280,8 +286,8 @@ def remove_old(connection: Connection, before: Instant) -> None:
 def remove_with_keys(connection: Connection, horizon: Instant) -> int:
     """Delete missing reports whose records retention is about to remove, and missing reports shown before the horizon.
 
-    A missing report is closed as long as the key of its record is stored. Without the key the missing report would be
-    open again. Return how many were deleted.
+    The key of its record closes a missing report. Without the key the missing report would be open again. Return how
+    many were deleted.
     """
     closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
     old = _table.c.create_time < horizon

@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, SmallInteger, String,
 
 from services.results.schema import metadata
 
-# Reports that a holder has shown and that had no record. A missing report is closed once the report has a key in
-# report_keys, or once the nation says that the report was uploaded to another node.
+# Reports that a holder has shown and that had no record at that time. A missing report is closed once the report has a
+# key in report_keys, or once the nation says that the report was uploaded to another node.
 missing_reports = Table(
     "missing_reports",
     metadata,
@@ -16,18 +16,21 @@ missing_reports = Table(
     Column("create_time", BigInteger, nullable=False),
     # The region of the node where the holder showed the report.
     Column("raising_node", String(6), nullable=False),
-    # Whether the report was sent to the node that has registered the laboratory. If so, this node does not list it.
+    # Whether the report was passed on to the node that has registered its laboratory. This node does not list such a
+    # report.
     Column("passed_on", Boolean, nullable=False),
-    # When the report was uploaded to another node that lists it too. NULL while the nation has not reported such an
-    # upload.
+    # When the report was uploaded to another node. NULL while the nation has not reported such an upload.
     Column("close_time", BigInteger),
-    # What the laboratory has answered, a hutong.results.v1.MissingReportAnswer. NULL while it has not answered.
+    # The laboratory's answer, a hutong.results.v1.MissingReportAnswer; NULL without an answer.
     Column("answer", SmallInteger),
     # When the laboratory's node recorded the answer.
     Column("answer_time", BigInteger),
-    # When the laboratory expects to upload the report. NULL if it has not said.
+    # When the laboratory expects to upload the report; NULL if the answer states no time.
     Column("expected_time", BigInteger),
     # Who answered. NULL at other nodes than the one where the answer was given.
     Column("answer_actor", String(100)),
+    # When the answer was stored here. NULL without an answer, and for answers that are older than this column.
+    Column("answer_store_time", BigInteger),
     Index("ix_missing_reports_create_time", "create_time"),
+    Index("ix_missing_reports_answer_store_time", "answer_store_time"),
 )

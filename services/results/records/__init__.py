@@ -1,1 +1,1 @@
-"""The store of results: tables, rows, revisions, partitions and the queries that all readers share."""
+"""The store of results: tables, rows, revisions, partitions, and the queries that several packages share."""

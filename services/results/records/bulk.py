@@ -1,9 +1,13 @@
-"""Bulk statements, which differ between SQLite and PostgreSQL. All other statements of the store serve both."""
+"""Bulk statements, which differ between SQLite and PostgreSQL.
+
+All other statements of the store serve both databases.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Protocol
 
 from psycopg.errors import UniqueViolation
@@ -12,7 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from services.domain.instant import Instant
 from services.results.records.model import ACTIVE, NewResult, ReportKey
-from services.results.records.row_format import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS
+from services.results.records.new_results import NewResults, columns_of
+from services.results.records.row_format import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, TupleRow
 from services.storage.advisory_locks import AdvisoryLock, lock_names_until_commit
 from services.storage.connections import is_distributed
 
@@ -20,10 +25,12 @@ _FIND_KEYS = (
     "SELECT report_number, subject_key, reference_time, revision, outcome, content_hash, sampling_hash FROM report_keys"
 )
 
+_FORM = CopyRows()
+
 
 @dataclass(frozen=True, slots=True)
 class CommitColumns:
-    """Columns that only the commit knows. All results written by one statement share them."""
+    """The columns that only the commit knows. All results of one statement share their values."""
 
     upload_time: Instant
     source_node: str
@@ -36,7 +43,7 @@ class Bulk(Protocol):
     """Writes and finds many rows in few statements. The dialect's `RowForm` makes the rows."""
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
-        """Claim report numbers. Fails as a whole if one is taken."""
+        """Claim report numbers. The call fails as a whole if a number is taken."""
         ...
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
@@ -48,7 +55,10 @@ class Bulk(Protocol):
         ...
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Lock the stored keys until the commit and return them. No other transaction can then revise the reports."""
+        """Lock the stored keys until the commit and return them.
+
+        Meanwhile no other transaction can revise the reports.
+        """
         ...
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
@@ -57,16 +67,17 @@ class Bulk(Protocol):
 
 
 class PostgresqlBulk:
-    """Writes by COPY, which takes no condition and gives no answer.
+    """Writes by COPY.
 
-    Statements that need a condition or an answer take arrays.
+    COPY can neither check a condition nor return rows. Statements that need either take arrays.
     """
 
     _RESULT_COLUMNS = (*VALIDATED_COLUMNS, *COMMIT_COLUMNS)
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers by COPY."""
-        _copy(connection, "report_keys", KEY_COLUMNS, "".join([row.key_row for row in rows]))
+        joined = rows.keys if isinstance(rows, NewResults) else _FORM.join_keys([row.key_row for row in rows])
+        _copy(connection, "report_keys", KEY_COLUMNS, joined)
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
         """Claim free numbers. If an open transaction has claimed a number, wait until that transaction ends."""
@@ -87,7 +98,7 @@ class PostgresqlBulk:
         return {row[0] for row in inserted}
 
     _FIND = f"{_FIND_KEYS} WHERE lab = %s AND report_number = ANY (%s::text[])"
-    # Every statement that locks or claims keys does so in the same order, so that two uploads never deadlock.
+    # Every statement that locks or claims keys uses the same order, so that two uploads never deadlock.
     _HOLD = f'{_FIND} ORDER BY report_number COLLATE "C" FOR UPDATE'
 
     def find_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
@@ -107,7 +118,8 @@ class PostgresqlBulk:
         """Write results by COPY."""
         received = "\\N" if commit.national_receive_time is None else commit.national_receive_time
         end = f"\t{commit.revision}\t{commit.state}\t{commit.upload_time}\t{commit.source_node}\t{received}\n"
-        _copy(connection, "results", self._RESULT_COLUMNS, end.join([row.result_row for row in rows]) + end)
+        joined = rows.rows if isinstance(rows, NewResults) else _FORM.join_results([row.result_row for row in rows])
+        _copy(connection, "results", self._RESULT_COLUMNS, joined.replace(b"\n", end.encode()))
 
 
 class KeyTaken(Exception):
@@ -115,25 +127,31 @@ class KeyTaken(Exception):
 
 
 class CitusBulk(PostgresqlBulk):
-    """The statements of PostgreSQL, with replacements for those that Citus does not run over several machines.
+    """The statements of PostgreSQL. Those that Citus does not run over several machines are replaced.
 
-    Citus reports a duplicate key in COPY as an internal error, and it cannot lock rows of several machines. It also
-    claims numbers on several machines in no fixed order.
+    Citus reports a duplicate key in COPY as an internal error. It cannot lock rows of several machines. It claims
+    numbers on several machines in no fixed order.
     """
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
-        """Claim free numbers. The laboratory is locked first, because two claims of the same numbers would deadlock."""
+        """Claim free numbers.
+
+        The laboratory is locked first, because two transactions that claim the same numbers could deadlock.
+        """
         lock_names_until_commit(connection, AdvisoryLock.REPORTS, [lab])
         return super().insert_free_keys(connection, lab, rows)
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
-        """Claim report numbers of one laboratory. Raises KeyTaken if one is taken; the caller rolls back."""
+        """Claim report numbers of one laboratory. Raises KeyTaken if a number is taken.
+
+        The caller must then roll back.
+        """
         lab = rows[0].key_row.partition("\t")[0]
         if len(self.insert_free_keys(connection, lab, rows)) < len(rows):
             raise KeyTaken
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Lock the laboratory in place of its keys."""
+        """Return the stored keys, with the laboratory locked in place of the keys."""
         lock_names_until_commit(connection, AdvisoryLock.REPORTS, [lab])
         return self.find_keys(connection, lab, report_numbers)
 
@@ -142,7 +160,7 @@ class SqliteBulk:
     """Writes by `executemany`. SQLite has one write transaction at a time."""
 
     _INSERT_KEY = f"INSERT INTO report_keys ({', '.join(KEY_COLUMNS)}) VALUES ({', '.join('?' * len(KEY_COLUMNS))})"
-    # The values come in this order: the fields of `NewResult`, the two parts of its `result_row`, the commit's columns.
+    # The values come in this order: fields of `NewResult`, the two parts of its `result_row`, the commit's columns.
     _RESULT_COLUMNS = ("subject_key", "report_number", "lab", *VALIDATED_COLUMNS[3:], *COMMIT_COLUMNS)
     _INSERT_RESULT = (
         f"INSERT INTO results ({', '.join(_RESULT_COLUMNS)}) VALUES ({', '.join('?' * len(_RESULT_COLUMNS))})"
@@ -150,11 +168,13 @@ class SqliteBulk:
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers by one prepared statement."""
-        keys = [
-            (result_row[0][0], number, subject_key, reference_time, 1, outcome, content_hash)
-            for _, _, number, subject_key, reference_time, outcome, content_hash, _, result_row, _, _ in rows
-        ]
-        connection.exec_driver_sql(self._INSERT_KEY, keys)
+        lab, *_ = self._result_rows(rows)[0][0]
+        _, _, *columns, _, _ = columns_of(rows)
+        numbers, subject_keys, reference_times, outcomes, content_hashes = columns
+        keys = zip(
+            *(repeat(lab), numbers, subject_keys, reference_times, repeat(1), outcomes, content_hashes), strict=False
+        )
+        connection.exec_driver_sql(self._INSERT_KEY, list(keys))
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
         """Claim the numbers that are not stored. No other transaction can write meanwhile."""
@@ -177,7 +197,7 @@ class SqliteBulk:
         return found
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Find keys. They need no lock, because a write transaction locks the whole database."""
+        """Return the stored keys. They need no lock, because a write transaction locks the whole database."""
         return self.find_keys(connection, lab, report_numbers)
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
@@ -189,17 +209,23 @@ class SqliteBulk:
             commit.source_node,
             commit.national_receive_time,
         )
+        columns = columns_of(rows)
+        persons = zip(columns.subject_keys, columns.report_numbers, strict=True)
         results = [
-            (subject_key, number) + subject + tube_columns + commit_values  # noqa: RUF005 - joining takes half the time
-            for _, _, number, subject_key, _, _, _, _, (subject, tube_columns), _, _ in rows
+            person + subject + tube_columns + commit_values
+            for person, (subject, tube_columns) in zip(persons, self._result_rows(rows), strict=True)
         ]
         connection.exec_driver_sql(self._INSERT_RESULT, results)
 
+    @staticmethod
+    def _result_rows(rows: Sequence[NewResult]) -> Sequence[TupleRow]:
+        return rows.rows if isinstance(rows, NewResults) else [row.result_row for row in rows]
 
-def _copy(connection: Connection, table: str, columns: Sequence[str], text: str) -> None:
+
+def _copy(connection: Connection, table: str, columns: Sequence[str], lines: bytes) -> None:
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-        copy.write(text.encode())
+        copy.write(lines)
 
 
 def bulk_for(connection: Connection) -> Bulk:
@@ -210,7 +236,7 @@ def bulk_for(connection: Connection) -> Bulk:
 
 
 def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
-    """Claim all report numbers and return True, or write nothing and return False if one is taken."""
+    """Claim all report numbers and return True. If a number is taken, claim none and return False."""
     if not rows:
         return True
     savepoint = connection.begin_nested()
@@ -226,8 +252,8 @@ def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> 
 
 
 def _is_taken(error: Exception) -> bool:
-    """Return whether an insert failed because a key exists.
+    """Return whether an insert failed because the key exists already.
 
-    COPY bypasses SQLAlchemy and fails with the driver's error.
+    COPY bypasses SQLAlchemy, so its errors are the driver's.
     """
     return isinstance(error, IntegrityError | UniqueViolation | KeyTaken)

@@ -1,4 +1,4 @@
-"""Reads rows of many subject keys."""
+"""Reads the rows of many subject keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Column, Connection, Select
 
 KEYS_AT_ONCE = 500
-"""The most keys in one statement. `fetch_by_keys` needs no limit on PostgreSQL, where all keys are one parameter."""
+"""The most keys in one statement. PostgreSQL needs no such limit in `fetch_by_keys`, because all keys are one
+parameter."""
 
 
 def fetch_by_keys(

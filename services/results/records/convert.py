@@ -23,7 +23,7 @@ def result_to_proto(result: StoredResult, lab_standing: Standing) -> result_pb2.
 
 
 def fill_stored_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedResult, columns: StoredResult) -> None:
-    """Fill an empty message with the stored fields that the contract and the exchange have in common."""
+    """Fill an empty message with those stored fields that the contract and the exchange have in common."""
     message.revision = columns.revision
     message.state = columns.state
     message.lab = format_lab(columns.lab)
@@ -51,10 +51,10 @@ def fill_stored_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedR
 
 
 def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standing: Standing) -> None:
-    """Fill an empty message that is already part of a response.
+    """Fill an empty message that is part of a response.
 
-    Every look-up converts results, and copying a finished message into the response would cost more than the rest of
-    the conversion.
+    Every look-up converts results. Copying a finished message into the response would cost more than the rest of the
+    conversion.
     """
     message.name = format_result(result.lab, result.report_number)
     message.masked_name = result.masked_name

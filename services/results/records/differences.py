@@ -1,7 +1,7 @@
-"""Finds the field in which a new result differs from a stored report of the same number.
+"""Finds the field in which a new result differs from the stored report of the same number.
 
-The content hash says only that two reports differ. Here the stored columns are compared, in the form that the database
-engine takes. Until their commit, new results are kept in that form alone.
+The content hash says only that two reports differ. Therefore the stored columns are compared. They are compared in the
+form that the database engine takes, because new results exist only in that form before their commit.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from services.results.records.row_format import TUBE_COLUMNS, VALIDATED_COLUMNS,
 
 _COLUMNS = VALIDATED_COLUMNS[VALIDATED_COLUMNS.index("name_hash") :]
 _COMPARED = tuple(name for name in TUBE_COLUMNS if name not in {"reference_time", "item"})
-"""The fields of a tube that are compared, in the contract's order. The reference time is left out, because it equals
-one of the other times."""
+"""The fields of a tube that are compared, in the contract's order. The reference time is left out, because it always
+equals the report time or the sample time."""
 
 
 class Difference(NamedTuple):
@@ -33,11 +33,11 @@ class Difference(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a report is compared with.
+    """The content of a report, as far as it is compared.
 
     Attributes:
         subject_key: the key of its subject.
-        columns: its columns from `name_hash` on. None stands for a value that cannot be compared.
+        columns: the columns of its row from `name_hash` on. None stands for a value that cannot be compared.
     """
 
     subject_key: bytes
@@ -45,10 +45,10 @@ class Content(NamedTuple):
 
 
 Digest: TypeAlias = bytes
-"""A content with a checksum of four bytes in place of each value. The values would take ten times as much memory.
+"""The digest of a content: a checksum of four bytes in place of each value. The values would take ten times as much
+memory.
 
-Two different values may have the same checksum. The difference that is then reported is in a later field, or names only
-the report as a whole.
+Two different values may have the same checksum. The difference is then found in a later field, or in none.
 """
 _DIGEST_BYTES = 4
 
@@ -89,7 +89,7 @@ def stored_content(stored: StoredResult, dialect: str) -> Content:
 
 
 def find_difference(row: NewResult, stored_item: str, content: Content | Digest | None) -> Difference | None:
-    """Return the first field of a new result that differs from a stored report; None if no compared field differs.
+    """Return the first field in which a new result differs from a stored report; None if all compared fields are equal.
 
     Args:
         row: the new result, under the key version of the stored report if both have the same subject.

@@ -18,7 +18,7 @@ def read_horizon(connection: Connection) -> Instant | None:
 
 
 def require_kept(connection: Connection, end: Instant | None) -> Instant | None:
-    """Check that results before `end` may still be kept, and return the horizon. `end` None means now.
+    """Check that results before `end` may still be stored, and return the horizon. `end` None means now.
 
     Raises:
         FailedPrecondition: BEFORE_HORIZON, everything before the end was removed.
@@ -41,7 +41,10 @@ def require_not_removed(connection: Connection, reference_time: Instant) -> None
 
 
 def absent(name: str, horizon: Instant | None) -> NotFound:
-    """Return the error for a report without a record. It names the horizon, which may be why the report is absent."""
+    """Return the error for a report without a record.
+
+    The error names the horizon, because retention may have removed the report.
+    """
     if horizon is None:
         return NotFound.resource(name)
     since = format_instant(horizon)

@@ -26,7 +26,7 @@ POSITIVE = outcome_pb2.OUTCOME_POSITIVE
 POOL_POSITIVE = outcome_pb2.OUTCOME_POOL_POSITIVE
 
 ADVERSE = frozenset({POSITIVE, POOL_POSITIVE})
-"""Outcomes that may stand against a subject."""
+"""Outcomes that may stand against a person."""
 
 ACTIVE = result_pb2.RESULT_STATE_ACTIVE
 SUPERSEDED = result_pb2.RESULT_STATE_SUPERSEDED
@@ -36,17 +36,18 @@ FUTURE_TOLERANCE: Span = 5 * MINUTE
 """How far a time may lie ahead of the server's clock. Clocks of laboratories differ by minutes, not by days."""
 
 RECALLED_OUTCOME = 0
-"""The outcome in a recalled report's key. It is not PENDING, so that no upload can add a result to the report."""
+"""The outcome in the key of a recalled report. A value other than PENDING keeps uploads from adding a result to the
+report."""
 
 ReportName = tuple[str, str]
 """Laboratory and report number."""
 
 
 def is_adverse(outcome: Outcome, item: str) -> bool:
-    """Return whether the nation announces a result to other nodes, because it may stand against its subject.
+    """Return whether a result may stand against its subject and is of an item that the nation announces to other nodes.
 
-    The nation keeps a positive of any other item to itself. If a policy lists such an item as adverse, Verification
-    asks the nation each time.
+    The nation does not announce positives of other items. If a policy lists such an item as adverse, Verification asks
+    the nation each time.
     """
     return outcome in ADVERSE and is_announced(item)
 
@@ -60,10 +61,10 @@ class KeyedForm(NamedTuple):
 
 
 class NewResult(NamedTuple):
-    """One subject's result, validated and ready to be stored. Only hashes and masks identify the subject.
+    """The result of one person, validated and ready to be stored. Only hashes and masks identify the person.
 
-    `records.row_format` makes `key_row` and `result_row`, whose form depends on the database engine.
-    `other` has the parts under the other key version. It is None unless the key rotates.
+    `records.row_format` makes `key_row` and `result_row` in the form of the database engine. `other` has the parts
+    under the other key version; None unless the pepper rotates.
     """
 
     tube_index: int
@@ -79,7 +80,10 @@ class NewResult(NamedTuple):
     other: KeyedForm | None = None
 
     def as_stored_under(self, subject_key: bytes) -> NewResult:
-        """Return the result under the key version of a stored key, if this is another key of the result's subject."""
+        """Return the result under the key version of a stored key.
+
+        If the stored key is of another subject, return the result unchanged.
+        """
         other = self.other
         if other is None or other.subject_key != subject_key:
             return self
@@ -104,7 +108,7 @@ class ReportKey:
 
 
 class StoredResult(NamedTuple):
-    """One stored revision of one subject's result. Without a name, `name_hash` is empty."""
+    """One stored revision of one person's result. `name_hash` is empty if the result has no name."""
 
     subject_key: bytes
     reference_time: Instant

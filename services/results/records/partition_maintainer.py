@@ -1,4 +1,4 @@
-"""Keeps the monthly partitions of results ready, so that the first report of a month does not wait."""
+"""Creates the monthly partitions of results in advance, so that the first report of a month does not wait."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _log = structlog.get_logger(__name__)
 
 
 class PartitionMaintainer:
-    """Creates partitions ahead in the background, and on demand for the months of a batch. SQLite has no partitions."""
+    """Creates partitions in advance by a background job, and at once for the months of a batch.
+
+    SQLite has no partitions.
+    """
 
     def __init__(self, database: Database, clock: Clock, timing: ResultsTiming) -> None:
         self._database = database
@@ -37,11 +40,11 @@ class PartitionMaintainer:
         await self._prepare_months(months_of(reference_times))
 
     async def prepare_ahead(self) -> None:
-        """Create the missing partitions for results of this month and the months ahead."""
+        """Create the missing partitions for results of this month and the next."""
         await self._prepare_months(months_ahead(self._clock.now()))
 
     async def run(self) -> None:
-        """Create partitions ahead until cancelled. A background job."""
+        """Create partitions in advance until cancelled. A background job."""
         while True:
             ready = await self._try()
             await asyncio.sleep(self._timing.partition_interval if ready else self._timing.partition_retry)

@@ -1,8 +1,8 @@
 """PostgreSQL partitions of `results`, one for each month of Asia/Shanghai in which reports were issued.
 
-The running service makes partitions ahead. If a batch has results of a month that this process does not know yet, the
-partition is made first, in a transaction of its own. The number of partitions stays small, because no result is older
-than December 2019 or newer than now.
+The running service makes partitions in advance. If a batch has results of a month that this process does not know, the
+partition of that month is made first, in its own transaction. The number of partitions stays small, because no result
+is older than December 2019 or newer than now.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from services.results.records.horizon import read_horizon
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 LOCK_MS = 300
-"""Milliseconds that one attempt waits for transactions that change the table. Meanwhile other transactions queue behind
-the attempt."""
+"""How many milliseconds one attempt waits for transactions that change the table. Other transactions queue behind the
+attempt."""
 
 Month = tuple[int, int]
 """Year and month."""
@@ -94,7 +94,7 @@ def find_missing(connection: Connection, months: Iterable[Month]) -> set[Month]:
 def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
     """Make the missing partitions of these months, except those that retention has removed.
 
-    Returns False and makes nothing if another transaction is changing or analysing the table.
+    Returns False and makes nothing while another transaction changes or analyses the table.
     """
     if connection.dialect.name != "postgresql":
         return True
@@ -114,7 +114,7 @@ def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
 
 
 def _make_partition(connection: Connection, name: str, start: Instant, end: Instant) -> None:
-    """Create a table and attach it. Neither step waits for readers and writers or blocks them.
+    """Create a table and attach it as a partition. Neither step blocks readers or writers, or waits for them.
 
     CREATE TABLE ... PARTITION OF needs an exclusive lock on `results`. While that statement waited for one long reader,
     every later reader and writer would wait behind it.

@@ -22,7 +22,7 @@ COLUMNS = [getattr(_results.c, name) for name in StoredResult._fields]
 
 
 class KeyedReport(NamedTuple):
-    """Where the row of a report's newest revision is, according to the report's key."""
+    """Where to find the newest revision of a report. The report's key gives these values."""
 
     lab: str
     report_number: str
@@ -38,7 +38,7 @@ _REPORTS_AT_ONCE = 5_000
 
 
 def find_keyed(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[KeyedReport]:
-    """Return where the newest revisions of a laboratory's reports are."""
+    """Return where to find the newest revisions of a laboratory's reports."""
     found: list[KeyedReport] = []
     for start in range(0, len(report_numbers), _REPORTS_AT_ONCE):
         some = _keys.c.report_number.in_(report_numbers[start : start + _REPORTS_AT_ONCE])
@@ -47,7 +47,7 @@ def find_keyed(connection: Connection, lab: str, report_numbers: Sequence[str]) 
 
 
 def hold_keys(connection: Connection, query: Select[Any], labs: Iterable[str]) -> Sequence[Row[Any]]:
-    """Run a query of the keys of these laboratories' reports, and lock the keys until the commit.
+    """Run a query for keys of these laboratories' reports, and lock the keys until the commit.
 
     Citus cannot lock rows of several machines. On Citus the laboratories are therefore locked in place of the keys.
     """
@@ -58,10 +58,11 @@ def hold_keys(connection: Connection, query: Select[Any], labs: Iterable[str]) -
 
 
 def are_newest(keyed: Collection[KeyedReport]) -> ColumnElement[bool]:
-    """Return the condition for the rows of these reports' newest revisions. The reports are of one laboratory.
+    """Return the condition that selects the newest revisions of these reports, which are of one laboratory.
 
-    A join with the keys would cross machines, because keys are cut by report and results by subject
-    (services/results/distribution.py). The newest revision is the revision that no other revision has superseded.
+    The condition does not join `results` with the keys. Keys are cut by report and results by subject
+    (services/results/distribution.py), so that a join would cross machines. The newest revision is the one that is not
+    superseded.
     """
     times = [one.reference_time for one in keyed]
     return and_(
@@ -77,21 +78,24 @@ def are_newest(keyed: Collection[KeyedReport]) -> ColumnElement[bool]:
 def find_newest(
     connection: Connection, keyed: Sequence[KeyedReport], columns: Sequence[ColumnElement[Any]], *conditions: Any
 ) -> Iterator[Any]:
-    """Yield columns of the newest revisions of one laboratory's reports that meet the conditions, in no order."""
+    """Yield columns of the newest revisions that meet the conditions, in no order.
+
+    The reports are of one laboratory.
+    """
     for start in range(0, len(keyed), _REPORTS_AT_ONCE):
         some = keyed[start : start + _REPORTS_AT_ONCE]
         yield from connection.execute(select(*columns).where(are_newest(some), *conditions))
 
 
 def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[ReportName, StoredResult]:
-    """Return the newest revision of each of these reports that is stored."""
+    """Return the newest revisions of those of these reports that are stored."""
     found: dict[ReportName, StoredResult] = {}
     asked: dict[ReportName, KeyedReport] = {}
     wanted = list(reports)
     while wanted:
         query = select(*KEYED).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(wanted))
-        # A report that was not found is read again. If its key is still the same, the report is not stored. If its key
-        # has changed, a correction came between the two reads.
+        # A report that was not found is looked up once more. If its key is unchanged, the report is not stored. If its
+        # key has changed, a correction was committed between the two reads.
         moved = {
             (row.lab, row.report_number): KeyedReport._make(row)
             for row in connection.execute(query)
@@ -109,10 +113,10 @@ def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[
 
 
 def get_result(connection: Connection, lab: str, report_number: str, revision: int | None) -> StoredResult:
-    """Return one result, in its newest revision unless one is named.
+    """Return one revision of a result: the named revision, or the newest revision if None.
 
     Raises:
-        NotFound: it is not stored. The error names the horizon if retention may have removed the result.
+        NotFound: the revision is not stored. The error names the horizon if retention may have removed the result.
         FailedPrecondition: BEFORE_HORIZON, retention has certainly removed it.
     """
     name = format_result(lab, report_number, revision)
@@ -136,13 +140,16 @@ def get_result(connection: Connection, lab: str, report_number: str, revision: i
     horizon = read_horizon(connection)
     if horizon is not None and newest is None:
         raise removed(horizon)
-    # A copy from another node may have come without its older revisions, so it is not certain that retention removed
-    # this revision.
+    # Retention may have removed this revision, but a copy from another node may also have come without its older
+    # revisions.
     raise absent(name, horizon)
 
 
 def find_revisions(connection: Connection, lab: str, reports: Sequence[tuple[str, int]]) -> list[StoredResult]:
-    """Return these revisions of a laboratory's reports, in this order, without revisions that retention has removed."""
+    """Return these revisions of a laboratory's reports, in the order given.
+
+    Revisions that retention has removed are left out.
+    """
     histories = find_histories(connection, lab, [number for number, _ in reports])
     found = {(number, result.revision): result for number, history in histories.items() for result in history}
     return [found[report] for report in reports if report in found]
@@ -154,8 +161,9 @@ def find_histories(connection: Connection, lab: str, report_numbers: Sequence[st
     for start in range(0, len(report_numbers), 500):
         numbers = set(report_numbers[start : start + 500]) - found.keys()
         subjects = select(_keys.c.subject_key).where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)).distinct()
-        # This reads each subject's rows once. A join would read them once for each report, and a laboratory that writes
-        # one document number for all its patients has thousands of reports for one subject.
+        # Rows are found by subject, without a join, so that each subject's rows are read once. A join would read them
+        # once for each report. A laboratory that writes one document number for all its patients has thousands of
+        # reports for one subject.
         statement = select(*COLUMNS).where(
             _results.c.subject_key.in_(connection.execute(subjects).scalars().all()),
             _results.c.lab == lab,

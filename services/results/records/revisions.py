@@ -1,4 +1,4 @@
-"""Statements that write further revisions of reports, and that remove reports."""
+"""Statements that write new revisions of reports, and that remove reports."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _keys = tables.report_keys
 def write_next_revisions(
     connection: Connection, keyed: Collection[KeyedReport], stated: dict[str, Any], now: Instant
 ) -> None:
-    """Supersede the newest revisions by revisions in which the `stated` columns are changed.
+    """Write a next revision of each report with new values in the `stated` columns, and supersede the revision before.
 
-    The caller has locked the keys. The reports are of one laboratory.
+    The reports are of one laboratory. The caller has locked their keys.
     """
-    # The first statement writes rows that are newest revisions too. The second statement does not change them, because
-    # it names the revisions before them.
+    # The rows that the first statement writes are newest revisions too. The numbers of the older revisions keep the
+    # second statement from superseding them.
     revisions = [(one.report_number, one.revision) for one in keyed]
     which = and_(are_newest(keyed), tuple_(_results.c.report_number, _results.c.revision).in_(revisions))
     values: dict[str, Any] = {name: literal(value, _results.c[name].type) for name, value in stated.items()}
@@ -44,9 +44,9 @@ def advance_keys(
     actor: str | None = None,
     approver: str | None = None,
 ) -> None:
-    """Record in `report_keys` that the revisions which `write_next_revisions` wrote are the newest of their reports.
+    """Record in `report_keys` the newest revisions, which `write_next_revisions` has written.
 
-    Store also the reason of each revision, its actor and the approver of the change.
+    Record also the reason of each revision, its actor and the approver of the change.
     """
     connection.execute(update(_keys).where(which).values(revision=_keys.c.revision + 1, **stated))
     columns = ["lab", "report_number", "revision", "reason", "record_time", "actor", "approver"]
@@ -57,7 +57,7 @@ def advance_keys(
 
 
 def remove_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> None:
-    """Remove these reports with all revisions and keys, which frees their numbers. The caller has locked the keys."""
+    """Remove these reports with all revisions and keys. Their numbers become free. The caller has locked the keys."""
     reasons = tables.revision_reasons
     for start in range(0, len(report_numbers), 500):
         numbers = report_numbers[start : start + 500]

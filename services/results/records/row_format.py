@@ -1,12 +1,13 @@
-"""Rows in the form that a database engine takes in bulk. Validation makes them, so that the commit only joins them.
+"""Rows in the form that a database engine takes in bulk. Validation makes the rows, so that the commit only joins them.
 
 A result's row has two parts. Validation knows `VALIDATED_COLUMNS` and formats them here. Only the commit knows
 `COMMIT_COLUMNS` (such as the revision and the upload time) and adds them. PostgreSQL takes lines of COPY's text format,
-SQLite takes tuples. All persons of a tube share the tuple of the tube's columns.
+SQLite takes tuples. All persons of a tube share one tuple with the tube's columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 from services.domain.instant import Instant
@@ -73,14 +74,14 @@ VALIDATED_COLUMNS = (
     *TUBE_COLUMNS,
 )
 SubjectColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
-"""The columns of a result's subject and report: the columns of VALIDATED_COLUMNS that come before the tube's."""
+"""The columns of a result's subject and report, which come before the tube's columns in VALIDATED_COLUMNS."""
 TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
 """Two tuples: the subject's columns without subject key and report number, and the tube's columns."""
 COMMIT_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")
 
 
 class RowForm(Protocol):
-    """The form in which an engine takes rows. A tube's columns are formatted once for all of its persons."""
+    """Makes rows in the form of one engine. A tube's columns are formatted once for all persons of the tube."""
 
     def form_tube(self, tube: TubeColumns) -> Any:
         """Format the columns of a tube."""
@@ -96,9 +97,28 @@ class RowForm(Protocol):
         """Format the validated part of a row of `results`: the subject's columns, then the tube's."""
         ...
 
+    def join_keys(self, key_rows: Sequence[Any]) -> Any:
+        """Join rows of `report_keys` for one bulk statement."""
+        ...
+
+    def split_keys(self, joined: Any) -> Sequence[Any]:
+        """Return the rows that `join_keys` joined."""
+        ...
+
+    def join_results(self, result_rows: Sequence[Any]) -> Any:
+        """Join the validated parts of rows of `results` for one bulk statement."""
+        ...
+
+    def split_results(self, joined: Any) -> Sequence[Any]:
+        """Return the rows that `join_results` joined."""
+        ...
+
 
 class CopyRows:
-    """Lines of COPY's text format. A key is a whole line. A result is a line without its end, which the commit adds."""
+    """Lines of COPY's text format. A key is a whole line.
+
+    A result is a line without its last columns, which the commit adds.
+    """
 
     def form_tube(self, tube: TubeColumns) -> str:
         """Return a tube's columns, each after a tab."""
@@ -125,12 +145,28 @@ class CopyRows:
             f"\t{escape(masked_name)}\t{escape(masked_number)}{tube_columns}"
         )
 
+    def join_keys(self, key_rows: Sequence[str]) -> bytes:
+        """Return the lines as COPY takes them."""
+        return "".join(key_rows).encode()
+
+    def split_keys(self, joined: bytes) -> list[str]:
+        """Return the lines, each with its end."""
+        return [f"{line}\n" for line in joined.decode().split("\n")[:-1]]
+
+    def join_results(self, result_rows: Sequence[str]) -> bytes:
+        """Return the beginnings of lines, each with a line end. No field contains one, see `escape`."""
+        return "\n".join([*result_rows, ""]).encode()
+
+    def split_results(self, joined: bytes) -> list[str]:
+        """Return the beginnings of lines."""
+        return joined.decode().split("\n")[:-1]
+
 
 class TupleRows:
     """Tuples of statement parameters: one tuple for the subject, one for the tube.
 
-    They lack the columns that are fields of `NewResult`. All persons of a tube share the tube's tuple, so the
-    validating process sends that tuple only once.
+    Columns that are fields of `NewResult` are left out. All persons of a tube share the tube's tuple, so the validating
+    process sends that tuple only once.
     """
 
     def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:
@@ -154,12 +190,28 @@ class TupleRows:
     def form_key(
         self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> None:
-        """Return None, because `NewResult` and its result row together have every column of the key."""
+        """Return None. Every column of the key is in `NewResult` or in its result row."""
 
     def form_result(self, subject: SubjectColumns, tube_columns: tuple[object, ...]) -> TupleRow:
         """Return the subject's columns that are not fields of `NewResult`, and the tube's columns."""
         _subject_key, lab, _report_number, *rest = subject
         return (lab, *rest), tube_columns
+
+    def join_keys(self, key_rows: Sequence[None]) -> Sequence[None]:
+        """Return the rows as they are. The columns of the results have every value of the keys but the laboratory."""
+        return key_rows
+
+    def split_keys(self, joined: Sequence[None]) -> Sequence[None]:
+        """Return the rows as they are."""
+        return joined
+
+    def join_results(self, result_rows: Sequence[TupleRow]) -> Sequence[TupleRow]:
+        """Return the rows as they are."""
+        return result_rows
+
+    def split_results(self, joined: Sequence[TupleRow]) -> Sequence[TupleRow]:
+        """Return the rows as they are."""
+        return joined
 
 
 def escape(text: str) -> str:
@@ -176,7 +228,7 @@ def _or_null(value: int | None) -> str:
 def split_columns(result_row: Any) -> tuple[object, ...]:
     """Return the columns of a result's row from `name_hash` on, each in the form that its engine takes.
 
-    Two rows of one engine have equal columns where their values are equal.
+    Two rows of one engine have equal columns exactly if their values are equal.
     """
     if isinstance(result_row, str):
         return tuple(result_row.split("\t")[VALIDATED_COLUMNS.index("name_hash") :])

@@ -1,9 +1,9 @@
 """Tables of results. They contain identities only as keyed hashes and masks.
 
-`results` has one index and no constraint, because each index costs a third of the bulk load. The primary key of
-`report_keys` makes reports unique instead. That narrow table has the subject of every report and the reference time of
-its newest revision. A unique constraint on `results` would have to include the reference time, because the table is
-partitioned by it. The constraint would not notice the same report with a report time in another month.
+`results` has one index and no constraint, because each index costs a third of the bulk load. The primary key of the
+narrow table `report_keys` makes reports unique instead. A unique constraint on `results` would have to include the
+reference time, because the table is partitioned by it. Such a constraint would not notice the same report with a report
+time in another month.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ results = Table(
     "results",
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
-    # The report time, or the sample time while PENDING. Results are ordered by it, and PostgreSQL partitions by it.
+    # The report time; the sample time while PENDING. Results are ordered by this column, and PostgreSQL partitions by
+    # it.
     Column("reference_time", BigInteger, nullable=False),
     Column("lab", String(18), nullable=False),
     Column("report_number", String(64), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("key_version", SmallInteger, nullable=False),
-    # Empty if the result has no name. A hash of 16 bytes was stored before the normal form had versions, and is not
+    # Empty if the result has no name. A hash of 16 bytes is older than the versions of the normal form and is not
     # compared.
     Column("name_hash", LargeBinary(NAME_HASH_LENGTH), nullable=False),
     Column("masked_name", String(128), nullable=False),
@@ -64,11 +65,12 @@ report_keys = Table(
     Column("outcome", SmallInteger, nullable=False),
     # A hash over everything that the laboratory stated for this subject. It distinguishes a duplicate from a conflict.
     Column("content_hash", LargeBinary(KEY_LENGTH), nullable=False),
-    # The content hash of this report's sampling record, so that sending the record again is a duplicate too.
+    # The content hash of this report's sampling record. By this hash, a sampling record that is sent again is
+    # recognised as a duplicate.
     Column("sampling_hash", LargeBinary(KEY_LENGTH)),
 )
 
-# The reason for a revision. First revisions, and results of sampling records, need none.
+# The reason for a revision. A first revision has no reason. A result that follows a sampling record has none either.
 revision_reasons = Table(
     "revision_reasons",
     metadata,
@@ -77,25 +79,25 @@ revision_reasons = Table(
     Column("revision", Integer, primary_key=True),
     Column("reason", String(500), nullable=False),
     Column("record_time", BigInteger, nullable=False),
-    # The name of the caller that corrected or recalled the report. NULL if the row is older than names of callers.
+    # The name of the caller that corrected or recalled the report. NULL if the row is older than this column.
     Column("actor", String(100)),
     # The name of the second caller that approved a large recall; NULL for all other changes.
     Column("approver", String(100)),
     Index("ix_revision_reasons_lab_record_time", "lab", "record_time"),
 )
 
-# A mark of the pepper and of the rule of document classes. Both were used to make the store's subject keys.
+# A mark of the pepper and of the rule of document classes. The store's subject keys were made with both.
 pepper_marks = pepper_marks_table(metadata, "pepper_marks")
 
-# Deletion records, which are kept for ever: one for each purge.
+# Deletion records: one for each purge, kept for ever.
 deletions = Table(
     "deletions",
     metadata,
     Column("deletion_id", String(36), primary_key=True),
     # Everything with an earlier reference time is removed.
     Column("horizon", BigInteger, nullable=False),
-    # The number of removed revisions, and a SHA-256 over their names. Until the revisions are counted, the number is 0,
-    # the hash is empty, and nothing is removed.
+    # The number of removed revisions, and a SHA-256 over their names. Before the revisions are counted, the number is
+    # 0, the hash is empty, and nothing is removed yet.
     Column("result_count", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("delete_time", BigInteger, nullable=False),

@@ -1,11 +1,11 @@
-"""Read replicas: reads of a hot standby that has everything the reader must see, or else none.
+"""Reads from a hot standby of PostgreSQL, if the standby has everything that the reader must see.
 
-The job of this module asks the primary a few times a second how far its write-ahead log is flushed, and remembers the
-answers. A standby that has replayed such a position has every commit that had ended when the primary was asked. Clocks
-have no part in it.
+A background job asks the primary a few times a second how far its write-ahead log is flushed, and remembers the
+answers. A standby that has replayed up to such a position has every commit that had ended when the primary was asked.
+The clocks of the servers do not matter.
 
-Positions of two servers that began as one compare only if neither has left the other's history. The job therefore makes
-an entry of the change log in each life of the primary. Only a standby that has this entry follows the primary.
+Positions of two servers can be compared only if both have the same history. The job therefore makes an entry of the
+change log in each life of the primary. Only a standby that has this entry follows the primary.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ _log = structlog.get_logger(__name__)
 
 
 class _Note(NamedTuple):
-    """The primary's log was flushed up to the byte `flushed` or further at the instant `time` of `time.monotonic`."""
+    """At the instant `time` of `time.monotonic`, the primary's log was flushed at least up to the byte `flushed`."""
 
     time: float
     flushed: int
 
 
 class ReadReplicas:
-    """The hot standbys of Results' database. `lag_seconds` is how far behind the primary a read may be."""
+    """The hot standbys of Results' database. A read may be at most `lag_seconds` behind the primary."""
 
     def __init__(
         self, database: Database, urls: Sequence[str], lag_seconds: float, clock: Clock, timing: ResultsTiming
@@ -77,10 +77,11 @@ class ReadReplicas:
     async def read(
         self, work: Callable[[Connection], R], positions: Collection[LogPosition] = ()
     ) -> tuple[R, Span] | None:
-        """Run `work(connection)` on a standby that has these commits and is not too far behind.
+        """Run `work(connection)` on a standby that has the commits of `positions` and is not too far behind.
 
-        Return its value, and how old the state was at most. Return None if no standby can answer in a short time; then
-        ask the primary. `work` raises NotReplayed if it needs what the standby may lack.
+        Return the value of `work`, and how old the state was at most. Return None if no standby answers in a short
+        time; the caller then asks the primary. `work` raises NotReplayed if it needs something that the standby may
+        lack.
         """
         standby = self._next()
         if standby is None:
@@ -123,7 +124,7 @@ class ReadReplicas:
             standby.close()
 
     def _next(self) -> Standby | None:
-        """Return the next standby in turn that was fresh when it was last asked."""
+        """Return the next standby in turn that was fresh at its last probe."""
         for _ in self._standbys:
             standby = next(self._turns)
             if standby.is_used:
@@ -131,7 +132,10 @@ class ReadReplicas:
         return None
 
     async def _note_primary(self) -> None:
-        """Remember how far the primary's log is flushed. In a new life of the primary, make an entry first."""
+        """Ask the primary how far its log is flushed, and remember the answer.
+
+        In a new life of the primary, make an entry in the change log instead.
+        """
         asked = time.monotonic()
         life, flushed = await self._database.read(_read_primary)
         if self._lineage is None or self._lineage.life != life:
@@ -143,7 +147,7 @@ class ReadReplicas:
             self._notes.popleft()
 
     async def _probe(self, standby: Standby) -> None:
-        """Find out whether look-ups may be answered by a standby."""
+        """Ask a standby whether it is fresh enough for look-ups."""
         try:
             age = await standby.read(self._require_fresh, self._timing.replica_read)
         except (NotReplayed, StandbyFailed) as error:
@@ -153,7 +157,10 @@ class ReadReplicas:
             self._note_use(standby, "")
 
     def _note_use(self, standby: Standby, cause: str) -> None:
-        """Remember whether a standby is used; `cause` says why it is not. Log each change."""
+        """Remember whether a standby is used, and log each change.
+
+        `cause` says why the standby is not used; empty if it is used.
+        """
         is_used = not cause
         if standby.is_used and not is_used:
             _log.warning("read replica not used", replica=standby.name, cause=cause)
@@ -168,7 +175,7 @@ class ReadReplicas:
         """Check that a standby follows the primary and is not too far behind. Return how old its state is at most.
 
         Raises:
-            NotReplayed: it is a primary itself, follows another one, or is too far behind.
+            NotReplayed: it is a primary itself, follows another primary, or is too far behind.
         """
         now, notes, lineage = time.monotonic(), list(self._notes), self._lineage
         if not notes or lineage is None or notes[-1].time < now - self._lag_seconds:

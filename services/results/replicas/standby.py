@@ -1,4 +1,4 @@
-"""One hot standby of PostgreSQL, which is read by threads of its own and for a short time only."""
+"""One hot standby of PostgreSQL. Its own threads read it, each for a short time only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ R = TypeVar("R")
 
 
 class StandbyFailed(Exception):
-    """A standby did not answer. `is_lost` is False if only this read failed, because replay removed rows under it."""
+    """A standby did not answer.
+
+    If `is_lost` is False, only this read failed, because replay removed rows that it needed.
+    """
 
     def __init__(self, cause: str, *, is_lost: bool = True) -> None:
         super().__init__(cause)
@@ -31,7 +34,7 @@ class StandbyFailed(Exception):
 
 
 class NotReplayed(Exception):
-    """A standby lacks something that a read needs. The text is the cause, a label of the metric."""
+    """A standby lacks something that a read needs. The text states the cause, which is a label of the metric."""
 
 
 class Standby:
@@ -72,7 +75,7 @@ class Standby:
     def _read_now(self, work: Callable[[Connection], R], reading: _Reading) -> R:
         with self._engine.connect() as connection:
             if self._is_pooled:
-                # All statements must go to one server, and to one session of it.
+                # A pooler must send all statements to one session of one server.
                 begin_transaction(connection)
             with reading.on(connection):
                 return work(connection)
@@ -84,7 +87,7 @@ class Standby:
 
 
 class _Reading:
-    """A read under way, which another thread may end by closing its connection."""
+    """A read that is under way. Another thread may end it by closing the connection."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -93,7 +96,7 @@ class _Reading:
 
     @contextlib.contextmanager
     def on(self, connection: Connection) -> Iterator[None]:
-        """Let `give_up` end the statements of the block."""
+        """Let `give_up` end the statements that run in the block."""
         driver: Any = connection.connection.driver_connection
         with self._guard:
             self._descriptor = None if self._is_given_up else driver.pgconn.socket
@@ -108,7 +111,7 @@ class _Reading:
     def give_up(self) -> None:
         """End the read if it is still under way.
 
-        The driver waits for the server without an end, so the connection is shut down under it.
+        The driver waits for the server without a time limit. Shutting down the socket ends that wait.
         """
         with self._guard:
             self._is_given_up = True

@@ -9,7 +9,9 @@ from services.domain.instant import DAY, Instant, Span
 
 @dataclass(frozen=True, slots=True)
 class ResultsAges:
-    """How long each kind of row of Results is kept at most. Results themselves are kept until the horizon passes them.
+    """For how long each kind of row of Results is kept at most.
+
+    Results themselves are kept until they are before the horizon.
 
     Attributes:
         uploads: uploads, after their last batch. Their rejections are removed with them.
@@ -18,7 +20,7 @@ class ResultsAges:
         links: links of documents, after their end. Active links are kept.
         changes: entries of the change log. A node with an upstream keeps the entries that the upstream has not
             acknowledged.
-        exchange: notifications to other nodes, and positions in change logs that exist at no node any more.
+        exchange: notifications to other nodes, and positions in change logs that no node has any more.
     """
 
     uploads: Span = 180 * DAY
@@ -31,7 +33,7 @@ class ResultsAges:
 
 @dataclass(frozen=True, slots=True)
 class PurgePace:
-    """How much a purge does at once, so that other work goes on.
+    """How much a purge does at once. Other work goes on between the steps.
 
     Attributes:
         step_size: rows that one transaction examines. On SQLite uploads wait for that transaction.
@@ -48,7 +50,7 @@ class PurgePace:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A deletion record: every result with a reference time before the horizon is removed."""
+    """A deletion record. Every result with a reference time before the horizon is removed."""
 
     deletion_id: str
     horizon: Instant

@@ -1,7 +1,7 @@
-"""Erase the numbers of removed reports from rows that are kept: lists of reports, and remembered answers.
+"""Erases the numbers of removed reports from rows that are kept: lists of reports, and remembered answers.
 
-A report that was uploaded late is removed long before the entry of the change log that names it. A list keeps its
-length, because a cursor counts the reports of an entry. An empty name therefore replaces each erased number.
+A report that was uploaded late is removed long before the entry of the change log that names it. An empty name replaces
+each erased number, because a cursor counts the reports of an entry and lists must keep their length.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _AT_ONCE = 500
 
 RowKey: TypeAlias = tuple[Any, ...]
 ReportName: TypeAlias = tuple[str, str]
-"""Code of the laboratory and report number. An empty code stands for any laboratory."""
+"""The code of the laboratory and the report number. An empty code stands for any laboratory."""
 
 
 class _Page(NamedTuple):
-    """What one read found: the rows to change, and the last key that was read, None at the end."""
+    """What one read found: the rows to change, and the key of the last row that was read; None at the end."""
 
     rows: list[tuple[RowKey, bytes, int]]
     last: RowKey | None
 
 
 def erase_from_lists(database: Database, counts: DeletionCounts, table: Table, entries: int) -> None:
-    """Erase the names of reports and subjects that are not stored any more from all lists of a table.
+    """In all lists of a table, erase the names of reports and subjects that are not stored any more.
 
-    One read decodes `entries` lists. Only lists with such names are written.
+    One read decodes `entries` lists. Only lists with such names are rewritten.
     """
     after: RowKey | None = ()
     while after is not None:
@@ -129,7 +129,7 @@ def _forget(
     every = {name for names in named.values() for name in names}
     known = find_reports(connection, every)
     for lab, number in every - known:
-        # A report that an answer to a missing report names may have no key. The report counts as known while it is
+        # The answer to a missing report may name a report without a key. That report counts as stored while it is
         # stored as missing.
         known |= {(lab, one) for one in _find_numbers(connection, missing_reports, lab, {number})}
     gone = [request_id for request_id, names in named.items() if not known.issuperset(names)]
@@ -160,7 +160,10 @@ def _name(result: TestResult) -> ReportName:
 
 
 def _names_in_progress(answer: bytes) -> list[ReportName]:
-    """Return the report at which an unfinished recall continues. The laboratory is not stored with it."""
+    """Return the report after which an unfinished recall continues.
+
+    The code of its laboratory is not stored with the progress.
+    """
     after = decode_progress(answer).after
     return [("", after)] if after else []
 
@@ -173,4 +176,4 @@ _NAMES_IN_ANSWERS: Mapping[str, Callable[[bytes], Iterable[ReportName]]] = {
     ],
     PROGRESS: _names_in_progress,
 }
-"""The function that returns the reports named in a remembered answer, by method."""
+"""For each method, the function that returns the reports named in a remembered answer."""

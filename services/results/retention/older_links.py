@@ -1,7 +1,7 @@
-"""Moves links to the newer version of the pepper, or removes them, so that a change of the pepper ends.
+"""Moves links to the newer version of the pepper, or removes them, so that a rotation of the pepper ends.
 
-No active link is removed for its age. Without this module, the keys of active links would keep the older version in use
-for ever.
+Age alone removes no active link. Without this module, the keys of active links would therefore keep the older version
+in use for ever.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ STEP = 500
 def renew_links(
     counts: DeletionCounts, version: int, now: Instant, connection: Connection, horizon: Instant, after: str
 ) -> str | None:
-    """Give the next links of older key versions the keys of the given version, or remove the links.
+    """Give the next links of older key versions the keys of `version`, or remove them.
 
-    A link gets the newer keys if both are known. They are known if each document of the link was uploaded, linked or
-    imported after the change of the pepper began. A link is removed if three conditions are met: the link is active, it
-    was made before the horizon, and one of its documents has no newer key and no results after the horizon. All other
-    links wait for the next purge. `after` is the last link that an earlier call examined. Return the last link that
-    this call examined; None if there are no more links.
+    A link gets the newer keys if they are known for both documents. They are known if each document was uploaded,
+    linked or imported after the rotation of the pepper began. A link is removed if three conditions are met: the link
+    is active, it was made before the horizon, and one of its documents has no known newer key and no results after the
+    horizon. All other links wait for the next purge.
+
+    `after` is the last link that an earlier call examined. Return the last link that this call examined; None if there
+    are no more links.
     """
     lock_links(connection)
     query = select(_links).where(_links.c.key_version < version, _links.c.link_id > after)
@@ -59,14 +61,14 @@ def renew_links(
         )
     removed = connection.execute(delete(_links).where(_links.c.link_id.in_(ended))).rowcount if ended else 0
     counts.add(connection, _links.name, removed)
-    # The node above gets both keys of these documents, and renews its own copies of the links.
+    # The node above gets both keys of these documents, so that it renews its own copies of the links.
     own = [(row.link_id, 0) for row in renewed if not row.source_node]
     append_entry(connection, "", own, now, ChangeKind.LINKS)
     return rows[-1].link_id if len(rows) == STEP else None
 
 
 def _with_results(connection: Connection, subject_keys: Collection[bytes], horizon: Instant) -> set[bytes]:
-    """Return the documents that have results from the horizon on."""
+    """Return those documents that have results at or after the horizon."""
     query = select(results.c.subject_key).where(
         results.c.subject_key.in_(subject_keys), results.c.reference_time >= horizon
     )

@@ -1,9 +1,9 @@
-"""Purges: remove everything before a horizon, and keep a record that proves what was removed.
+"""Purges. A purge removes everything before a horizon, and keeps a record that proves what was removed.
 
-On PostgreSQL a purge drops whole months, on SQLite it deletes rows. The deletion record is kept for ever. It contains
-the count of removed revisions and a SHA-256 over their names: one name a line, ordered by laboratory and report number
-(both in byte order) and revision. An operator with a list of names can show by this hash that exactly these revisions
-were removed. Each transaction that removes rows also counts them, by store.
+On PostgreSQL a purge drops whole months. On SQLite it deletes rows. The deletion record is kept for ever. It contains
+the count of the removed revisions and a SHA-256 over their names: one name a line, ordered by laboratory and report
+number (both in byte order) and revision. With this hash, an operator who has a list of names can show that exactly
+these revisions were removed. Each transaction that removes rows also counts them, by store.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from services.storage.engine import Database
 from services.storage.process_lock import try_process_lock
 
 _FETCHED = 5_000
-"""Names that are fetched at once while results are counted."""
+"""How many names are fetched at once while results are counted."""
 
 P = TypeVar("P")
 
@@ -57,11 +57,12 @@ _results = results
 _keys = report_keys
 
 RowPosition = tuple[Any, ...]
-"""The position of a pass over all rows of a table: the last row's primary key, empty at the beginning."""
+"""The position of a pass over all rows of a table: the primary key of the last row that was examined; empty at the
+beginning."""
 
 
 class ReportPosition(NamedTuple):
-    """The position of a pass over all reports: the name of the last report."""
+    """The position of a pass over all reports: the name of the last report that was examined."""
 
     lab: str
     report_number: str
@@ -81,25 +82,25 @@ def purge(
 ) -> Deletion:
     """Remove every result with a reference time before a horizon.
 
-    All data that belongs to such a result or is beyond its own age is removed too.
+    Data that belongs to such a result is removed too, and so is data that is beyond its own age.
 
     The horizon is `older_than` on SQLite, and on PostgreSQL the beginning of the month of `older_than`. The horizon is
-    set first, so that nothing before it is stored any more. Then everything is counted, so that the record is complete
-    before anything is removed. A purge may be stopped at any time. The next purge removes the rest, under a record of
-    its own. Only one purge runs at a time, because two purges would count the same results. `actor` is the name of the
-    operator.
+    set first, so that from then on nothing before it is stored. Then everything is counted, so that the record is
+    complete before anything is removed. A purge may be stopped at any time. The next purge removes the rest, with its
+    own record. Only one purge runs at a time, because two purges would count the same results. `actor` is the name of
+    the operator.
 
     Results that a legal hold covers are moved before the count. Moved results that no hold covers any more are
     destroyed.
 
     `before_removal` is called with the complete record while every report still has its key. At a node with an
-    upstream, changes that the upstream does not have yet are kept beyond their age. `key_version` is the version that
-    the node writes. Links of an older version are renewed or removed (`older_links`).
+    upstream, changes that the upstream has not acknowledged are kept beyond their age. `key_version` is the version
+    that the node writes. Links of an older version are renewed or removed (`older_links`).
 
     Raises:
-        Unavailable: OVERLOADED, another purge is under way, or a month or SQLite's log was read without pause.
+        Unavailable: OVERLOADED, another purge is under way, or a month or SQLite's log was read all the time.
     """
-    # Errors show the horizon in whole seconds.
+    # Errors show the horizon in whole seconds, so it is rounded down to a second.
     horizon = older_than - older_than % SECOND if database.is_sqlite else month_start(month_of(older_than))
     pace, ages = pace or PurgePace(), ages or ResultsAges()
     with try_process_lock(database, "purge", AdvisoryLock.PURGE) as is_held:
@@ -180,7 +181,7 @@ def _remove_entries(
 
 
 def _set_horizon(connection: Connection, deletion: Deletion) -> None:
-    """Set the horizon after the end of all open uploads and corrections. All later transactions see the horizon."""
+    """Set the horizon once all open uploads and corrections have ended. All later transactions see the horizon."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE uploads, report_keys IN EXCLUSIVE MODE")
     connection.execute(insert(deletions).values(asdict(deletion)))
@@ -188,7 +189,7 @@ def _set_horizon(connection: Connection, deletion: Deletion) -> None:
 
 def count_and_hash(connection: Connection, horizon: Instant) -> tuple[int, str]:
     """Return how many revisions lie before the horizon, and a hash over their names."""
-    # No lock waits for a commit that a lost machine of Citus has still to make up for.
+    # A lost machine of Citus may still have to repeat a commit. No lock waits for such a commit, so it is checked here.
     require_settled(connection)
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -206,7 +207,7 @@ def count_and_hash(connection: Connection, horizon: Instant) -> tuple[int, str]:
 
 
 def _complete_record(connection: Connection, deletion: Deletion) -> None:
-    """Store in the record what will be removed."""
+    """Store in the record what the purge will remove."""
     connection.execute(
         update(deletions)
         .where(deletions.c.deletion_id == deletion.deletion_id)
@@ -215,9 +216,9 @@ def _complete_record(connection: Connection, deletion: Deletion) -> None:
 
 
 def _repeat(database: Database, step: Callable[[Connection, Instant, P], P | None], horizon: Instant, start: P) -> None:
-    """Run a step again and again, each time in its own transaction, until it returns None.
+    """Run a step until it returns None, each time in its own transaction.
 
-    Each run begins at the position that the run before returned.
+    Each run begins at the position that the previous run returned.
     """
     position: P | None = start
     while position is not None:
@@ -227,10 +228,10 @@ def _repeat(database: Database, step: Callable[[Connection, Instant, P], P | Non
 def _delete_keys(
     counts: DeletionCounts, step_size: int, connection: Connection, horizon: Instant, after: ReportPosition
 ) -> ReportPosition | None:
-    """Delete the keys of the next reports that have no kept revision, and the reasons of their revisions.
+    """Examine the next reports. Delete the keys of those without a kept revision, and the reasons of their revisions.
 
-    A report that was corrected to an earlier time keeps its key as long as an older revision is kept. Otherwise the
-    report could be uploaded again as it was before the correction, and would count for longer than the correction
+    A report that was corrected to an earlier time keeps its key while an older revision is kept. Without the key, the
+    report could be uploaded again as it was before the correction. It would then count for longer than the correction
     allows.
     """
     key = tuple_(_keys.c.lab, _keys.c.report_number)
@@ -239,8 +240,8 @@ def _delete_keys(
     conditions = [key > tuple_(*after), _keys.c.reference_time < horizon]
     if last is not None:
         conditions.append(key <= tuple_(*last))
-    # The keys are locked before they are deleted, because an upload may be revising some of the reports. They are
-    # locked in the order in which uploads claim them, so that a purge and an upload never deadlock.
+    # The keys are locked before they are deleted, because an upload may be revising some of the reports. Uploads claim
+    # keys in the same order, so that a purge and an upload never deadlock.
     names = select(*KEYED).where(*conditions)
     in_order = names.order_by(*in_byte_order(connection, _keys.c.lab, _keys.c.report_number))
     labs: list[str] = []
@@ -267,7 +268,7 @@ def _delete_keys(
 
 
 def _find_kept(connection: Connection, keyed: Sequence[KeyedReport], horizon: Instant) -> set[ReportName]:
-    """Return which of the reports have a revision after the horizon."""
+    """Return those of the reports that have a revision at or after the horizon."""
     kept: set[ReportName] = set()
     for start in range(0, len(keyed), _FETCHED):
         some = {(one.lab, one.report_number): one.subject_key for one in keyed[start : start + _FETCHED]}
@@ -281,7 +282,10 @@ def _find_kept(connection: Connection, keyed: Sequence[KeyedReport], horizon: In
 
 
 def _delete_results(step_size: int, connection: Connection, horizon: Instant, after: int) -> int | None:
-    """Delete results before the horizon among the next rows of SQLite's table. Return the last examined row id."""
+    """Delete the results before the horizon among the next rows of SQLite's table.
+
+    Return the row id that was examined last.
+    """
     last: int | None = connection.execute(
         text("SELECT rowid FROM results WHERE rowid > :after ORDER BY rowid LIMIT 1 OFFSET :step"),
         {"after": after, "step": step_size - 1},
@@ -305,9 +309,9 @@ def _drop_month(database: Database, partition: str, pace: PurgePace) -> None:
 
 
 def _try_to_drop(connection: Connection, partition: str) -> bool:
-    """Drop a month. Return False if the month is still being read after 300 ms.
+    """Drop the table of a month. Return False if the month is still being read after 300 ms.
 
-    New readers wait for this attempt to end.
+    New readers wait until this attempt ends.
     """
     connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
     try:

@@ -1,4 +1,4 @@
-"""The stores of Results that a purge clears of old rows, besides results and their keys."""
+"""The stores of Results from which a purge removes old rows, besides results and their keys."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 
-from services.domain.instant import HOUR
+from services.domain.instant import HOUR, shanghai_day
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import nodes, notifications, replicated_positions
 from services.results.idempotency import requests
 from services.results.missing_reports.tables import missing_reports
 from services.results.records.tables import report_keys, revision_reasons
 from services.results.retention.model import Deletion, ResultsAges
-from services.results.timeliness.tables import delays, national_delays, national_receive_times
+from services.results.timeliness.tables import (
+    city_delays,
+    city_national_delays,
+    delays,
+    national_delays,
+    national_receive_times,
+)
 from services.results.upload.tables import known_batches, upload_rejections, uploads
 
 
 class PurgedStore(NamedTuple):
-    """A table, and the condition for rows to remove."""
+    """A table, and the condition for the rows to remove."""
 
     table: Table
     is_old: ColumnElement[bool]
@@ -28,8 +34,7 @@ class PurgedStore(NamedTuple):
 def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     """Yield the stores in the order in which they are purged.
 
-    A row is removed once it is before the results' horizon or beyond the store's own age. Links are removed by their
-    age alone.
+    A row is removed once it is before the horizon or older than its store allows. For links only their age counts.
     """
     now, horizon = deletion.delete_time, deletion.horizon
     rejections, reasons, positions = upload_rejections, revision_reasons, replicated_positions
@@ -51,16 +56,20 @@ def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     yield PurgedStore(rejections, ~select(uploads.c.lab).where(is_of_upload).exists())
     yield PurgedStore(delays, delays.c.report_hour < horizon // HOUR)
     yield PurgedStore(national_delays, national_delays.c.report_hour < horizon // HOUR)
+    # A summary reads no total of the day of the horizon, so this day's totals stay.
+    for totals in (city_delays, city_national_delays):
+        yield PurgedStore(totals, totals.c.report_day < shanghai_day(horizon))
     yield PurgedStore(national_receive_times, national_receive_times.c.upload_time < horizon)
     yield PurgedStore(requests, requests.c.create_time < max(horizon, now - ages.requests))
-    # A node that was unavailable for longer than this age subscribes to every subject again. The newest notification to
-    # a node is kept beyond this age, because it is the position of a node that has received all notifications.
+    # A node that was unavailable for longer than this age subscribes to every subject again. Its newest notification is
+    # kept beyond this age, because its number is the node's position once the node has received everything.
     newest = select(nodes.c.newest_notification).where(nodes.c.node == notifications.c.node).scalar_subquery()
     is_passed = and_(notifications.c.commit_time < now - ages.exchange, notifications.c.number < newest)
     yield PurgedStore(notifications, or_(notifications.c.commit_time < horizon, is_passed))
-    # A node that was restored from a backup has a new log. It never sends from the old log again.
+    # A node that was restored from a backup has a new log. It never sends from its old log again.
     is_unused = or_(positions.c.commit_time.is_(None), positions.c.commit_time < now - ages.exchange)
     yield PurgedStore(positions, and_(is_unused, is_replaced))
     yield PurgedStore(document_links, document_links.c.unlink_time < now - ages.links)
-    # Batches that were stored before the horizon was set no longer count as known. A repeated batch is validated again.
+    # A batch that was stored before the horizon was set is no longer known. If the batch is repeated, it is validated
+    # again.
     yield PurgedStore(known_batches, known_batches.c.commit_time <= now)

@@ -14,6 +14,7 @@ def row_to_proto(row: Row, region: str) -> timeliness_pb2.Timeliness:
     """Return the message of a row of a region's summary; `region` is empty in a laboratory's summary."""
     timeliness = row.timeliness
     message = timeliness_pb2.Timeliness(
+        grouping=row.grouping,
         result_count=timeliness.result_count,
         late_count=timeliness.late_count,
         last_upload_time=optional_timestamp(timeliness.last_upload_time),

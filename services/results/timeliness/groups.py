@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, Table, func, literal, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    func,
+    literal,
+    select,
+    true,
+)
 
-from services.domain.instant import DAY, HOUR, shanghai_day_start
+from services.domain.instant import HOUR, shanghai_day_start
 from services.domain.periods import part_of
+from services.domain.region import prefix
 from services.results.labs.tables import labs
 from services.results.timeliness.model import Counts, Question
-from services.results.timeliness.tables import delays, national_delays
+from services.results.timeliness.totals import DAY_HOURS, SHANGHAI_HOURS, TOTALS, hold_totals, is_new
 from services.storage.columns import in_region
+from services.storage.connections import is_distributed
 
 Part = tuple[int, int] | None
 """Start and end of a part of the interval; None if the interval is not divided."""
 Counted = dict[str, dict[Part, Counts]]
 """Counts by key and part."""
 
-_SHANGHAI_HOURS = 8
-"""How many hours the days of Asia/Shanghai begin before those of UTC."""
-_DAY_HOURS = DAY // HOUR
+_CITY_DIGITS = 4
+"""How many digits of its own the code of a city has. The totals are by city."""
 
 
 def count_by_region(
@@ -41,18 +53,9 @@ def count_by_lab(connection: Connection, codes: Sequence[str], question: Questio
     return _fold(_read_labs(connection, codes, question), question)
 
 
-def sum_up(counted: Iterable[Mapping[Part, Counts]]) -> dict[Part, Counts]:
-    """Return the sum of counts, for each part."""
-    total: defaultdict[Part, Counts] = defaultdict(Counts)
-    for by_part in counted:
-        for part, counts in by_part.items():
-            total[part].add(counts)
-    return dict(total)
-
-
 def count_labs(connection: Connection, region: str, digits: int) -> dict[str, int]:
     """Return how many laboratories each region has that `count_by_region` counts."""
-    key = _own_digits(digits).label("group_key")
+    key = _own_digits(labs.c.region, digits).label("group_key")
     query = select(key, func.count()).select_from(labs).where(in_region(labs.c.region, region))
     if digits:
         query = query.group_by(key)
@@ -62,46 +65,147 @@ def count_labs(connection: Connection, region: str, digits: int) -> dict[str, in
 def read_counts(
     connection: Connection, region: str, digits: int, question: Question, only: Sequence[str] | None = None
 ) -> list[Any]:
-    """Return rows of counts of a region's laboratories: to upload, then to the nation."""
-    found: list[Any] = []
-    for table in (delays, national_delays):
-        query = _count(table, _own_digits(digits), question)
-        query = query.select_from(table.join(labs, labs.c.uscc == table.c.lab)).where(in_region(labs.c.region, region))
-        if only is not None:
-            # Without the subquery, SQLite reads the counts of all laboratories.
-            asked = select(labs.c.uscc).where(_own_digits(digits).in_([key[:digits] for key in only]))
-            query = query.where(table.c.lab.in_(asked))
-        found += connection.execute(query)
-    return found
+    """Return rows of counts of a region's laboratories: to upload, then to the nation.
+
+    Whole days come from the totals of cities, with the counts that the totals do not include yet. The hours at the ends
+    of the interval, and districts, come from the counts of laboratories.
+    """
+    hours = _hours(question)
+    days = -(-(hours.start + SHANGHAI_HOURS) // DAY_HOURS), (hours.stop + SHANGHAI_HOURS) // DAY_HOURS
+    has_totals = days[0] < days[1] and len(prefix(region)) <= _CITY_DIGITS
+    whole = range(*(day * DAY_HOURS - SHANGHAI_HOURS for day in days)) if has_totals else range(hours.stop, hours.stop)
+    ends = [some for some in (range(hours.start, whole.start), range(whole.stop, hours.stop)) if some]
+    asked = [in_region(labs.c.region, region)]
+    if only is not None:
+        asked.append(_own_digits(labs.c.region, digits).in_([key[:digits] for key in only]))
+    queries: list[Select[Any]] = []
+    for table in TOTALS:
+        if has_totals:
+            queries.append(_of_totals(table, region, digits, range(*days), question, only))
+            queries.append(_of_new_counts(table, digits, whole, question, asked))
+        queries += [_of_laboratories(connection, table, digits, some, question, asked) for some in ends]
+    if has_totals:
+        hold_totals(connection)
+    return [row for query in queries for row in connection.execute(query)]
 
 
 def _read_labs(connection: Connection, codes: Sequence[str], question: Question) -> list[Any]:
     """Return rows of counts of laboratories: to upload, then to the nation."""
+    hours = _hours(question)
     found: list[Any] = []
-    for table in (delays, national_delays):
-        found += connection.execute(_count(table, table.c.lab, question).where(table.c.lab.in_(codes)))
+    for table in TOTALS:
+        count = table.c
+        counted = _Columns(count.lab, _day(table, question), count.delay_class, count.persons, _upload_time(table))
+        within = count.report_hour >= hours.start, count.report_hour < hours.stop
+        found += connection.execute(_sum(counted).where(count.lab.in_(codes), *within))
     return found
 
 
-def _own_digits(digits: int) -> ColumnElement[str]:
-    """Return the first digits of a laboratory's region; an empty text for none."""
-    return func.substr(labs.c.region, 1, digits) if digits else literal("")
+def _of_totals(
+    table: Table, region: str, digits: int, days: range, question: Question, only: Sequence[str] | None
+) -> Select[Any]:
+    """Return the query for the totals of whole days."""
+    totals = TOTALS[table]
+    total = totals.c
+    key, day = _own_digits(total.city, digits), total.report_day if question.period else literal(0)
+    within = [total.report_day >= days.start, total.report_day < days.stop, in_region(total.city, region)]
+    if only is not None and digits == _CITY_DIGITS:
+        # With a list of days, the databases find the rows of a few cities by their index.
+        within = [total.report_day.in_(days), total.city.in_(only)]
+    elif only is not None:
+        within.append(key.in_([one[:digits] for one in only]))
+    return _sum(_Columns(key, day, total.delay_class, total.persons, _upload_time(totals))).where(*within)
 
 
-def _count(table: Table, key: ColumnElement[str], question: Question) -> Select[Any]:
-    """Return the query for counts by key, day and class, over the hours that overlap the interval.
+def _of_new_counts(
+    table: Table, digits: int, hours: range, question: Question, asked: Sequence[ColumnElement[bool]]
+) -> Select[Any]:
+    """Return the query for the persons of these hours that the totals do not include."""
+    count = table.c
+    columns = _Columns(
+        count.lab, _day(table, question), count.delay_class, count.persons - count.counted, _upload_time(table)
+    )
+    # OFFSET makes the databases read these rows first, by their index, instead of all counts of each laboratory.
+    new = (
+        select(*columns.labelled())
+        .where(is_new(table), count.report_hour >= hours.start, count.report_hour < hours.stop)
+        .offset(0)
+        .subquery()
+    )
+    return _by_region(new, new.join(labs, labs.c.uscc == new.c.group_key), digits).where(*asked)
 
-    The day is 0 if the interval is not divided. An upload time of -1 marks counts to the nation.
-    """
-    day = (table.c.report_hour + _SHANGHAI_HOURS) // _DAY_HOURS if question.period else literal(0)
-    newest = func.max(table.c.last_upload_time) if table is delays else literal(-1)
-    columns: list[ColumnElement[Any]] = [key.label("group_key"), day.label("day"), table.c.delay_class]
-    hour = table.c.report_hour
-    hours = hour >= question.start // HOUR, hour < -(-question.end // HOUR)
-    query = select(*columns, func.sum(table.c.persons), newest).where(*hours)
+
+def _of_laboratories(
+    connection: Connection,
+    table: Table,
+    digits: int,
+    hours: range,
+    question: Question,
+    asked: Sequence[ColumnElement[bool]],
+) -> Select[Any]:
+    """Return the query for the counts of these hours, laboratory by laboratory."""
+    count = table.c
+    columns = _Columns(count.lab, _day(table, question), count.delay_class, count.persons, _upload_time(table))
+    of_lab = _sum(columns) if connection.dialect.name == "postgresql" else select(*columns.labelled())
+    of_lab = of_lab.where(count.report_hour >= hours.start, count.report_hour < hours.stop)
+    if connection.dialect.name == "sqlite" or is_distributed(connection):
+        # Without the list of laboratories, SQLite reads the counts of all hours.
+        found: FromClause = of_lab.where(count.lab.in_(select(labs.c.uscc).where(*asked))).subquery()
+        return _by_region(found, labs.join(found, labs.c.uscc == found.c.group_key), digits).where(*asked)
+    # PostgreSQL would otherwise read the counts of all hours.
+    found = of_lab.where(count.lab == labs.c.uscc).correlate(labs).lateral()
+    return _by_region(found, labs.join(found, true()), digits).where(*asked)
+
+
+class _Columns(NamedTuple):
+    """The columns of rows to sum up. Rows with the same key, day and class are summed up."""
+
+    key: ColumnElement[Any]
+    day: ColumnElement[Any]
+    class_: ColumnElement[Any]
+    persons: ColumnElement[Any]
+    upload_time: ColumnElement[Any]
+
+    def labelled(self) -> list[ColumnElement[Any]]:
+        names = ("group_key", "day", "delay_class", "persons", "upload_time")
+        return [column.label(name) for name, column in zip(names, self, strict=True)]
+
+
+def _sum(columns: _Columns) -> Select[Any]:
+    """Return the query for the sum of persons and the last upload time, by key, day and class."""
+    key, day, class_, persons, upload_time = columns
+    summed = _Columns(key, day, class_, func.sum(persons), func.max(upload_time))
     # Databases do not group by constants.
-    varying = [it for it in columns if not isinstance(getattr(it, "element", it), BindParameter)]
-    return query.group_by(*varying)
+    varying = [one for one in (key, day, class_) if not isinstance(one, BindParameter)]
+    return select(*summed.labelled()).group_by(*varying)
+
+
+def _by_region(found: FromClause, source: FromClause, digits: int) -> Select[Any]:
+    """Return the query for the sum of rows of laboratories, by region."""
+    one = found.c
+    key = _own_digits(labs.c.region, digits)
+    return _sum(_Columns(key, one.day, one.delay_class, one.persons, one.upload_time)).select_from(source)
+
+
+def _own_digits(region: ColumnElement[str], digits: int) -> ColumnElement[str]:
+    """Return the first digits of a region; an empty text for none."""
+    return func.substr(region, 1, digits) if digits else literal("")
+
+
+def _hours(question: Question) -> range:
+    """Return the hours that overlap the interval and are kept."""
+    start = max(question.start, question.kept_from or question.start)
+    return range(start // HOUR, -(-question.end // HOUR))
+
+
+def _day(table: Table, question: Question) -> ColumnElement[Any]:
+    """Return the day of a count in Asia/Shanghai; 0 if the interval is not divided."""
+    return (table.c.report_hour + SHANGHAI_HOURS) // DAY_HOURS if question.period else literal(0)
+
+
+def _upload_time(table: Table) -> ColumnElement[Any]:
+    """Return the time of the last upload. A time of -1 marks counts to the nation."""
+    return table.c.last_upload_time if "last_upload_time" in table.c else literal(-1)
 
 
 def _fold(rows: Iterable[Any], question: Question) -> Counted:

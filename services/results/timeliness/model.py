@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 WHOLE = ""
 """The key of the row of the whole region. It is before every other key."""
-Position = tuple[str, Instant]
-"""The position of a row: its key, and the start of its part of the interval."""
+
+
+class Position(NamedTuple):
+    """The position of a row: its grouping, its key, and the start of its part of the interval."""
+
+    grouping: Grouping
+    key: str
+    start: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Question:
         late: the longest delay that is not late.
         silent_before: a laboratory is silent if its last upload was before this instant.
         now: the instant at which the standing of laboratories is asked.
+        kept_from: the horizon of retention, before which nothing is counted; None without one.
     """
 
     start: Instant
@@ -38,6 +45,7 @@ class Question:
     period: Period
     silent_before: Instant
     now: Instant
+    kept_from: Instant | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +73,7 @@ class Row:
     """One row of a summary.
 
     Attributes:
+        grouping: what the row stands for.
         key: the laboratory's code, the code of the province or city, or WHOLE.
         part: start and end of the row's part of the interval; None without a period.
         name: a laboratory's registered name.
@@ -74,6 +83,7 @@ class Row:
         silent_count: how many of them are silent.
     """
 
+    grouping: Grouping
     key: str
     timeliness: Timeliness
     part: tuple[Instant, Instant] | None = None
@@ -86,7 +96,7 @@ class Row:
     @property
     def position(self) -> Position:
         """The row's position in the order of all rows."""
-        return self.key, self.part[0] if self.part else 0
+        return Position(self.grouping, self.key, self.part[0] if self.part else 0)
 
 
 class Page(NamedTuple):

@@ -41,16 +41,16 @@ class TimelinessServicer(TimelinessServiceServicer):
         silent = from_duration(request.silent_after) if request.HasField("silent_after") else DEFAULT_SILENCE
         now = self._clock.now()
         question = Question(start, end, late, request.period, now - silent, now)
-        position = self._tokens.position(request, (str, int))
-        after: Position | None = (position[0], position[1]) if position else None
+        position = self._tokens.position(request, (int, str, int))
+        after = Position(*position) if position else None
         limit = rows_to_read(request.page_size)
         if request.HasField("lab"):
             region = ""
             found = await self._store.summarize_lab(parse_lab(request.lab, "lab"), question, after, limit)
         else:
             region = known_region(request.region, "region")
-            found = await self._store.summarize_region(region, request.grouping, question, after, limit)
-        shown, token = self._tokens.page(request, found.rows, lambda row: row.position)
+            found = await self._store.summarize_region(region, request.groupings, question, after, limit)
+        shown, token = self._tokens.page(request, found.rows, lambda row: list(row.position))
         return SummarizeTimelinessResponse(
             timeliness=[row_to_proto(row, region) for row in shown],
             next_page_token=token,

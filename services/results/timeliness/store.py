@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from hutong.results.v1.timeliness_pb2 import (
     TIMELINESS_GROUPING_CITY,
+    TIMELINESS_GROUPING_LAB,
     TIMELINESS_GROUPING_PROVINCE,
     TIMELINESS_GROUPING_WHOLE,
 )
@@ -21,7 +23,7 @@ from services.results.labs.model import Lab
 from services.results.labs.queries import codes_within, get_lab
 from services.results.records.horizon import require_kept
 from services.results.timeliness.delays import Timeliness, timeliness_of
-from services.results.timeliness.groups import Counted, Part, count_by_lab, count_by_region, count_labs, sum_up
+from services.results.timeliness.groups import Counted, Part, count_by_lab, count_by_region, count_labs
 from services.results.timeliness.model import WHOLE, Counts, Page, Position, Question, Row
 from services.results.timeliness.silence import find_silent, find_silent_in
 from services.storage.engine import Database
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from services.results.timeliness.model import Grouping
 
 _DIGITS = {TIMELINESS_GROUPING_PROVINCE: 2, TIMELINESS_GROUPING_CITY: 4, TIMELINESS_GROUPING_WHOLE: 0}
-"""How many digits the codes of a grouping's regions have of their own. All other groupings are by laboratory."""
+"""How many digits the codes of a grouping's regions have of their own."""
 
 
 class TimelinessStore:
@@ -44,22 +46,29 @@ class TimelinessStore:
 
         def work(connection: Connection) -> Page:
             horizon = _horizon_within(connection, question)
-            rows = _lab_rows(connection, [get_lab(connection, lab).uscc], question)
+            kept = replace(question, kept_from=horizon)
+            rows = _lab_rows(connection, [get_lab(connection, lab).uscc], kept)
             return Page(_page(rows, after, limit), horizon)
 
         return await self._database.read_in_bulk(work)
 
     async def summarize_region(
-        self, region: str, grouping: Grouping, question: Question, after: Position | None, limit: int
+        self,
+        region: str,
+        groupings: Collection[Grouping],
+        question: Question,
+        after: Position | None,
+        limit: int,
     ) -> Page:
-        """Return rows of a region after a position. Raises the errors of `require_kept`."""
+        """Return rows of a region after a position; by laboratory without groupings.
+
+        Raises the errors of `require_kept`.
+        """
 
         def work(connection: Connection) -> Page:
             horizon = _horizon_within(connection, question)
-            if grouping in _DIGITS:
-                rows = _region_rows(connection, region, _DIGITS[grouping], question, after, limit)
-            else:
-                rows = _whole_and_lab_rows(connection, region, question, after, limit)
+            kept = replace(question, kept_from=horizon)
+            rows = _region_rows(connection, region, groupings, kept, after, limit)
             return Page(_page(rows, after, limit), horizon)
 
         return await self._database.read_in_bulk(work)
@@ -76,44 +85,43 @@ def _page(rows: Iterable[Row], after: Position | None, limit: int) -> list[Row]:
 
 
 def _region_rows(
-    connection: Connection, region: str, digits: int, question: Question, after: Position | None, limit: int
+    connection: Connection,
+    region: str,
+    groupings: Collection[Grouping],
+    question: Question,
+    after: Position | None,
+    limit: int,
 ) -> Iterator[Row]:
-    """Yield the row of a region, then the rows of the regions in it whose codes have so many digits of their own.
+    """Yield the row of a region, then the rows of each grouping in it. A page reads the counts of its own rows only."""
+    if after is None or after.grouping == TIMELINESS_GROUPING_WHOLE:
+        yield from _place_rows(connection, region, TIMELINESS_GROUPING_WHOLE, question, None, limit)
+        after = None
+    for grouping in sorted(set(groupings) or {TIMELINESS_GROUPING_LAB}):
+        if after is not None and grouping < after.grouping:
+            continue
+        within = after if after is not None and grouping == after.grouping else None
+        if grouping == TIMELINESS_GROUPING_LAB:
+            for some in _steps(codes_within(connection, region), within, limit, question):
+                yield from _lab_rows(connection, some, question)
+        elif _DIGITS[grouping] > len(prefix(region)):
+            yield from _place_rows(connection, region, grouping, question, within, limit)
 
-    The row of the region needs all counts. A page that begins after this row reads the counts of its own rows only.
-    """
-    if digits <= len(prefix(region)):
-        digits = 0
+
+def _place_rows(
+    connection: Connection, region: str, grouping: Grouping, question: Question, after: Position | None, limit: int
+) -> Iterator[Row]:
+    """Yield the rows of the regions in a region whose codes have the grouping's digits of their own."""
+    digits = _DIGITS[grouping]
     lab_counts, silent_counts = count_labs(connection, region, digits), Counter[str]()
     # Rows of a period have no silence.
     silent = {} if question.period else find_silent_in(connection, region, question)
     for own in silent.values():
         silent_counts[own[:digits].ljust(6, "0") if digits else WHOLE] += 1
-    if after is None or after[0] == WHOLE:
-        counted = count_by_region(connection, region, digits, question)
-        if digits:
-            counted[WHOLE] = sum_up(counted.values())
-            lab_counts[WHOLE], silent_counts[WHOLE] = sum(lab_counts.values()), silent_counts.total()
-        steps: Iterable[tuple[list[str], Counted]] = [(sorted({WHOLE, *lab_counts}), counted)]
-    else:
-        steps = (
-            (some, count_by_region(connection, region, digits, question, some))
-            for some in _steps(lab_counts, after, limit, question)
-        )
-    for some, counted in steps:
+    for some in _steps(lab_counts, after, limit, question) if digits else [[WHOLE]]:
+        counted = count_by_region(connection, region, digits, question, some if digits else None)
         for key in some:
             lab_count, silent_count = lab_counts.get(key, 0), silent_counts[key]
-            yield from _rows_of(key, counted, question, lab_count=lab_count, silent_count=silent_count)
-
-
-def _whole_and_lab_rows(
-    connection: Connection, region: str, question: Question, after: Position | None, limit: int
-) -> Iterator[Row]:
-    """Yield the row of a region, unless the page begins after it, then the rows of its laboratories."""
-    if after is None or after[0] == WHOLE:
-        yield from _region_rows(connection, region, 0, question, after, limit)
-    for some in _steps(codes_within(connection, region), after, limit, question):
-        yield from _lab_rows(connection, some, question)
+            yield from _rows_of(grouping, key, counted, question, lab_count=lab_count, silent_count=silent_count)
 
 
 def _steps(all_keys: Iterable[str], after: Position | None, limit: int, question: Question) -> Iterator[list[str]]:
@@ -122,7 +130,7 @@ def _steps(all_keys: Iterable[str], after: Position | None, limit: int, question
     Without a period each key has one row, and one step fills a page. With a period a key has up to one row a day, so
     that fewer keys fill a page. Keys without reports have no row then, so that the steps grow.
     """
-    last = after[0] if after else WHOLE
+    last = after.key if after else WHOLE
     keys = sorted(key for key in all_keys if key > last or (question.period and key == last))
     size = max(1, limit // (1 + (question.end - question.start) // DAY)) if question.period else limit
     first = 0
@@ -138,10 +146,13 @@ def _lab_rows(connection: Connection, codes: list[str], question: Question) -> I
     known = find_known(connection, codes)
     silent = {} if question.period else find_silent(connection, codes, known, question)
     for code in codes:
-        yield from _rows_of(code, counted, question, lab=known.get(code), silence_start=silent.get(code))
+        yield from _rows_of(
+            TIMELINESS_GROUPING_LAB, code, counted, question, lab=known.get(code), silence_start=silent.get(code)
+        )
 
 
 def _rows_of(
+    grouping: Grouping,
     key: str,
     counted: Counted,
     question: Question,
@@ -156,10 +167,11 @@ def _rows_of(
     name, contact = (lab.display_name, lab.contact) if lab else ("", "")
     if not question.period:
         counts = by_part.get(None, Counts())
-        yield Row(key, _timeliness(counts, question), None, name, contact, silence_start, lab_count, silent_count)
+        timeliness = _timeliness(counts, question)
+        yield Row(grouping, key, timeliness, None, name, contact, silence_start, lab_count, silent_count)
         return
     for part in sorted(part for part in by_part if part is not None):
-        yield Row(key, _timeliness(by_part[part], question), part, name, contact)
+        yield Row(grouping, key, _timeliness(by_part[part], question), part, name, contact)
 
 
 def _timeliness(counts: Counts, question: Question) -> Timeliness:

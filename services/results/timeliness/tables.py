@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, SmallInteger, String, Table, text
 
 from services.results.schema import metadata
 from services.storage.columns import LEFT_OUT, READ_AS
+
+_NEW = text("persons <> counted")
 
 # Delays from report to upload: how many persons' results, by laboratory, hour of the report and class of delay.
 delays = Table(
@@ -18,6 +20,9 @@ delays = Table(
     Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
     Column("persons", BigInteger, nullable=False),
     Column("last_upload_time", BigInteger, nullable=False),
+    # How many of the persons `city_delays` includes. The rest are new.
+    Column("counted", BigInteger, nullable=False, server_default="0"),
+    Index("ix_delays_new", "report_hour", "lab", "delay_class", postgresql_where=_NEW, sqlite_where=_NEW),
 )
 
 # At a province, the time at which a commit reached the nation. A result's laboratory and upload time identify its
@@ -38,6 +43,33 @@ national_delays = Table(
     Column("report_hour", Integer, primary_key=True, autoincrement=False),
     Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
     Column("persons", BigInteger, nullable=False),
+    Column("counted", BigInteger, nullable=False, server_default="0"),
+    Index("ix_national_delays_new", "report_hour", "lab", "delay_class", postgresql_where=_NEW, sqlite_where=_NEW),
+)
+
+# Totals of `delays`, by day of the report in Asia/Shanghai, city of the laboratory and class of delay.
+city_delays = Table(
+    "city_delays",
+    metadata,
+    # The day of the report in whole days since 1970-01-01 in Asia/Shanghai.
+    Column("report_day", Integer, primary_key=True, autoincrement=False),
+    # The first four digits of the laboratory's region, and "00".
+    Column("city", String(6), primary_key=True),
+    Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
+    Column("persons", BigInteger, nullable=False),
+    Column("last_upload_time", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Totals of `national_delays`, in the form of `city_delays`.
+city_national_delays = Table(
+    "city_national_delays",
+    metadata,
+    Column("report_day", Integer, primary_key=True, autoincrement=False),
+    Column("city", String(6), primary_key=True),
+    Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
+    Column("persons", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # When the last report of each laboratory was uploaded. Purges keep the row, so that a laboratory that has been silent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from hutong_texts import english
 from sqlalchemy import Connection, select, update
@@ -15,9 +15,10 @@ from services.domain.names import format_upload
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.store import record_linked_pairs
-from services.results.records.bulk import Bulk, CommitColumns, bulk_for
+from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_all
 from services.results.records.horizon import read_horizon
-from services.results.records.model import PENDING, SUPERSEDED, NewResult, ReportKey, is_adverse
+from services.results.records.model import ADVERSE, PENDING, SUPERSEDED, NewResult, ReportKey, is_adverse
+from services.results.records.new_results import NewResults, columns_of
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.delays import record_delays
 from services.results.upload import known_batches, tables
@@ -31,6 +32,7 @@ from services.storage.upsert import insert_if_absent
 
 ITEM_INDEX = itemgetter(0, 1)
 """Sort key of results within their batch: tube index and person index, the first two fields of NewResult."""
+_REJECTION_INDEX = attrgetter("tube_index", "person_index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,14 @@ class CommitSummary:
     """The outcome for the part of a batch that is not a replay.
 
     Attributes:
-        stored: the results that were stored, with their revisions, in the order of the upload.
+        stored: the results that were stored, in the order of the upload.
+        revisions: the revision of each stored result.
         duplicate_count: persons that were stored before.
         rejections: the other items, in the order of the upload.
     """
 
-    stored: Sequence[tuple[NewResult, int]]
+    stored: Sequence[NewResult]
+    revisions: Sequence[int]
     duplicate_count: int
     rejections: Sequence[Rejection]
 
@@ -80,7 +84,7 @@ def commit_batch(
     duplicates = summary.duplicate_count + replay.persons - rejected_again
     # Persons that were stored before may be in commits of other writers. An entry that is logged now comes after all of
     # these commits, whether it lists new results or is a barrier.
-    reached = _record_changes(connection, change_log, position, summary.stored, now, barrier=duplicates > 0)
+    reached = _record_changes(connection, change_log, position, summary, now, barrier=duplicates > 0)
     if end > committed:
         record_change(connection, format_upload(position.lab, position.upload_id), count=len(summary.stored))
     return Acknowledgement(
@@ -146,12 +150,18 @@ def _store_results(
     now: Instant,
 ) -> CommitSummary:
     """Store the valid results from the tube `replayed` on: new reports, and results of sampling records."""
+    columns = CommitColumns(now, position.source_node)
+    if (
+        not replayed
+        and not batch.known_tubes
+        and _store_all(connection, bulk, position, batch.results, horizon, columns)
+    ):
+        return CommitSummary(batch.results, [1] * len(batch.results), 0, batch.rejections)
     rows, removed = part_removed([row for row in batch.results if row.tube_index >= replayed], horizon)
     claims = claim_reports(
         connection, bulk, position.lab, rows, source_node=position.source_node, likely_free=position.reports_are_new
     )
     position.reports_are_new = claims.all_free
-    columns = CommitColumns(now, position.source_node)
     if claims.fresh:
         bulk.insert_results(connection, claims.fresh, columns)
         record_linked_pairs(
@@ -165,9 +175,34 @@ def _store_results(
         stored.sort(key=lambda pair: ITEM_INDEX(pair[0]))
     rejections = [rejection for rejection in batch.rejections if rejection.tube_index >= replayed]
     rejections += [*removed, *claims.others.conflicts]
-    rejections.sort(key=lambda rejection: (rejection.tube_index, rejection.person_index))
+    rejections.sort(key=_REJECTION_INDEX)
     known_persons = sum(batch.person_counts[index] for index in batch.known_tubes if index >= replayed)
-    return CommitSummary(stored, claims.others.duplicate_count + known_persons, rejections)
+    duplicates = claims.others.duplicate_count + known_persons
+    return CommitSummary([row for row, _ in stored], [revision for _, revision in stored], duplicates, rejections)
+
+
+def _store_all(
+    connection: Connection,
+    bulk: Bulk,
+    position: UploadPosition,
+    results: Sequence[NewResult],
+    horizon: Instant | None,
+    columns: CommitColumns,
+) -> bool:
+    """Store all results of a batch as validation joined them, and return True.
+
+    If the upload had reports before that were not new, or if any report may not be new now, store nothing and return
+    False.
+    """
+    if not results or not position.reports_are_new or not isinstance(results, NewResults) or not results.are_distinct:
+        return False
+    if horizon is not None and min(results.columns.reference_times) < horizon:
+        return False
+    position.reports_are_new = claim_all(connection, bulk, results)
+    if position.reports_are_new:
+        bulk.insert_results(connection, results, columns)
+        record_linked_pairs(connection, results.columns.find_others())
+    return position.reports_are_new
 
 
 def _revise(
@@ -237,7 +272,7 @@ def _record_changes(
     connection: Connection,
     change_log: ChangeLog,
     position: UploadPosition,
-    stored: Sequence[tuple[NewResult, int]],
+    summary: CommitSummary,
     now: Instant,
     *,
     barrier: bool,
@@ -246,10 +281,18 @@ def _record_changes(
 
     Return the position of the entry. If nothing was stored, `barrier` makes an entry nevertheless.
     """
-    record_delays(connection, position.lab, [row.reference_time for row, _ in stored if row.outcome != PENDING], now)
-    names = [(row.report_number, revision) for row, revision in stored]
-    keys = [row.subject_key for row, _ in stored]
-    adverse = {row.subject_key for row, _ in stored if is_adverse(row.outcome, row.item)}
-    others = {row.subject_key: row.other.subject_key for row, _ in stored if row.other is not None}
-    change = LoggedChange(ChangeKind.RESULTS, position.lab, names, keys, adverse_keys=adverse, other_keys=others)
+    columns = columns_of(summary.stored)
+    reported = columns.reference_times
+    if PENDING in columns.outcomes:
+        reported = [time for time, outcome in zip(reported, columns.outcomes, strict=True) if outcome != PENDING]
+    record_delays(connection, position.lab, reported, now)
+    names = list(zip(columns.report_numbers, summary.revisions, strict=True))
+    adverse = set()
+    if not ADVERSE.isdisjoint(columns.outcomes):
+        fates = zip(columns.subject_keys, columns.outcomes, columns.items, strict=True)
+        adverse = {key for key, outcome, item in fates if is_adverse(outcome, item)}
+    others = dict(columns.find_others())
+    change = LoggedChange(
+        ChangeKind.RESULTS, position.lab, names, columns.subject_keys, adverse_keys=adverse, other_keys=others
+    )
     return change_log.record(connection, [change], now, barrier=barrier)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from hutong.results.v1 import upload_pb2, upload_service_pb2
 from hutong_texts import ENGLISH, translate
@@ -13,6 +14,9 @@ from services.domain.names import DEFAULT_ITEM, format_upload, parse_item
 from services.results.upload.model import Acknowledgement, Rejection, Tube, TubePerson, Upload
 from services.results.upload.validation import WHOLE_TUBE, TubeFaults
 from services.runtime.server.status import asked_language
+
+_new_person = partial(tuple.__new__, TubePerson)
+"""Makes a TubePerson of a tuple, at half the cost of `TubePerson(...)`. Every uploaded person is made here."""
 
 
 def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
@@ -31,24 +35,24 @@ def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
         from_timestamp(tube.test_time) if has("test_time") else None,
         from_timestamp(tube.report_time) if has("report_time") else None,
         tuple(map(_person_from_proto, tube.persons)),
-        _item_of(tube),
+        _parse_item(tube.item),
     )
 
 
-def _item_of(tube: upload_pb2.Tube) -> str:
+def _parse_item(name: str) -> str:
     """Return the id of a tube's item.
 
-    If the id is malformed, return the default item's id, because the contract's rules reject the tube.
+    If the name is malformed, return the default item's id, because the contract's rules reject the tube.
     """
     try:
-        return parse_item(tube.item)
+        return parse_item(name)
     except InvalidArgument:
         return DEFAULT_ITEM
 
 
 def _person_from_proto(person: upload_pb2.TubePerson) -> TubePerson:
     document = person.document
-    return TubePerson(document.type, document.number, document.issuing_country, document.name, person.report_number)
+    return _new_person((document.type, document.number, document.issuing_country, document.name, person.report_number))
 
 
 def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:

@@ -29,8 +29,7 @@ class TubePerson(NamedTuple):
         return f"TubePerson(report_number={self.report_number!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Tube:
+class Tube(NamedTuple):
     """One tube as the laboratory reported it."""
 
     tube_code: str

@@ -13,6 +13,7 @@ from services.results.changelog.log import ChangeLog
 from services.results.records.bulk import bulk_for
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ReportKey
+from services.results.records.new_results import columns_of
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.upload import tables
 from services.results.upload.claims import StoredReports, find_stored
@@ -44,7 +45,7 @@ class UploadStore:
             InvalidArgument: UPLOAD_ID_REUSED.
             RemovedMeanwhile: validate the batch again.
         """
-        await self._partitions.prepare([row.reference_time for row in batch.results])
+        await self._partitions.prepare(columns_of(batch.results).reference_times)
         return await self._database.write(commit_batch, self._change_log, position, batch, now)
 
     async def find_known_batch(self, lab: str, digests: Sequence[bytes]) -> KnownBatch | None:

@@ -1,4 +1,4 @@
-"""Batches of the change log: slices of commits, with the results in their present state."""
+"""Batches of the change log. A batch contains slices of commits, with the results in their present state."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from services.results.labs.model import Standing
 
 _Bounds = tuple[Entry, int, int]
-"""An entry, the index of its first wanted report, and the index after the last wanted report."""
+"""An entry, the index of its first wanted report, and the index behind its last wanted report."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeSlice:
-    """Consecutive reports of one commit, all of them or some.
+    """Consecutive reports of one commit: all of its reports or a part.
 
     Attributes:
         entry: the commit's entry.
         start: the index of the first report among the entry's reports.
-        results: for each report its revision in its present state, with its laboratory's standing at its reference
-            time. None for a report that retention has removed, and for the names in entries of other kinds.
+        results: for each report its listed revision in its present state, with its laboratory's standing at its
+            reference time. None for a report that retention has removed, and for the names of entries of other kinds.
     """
 
     entry: Entry
@@ -39,7 +39,7 @@ class ChangeSlice:
 
     @property
     def end(self) -> int:
-        """The index after the last report."""
+        """The index behind the last report."""
         return self.start + len(self.results)
 
     @property
@@ -48,12 +48,12 @@ class ChangeSlice:
         return self.position_at(self.end)
 
     def position_at(self, index: int) -> Position:
-        """Return the reader's position with the entry's writer before the report with this index."""
+        """Return the reader's position with the entry's writer before the report at this index."""
         ended = index >= len(self.entry.reports)
         return Position(self.entry.sequence) if ended else Position(self.entry.sequence - 1, index)
 
     def after(self, cursor: Cursor) -> ChangeSlice | None:
-        """Return the rest of this slice after a cursor; None if nothing is left."""
+        """Return the part of this slice that is after a cursor; None if nothing is left."""
         if cursor.get(self.entry.writer_id, BEGINNING) >= self.position:
             return None
         processed = self.entry.count_processed(cursor)
@@ -70,7 +70,7 @@ class ChangeSlice:
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """What one read of the change log returned; `is_complete` says that it left no committed change unread."""
+    """What one read of the change log returned. `is_complete` says that no committed change is left unread."""
 
     slices: list[ChangeSlice]
     is_complete: bool
@@ -105,7 +105,10 @@ def _find_results(
 
 
 def _bounds(entries: Sequence[Entry], cursor: Cursor, limit: int) -> Iterator[_Bounds]:
-    """Return, for each entry, the bounds of its reports after a cursor, up to `limit` reports of all entries."""
+    """Return, for each entry, the bounds of its reports after a cursor.
+
+    All entries together have at most `limit` reports.
+    """
     remaining = limit
     for entry in entries:
         start = entry.count_processed(cursor)

@@ -1,4 +1,7 @@
-"""Encoding of a watcher's cursor. The text is opaque to callers, and compressed because there may be many writers."""
+"""Encodes a watcher's cursor as a text. Callers must not interpret the text.
+
+It is compressed, because there may be many writers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from services.domain.errors import InvalidArgument
 from services.results.changelog.model import Cursor, Position
 
 _MAX_CURSOR_BYTES = 1 << 20
-"""Size of a decompressed cursor: enough for tens of thousands of writers."""
+"""The most bytes of a decompressed cursor, which is enough for tens of thousands of writers."""
 
 
 def encode_cursor(cursor: Cursor) -> str:
@@ -22,7 +25,7 @@ def encode_cursor(cursor: Cursor) -> str:
 
 
 def decode_cursor(text: str) -> Cursor:
-    """Return the cursor that a text of `encode_cursor` stands for. Raises InvalidArgument for any other text."""
+    """Return the cursor of a text that `encode_cursor` made. Raises InvalidArgument for any other text."""
     try:
         packed = decode_base64url(text)
         unpacking = zlib.decompressobj()

@@ -26,9 +26,9 @@ class WatchStore:
         return await self._database.read(newest_cursor)
 
     async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
-        """Return the changes after a cursor, up to `limit` results. `now` is used for standings.
+        """Return the changes after a cursor, up to `limit` results. `now` is the time of the read, for standings.
 
-        A change that was committed before another change began comes first.
+        If one change was committed before another began, it comes first.
 
         Raises:
             OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.

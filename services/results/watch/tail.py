@@ -1,9 +1,9 @@
 """The tail of the change log, read once for all of its readers.
 
 One poller reads new changes: at once after a commit of this process, and within a tenth of a second after a commit of
-another process. It keeps the newest changes in a window of limited size, from which up-to-date readers are served. A
-reader that is behind the window, because it is new or slow, reads the database itself. Only two readers do so at once,
-in small pages. A reader holds no more than one page, however slow it is.
+another process. The poller keeps the newest changes in a window of limited size. Readers within the window are served
+from it. A reader behind the window, because it is new or slow, reads the database itself, in small pages. Only two
+readers do so at once. A reader holds no more than one page, however slow it is.
 
     async with tail.open(cursor) as reader:
         page = await reader.next(seconds)
@@ -38,7 +38,7 @@ class TailLimits:
     Attributes:
         read: results that the poller reads at once: about three megabytes.
         window: results that the window holds: about fifteen megabytes.
-        page: results of one page, which is what a slow reader holds.
+        page: results of one page. A slow reader holds one page.
         database_reads: readers behind the window that may read the database at once. Half of the database's threads
             stay free for look-ups.
     """
@@ -68,13 +68,13 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """The next changes for a reader. A change that began after another was acknowledged comes after that other.
+    """The next changes for a reader. A change that began after another change was acknowledged comes after it.
 
     Attributes:
         slices: slices of commits of every kind, in the order in which they are sent. `ChangeSlice.position` is the
             reader's position with the commit's writer afterwards.
-        as_of_time: with this page the reader has everything that was acknowledged before this instant. None while
-            there is more to come.
+        as_of_time: with this page the reader has everything that was acknowledged before this instant. None if there is
+            more to read.
     """
 
     slices: list[ChangeSlice]
@@ -82,7 +82,7 @@ class ChangePage:
 
 
 class ChangeTail:
-    """The tail of the change log. It polls only while it has readers."""
+    """The tail of the change log. Polling stops while there are no readers."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class ChangeTail:
                 self._stop()
 
     async def start(self) -> _Window:
-        """Return the window that the poller fills. Start a poller with a new window if there is none."""
+        """Return the window that the poller fills. If there is no poller, start one with a new window."""
         async with self._start_lock:
             if self._poller is None:
                 self.window = _Window(await self._log.newest_cursor(), self.limits.window)
@@ -142,7 +142,7 @@ class ChangeTail:
                 if batch.is_complete:
                     await self._pause()
         except HutongError as error:
-            # The readers now read the database themselves and pass its error on to their callers.
+            # From now on the readers read the database themselves, and pass its error on to their callers.
             _log.warning("changes not read", reason=error.reason)
         finally:
             if window is self.window:
@@ -169,12 +169,12 @@ class TailReader:
         self._cursor = dict(cursor)
         self._as_of: Instant = 0
         # The window that serves this reader; None while the reader reads the database. `_position` is the number of the
-        # reader's next slice.
+        # slice that the reader gets next.
         self._window: _Window | None = None
         self._position = 0
 
     async def next(self, seconds: float) -> ChangePage:
-        """Return the next page. It is empty if there is nothing new for `seconds`, or if the server drains.
+        """Return the next page. The page is empty if nothing is new after `seconds`, or if the server drains.
 
         Raises:
             OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.
@@ -188,7 +188,7 @@ class TailReader:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(until):
                     await window.moved.wait()
-        # The window starts before the database is read, so that the window holds what is committed during that read.
+        # The window starts before the database is read. Commits during that read are therefore in the window.
         window = await self._tail.start()
         read = await self._tail.read(self._cursor)
         page = self._page(read.slices, read.as_of_time)
@@ -196,7 +196,7 @@ class TailReader:
         return page
 
     def _page(self, slices: list[ChangeSlice], as_of: Instant | None) -> ChangePage:
-        """Return a page and move the cursor behind it. No page has an earlier `as_of_time` than a page before."""
+        """Return a page and move the cursor behind it. The `as_of_time` never decreases from page to page."""
         for slice_ in slices:
             self._cursor[slice_.entry.writer_id] = slice_.position
         if as_of is None:
@@ -217,7 +217,7 @@ class _Window:
         self.reach = dict(floor)
         self.first = 0
         self.as_of: Instant = 0
-        # This event is set when slices are added, and then replaced by a new event.
+        # An event that is set when slices are added, and is then replaced by a new event.
         self.moved = asyncio.Event()
         self._is_closed = False
 
@@ -227,7 +227,7 @@ class _Window:
         return self.first + len(self._slices)
 
     def append(self, slices: Sequence[ChangeSlice], as_of: Instant | None) -> None:
-        """Add slices and remove the oldest beyond the capacity. `as_of` is None after an incomplete read."""
+        """Add slices, and remove the oldest slices beyond the capacity. `as_of` is None after an incomplete read."""
         for slice_ in slices:
             self._slices.append(slice_)
             self._weight += _weight(slice_)
@@ -249,15 +249,18 @@ class _Window:
         self.moved.set()
 
     def reaches(self, cursor: Cursor) -> bool:
-        """Return whether the window holds everything that the poller has read after a cursor."""
+        """Return whether the window holds everything after a cursor that the poller has read."""
         return all(cursor.get(writer, BEGINNING) >= position for writer, position in self._floor.items())
 
     def still_holds(self, position: int) -> bool:
-        """Return whether the window holds everything from a number on and is still being filled."""
+        """Return whether the window is still being filled and holds all slices from a number on."""
         return not self._is_closed and position >= self.first
 
     def slices_after(self, position: int, cursor: Cursor, limit: int) -> tuple[list[ChangeSlice], int]:
-        """Return the slices from a number on that lie after a cursor, up to `limit` results, and the next number."""
+        """Return the slices from a number on, as far as they are after a cursor, up to `limit` results.
+
+        Return also the number to continue from.
+        """
         taken: list[ChangeSlice] = []
         while limit > 0 and position < self.end:
             slice_ = self._slices[position - self.first]
@@ -272,5 +275,5 @@ class _Window:
 
 
 def _weight(slice_: ChangeSlice) -> int:
-    """Return the weight of a slice in results. The entry itself weighs about as much as five results."""
+    """Return how many results a slice counts as. The entry itself weighs about as much as five results."""
     return len(slice_.results) + 5

@@ -25,7 +25,7 @@ from services.results.watch.tail import ChangeTail
 from services.runtime.server.service import Drain
 
 RETRY_AFTER: Span = 5 * SECOND
-"""How long a watcher ought to wait before it tries again if every slot is occupied."""
+"""How long a watcher ought to wait before another attempt if every slot is occupied."""
 
 
 class Watch:
@@ -80,7 +80,7 @@ class Watch:
             self._watchers -= 1
 
     async def _stream(self, cursor: Cursor, wants: _Filter) -> AsyncIterator[WatchResultsResponse]:
-        """Return messages until the server drains. Each message contains the cursor after its changes."""
+        """Return messages until the server drains. Each message has the cursor behind its changes."""
         now = asyncio.get_running_loop().time
         last_sent, checkpoint_due = now(), True
         async with self._tail.open(cursor) as reader:
@@ -90,8 +90,8 @@ class Watch:
                     for message in _messages_of(slice_, cursor, wants):
                         yield message
                         last_sent, checkpoint_due = now(), True
-                # A checkpoint is sent once everything is sent. Later checkpoints are heartbeats, also while the filter
-                # drops changes.
+                # One checkpoint is sent as soon as everything is sent. Later checkpoints are heartbeats, which are sent
+                # even while the filter drops all changes.
                 reached = page.as_of_time
                 if (reached is not None and checkpoint_due) or now() - last_sent >= self._timing.watch_heartbeat:
                     checkpoint = Checkpoint(as_of_time=optional_timestamp(reached))
@@ -109,7 +109,7 @@ class _Filter:
         self._items = set(parse_items(filter_.items, "filter.items"))
 
     def takes(self, result: StoredResult) -> bool:
-        """Return whether the filter takes this result."""
+        """Return whether the filter lets this result through."""
         return (
             (not self._labs or result.lab in self._labs)
             and (not self._region or within(result.sample_region, self._region))
@@ -119,7 +119,10 @@ class _Filter:
 
 
 def _messages_of(slice_: ChangeSlice, cursor: Cursor, wants: _Filter) -> Iterator[WatchResultsResponse]:
-    """Return the results that the filter takes. Move `cursor` behind each result, and at the end behind the slice."""
+    """Return the results that the filter lets through.
+
+    Move `cursor` behind each of them, and at the end behind the slice.
+    """
     writer = slice_.entry.writer_id
     for index, found in enumerate(slice_.results, slice_.start):
         if found is not None and wants.takes(found[0]):

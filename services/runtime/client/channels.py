@@ -31,11 +31,11 @@ OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", _CHANNEL["keepaliveTimeMillis"]),
     ("grpc.keepalive_timeout_ms", _CHANNEL["keepaliveTimeoutMillis"]),
-    # Despite its name, the option says how long one attempt to connect may take.
+    # Despite its name, this option limits how long one attempt to connect may take.
     ("grpc.min_reconnect_backoff_ms", _CHANNEL["connectTimeoutMillis"]),
     ("grpc.initial_reconnect_backoff_ms", _CHANNEL["initialReconnectBackoffMillis"]),
     ("grpc.max_reconnect_backoff_ms", _CHANNEL["maxReconnectBackoffMillis"]),
-    # gRPC's retries would also repeat small client streams. Callers that want a retry make it themselves.
+    # gRPC would repeat small client streams too. A caller that wants retries makes them itself.
     ("grpc.enable_retries", 0),
 ]
 
@@ -43,7 +43,7 @@ OPTIONS: list[tuple[str, int]] = [
 class Connector:
     """Opens dedicated channels to one target, with the newest usable keys and authorities of the settings.
 
-    If a file cannot be used, or if other users can use it, the keys and authorities that were read before stay in use.
+    Files that cannot be used, or that every user of the machine can use, do not replace what was read before.
     """
 
     def __init__(self, target: str, settings: Settings, file_check_seconds: float = FILE_CHECK_SECONDS) -> None:
@@ -63,7 +63,7 @@ class Connector:
         return _open(self._target, self._credentials, dedicated=True)
 
     def revision(self) -> Signature:
-        """Return a value that changes whenever new channels would show or trust other certificates."""
+        """Return a value that differs whenever new channels would show or trust other certificates than before."""
         if self._files and time.monotonic() - self._looked >= self._look_seconds:
             self._looked = time.monotonic()
             self._look()
@@ -88,8 +88,8 @@ class Connector:
 def open_channel(target: str, settings: Settings, *, dedicated: bool = False) -> grpc.aio.Channel:
     """Open a channel to a service: in plain text on a node without certificates, otherwise over TLS or mutual TLS.
 
-    A `dedicated` channel has its own connection; other channels to one target share one. A caller whose connection is
-    dead can therefore get a new connection by opening a new dedicated channel.
+    A `dedicated` channel has its own connection. Other channels to one target share a connection. A caller with a dead
+    connection can therefore open a dedicated channel to get a new connection.
     """
     return _open(target, _read_credentials(settings.tls), dedicated=dedicated)
 

@@ -1,4 +1,4 @@
-"""The wait for a source: long while the source answers, short after it has failed to answer."""
+"""How long a call waits for a source: long while the source answers, short after the source has failed to answer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from services.runtime.limits import SOURCE_SECONDS
 
 OPEN_SECONDS = 0.25
 """The wait while the circuit is open. The call itself keeps its full time, and its late answer closes the circuit.
-Recovery therefore needs no timer, and a source that hangs delays a caller by a quarter of a second at most."""
+Recovery therefore needs no timer, and a source that hangs delays a caller by at most a quarter of a second."""
 SOURCE_SHARE = 0.8
-"""The share of the caller's time that sources may use. The rest is for making the decision and sending it back."""
+"""The share of the caller's time that calls to sources may use. The rest is for making and sending the decision."""
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class CircuitBreaker:
         return self.seconds_of(self._longest_seconds)
 
     def seconds_of(self, longest: float) -> float:
-        """Return how long the call under way may wait for the source, if the longest wait is `longest`."""
+        """Return how long the call under way may wait for the source, if it may wait for `longest` seconds at most."""
         longest = self._open_seconds if self.is_open else longest
         return seconds_left(longest / SOURCE_SHARE) * SOURCE_SHARE
 

@@ -1,4 +1,4 @@
-"""Combines single questions into batches under load, so that a call costs a fraction of a round trip."""
+"""Combines single questions into batches under load. A call then costs a fraction of a round trip."""
 
 from __future__ import annotations
 
@@ -17,44 +17,45 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 _Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None, "ActiveSpan | None"]
-"""A question, the future of its answer, its call, the timer that ends it, and the span that asks it."""
+"""A question, the future of its answer, its call, the timer for its deadline, and the span of its call."""
 
 _Finish: TypeAlias = Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]]
 
 LINGER_SHARED = 8
-"""A new batch waits (n / 8)² times as long as the previous batch was under way. Here n is the number of questions in
-the previous batch, less one. Most of a batch's cost does not depend on its size, so under load fewer and larger batches
-cost less per call. Calls that queue in front of a busy process arrive during the wait too. The wait is a share of the
-previous batch's time, because that time grows with the load and on slow machines. The number of questions that gather
-therefore does not depend on the callers' speed. With few questions there is nearly no wait, because timers have
-millisecond resolution."""
+"""Sets how long a new batch waits: (n / 8)² times as long as the previous batch was under way. Here n is the number of
+questions in the previous batch, less one. Most of a batch's cost does not depend on its size, so fewer and larger
+batches cost less per call. Calls that queue in front of a busy process also arrive during the wait. The wait is a share
+of the previous batch's time, because that time grows with the load and on slow machines. The number of questions that
+gather therefore does not depend on the callers' speed. Few questions hardly wait, because timers have millisecond
+resolution."""
 LONGEST_LINGER_SHARE = 2.0
 """The longest wait as a share of the previous batch's time. A larger share makes batches larger, but saves little."""
 LONGEST_FINISH_SHARE = 4.0
 """The longest time that the next batch waits for `finish`, as a share of the time that `call` took. After a batch of at
-most LINGER_SHARED questions the next batch does not wait for `finish`."""
+most LINGER_SHARED questions, the next batch does not wait for `finish` at all."""
 LONGEST_LINGER_SECONDS = 0.01
-"""The longest wait. During a longer wait, new questions would arrive as fast as batches answer them, and a backlog
+"""The longest wait. If batches waited longer, new questions would arrive as fast as batches answer them, and a backlog
 would not shrink."""
 
 
 class Coalescer(Generic[Q, A]):
     """Gathers questions into batches. A question waits only under load.
 
-    While fewer than `in_flight` batches are under way, a question leaves with the others of the same iteration of the
-    event loop. Otherwise the question waits until a batch returns. Then all waiting questions leave together, up to
-    `max_batch`. The batch that has just returned shows the load. The larger it was, and the longer it was under way,
-    the longer the next batch waits.
+    While fewer than `in_flight` batches are under way, a question leaves together with the other questions of the same
+    iteration of the event loop. Otherwise the question waits until a batch returns. Then all waiting questions leave
+    together, up to `max_batch`. The batch that has just returned shows the load: the larger it was, and the longer it
+    was under way, the longer the next batch waits.
 
-    `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
-    is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
+    `call` takes the questions of a batch and returns as many answers in the same order. An exception in place of an
+    answer is raised for that question only. If `call` itself fails, its exception is raised for every question of the
+    batch.
 
-    `finish` takes the answers of a batch, and returns those to send. After a small batch the next batch does not wait
-    for `finish`. Under load the next batch waits for it, because batches that overlap are smaller. The wait is at most
-    as long as `longest_finish_share` says, so that a `finish` that hangs does not stop the next batches.
+    `finish` takes the answers of a batch and returns the answers to send. After a small batch the next batch does not
+    wait for `finish`. Under load it waits, because batches that overlap are smaller. `longest_finish_share` limits this
+    wait, so that a `finish` that hangs does not stop the next batches.
 
-    `on_late` takes a question whose deadline has passed before `call` has returned, and returns its answer. The
-    deadline does not limit `finish`.
+    `on_late` takes a question whose deadline passes before `call` returns, and returns an answer for it. The deadline
+    does not limit `finish`.
 
     `name` is the name of the batches in traces.
     """
@@ -86,9 +87,9 @@ class Coalescer(Generic[Q, A]):
         self._running: set[asyncio.Task[None]] = set()
 
     def ask(self, question: Q, seconds: float | None = None) -> asyncio.Future[A]:
-        """Ask a question and return the future of its answer. Cancelling that future affects no other question.
+        """Ask a question and return the future of its answer. Cancelling the future affects no other question.
 
-        The future is answered by `on_late` if `call` does not return within `seconds`.
+        If `call` does not return within `seconds`, `on_late` gives the answer.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A] = loop.create_future()
@@ -158,7 +159,10 @@ class Coalescer(Generic[Q, A]):
     async def _finish_batch(
         self, finish: _Finish[A], answers: Sequence[A | BaseException], begun: float
     ) -> Sequence[A | BaseException]:
-        """Return what `finish` makes of the answers of a batch. Let the next batch leave meanwhile or afterwards."""
+        """Return what `finish` makes of a batch's answers.
+
+        Let the next batch leave at once or, under load, after `finish`.
+        """
         size = len(answers)
         if size <= LINGER_SHARED:
             self._release(size, begun)
@@ -214,7 +218,7 @@ def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
 
 
 def _context_of(call: Call | None, batch: Sequence[_Asked[Q, A]]) -> Context:
-    """Return the context of a batch: id, trace and caller of the call that it is made for, and its longest deadline."""
+    """Return the context of a batch: the id, trace and caller of one of its calls, and the latest deadline of all."""
     context = Context()
     if call is not None:
         shared = Call(call.request_id, call.trace)
@@ -225,7 +229,7 @@ def _context_of(call: Call | None, batch: Sequence[_Asked[Q, A]]) -> Context:
 
 
 def _latest_deadline(batch: Sequence[_Asked[Q, A]]) -> float | None:
-    """Return the deadline of the question that waits longest; None if one waits for ever."""
+    """Return the latest deadline of the questions; None if a question has no deadline."""
     latest = 0.0
     for asked in batch:
         call = asked[2]

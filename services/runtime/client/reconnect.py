@@ -17,16 +17,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """The waits before reconnecting. The first wait is doubled after each failure, up to the longest.
+    """The waits before reconnecting. Each failure doubles the wait, from the first wait up to the longest wait.
 
-    The actual wait is random, from half of that length to all of it, so that many callers do not reconnect at once.
+    The actual wait is random, between half of that length and all of it, so that many callers do not reconnect at once.
     """
 
     first_seconds: float = 0.1
     longest_seconds: float = 2.0
 
     def seconds(self, failures: int) -> float:
-        """Return the wait after this many failures in a row. There is at least one failure."""
+        """Return the wait after a number of failures in a row, which is at least 1."""
         longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 20))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, not for security
 
@@ -36,10 +36,10 @@ async def reconnect_forever(
 ) -> None:
     """Open one connection after another until cancelled.
 
-    `connect` opens a connection and uses it. If `connect` returns, a new connection is opened at once. If `connect`
-    raises an error, the connection has failed. `on_disconnect` is then called with the cause, which is gRPC's code, the
-    error's reason or TIMEOUT, and with the error's text. The waits begin again at the first if the connection lasted
-    longer than the longest wait.
+    `connect` opens a connection and uses it. If `connect` returns, it is called again at once. If `connect` raises an
+    error, the connection has failed. `on_disconnect` then gets the cause and the error's text. The cause is gRPC's
+    code, the error's reason or TIMEOUT. If the connection lasted longer than the longest wait, the next wait is the
+    first wait again.
     """
     failures = 0
     loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ async def reconnect_forever(
         except TimeoutError as error:
             on_disconnect("TIMEOUT", str(error))
         except asyncio.InvalidStateError:
-            # gRPC raises this for a write to a call that has ended.
+            # gRPC raises this when a message is written to a call that has ended.
             on_disconnect("UNAVAILABLE", "the stream ended before a message was written")
         except Exception as error:  # noqa: BLE001 - whatever failed, the next connection may succeed
             _log.exception("a connection failed; it is opened again")

@@ -1,6 +1,6 @@
-"""A stub with its own connection. When the connection is dead, a new one replaces it.
+"""A stub with its own connection. A new connection replaces a dead one.
 
-gRPC keepalive notices a half-open connection too late; until then every new call on that channel hangs.
+gRPC keepalive notices a half-open connection too late. Until then every new call on that channel hangs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import grpc
 from services.runtime.client.channels import Connector
 
 GRACE_SECONDS = 5.0
-"""Seconds during which calls on a replaced connection may still be answered. No caller waits longer for such a call."""
+"""For how many seconds calls on a replaced connection may still be answered. No caller waits longer for such a call."""
 
 OpenChannel: TypeAlias = Callable[[], grpc.aio.Channel]
 """Opens a channel with its own connection."""
@@ -23,10 +23,10 @@ Stub = TypeVar("Stub")
 
 
 class ReconnectingStub(Generic[Stub]):
-    """A channel that can be replaced while it is in use, and the stub for calls on it.
+    """The stub for calls on a channel. The channel can be replaced while it is in use.
 
-    If a Connector opens the channel, the channel is also replaced when keys or authorities have changed, because a
-    channel keeps the keys and authorities with which it was opened.
+    A channel keeps the keys and authorities with which it was opened. If a Connector opens the channel, the channel is
+    therefore also replaced when keys or authorities have changed.
     """
 
     def __init__(self, open_channel: OpenChannel, make_stub: Callable[[grpc.aio.Channel], Stub]) -> None:
@@ -39,7 +39,7 @@ class ReconnectingStub(Generic[Stub]):
 
     @property
     def stub(self) -> Stub:
-        """The stub for new calls; it changes whenever the connection is replaced."""
+        """The stub for new calls. It is another stub once the connection was replaced."""
         if self._newest_revision() != self._revision:
             self._replace()
         return self._stub
@@ -50,14 +50,18 @@ class ReconnectingStub(Generic[Stub]):
     def renew(self, silent: Stub) -> None:
         """Replace the connection, because calls on it hang.
 
-        `silent` is the stub that made those calls. Nothing happens if another call has replaced the connection already.
-        Nothing happens either while the channel is still connecting, because a new channel would have to begin again.
+        `silent` is the stub that made those calls. If another call has replaced the connection already, nothing
+        happens. Nothing happens either while the channel is still connecting, because a new channel would have to begin
+        again.
         """
         if self._stub is silent and self._channel.get_state() is grpc.ChannelConnectivity.READY:
             self._replace()
 
     def revive(self) -> None:
-        """Connect at once if the channel waits before its next attempt. Call this when the service is up."""
+        """Let the channel connect at once instead of waiting before its next attempt.
+
+        Call this when the service is up.
+        """
         if self._channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             self._replace()
 

@@ -11,10 +11,10 @@ M = TypeVar("M", bound=Message)
 
 
 async def read_message(call: Any, kind: type[M]) -> M:
-    """Return the next message of a stream, whose messages are of one kind.
+    """Return the next message of a stream. All messages of the stream are of one kind.
 
     Raises:
-        AioRpcError: the stream has ended. The error has the status with which the stream ended, which may be OK.
+        AioRpcError: the stream has ended. The error has the final status of the stream, which may be OK.
     """
     message = await call.read()
     if message is grpc.aio.EOF:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class TracedChannel:
     """A channel of gRPC that wraps another channel. Stubs use it in place of the wrapped channel.
 
-    gRPC's own interceptors would put each call, recorded or not, into a task. Calls with streams are passed on
-    unchanged: such a call may last for days, and each of its messages has a trace of its own.
+    gRPC's own interceptors would put every call into a task, even if it is not recorded. Calls with streams are passed
+    on unchanged, because such a call may last for days and each of its messages has its own trace.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
@@ -60,7 +60,7 @@ class TracedChannel:
 
 
 def _unsampled(metadata: Any) -> Any:
-    """Mark the trace as not sampled, because this process does not record what causes the call.
+    """Mark the trace in the metadata as not sampled. This process does not record the cause of the call.
 
     An example is a question in a stream whose own trace is sampled. Without the mark, the other service would record
     the calls of all questions in the trace of the stream.

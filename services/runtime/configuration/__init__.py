@@ -1,1 +1,1 @@
-"""Settings: their declarations, the TOML file, and the source of the pepper."""
+"""Settings: their declarations, the TOML file, and the sources of the pepper."""

@@ -12,7 +12,7 @@ from services.runtime.configuration.variables import BadSetting, Variable, read_
 
 
 def add_regions(name: str, variable: Variable, given: Mapping[str, str]) -> None:
-    """Make known the region codes in the file that a setting names. `name` is the setting's environment variable.
+    """Make the region codes in an operator's file known. `name` is the environment variable that names the file.
 
     Raises:
         BadSetting: the file or one of its lines cannot be used.

@@ -18,9 +18,9 @@ from services.runtime.configuration.open_files import is_readable_by_everybody, 
 from services.runtime.configuration.variables import BadSetting, Declared
 
 _PLACE = re.compile(r"at line (\d+), column (\d+)")
-"""The place of a fault, as the text of tomllib's error names it. Before Python 3.14 only this text has the place."""
+"""Finds the line and column of a fault in the text of tomllib's error. Before Python 3.14 only that text has them."""
 _PASSWORDS = {"password", "sslpassword"}
-"""The options of a database's URL that are passwords."""
+"""The options of a database's URL that contain a password."""
 _KINDS = {"int": (int,), "int | None": (int,), "float": (int, float), "bool": (bool,)}
 _WORDS = {
     "int": english("a whole number"),
@@ -34,8 +34,8 @@ def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, 
     """Return the text of each setting in a TOML file, by the setting's environment variable.
 
     Raises:
-        BadSetting: the file cannot be read, is no TOML or has an unknown key; a value has the wrong type; other users
-            can change the file; or other users can read the file and it holds a password.
+        BadSetting: the file cannot be read, is no TOML, has an unknown key or a value of the wrong type; other users
+            can change the file, or can read a file with a password.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -75,11 +75,11 @@ def _require_private(path: Path, texts: Mapping[str, str]) -> None:
 
 
 def _has_password(text: str) -> bool:
-    """Whether a setting is a URL with a password, in front of the server or in the query."""
+    """Whether a setting is a URL with a password, either before the server or in the query."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        # The text is no URL of a database, or a URL that the setting will refuse.
+        # The text is no URL of a database, or one that the setting itself will refuse.
         return False
     return bool(url.password) or not _PASSWORDS.isdisjoint(url.query)
 
@@ -93,9 +93,9 @@ def _flatten(content: Mapping[str, Any], tables: set[str]) -> Iterator[tuple[str
 
 
 def _text(path: Path, one: Declared, value: Any) -> str:
-    """Return a value as the text that the environment variable would have."""
+    """Return a value of the file as the text that the environment variable would have."""
     if value == "":
-        # An empty text counts as not given, as in the environment.
+        # An empty text counts as not given, as it does in the environment.
         return ""
     allowed = _KINDS.get(one.kind, (str,))
     # In Python a bool is an int.
@@ -112,6 +112,9 @@ def _text(path: Path, one: Declared, value: Any) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> Text:
-    """Return the end of a message about an unknown name: the most similar known name, or where all names are listed."""
+    """Return the end of a message about an unknown name.
+
+    It names the most similar known name, or says where to find all names.
+    """
     close = difflib.get_close_matches(name, list(known), 1)
     return english("; did you mean {name}?", name=close[0]) if close else english("; hutongd --help lists all settings")

@@ -15,14 +15,14 @@ def variables_of(settings: type[Any]) -> dict[str, Variable]:
 
 
 def variable_name(*path: str) -> str:
-    """Return the environment variable of a setting by the path of its field."""
+    """Return the environment variable of a setting. `path` are the names of the fields that lead to the setting."""
     return "_".join(("HUTONG", *path)).upper()
 
 
 def declared(variables: Mapping[str, Variable], kinds: Mapping[str, str], *path: str) -> dict[str, Declared]:
     """Return the declared settings of one settings class, by the names of their environment variables.
 
-    `path` names the fields from Settings to the object of that class. It is empty for Settings itself.
+    `path` names the fields that lead from Settings to the object of that class. It is empty for Settings itself.
     """
     found = (
         Declared(variable_name(*path, name), ".".join((*path, name)), one, kinds[name])

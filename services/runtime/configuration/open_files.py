@@ -1,4 +1,4 @@
-"""Which files other users of the machine can use."""
+"""Finds out which files other users of the machine can use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.runtime.configuration.variables import BadSetting
 
 
 def is_open(path: Path, used: int, entered: int) -> bool:
-    """Whether a path has a mode bit of `used`, and each folder above the path has a mode bit of `entered`."""
+    """Whether a path has one of the mode bits `used`, and each folder above it has one of the mode bits `entered`."""
     resolved = path.absolute().resolve()
     return bool(_mode(resolved) & used) and all(_mode(folder) & entered for folder in resolved.parents)
 
@@ -34,9 +34,10 @@ def is_writable_by_everybody(path: Path) -> bool:
 
 
 def find_open_secret(setting: str, file: Path) -> Text:
-    """Return a text, with the command that makes the file private, if every user can use the secret file of a setting.
+    """Return a text if every user can use the secret file of a setting.
 
-    The text is empty otherwise. The file's group may read it, because that is how systems hand secrets to a service.
+    The text has the command that makes the file private. Otherwise return an empty text. The file's group may read the
+    file, because systems hand secrets to a service in this way.
     """
     if not is_open(file, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):
         return Text("")
@@ -44,7 +45,10 @@ def find_open_secret(setting: str, file: Path) -> Text:
 
 
 def find_open_rules(setting: str, file: Path) -> Text:
-    """Return a text, with the command that prevents it, if every user can change the file of a setting; else empty."""
+    """Return a text, with the command that prevents it, if every user can change the file of a setting.
+
+    Otherwise return an empty text.
+    """
     if not is_writable_by_everybody(file):
         return Text("")
     return english(
@@ -53,7 +57,7 @@ def find_open_rules(setting: str, file: Path) -> Text:
 
 
 def require_own_rules(setting: str, file: Path) -> None:
-    """Check that not every user can change the file of a setting. Call it whenever the file is read.
+    """Check that not every user of the machine can change the file of a setting. Call it whenever the file is read.
 
     Raises:
         BadSetting: every user can change the file.
@@ -63,7 +67,7 @@ def require_own_rules(setting: str, file: Path) -> None:
 
 
 def _mode(path: Path) -> int:
-    """Return the mode of a file; 0 if the file does not exist, because others cannot use it."""
+    """Return the mode of a file. A file that does not exist has mode 0, because others cannot use it."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except OSError:

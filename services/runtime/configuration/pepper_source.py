@@ -1,7 +1,7 @@
-"""Where the nation's secret comes from: a file, a file descriptor, or a command of a key store.
+"""The sources of the nation's secret: a file, a file descriptor, or a command of a key store.
 
-A descriptor can be read once only, and a command may cost a call to a KMS. So a process reads each of them once and
-keeps the secret.
+A descriptor can be read only once, and a command may cost a call to a KMS. A process therefore reads each source once
+and keeps the secret.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ from services.domain.subject import Pepper
 from services.runtime.configuration.variables import BadSetting
 
 _LEAST_BYTES = 32
-"""The length of a SHA-256 hash. A shorter secret would be easier to guess than the hash."""
+"""The least bytes of a secret: the length of a SHA-256 hash. A shorter secret would be easier to guess than the hash.
+"""
 _MOST_BYTES = 4096
-"""More bytes than any key has. A longer output is the output of a wrong command or the content of a wrong file."""
+"""The most bytes of a secret. No key is as long. A longer text comes from a wrong command or a wrong file."""
 _SOURCE_SECONDS = 30.0
-"""How long a command may run, and how long a descriptor may take to end. Calls to a KMS take under a second."""
+"""How long a command may run, and how long reading a descriptor may take. Calls to a KMS take under a second."""
 
 
 class PepperSource(NamedTuple):
-    """The settings of a pepper's source. At most one is given. Without any, an embedded node makes its own secret.
+    """The settings of a pepper's source. At most one source is given.
 
-    `name` begins the names of the settings. `version` is the key version of the secret.
+    Without any, an embedded node makes its own secret. `name` is the prefix of the settings' names. `version` is the
+    key version of the secret.
     """
 
     file: Path | None
@@ -58,7 +60,7 @@ class PepperSource(NamedTuple):
         """Check that at most one source is given.
 
         Raises:
-            BadSetting: two are given.
+            BadSetting: two sources are given.
         """
         if len(self._given) > 1:
             raise BadSetting(english("give one of {name}_FILE, {name}_DESCRIPTOR and {name}_COMMAND", name=self.name))
@@ -68,7 +70,7 @@ def check_sources(written: PepperSource, other: PepperSource) -> None:
     """Check the sources of both peppers, without reading them.
 
     Raises:
-        BadSetting: two sources of one pepper are given, or the versions of the peppers do not fit each other.
+        BadSetting: two sources are given for one pepper, or the versions of the peppers do not fit together.
     """
     written.check()
     other.check()
@@ -81,7 +83,7 @@ def check_sources(written: PepperSource, other: PepperSource) -> None:
 
 
 def read_peppers(written: PepperSource, other: PepperSource, directory: Path) -> Pepper:
-    """Return the pepper under which keys are written. It holds the other pepper too if `other` is given.
+    """Return the pepper under which keys are written. If `other` is given, the returned pepper has both.
 
     Raises:
         BadSetting: a source cannot be used, or both give the same secret.
@@ -98,8 +100,8 @@ def read_peppers(written: PepperSource, other: PepperSource, directory: Path) ->
 def read_pepper(source: PepperSource, directory: Path, seconds: float = _SOURCE_SECONDS) -> Pepper:
     """Return the pepper from its source.
 
-    Without a source, the pepper is the content of a file in `directory`, which the first start makes. A command or a
-    descriptor must end within `seconds`.
+    Without a source, the pepper is the content of a file in `directory`. The first start makes that file. A command
+    must end within `seconds`, and so must the content of a descriptor.
 
     Raises:
         BadSetting: the source cannot be used, or gives less than 32 or more than 4,096 bytes.
@@ -115,9 +117,12 @@ def read_pepper(source: PepperSource, directory: Path, seconds: float = _SOURCE_
 
 @cache
 def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
-    """Run a command without a shell and return the secret that it prints. Its output never enters a log or an error."""
+    """Run a command without a shell and return the secret that it prints.
+
+    The output never appears in a log or an error.
+    """
     try:
-        # The command gets a process group of its own, so that the processes that it has started end with it.
+        # The command gets its own process group, so that the processes that it starts can be ended with it.
         process = subprocess.Popen(  # noqa: S603 - the operator's own setting, as the program hutongd is
             shlex.split(command),
             stdin=subprocess.DEVNULL,
@@ -135,7 +140,7 @@ def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
     until = time.monotonic() + seconds
     try:
         secret = _read_until(process.stdout.fileno(), until)
-        # A command whose output is too long may never end.
+        # The command is not waited for if its output is too long, because it may never end.
         code = 0 if len(secret) > _MOST_BYTES else process.wait(max(0.0, until - time.monotonic()))
     except (TimeoutError, subprocess.TimeoutExpired):
         raise BadSetting(english("{name} did not end within {seconds:g} seconds", name=name, seconds=seconds)) from None
@@ -153,7 +158,7 @@ def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
 
 @cache
 def _secret_of_descriptor(descriptor: int, name: str, seconds: float) -> bytes:
-    """Return the secret in an open file descriptor, which is then closed."""
+    """Return the secret in an open file descriptor, and close the descriptor."""
     try:
         secret = _read_until(descriptor, time.monotonic() + seconds)
         os.close(descriptor)
@@ -179,7 +184,7 @@ def _secret_of_descriptor(descriptor: int, name: str, seconds: float) -> bytes:
 
 
 def _read_until(descriptor: int, until: float) -> bytes:
-    """Return the content of a file or pipe up to its end, or only the beginning of the content if it is too long.
+    """Return the content of a file or pipe up to its end. If it is too long, return only the beginning.
 
     Raises:
         TimeoutError: the pipe did not end in time.
@@ -207,7 +212,7 @@ def _read_file(path: Path, name: str) -> bytes:
 
 
 def _checked(name: str, secret: bytes) -> bytes:
-    """Return a secret whose length is right. `name` is the setting that gave it."""
+    """Return a secret after checking its length. `name` is the setting that gave the secret."""
     if len(secret) < _LEAST_BYTES:
         raise BadSetting(english("{name} gives less than {least} bytes", name=name, least=_LEAST_BYTES))
     if len(secret) > _MOST_BYTES:
@@ -216,7 +221,7 @@ def _checked(name: str, secret: bytes) -> bytes:
 
 
 def _make_file(directory: Path) -> Path:
-    """Return the file of an embedded node's secret. The first start makes it; only its owner can read it.
+    """Return the file of an embedded node's secret. The first start makes the file. Only its owner can read it.
 
     Raises:
         BadSetting: the directory cannot be used.
@@ -237,7 +242,7 @@ def _make_file(directory: Path) -> Path:
 
 
 def _make_secret(path: Path) -> None:
-    """Create the secret atomically, because services that start at the same time must all read the same one."""
+    """Create the secret atomically. Services that start at the same time must all read the same secret."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:

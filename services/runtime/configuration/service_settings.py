@@ -27,20 +27,20 @@ MAX_WORKERS = 64
 class ServiceSettings:
     """One service's address and database, and the number of processes that serve it.
 
-    `replica_url` has the URLs of hot standbys of the database. `replica_lag_seconds` says how far behind the primary an
-    answer of a standby may be.
+    `replica_url` has the URLs of hot standbys of the database. `replica_lag_seconds` says how far a standby's answer
+    may be behind the primary.
     """
 
     name: str
     address: str
-    # The URL may contain a password, also in its query part.
+    # The URL may contain a password, even in its query.
     database_url: str = field(repr=False)
     workers: int = 1
     replica_url: tuple[str, ...] = field(default=(), repr=False)
     replica_lag_seconds: float = 1.0
 
     def redacted(self) -> dict[str, str]:
-        """Return the address, and the database's kind, server and name only, for the log at start."""
+        """Return the settings for the log at the start. Of the database only the kind, server and name are shown."""
         shown = {"address": self.address, "database_url": redact_url(self.database_url)}
         return shown | ({"replica_url": redact_urls(self.replica_url)} if self.replica_url else {})
 

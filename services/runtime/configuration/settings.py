@@ -1,7 +1,7 @@
 """Settings: environment variables `HUTONG_*` and a TOML file, read once into frozen values.
 
-An unknown name is an error, because a misspelt setting would otherwise have no effect and give no warning. Secrets are
-given as file paths; their contents never appear in a repr or a log.
+An unknown name is an error. Otherwise a misspelt setting would have no effect and give no warning. Secrets are given as
+paths of files. Their contents never appear in a repr or a log.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MAX_UPLOAD_WORKERS = 256
 
 
 def _days(meaning: Text, default: str) -> Any:
-    """Declare an age at which `hutongd purge` removes rows of a store."""
+    """Declare the age at which `hutongd purge` removes rows of a store."""
     return variable(english("{meaning}, for hutongd purge", meaning=meaning), count(1, 36_500), default)
 
 
@@ -217,16 +217,16 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
-        """Read the settings from the environment. A TOML file gives the settings that the environment does not give.
+        """Read the settings from the environment. A TOML file gives those settings that the environment does not give.
 
-        The file is `config`, or else the file that HUTONG_CONFIG names. The codes of HUTONG_REGIONS_FILE become regions
-        of this process.
+        The file is `config`; without it, the file that HUTONG_CONFIG names. The codes of HUTONG_REGIONS_FILE become
+        known regions in this process.
 
         Raises:
             BadSetting: a name is unknown, the file cannot be read, or a value cannot be used.
         """
         given = {name: text for name, (text, _) in given_texts(environment, config).items()}
-        # HUTONG_JURISDICTION may be one of the added regions, so they are added before the other settings are read.
+        # The regions are added before the other settings are read, because HUTONG_JURISDICTION may be one of them.
         add_regions(variable_name("regions_file"), variables_of(cls)["regions_file"], given)
         services: dict[str, Any] = {
             service: ServiceSettings(
@@ -278,7 +278,7 @@ class Settings:
 
     @property
     def other_pepper_source(self) -> PepperSource:
-        """Return where the second secret comes from while the nation changes it; "embedded" for none."""
+        """Return the source of the second secret while the pepper rotates; "embedded" if there is none."""
         return PepperSource(
             self.pepper_other_file,
             self.pepper_other_descriptor,
@@ -301,7 +301,7 @@ class Settings:
         return read_peppers(source, self.other_pepper_source, self.data_dir)
 
     def redacted(self) -> dict[str, object]:
-        """Return all settings for the log at start. For a secret the log says only whether it is given."""
+        """Return all settings for the log. Of a secret the log says only whether it is given."""
         return {
             "results": self.results.redacted(),
             "policy": self.policy.redacted(),
@@ -332,7 +332,7 @@ VARIABLES: Mapping[str, Text] = {
 
 
 def given_texts(environment: Mapping[str, str], config: Path | None = None) -> dict[str, tuple[str, str]]:
-    """Return each given setting by its environment variable: the setting's text, and the origin of the text.
+    """Return each given setting by its environment variable, with its text and the origin of the text.
 
     Raises:
         BadSetting: a name is unknown, or the file cannot be read.

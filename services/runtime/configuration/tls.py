@@ -12,7 +12,7 @@ from services.runtime.configuration.variables import BadSetting, read_file, vari
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Transport security. Without any file the transport is plain text, on loopback and under HUTONG_INSECURE only."""
+    """Transport security. Without any file the transport is plain text, which needs loopback and HUTONG_INSECURE."""
 
     certificate_file: Path | None = variable(
         english("PEM certificate chain of this node, as a server and as a client"), read_file, optional=True
@@ -47,10 +47,10 @@ class TlsSettings:
         return self.serves_tls or self.server_ca_file is not None
 
     def check(self) -> None:
-        """Check that no file is given without another file that it needs.
+        """Check that every given file comes with the files that it needs.
 
         Raises:
-            BadSetting: a file is given without one that it needs.
+            BadSetting: a file is given without another file that it needs.
         """
         if (self.certificate_file is None) != (self.key_file is None):
             raise BadSetting(english("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together"))

@@ -20,16 +20,15 @@ from services.domain.region import NATION, is_region, parent
 from services.runtime.addresses import socket_path, split_address
 
 POOLER_OPTION = "pooler"
-"""The option of a database's URL that says what kind of pooler is between this process and PostgreSQL."""
+"""The option in a database's URL that names the kind of pooler between this process and PostgreSQL."""
 TRANSACTION_POOLER = "transaction"
-"""The kind of pooler that may give each transaction another session of the server, such as pgbouncer in transaction
-mode."""
+"""A pooler that may give each transaction another session of the server, such as pgbouncer in transaction mode."""
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 
 
 class BadSetting(ValueError):
-    """A setting that cannot be used; the text names it and gives the cause."""
+    """A setting that cannot be used. The text names the setting and gives the cause."""
 
     def __init__(self, text: Text) -> None:
         super().__init__(text)
@@ -42,10 +41,10 @@ class Variable:
 
     Attributes:
         meaning: what the setting does, for operators.
-        read: turns the text into a value; its ValueError says what the text must be.
-        default: the text if none is given, or a function that derives it from the other settings.
+        read: turns the text into a value. Its ValueError says what the text must be.
+        default: the text if none is given; may be a function that derives the text from the other settings.
         default_words: the description of a derived default, for operators.
-        redact: returns the value for operators, without the secrets that it may contain.
+        redact: returns the value for operators, without any secret that it contains.
     """
 
     meaning: Text
@@ -60,7 +59,7 @@ class Variable:
         return english("{meaning}; default {default}", meaning=self.meaning, default=words) if words else self.meaning
 
     def value(self, name: str, given: Mapping[str, str]) -> Any:
-        """Return the value of the variable of this name. An empty text counts as not given."""
+        """Return the value of the variable. `name` is its name. An empty text counts as not given."""
         text = given.get(name) or (self.default if isinstance(self.default, str) else self.default(given))
         try:
             return self.read(text)
@@ -76,7 +75,7 @@ class Declared:
         name: the environment variable.
         key: the dotted key in the TOML file, which is also the path of the field from Settings.
         variable: its declaration.
-        kind: the annotation of its field, which says the type in the TOML file.
+        kind: the annotation of its field, from which the type in the TOML file follows.
     """
 
     name: str
@@ -86,11 +85,11 @@ class Declared:
 
 
 def redact_url(text: str) -> str:
-    """Return the kind, server and name of a database. A URL may contain a password, also in its query part."""
+    """Return the kind, server and name of a database. The URL itself may contain a password, even in its query."""
     url = make_url(text)
     shown = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
     hosts = url.query.get("host")
-    # Several servers stand in the query.
+    # A URL with several servers has them in its query.
     return shown.update_query_dict({"host": hosts}).render_as_string() if isinstance(hosts, tuple) else str(shown)
 
 
@@ -144,7 +143,8 @@ def read_otlp_endpoint(text: str) -> str:
 def read_database_url(text: str) -> str:
     """Read a SQLAlchemy URL of SQLite or PostgreSQL.
 
-    It may name the kind of a pooler, and several servers, of which one takes writes (docs/operations.md §2).
+    The URL may name the kind of a pooler. It may name several servers, one of which takes writes (docs/operations.md
+    §2).
     """
     text = _with_servers_in_query(text)
     try:
@@ -182,7 +182,7 @@ def read_replica_urls(text: str) -> tuple[str, ...]:
 
 
 def _with_servers_in_query(text: str) -> str:
-    """Return a URL that names several servers with those in its query, where SQLAlchemy reads them."""
+    """Return a URL of several servers in the form of SQLAlchemy, which reads several servers from the query."""
     found = _SEVERAL_SERVERS.fullmatch(text)
     if found is None:
         return text
@@ -192,7 +192,7 @@ def _with_servers_in_query(text: str) -> str:
 
 
 _SEVERAL_SERVERS = re.compile(r"(postgresql(?:\+psycopg)?://(?:[^/?@]*@)?)([^/?@]*,[^/?@]*)(/[^?]*)?(?:\?(.*))?")
-"""A URL with several servers as PostgreSQL's own programs read it: `postgresql://user@one:5432,two:5433/name`."""
+"""A URL of several servers in the form of PostgreSQL's own programs: `postgresql://user@one:5432,two:5433/name`."""
 _DRIVERS = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
 """The drivers that are installed with Hutong."""
 
@@ -207,10 +207,11 @@ def read_region(text: str) -> str:
 def read_regions(path: Path | None) -> frozenset[str]:
     """Return the codes in an operator's file of regions; none without a file.
 
-    A line has a code, and perhaps a name after a space or a comma. Empty lines and lines that begin with # are skipped.
+    A line has a code, which a name may follow after a space or a comma. Empty lines and lines that begin with # are
+    skipped.
 
     Raises:
-        ValueError: the file cannot be read, or a line is wrong; the text names the first wrong line.
+        ValueError: the file cannot be read, or a line is wrong. The text names the first wrong line.
     """
     if path is None:
         return frozenset()
@@ -339,7 +340,7 @@ def variable(
 ) -> Any:
     """Declare a dataclass field that is read from the environment variable HUTONG_ plus the field's name.
 
-    A `shown` field is logged at start. An `optional` field is None if the dataclass is made without it.
+    A `shown` field is logged at the start. An `optional` field is None if the dataclass is made without it.
     """
     metadata = {"variable": Variable(meaning, read, default, default_words, redact), "shown": shown}
     return field(default=None if optional else MISSING, repr=shown, metadata=metadata)

@@ -1,8 +1,8 @@
 """A gRPC server that accepts many calls in one iteration of the event loop, and refuses calls before any work.
 
-grpc.aio accepts one call in about three iterations. Under load an iteration takes milliseconds, so calls would queue
-inside gRPC. There they would grow old and could not be refused. This server accepts the calls of each method by itself,
-with the same private parts of grpcio that grpc.aio uses. If the installed grpcio lacks these parts, a plain server
+grpc.aio needs about three iterations to accept one call. Under load an iteration takes milliseconds. Calls would then
+queue inside gRPC, where they grow old and cannot be refused. This server accepts the calls of each method itself. For
+that it uses the same private parts of grpcio as grpc.aio. If the installed grpcio lacks these parts, a plain server
 without limits is made. A test checks that the pinned version has these parts.
 """
 
@@ -21,9 +21,9 @@ from grpc._cython import cygrpc
 from grpc.aio._server import Server as GrpcServer
 
 ACCEPTED_AT_ONCE = 64
-"""The most calls of one method that are accepted in one iteration of the event loop. To refuse so many takes three
-milliseconds. With fewer, a busy process cannot refuse calls before their callers give up; with more, it spends its time
-on refusals. Each call adds a task that accepts calls, up to this number of tasks. Such a task takes about 2 kB of
+"""The most calls of one method that are accepted in one iteration of the event loop. Refusing this many takes three
+milliseconds. With fewer, a busy process cannot refuse calls before their callers give up. With more, it spends its time
+on refusals. Up to this number, each accepted call adds a task that accepts calls. Such a task takes about 2 kB of
 memory."""
 _NEEDED = (
     "_RequestCallError",
@@ -47,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A status with which a call is refused, encoded once."""
+    """A status with which calls are refused. It is encoded once."""
 
     code: int
     text: str
@@ -55,7 +55,8 @@ class Refusal:
 
 
 _EXPIRED = Refusal(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "the caller's time was over before the call began", ())
-"""For a call whose time is over. If the call were dropped, gRPC would report CANCELLED to a caller that still waits."""
+"""Refuses a call whose caller's time is over. If such a call were dropped, gRPC would report CANCELLED to a caller that
+still waits."""
 
 
 class Limit(Protocol):
@@ -64,8 +65,8 @@ class Limit(Protocol):
     def refuse(self, connection: str, left: float | None) -> Refusal | None:
         """Return None if a call from a connection is admitted now, else the status that refuses it.
 
-        `left` are the seconds that the caller still waits, None if it waits for ever. For an admitted call `end` is
-        called once when the call has ended.
+        `left` are the seconds that the caller still waits; None if it waits for ever. `end` is called once for each
+        admitted call, when the call has ended.
         """
         ...
 
@@ -81,8 +82,8 @@ def make_server(
 ) -> grpc.aio.Server:
     """Return a server whose methods have limits, or a plain server if the installed grpcio has changed too much.
 
-    `limited` has the handler and the limit of each limited method, by the method's full name. `handlers` serve every
-    method.
+    `limited` has the handler and the limit of each limited method, by the method's full name. `handlers` serve all
+    methods.
     """
     if can_limit():
         server: grpc.aio.Server = AcceptingServer(handlers, options, limited)  # type: ignore[assignment]
@@ -106,7 +107,8 @@ class AcceptingServer(GrpcServer):
         options: Sequence[tuple[str, Any]],
         limited: Mapping[str, tuple[Any, Limit]],
     ) -> None:
-        # The base class's constructor is not called: it would make the server that this one replaces.
+        # The constructor of the base class is not called, because it would make grpc.aio's own core instead of
+        # `_Acceptor`.
         self._loop = cygrpc.get_working_loop()
         self._server = _Acceptor(self._loop, None, handlers, (), tuple(options), None)
         self._server.limit(limited)
@@ -116,14 +118,15 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc]
     """The core of the server. Only `_make_request_call_future` is replaced."""
 
     def limit(self, limited: Mapping[str, tuple[Any, Limit]]) -> None:
-        """Let a `_Method` accept the calls of each of these methods."""
+        """Let a `_Method` accept the calls of each limited method."""
         self._methods = {name: _Method(self, name, handler, limit) for name, (handler, limit) in limited.items()}
         self.add_registered_method_handlers({name: handler for name, (handler, _) in limited.items()})
 
     def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
-        """Return a future of the next call of a registered method, or of any other method if `method` is None.
+        """Return a future of the next call of a registered method.
 
-        The futures of limited methods have no result, because their calls are accepted elsewhere.
+        `method` None stands for all methods that are not registered. For a limited method the future gets no result,
+        because a `_Method` accepts its calls.
         """
         limited = self._methods.get(method.decode()) if method is not None else None
         if limited is None:
@@ -145,7 +148,7 @@ class _Method:
         self._reads_stream = handler.request_streaming
         self._loop = asyncio.get_event_loop()
         self._accepting: set[asyncio.Task[None]] = set()
-        # The event loop itself holds only weak references to tasks.
+        # Keeps the tasks alive, because the event loop holds only weak references to them.
         self._under_way: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -158,7 +161,7 @@ class _Method:
         task.add_done_callback(self._end_accepting)
 
     def _end_accepting(self, task: asyncio.Task[None]) -> None:
-        """Let another task accept calls if this one has failed. Otherwise the method would not be served."""
+        """Let another task accept calls if a task has failed, because the method must still be served."""
         self._accepting.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a call could not be accepted", method=self._name, exc_info=error)
@@ -192,8 +195,8 @@ class _Method:
             else:
                 self._refuse(call, refusal)
         finally:
-            # A call is released with its last reference, and a stopping server waits for it. The frame of a fault lives
-            # on in its traceback.
+            # gRPC releases a call only with its last reference, and a stopping server waits for that. The traceback of
+            # a fault would keep this frame and its references.
             del context, call
 
     def _refuse(self, call: Any, refusal: Refusal) -> None:
@@ -210,19 +213,19 @@ class _Method:
         task.add_done_callback(self._under_way.discard)
 
     async def _send_status(self, call: Any, refusal: Refusal) -> None:
-        """Send a status as the whole answer, by one batch of operations of gRPC.
+        """Send a status as the whole answer, in one batch of gRPC's operations.
 
-        The batch costs two thirds of what gRPC's own functions cost. It is not used for streams of requests: their
-        status would come while a client of grpc.aio still writes, and such a client loses the status and reports
-        INTERNAL (grpc issue 36066).
+        The batch costs two thirds of gRPC's own functions. It is not used for streams of requests, because their status
+        would arrive while the client still writes. A client of grpc.aio then loses the status and reports INTERNAL
+        (grpc issue 36066).
 
-        The batch also waits until the caller has closed its side of the call. Otherwise gRPC would reset the call after
-        its status.
+        The batch also waits until the caller has closed its side of the call. Without that wait gRPC would reset the
+        call after its status.
         """
         headers = cygrpc.SendInitialMetadataOperation((), 0)
         status = cygrpc.SendStatusFromServerOperation(refusal.trailers, refusal.code, refusal.text, 0)
         closed = cygrpc.ReceiveCloseOnServerOperation(0)
-        # The batch fails if the connection is gone.
+        # The batch fails if the connection is closed.
         with contextlib.suppress(cygrpc.ExecuteBatchError):
             await cygrpc.execute_batch(call, (headers, status, closed), self._loop)
 
@@ -239,7 +242,7 @@ class _Method:
 
 
 class _Resolver:
-    """Finds the handler of a call as grpcio asks for it."""
+    """Returns the handler of a method in the way in which grpcio asks for it."""
 
     def __init__(self, handler: Any) -> None:
         self._handler = handler

@@ -1,4 +1,4 @@
-"""Answers to batches and streams with items that are refused before the service sees them."""
+"""Answers batches and streams of which some items are refused before the service sees them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from services.runtime.server.status import to_status
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A question of a stream that a layer refuses. The service answers it with the error, and the stream goes on."""
+    """A question of a stream that a layer refuses.
+
+    The service answers the question with the error, and the stream goes on.
+    """
 
     request: Any
     error: HutongError
@@ -29,7 +32,7 @@ async def answer_others(
     context: Any,
     proceed: Callable[[Any, Any], Awaitable[Any]],
 ) -> Any:
-    """Let the service answer the items that are not refused. Put the error of each refused item in its place.
+    """Let the service answer the items that are not refused. Put errors in the places of the refused items.
 
     `proceed` takes a request and the context of the call. `field` is the name of the field of the items. `refused` has
     the errors by the indexes of their items.

@@ -1,7 +1,7 @@
 """Memory of a serving process: garbage collection of the oldest generation, its cost, and the return of free memory.
 
 The thresholds of `services/runtime/tuning.py` let the oldest generation wait for ten million new objects. An idle
-service would make so many objects only after days, and until then would keep every reference cycle that has become old.
+service makes so many objects only in days. Until then it would keep every old reference cycle.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class CollectionTiming:
     Attributes:
         look: the wait between two looks at how busy the process is.
         least: the least wait between two collections. A collection takes 7 to 10 ms of processor time for each 100,000
-            objects that were made since the start and are in use (`time.thread_time`, 10,000 to 500,000 objects).
-        most: the wait after which a process that is never idle collects too. At 150 calls a second no service grew by
-            1 MiB in five minutes without a collection of the oldest generation.
+            objects in use that were made since the start (`time.thread_time`, 10,000 to 500,000 objects).
+        most: the wait after which even a busy process collects. At 150 calls a second no service grew by 1 MiB in five
+            minutes without a collection of the oldest generation.
         idle_share: a process counts as idle if it used less than this share of a core since the last look.
-        busy_share: a process was busy if it used at least this share of a core. When a process that was busy is idle,
-            it gives free memory back.
+        busy_share: a process counts as busy if it used at least this share of a core. Once it is idle after a busy
+            time, it gives free memory back.
     """
 
     look: float = 1.0
@@ -51,7 +51,10 @@ class CollectionTiming:
 
 
 async def _trim_in_thread() -> None:
-    """Give memory back in a thread. The event loop goes on meanwhile, because ctypes releases the interpreter."""
+    """Give memory back in a thread.
+
+    The event loop goes on meanwhile, because ctypes releases the interpreter's lock.
+    """
     await asyncio.to_thread(trim_heap)
 
 
@@ -83,8 +86,8 @@ async def collect_oldest(
 class CollectionTimes(Collector):
     """Measures how long collections take, for Prometheus.
 
-    A collection may begin in any thread, also while that thread holds the lock of a metric. So the counts are plain
-    numbers, which are read when Prometheus asks.
+    A collection may begin in any thread, even while that thread holds the lock of a metric. The counts are therefore
+    plain numbers, which are read when Prometheus asks.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:

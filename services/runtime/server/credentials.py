@@ -1,4 +1,4 @@
-"""The keys and authorities of a server's TLS, which can change while it serves."""
+"""The keys and authorities of a server's TLS. They can change while the server runs."""
 
 from __future__ import annotations
 
@@ -39,13 +39,16 @@ class ServerCredentials:
         """Return the credentials with which gRPC binds a port."""
         first = self._take()
         assert first is not None
-        # gRPC takes None for "no change", but the type stubs do not allow None.
+        # gRPC takes None for "no change". The type stubs do not know that.
         take = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._take)
         asks_callers = self._tls.client_ca_file is not None
         return grpc.dynamic_ssl_server_credentials(first, take, require_client_authentication=asks_callers)
 
     def _take(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return new credentials if they changed since the last connection, else None. A thread of gRPC calls this."""
+        """Return new credentials if the files have changed since the last connection, else None.
+
+        A thread of gRPC calls this.
+        """
         newest, self._newest = self._newest, None
         return newest
 
@@ -58,8 +61,8 @@ class ServerCredentials:
         assert tls.key_file is not None
         client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
         if client_ca is not None and tls.node_ca_file is not None:
-            # gRPC verifies against one bundle of authorities. `Certificates` checks which of them signed a node's
-            # certificate.
+            # gRPC verifies all clients against one bundle of authorities. `Certificates` then checks which authority
+            # signed a node's certificate.
             client_ca += b"\n" + tls.node_ca_file.read_bytes()
         return grpc.ssl_server_certificate_configuration(
             [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())], root_certificates=client_ca

@@ -1,4 +1,4 @@
-"""Limits of a process's load: the newest calls are refused while those under way already take too long."""
+"""Limits of a process's load. New calls are refused while the calls under way already take too long."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from services.runtime.server.interceptors.metrics import HANDLED, LABELS, STARTE
 from services.runtime.server.status import DETAILS_KEY, grpc_code, to_status
 
 LAG_SECONDS = 0.2
-"""The lag beyond which new calls are refused. People at a gate do not notice a fifth of a second, and a process that is
-so far behind with its work is never idle."""
+"""The lag beyond which new calls are refused. People at a gate do not notice a fifth of a second. A process with such a
+lag is never idle."""
 LIGHT_CALLS = 256
-"""Light and normal calls under way that are always admitted: as many as one caller may have. Fewer calls are no
+"""This many light and normal calls under way are always admitted. One caller may have as many. Fewer calls are no
 backlog, however slow the machine is."""
 HEAVY_CALLS = 32
-"""Heavy calls under way that are always admitted: as many as reads of many rows may wait."""
+"""This many heavy calls under way are always admitted. As many reads of many rows may wait."""
 STREAMS = 10_000
 """The most streams under way in a process, not counting the streams of nodes. An idle stream takes about 22 kB."""
 WINDOW_SECONDS = 0.1
-"""How often the rate of ended calls is measured: twice in LAG_SECONDS."""
+"""The time between two measurements of the rate of ended calls. LAG_SECONDS contains two of them."""
 LONGEST_LAG = 60.0
-"""The greatest lag in seconds that is shown. A greater number, or a number while no call ends at all, would say
-nothing."""
+"""The greatest lag that is shown, in seconds. While no call ends at all, the lag is unlimited and this value is shown.
+"""
 NEWEST_SHARE = 0.3
-"""The weight of the newest window in the rate. The rate follows a change of speed in a few windows."""
+"""The weight of the newest window in the rate. The rate therefore follows a change of speed within a few windows."""
 SMALL_SHARE = 0.5
-"""While calls are refused, a connection still gets calls admitted until it has this part of an equal share of the calls
-under way. With the whole share, connections that all send too much would keep the number of calls above the limit."""
+"""While calls are refused, a small connection still gets calls admitted. A connection is small if it has less than this
+part of an equal share of the calls under way. If connections got the whole share, connections that all send too much
+would keep the number of calls above the limit."""
 MOST_BESIDE = 2
-"""How many times the usual number of calls may be under way because of SMALL_SHARE. So the lag is at most twice as
-long, however many connections there are."""
+"""How many times the usual number of calls may be under way because of SMALL_SHARE. The lag is therefore at most twice
+as long, however many connections there are."""
 RETRIES: tuple[Span, ...] = tuple(
     milliseconds * SECOND // 1000 for milliseconds in (500, 700, 900, 1_100, 1_300, 1_500)
 )
-"""The times after which refused callers may try again. They are given out in turn, so that the callers do not all come
-back at once."""
+"""The times after which refused callers may try again. Each refused call gets the next of them, so that callers do not
+return all at once."""
 ALWAYS_ADMITTED = ("/hutong.results.internal.", "/hutong.exchange.")
-"""The methods that this node's services and other nodes call for their own callers. Each calling process has few such
-calls under way and limits its own load. To the calling process a refusal would look like a source that does not
+"""Methods that services of this node and other nodes call on behalf of their own callers. Each calling process limits
+its load itself and has few such calls under way. To such a process, a refusal would look like a source that does not
 answer."""
 REFUSED_LAST = frozenset(
     f"/hutong.policy.v1.PolicyService/{name}" for name in ("ResolvePolicy", "BatchResolvePolicies")
 )
 """The methods that Verification calls for gates. To Verification a refusal looks like a source that does not answer, so
-that the answer to a gate would be UNDETERMINED. These methods are admitted up to LAST_TIMES as much lag as other
-methods."""
+that the gate would get UNDETERMINED. These methods are therefore admitted up to LAST_TIMES the lag of other methods."""
 LAST_TIMES = 4
-"""How many times the lag of other methods the methods of REFUSED_LAST may have: 0.8 s in all, so that an admitted call
-is answered within the two seconds that Verification waits."""
+"""How many times the lag of other methods is allowed to the methods of REFUSED_LAST: 0.8 s in all. An admitted call is
+then answered within the two seconds that Verification waits."""
 LOG_SECONDS = 10.0
 """The least time between two warnings about refused calls."""
 
@@ -69,12 +69,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Backlog:
-    """Calls under way of one kind.
+    """The calls under way of one kind.
 
-    By Little's law a new call takes about as long as the calls under way divided by the rate at which calls end. While
-    that is too long, only connections with few calls under way get new calls admitted. So a caller that asks seldom is
-    answered beside a flood from other connections. Callers behind one proxy share its connections. A call is refused at
-    once if its caller waits for less time than the call would take.
+    By Little's law a new call takes about as long as the number of calls under way divided by the rate at which calls
+    end. While that is too long, only connections with few calls under way get new calls admitted. A caller that asks
+    seldom is therefore answered beside a flood from other connections. Callers behind one proxy share its connections.
+    A call is refused at once if its caller waits for less time than the call would take.
     """
 
     def __init__(self, calls_admitted: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,9 +89,10 @@ class Backlog:
         self._window_begun = clock()
 
     def is_full_for(self, times: int, connection: str, left: float | None) -> bool:
-        """Whether a new call of a connection would take too long if it may take `times` as long as other calls.
+        """Whether a new call of a connection must be refused, because it would take too long.
 
-        `left` are the seconds that the caller still waits, None if it waits for ever.
+        `times` is how many times the usual lag is allowed to the call. `left` are the seconds that the caller still
+        waits; None if it waits for ever.
         """
         count = self._count - self._waiting
         if count < self._admitted * times:
@@ -108,7 +109,7 @@ class Backlog:
 
     @property
     def lag(self) -> float:
-        """The seconds that a new call would take, at most LONGEST_LAG; 0 if too few calls are under way to say."""
+        """The seconds that a new call would take, at most LONGEST_LAG; 0 while there are too few calls to measure."""
         count = max(self._count - self._waiting, 0)
         return min(count / self._rate, LONGEST_LAG) if self._rate else LONGEST_LAG * (count >= self._admitted)
 
@@ -135,7 +136,7 @@ class Backlog:
         passed = now - self._window_begun
         if passed < WINDOW_SECONDS:
             return
-        # A pause of the length of several windows weighs as much as several windows.
+        # After a pause of several windows, the last window weighs as much as several.
         share = 1 - (1 - NEWEST_SHARE) ** (passed / WINDOW_SECONDS)
         self._rate += share * (self._ended / passed - self._rate)
         self._most = max(self._admitted, math.ceil(self._rate * LAG_SECONDS))
@@ -157,7 +158,7 @@ class LoadLimits:
         self._refused = 0
         self._logged = -math.inf
         self._service = service
-        # The gauges belong to the process, so the server that was opened last sets them.
+        # The gauges belong to the process. The server that was opened last therefore sets them.
         LAG.labels(service, "light").set_function(lambda: self._light.lag)
         LAG.labels(service, "heavy").set_function(lambda: self._heavy.lag)
 
@@ -192,7 +193,10 @@ class LoadLimits:
 
 
 class Unlimited:
-    """The limit of a method that is always admitted: one of ALWAYS_ADMITTED, or a health check of a local caller."""
+    """The limit of a method that is always admitted.
+
+    That is a method of ALWAYS_ADMITTED, or of health for local callers.
+    """
 
     def refuse(self, _connection: str, _left: float | None) -> None:
         """Return None."""
@@ -207,7 +211,7 @@ class MethodLimit:
     def __init__(self, limits: LoadLimits, method: Method, *, is_heavy: bool) -> None:
         self._limits = limits
         self._times = LAST_TIMES if method.name in REFUSED_LAST else 1
-        # Streams are under way for days, so they say nothing about the lag.
+        # Streams may be under way for days, so they do not count towards the lag.
         self._is_stream = method.request_streaming or method.response_streaming
         self._light = limits.backlog(heavy=False)
         self._own = limits.backlog(heavy=is_heavy and not self._is_stream)
@@ -256,7 +260,7 @@ def _lag_refusal(delay: Span) -> Refusal:
 
 
 def encode_refusal(error: HutongError) -> Refusal:
-    """Return the status of an error with its details, for calls that are refused before any work."""
+    """Return the status of an error with its details, for calls that are refused before any work is done."""
     status = to_status(error)
     code: int = grpc_code(status).value[0]
     return Refusal(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))

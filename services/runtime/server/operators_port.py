@@ -1,6 +1,6 @@
-"""The operators' port: metrics and health over HTTP, on threads of their own.
+"""The operators' port. It serves metrics and health over HTTP, on its own threads.
 
-The port answers also while the event loop is busy. It listens on loopback only, because it serves plain text.
+The port answers even while the event loop is busy. It listens on loopback only, because it serves plain text.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.health.checks import HealthReport
 
 STALE_SECONDS = 30.0
-"""The age in seconds beyond which a health report no longer counts as healthy. A check takes five seconds at most and
-is made each second, so if the report is older, the event loop hangs."""
+"""The age in seconds from which a health report no longer counts. A check is made each second and takes at most five
+seconds. If the report is older than this, the event loop hangs."""
 _POLL_SECONDS = 0.1
-"""How often the port looks whether it is to be closed."""
+"""The time between two checks whether the port is to be closed."""
 
 
 class OperatorsPort:
     """Serves `/metrics` and `/healthz` until it is closed.
 
-    `/healthz` answers 200 if all services of the process are healthy, else 503. Its body states each service.
+    `/healthz` answers 200 if all services of the process are healthy, else 503. The body has the state of each service.
     """
 
     def __init__(
         self, address: str, services: int, registry: CollectorRegistry = REGISTRY, *, any_suffices: bool = False
     ) -> None:
-        """Listen at an address. `services` is how many services the process will have, and `registry` has the metrics.
+        """Listen at an address. `registry` has the metrics.
 
-        `any_suffices` is for the workers of one service: one healthy worker makes the whole service healthy.
+        `services` is the number of services that the process will have. With `any_suffices`, one healthy report is
+        enough: the workers of one service serve the same port.
 
         Raises:
             BadSetting: the address is taken, or other machines can reach it.
@@ -71,7 +72,7 @@ class OperatorsPort:
 
     def add(self, service: str, report: Callable[[], HealthReport]) -> None:
         """Serve the health of a service from now on. `report` is called from other threads."""
-        # A new dictionary, because other threads may be reading the former one.
+        # The dictionary is replaced, because other threads may be reading the old one.
         self._reports = {**self._reports, service: report}
 
     def replace(self, reports: Mapping[str, Callable[[], HealthReport]]) -> None:
@@ -98,7 +99,7 @@ class OperatorsPort:
 
 
 def is_healthy(report: HealthReport) -> bool:
-    """Whether a service is healthy by a report that is new enough."""
+    """Whether a report says that a service is healthy and is new enough."""
     return report.serving and report.age_seconds < STALE_SECONDS
 
 
@@ -108,14 +109,14 @@ def _described(report: HealthReport) -> dict[str, Any]:
 
 class _SilentHandler(WSGIRequestHandler):
     timeout = 5.0
-    """Seconds that a client may take to send its request. Each open connection holds a thread."""
+    """How many seconds a client may take to send its request. Each open connection occupies a thread."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Log nothing."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    # A client that sends nothing must not prevent the end of the process.
+    # A client that sends nothing must not keep the process from ending.
     daemon_threads = True
 
 

@@ -34,9 +34,9 @@ async def serve(
 ) -> None:
     """Open services and serve each at its address until SIGTERM or SIGINT, then drain all of them at once.
 
-    SIGHUP makes the services read keys, authorities and the deny-list again. With a `membership` this process is a
-    worker: it has one service, shares its port with other workers, and leaves metrics and health to its parent.
-    `arrange` takes the arguments of `ordered_layers` and returns the layers. A bench leaves some layers out.
+    On SIGHUP the services read keys, authorities and the deny-list again. With a `membership` this process is a worker:
+    it has one service, shares its port with other workers, and leaves metrics and health to its parent. `arrange` takes
+    the arguments of `ordered_layers` and returns the layers. A bench uses it to leave some layers out.
 
     Raises:
         BadSetting: an address or a file of TLS cannot be used.
@@ -66,7 +66,7 @@ async def serve(
             if operators is not None:
                 operators.add(service.name, server.health)
         freeze_heap()
-        # Measuring begins after the collection at the start, which takes longer than any later collection.
+        # The collection at the start takes longer than any later collection, so measuring begins after it.
         times.start()
         collecting.start()
         reloading: set[asyncio.Task[None]] = set()
@@ -89,7 +89,7 @@ async def serve(
 
 
 def _open_export(settings: Settings) -> TraceExport | None:
-    """Let this process trace, if the settings name a receiver."""
+    """Let this process trace if the settings name a receiver."""
     if not settings.otlp_endpoint:
         return None
     # OpenTelemetry is imported only here, because it takes 75 ms and a few megabytes.
@@ -101,7 +101,10 @@ def _open_export(settings: Settings) -> TraceExport | None:
 
 
 def _reload(servers: Sequence[RunningServer], running: set[asyncio.Task[None]]) -> None:
-    """Let each server read its files again. `running` keeps the tasks until they have ended."""
+    """Let each server read its files again.
+
+    `running` holds the tasks until they end, so that they are not collected.
+    """
     _log.info("reloading")
     for server in servers:
         task = asyncio.get_running_loop().create_task(server.reload())

@@ -15,11 +15,14 @@ from hutong.error.v1 import error_reason_pb2
 V1 = "grpc.reflection.v1.ServerReflection"
 _POOL = descriptor_pool.Default()
 _OF_ERRORS = (error_reason_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR)
-"""The reasons and details of errors. No service's file imports them, so they are loaded here."""
+"""The reasons and details of errors. No file of a service imports them, so this module does."""
 
 
 async def _by_service(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Replace methods in requests by their services, because the pool of descriptors finds no method by its name."""
+    """Replace the names of methods in requests by the names of their services.
+
+    The pool of descriptors does not find methods.
+    """
     async for request in requests:
         if request.HasField("file_containing_symbol"):
             request.file_containing_symbol = service_of(request.file_containing_symbol)
@@ -27,7 +30,10 @@ async def _by_service(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 def service_of(symbol: str) -> str:
-    """Return the service of a method, "package.Service/Method" or "package.Service.Method"; else the symbol itself."""
+    """Return the service of a method "package.Service/Method" or "package.Service.Method".
+
+    Return any other symbol unchanged.
+    """
     service, _, method = symbol.replace("/", ".").rpartition(".")
     try:
         found = _POOL.FindServiceByName(service)
@@ -55,7 +61,7 @@ def add_reflection(names: Iterable[str], server: grpc.aio.Server) -> None:
 
 
 def _describe_v1() -> None:
-    """Make the descriptor of v1 from the descriptor of v1alpha, because the library lacks v1."""
+    """Make the descriptor of v1 from that of v1alpha. The library has no v1."""
     older = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(older)
     described = json_format.MessageToJson(older).replace("v1alpha", "v1")

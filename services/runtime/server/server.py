@@ -55,7 +55,7 @@ _log = structlog.get_logger(__name__)
 def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         *_OPTIONS,
-        # By default gRPC sets this option. A second server could then bind the same port, and would silently take half
+        # By default gRPC sets this option. A second server could then bind the same port, and would unnoticed take half
         # of the first server's calls.
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_connection_age_ms", round(timing.connection_age * 1000)),
@@ -64,22 +64,23 @@ def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]
 
 
 _OPTIONS: list[tuple[str, int]] = [
-    # The most calls on one connection: as many streams as a caller's budget has, and as many other calls. Further calls
-    # wait at the client. Under load, calls that cannot be answered in time therefore wait at the client, where they
-    # cost nothing, and take no memory in this process.
+    # The most calls on one connection: as many streams as a caller's budget allows, and as many other calls. Further
+    # calls wait at the client. Under load they cost nothing there and take no memory in this process.
     ("grpc.max_concurrent_streams", 128),
-    # By default gRPC resets calls at random near the limit, also calls of a client that obeys the limit, because gRPC
-    # counts a call until the end of the call is sent.
+    # With this option gRPC resets calls at random near the limit, even calls of a client that obeys the limit. The
+    # reason is that gRPC counts a call until its end is sent. The option is on by default.
     ("grpc.http.overload_protection", 0),
-    # gRPC's default is two minutes. For two minutes, silent connections would take the places of new connections.
+    # In gRPC's default of two minutes, silent connections would occupy the places of new connections.
     ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    # By default gRPC resets calls at random once 1,000 wait for Python. Gates that all come back after an outage would
-    # then get CANCELLED. LoadLimits refuses the excess instead, with a reason.
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+    # The calls of one method that may wait for Python; gRPC resets the excess (CANCELLED). A call that its caller has
+    # given up waits on and costs as much as any other. So with a long queue, under a flood that goes on, nearly every
+    # call is given up before Python sees it (docs/performance.md §6). A burst of 1,000 calls fits: all are answered, or
+    # LoadLimits refuses them with a reason.
+    ("grpc.server.max_pending_requests", 1_000),
+    ("grpc.server.max_pending_requests_hard_limit", 1_500),
     # Gates and watches keep streams open for days. The server detects a client that has disappeared, and clients can
     # detect a server that has disappeared.
     ("grpc.keepalive_time_ms", 30_000),
@@ -93,7 +94,7 @@ class RunningServer:
     """A service that is being served.
 
     Attributes:
-        port: the port that the server listens on; if port 0 was asked for, the port that was taken.
+        port: the port that the server listens on. If port 0 was asked for, this is the port that was taken.
         accounts: the counts of its callers.
     """
 
@@ -129,20 +130,24 @@ class RunningServer:
         return self._health.report()
 
     async def reload(self) -> None:
-        """Read keys, authorities and the deny-list again now, and end streams whose callers are no longer accepted."""
+        """Read keys, authorities and the deny-list again now.
+
+        End the streams of callers that are no longer accepted.
+        """
         await self._reloads.refresh(force=True)
 
     async def stop(self, grace: float) -> None:
-        """Drain and stop: first health, then streams after their last acknowledgement, the rest after `grace` seconds.
+        """Drain and stop.
 
-        The service's jobs and its databases are closed last.
+        Health ends first, then streams after their last acknowledgement, other calls after `grace` seconds. The
+        service's jobs and its databases are closed last.
         """
         await self._health_checks.stop()
         self._health.drain()
         self.service.drain.begin()
         await self._server.stop(grace)
-        # gRPC cancels the remaining calls but does not wait for their end. These calls may still use the databases that
-        # are closed next.
+        # gRPC cancels the remaining calls but does not wait until they end. They may still use the databases, which are
+        # closed next.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.cancel):
                 await self._admission.wait_until_idle()
@@ -161,10 +166,10 @@ async def start(
     *,
     shares_port: bool = False,
 ) -> RunningServer:
-    """Serve a service at an address; port 0 takes a free port. The clock says whether certificates have expired.
+    """Serve a service at an address. Port 0 takes a free port. The clock tells whether certificates have expired.
 
-    `arrange` takes the arguments of `ordered_layers` and returns the layers. A bench leaves some layers out. With
-    `shares_port` other processes may listen at the same port; the kernel distributes the connections.
+    `arrange` takes the arguments of `ordered_layers` and returns the layers. A bench uses it to leave some layers out.
+    With `shares_port` other processes may listen at the same port, and the kernel distributes the connections.
 
     Raises:
         BadSetting: the port is taken; or there is no mutual TLS, and other machines can reach the address or
@@ -178,8 +183,8 @@ async def start(
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
     audit = Audit(service.audit, identifier.subject_key)
     streams = OpenStreams(identifier)
-    # Calls arrive before this process joins its group. What these calls use up is kept until then and sent to the other
-    # workers afterwards.
+    # A worker receives calls before it joins its group. With `is_shared` the counts of these calls are kept and sent to
+    # the other workers later.
     budgets = Budgets(settings, clock, is_shared=shares_port)
     identity = Identity(identifier)
     layers = arrange(
@@ -187,7 +192,7 @@ async def start(
     )
     health_rate = HealthRate()
     routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams, health_rate)])
-    # Generated code needs a server only to register methods, which Routes accepts as well.
+    # Generated code uses a server only to register methods. `routes` can do that too.
     registrar = cast("grpc.aio.Server", routes)
     health_ = Health(service, timing)
     for registration in service.registrations:
@@ -199,7 +204,7 @@ async def start(
         method.name: (handler, limits.of(method, read_rules(method).cost))
         for method, handler in routes.handlers_of(names)
     }
-    # Checks are accepted as fast as other calls, so no check waits behind other calls.
+    # Health checks are accepted by the same fast path as other calls, so that no check waits behind other calls.
     limit: Limit = Unlimited() if identifier.is_open else health_rate
     limited |= {method.name: (handler, limit) for method, handler in routes.handlers_of([health.SERVICE_NAME])}
     server = make_server([routes], _options(timing, shares_port=shares_port), limited)
@@ -222,7 +227,9 @@ async def start(
 
 
 def check_exposure(address: str, settings: Settings) -> None:
-    """Check that callers show certificates, or that they are local and the operator lets every local caller in.
+    """Check that callers show certificates.
+
+    Without certificates, callers must be local and HUTONG_INSECURE must admit them.
 
     Raises:
         BadSetting: neither condition is met.
@@ -253,7 +260,7 @@ def check_exposure(address: str, settings: Settings) -> None:
 
 
 def find_bind_error(address: str) -> Text:
-    """Return why no server can listen at an address now; empty if one can. gRPC itself does not say the cause."""
+    """Return why no server can listen at an address now; empty if a server can. gRPC itself does not tell the cause."""
     if path := socket_path(address):
         return _find_socket_error(Path(path))
     host, port = split_address(address)
@@ -275,7 +282,7 @@ def find_bind_error(address: str) -> Text:
 
 
 def cannot_listen(address: str, cause: Text, service: str) -> BadSetting:
-    """Return the error for the address of a service at which nothing can listen."""
+    """Return the error for an address at which a service cannot listen."""
     return BadSetting(
         english(
             "cannot listen at {address}: {cause}; free it, or change HUTONG_{service}_ADDRESS",
@@ -287,7 +294,7 @@ def cannot_listen(address: str, cause: Text, service: str) -> BadSetting:
 
 
 def _find_socket_error(path: Path) -> Text:
-    """Return why nothing can listen at a unix socket. A socket that a killed process has left prevents nothing."""
+    """Return why nothing can listen at a unix socket. A socket that a killed process has left does not matter."""
     if not path.parent.is_dir():
         return english("its folder does not exist")
     if not path.exists():
@@ -311,7 +318,7 @@ def _bind(
             if credentials is None:
                 port = server.add_insecure_port(address)
                 if path := socket_path(address):
-                    # Until this line the umask has kept other users out.
+                    # Until now the umask has kept other users out.
                     Path(path).chmod(0o600)
                 return port
             return server.add_secure_port(address, credentials.for_grpc())
@@ -328,7 +335,7 @@ async def running(
     grace: float = 1.0,
     timing: ServerTiming | None = None,
 ) -> AsyncIterator[RunningServer]:
-    """Serve a service as long as the block lasts."""
+    """Serve a service while the block runs."""
     server = await start(service, address, settings, timing)
     try:
         yield server

@@ -1,4 +1,4 @@
-"""A service as the runtime sees it: what it registers, how it starts, is checked and is closed."""
+"""A service as the runtime sees it: what it registers, and how it is started, checked and closed."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Drain:
         await self._event.wait()
 
     async def read(self, messages: AsyncIterator[M], error: Unavailable) -> AsyncGenerator[M]:
-        """Yield the messages of a stream until it ends. Raise the error as soon as the drain has begun.
+        """Yield the messages of a stream until it ends. Once the drain has begun, raise the error at once.
 
-        Close the generator if it is left before the end of the stream.
+        A caller that leaves the generator before the end of the stream must close the generator.
         """
         draining: asyncio.Future[Any] = asyncio.ensure_future(self.wait())
         message: asyncio.Future[Any] = draining
@@ -80,14 +80,15 @@ class Service:
     Attributes:
         name: "results", "policy" or "verification".
         registrations: all gRPC services that it serves.
-        check: raises if the service could not answer now; called once a second for its health.
+        check: raises an error if the service could not answer now. It is called once a second for the health of the
+            service.
         close: called once, after the last call has ended.
         start: called once when the server is up, before the background jobs start.
         background: jobs that run after `start` until the last call has ended.
         drain: begins when the server will stop.
-        owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
-            there is no such object.
-        audit: where calls are recorded; None for a service of tests that records nothing.
+        owner_of: returns the owner of a stored object by its name, so that a call about the object can be ruled on.
+            Raises NotFound if there is no such object.
+        audit: where calls are recorded. None for a service of tests that records nothing.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Conversion of errors to google.rpc.Status. No other module knows both of these forms."""
+"""Converts errors to google.rpc.Status. Only this module knows both forms."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from services.runtime.call import current_call
 
 DOMAIN = "hutong.org"
 MAX_VIOLATIONS = 20
-"""The most violations in one status: enough to correct a request at once, and about as many as fit into
-MAX_DETAIL_BYTES."""
+"""The most violations in one status: enough to correct a request at once. About as many fit into MAX_DETAIL_BYTES."""
 MAX_DETAIL_BYTES = 4096
-"""Limit for all details together. Python's gRPC sometimes fails above 8 KiB of trailers; this is half of it."""
+"""The limit for all details together. Python's gRPC sometimes fails above 8 KiB of trailers, so half of that is used.
+"""
 MAX_MESSAGE_BYTES = 500
-"""Limit for the message. It is sent twice: in the details, and percent-encoded up to three times as long in
-grpc-message."""
+"""The limit for the message. The message is sent twice: in the details, and in grpc-message, where percent-encoding
+makes it up to three times as long."""
 MAX_VALUE_BYTES = 200
-"""Limit for one metadata value, one field's path or one description. All texts of this system are shorter, but a
-caller's input may be longer."""
+"""The limit for one value of the metadata, one path of a field, or one description. All texts of this system are
+shorter. The input of a caller that they quote may be longer."""
 MAX_METADATA = 5
-"""Limit for pairs of metadata. No reason documents more than two."""
+"""The limit for the number of metadata pairs. No reason documents more than two."""
 _TAG = "zh-CN"
-"""The locale of localized messages (BCP 47). Chinese is the only other language."""
+"""The locale of localized messages (BCP 47). No other language than Chinese is localized."""
 INTERNAL_TEXT = english("the service failed; its log has the rest under the request id")
 
 _CODES: dict[type[errors.HutongError], int] = {
@@ -53,9 +53,10 @@ _log = structlog.get_logger(__name__)
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
-    """Return the status of an error with its details. Anything but a HutongError becomes INTERNAL with a fixed text.
+    """Return the status of an error with its details.
 
-    An unexpected error is logged here with its traceback. An expected error appears in the access log only.
+    Any other error than a HutongError becomes INTERNAL with a fixed text. An unexpected error is logged here with its
+    traceback. An expected error appears in the access log only.
     """
     if not isinstance(error, errors.HutongError):
         _log.error("unexpected error", request_id=request_id, exc_info=error)
@@ -78,7 +79,7 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
 
 
 def append_localized(status: status_pb2.Status, text: Text) -> None:
-    """Add a text in the language that the caller of the current call reads, unless that is English."""
+    """Add a text in the language that the caller of the current call reads. Nothing is added for English."""
     language = asked_language()
     if language != ENGLISH:
         _append(status, error_details_pb2.LocalizedMessage(locale=_TAG, message=translate(text, language)))
@@ -93,7 +94,7 @@ def asked_language() -> str:
 
 
 def _localize(error: errors.HutongError, language: str) -> str:
-    """Return the text of an error in a language, with the violations for which the status has no translated field."""
+    """Return the text of an error in a language. Violations that no field of the status translates are added to it."""
     message = translate(error.message, language)
     if isinstance(error, errors.FailedPrecondition | errors.ResourceExhausted):
         described = dict.fromkeys(translate(violation.description, language) for violation in error.violations)
@@ -107,7 +108,7 @@ def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
 
 
 def _cut(text: str, limit: int = MAX_VALUE_BYTES) -> str:
-    """Return the text, shortened to at most `limit` bytes."""
+    """Return the text, cut to at most `limit` bytes."""
     encoded = text.encode()
     return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
 
@@ -121,7 +122,7 @@ def _append_fitting(
     violations: tuple[errors.Violation, ...],
     build: Callable[[list[errors.Violation]], Message],
 ) -> None:
-    """Add as many of the first 20 violations as fit under MAX_DETAIL_BYTES. One violation always fits."""
+    """Add as many of the first 20 violations as fit into MAX_DETAIL_BYTES. At least one violation always fits."""
     shown = list(violations[:MAX_VIOLATIONS])
     while shown:
         detail = build(shown)

@@ -1,4 +1,4 @@
-"""Times that a server keeps."""
+"""Waits and time limits of a server."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ class ServerTiming:
     """Waits, in seconds.
 
     Attributes:
-        check: the wait between two deep health checks. Health can be stale by this wait plus the time of one check.
+        check: the wait between two deep health checks. Published health can be older than this wait by the time of one
+            check.
         check_timeout: a health check that takes longer has failed. Verification waits two seconds for Results or
-            Policy, so a slower database is of no use to it.
+            Policy, so a slower database is of no use to Verification.
         cancel: how long a cancelled call may take to end before what it uses is closed.
-        deadline: the deadline of a caller that sets none. No unary call takes as long in normal operation.
-        reload: the wait between two checks for changed files. This wait and `recheck` together are far below one
-            minute. After that minute a denied caller must have no stream left.
+        deadline: the deadline of a caller that sets none. In normal operation every unary call takes less time.
+        reload: the wait between two checks for changed files. One minute after a change of the deny-list, a denied
+            caller must have no stream left. This wait and `recheck` together are far shorter.
         recheck: the wait between two checks of the callers of open streams.
-        connection_age: the age at which a connection takes no new call; gRPC varies it by a tenth either way. The
-            client connects again and shows its present certificate.
-        connection_grace: how long calls on such a connection may go on. Streams are then cut, and their clients open
-            them again.
+        connection_age: the age at which a connection takes no further calls. gRPC varies the age by a tenth either way.
+            The client then connects again and shows its present certificate.
+        connection_grace: how long calls on such a connection may go on. After that, streams are cut and their clients
+            open them again.
     """
 
     check: float = 1.0

@@ -1,4 +1,4 @@
-"""Validation of messages by the rules in the .proto files: protovalidate's native engine, one for the process."""
+"""Validates messages against the rules in the .proto files, with one native engine of protovalidate for the process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
 
 
 def find_violations(message: Message) -> list[Violation]:
-    """Return every broken rule of a message. Descriptions never contain a field's value."""
+    """Return every broken rule of a message. The descriptions never contain the value of a field."""
     return [describe(violation) for violation in _validator.collect_violations(message)]
 
 
@@ -57,12 +57,13 @@ def check(message: Message) -> None:
 
 
 def check_each(batch: Message) -> list[InvalidArgument | None]:
-    """Return for each of a batch's `requests` what `check` would raise; None for a request that keeps the rules.
+    """Return, for each of a batch's `requests`, the error that `check` would raise; None for a valid request.
 
-    The engine checks all requests in one call, because the call costs more than the check of a small message.
+    The engine checks all requests in one call, because each call costs more than the check of a small message.
     """
     field = batch.DESCRIPTOR.fields_by_name["requests"]
-    # The same bytes are parsed as a type without rules of its own, because copying the items takes many times as long.
+    # The bytes of the batch are parsed as a type that has no rules of its own. Copying the items would take many times
+    # as long.
     together = _list_like(field).FromString(batch.SerializeToString())
     broken: dict[int, list[Violation]] = {}
     for violation in _validator.collect_violations(together):
@@ -85,23 +86,30 @@ def describe(violation: protovalidate.Violation, skip: int = 0) -> Violation:
                 path += f"[{element.subscript.value}]"
     text = str(proto.message)
     if proto.rule_id == "string.pattern":
-        # A field that is checked very often repeats the expression of a predefined rule; rules.proto says why.
+        # A field that is checked very often repeats the expression of a predefined rule, for the reason that
+        # rules.proto gives.
         text = _messages_by_pattern().get(str(violation.rule_value), text)
     return Violation(path, "INVALID_FIELD", _with_template(proto.rule_id, text))
 
 
 def _with_template(rule: str, message: str) -> Text:
-    """Return the message of a rule. If the engine has put the rule's limits into it, the text has the template too."""
+    """Return the message of a rule.
+
+    If the engine has filled the rule's limits into it, the text also has its template.
+    """
     template = _TEMPLATES.get(rule.partition(".")[2]) or _TEMPLATES.get(rule)
     if template is None:
-        # The message of a rule of the contract is a template without values.
+        # The message of a rule of this contract is its own template, without values.
         return Text(message)
     found = _pattern_of(template).fullmatch(message)
     return Text(template, found.groupdict()) if found else Text(message)
 
 
 def recognize(message: str) -> Text:
-    """Return a description that another service sent in English, with its template if the text is protovalidate's."""
+    """Return a description that another service has sent in English.
+
+    If it is protovalidate's, the text gets its template.
+    """
     for template in _TEMPLATES.values():
         found = _pattern_of(template).fullmatch(message)
         if found and found.groupdict():
@@ -111,7 +119,7 @@ def recognize(message: str) -> Text:
 
 @cache
 def _pattern_of(template: str) -> re.Pattern[str]:
-    """Return the regular expression that finds the values in an English text that was made of a template."""
+    """Return the regular expression that finds the values in a text made from an English template."""
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.*)", re.escape(template)), re.DOTALL)
 
 
@@ -129,7 +137,7 @@ def _messages_by_pattern() -> Mapping[str, str]:
 
 
 def _describe_within(violation: protovalidate.Violation) -> tuple[int, Violation]:
-    """Return the index of the list item that breaks a rule, and the violation with its path inside that item."""
+    """Return the index of the item that breaks a rule, and the violation with its path inside the item."""
     field = violation.proto.field
     assert field is not None
     subscript = field.elements[0].subscript
@@ -139,7 +147,7 @@ def _describe_within(violation: protovalidate.Violation) -> tuple[int, Violation
 
 @cache
 def _list_like(field: FieldDescriptor) -> type[Message]:
-    """Return a message type, never sent, that has the same repeated field and no rule of its own."""
+    """Return a message type that has the same repeated field but no rules of its own. It is never sent."""
     item = field.message_type
     assert item is not None
     file = descriptor_pb2.FileDescriptorProto(

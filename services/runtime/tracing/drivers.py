@@ -1,6 +1,7 @@
-"""Drivers of the databases that record a span for each statement. They are used only if tracing is on.
+"""Drivers of the databases that record a span for each statement. Used only if tracing is on.
 
-The drivers are the only place that every statement passes: the fastest reads and writes bypass SQLAlchemy.
+Spans are recorded in the drivers, because only the drivers see every statement. The fastest reads and writes bypass
+SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|COPY)\s+\"?([a-z][a-z_]{1,40})\b", r
 
 @lru_cache(maxsize=1_024)
 def describe_statement(statement: str) -> tuple[str, str]:
-    """Return the kind of a statement and its first table, which may be empty.
+    """Return the kind of a statement and its first table. The table may be empty.
 
     Nothing else of the statement is recorded.
     """
@@ -35,7 +36,7 @@ def describe_statement(statement: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def statement_span(system: str, statement: object) -> Iterator[None]:
-    """Record a statement, without its text and its parameters, as a child of the span under way."""
+    """Record a statement as a child of the current span, without its text and its parameters."""
     parent = current_span.get()
     if parent is None:
         yield
@@ -55,7 +56,7 @@ def statement_span(system: str, statement: object) -> Iterator[None]:
 class TracedSqliteCursor(sqlite3.Cursor):
     """A cursor of SQLite.
 
-    A span does not cover the reading of rows, because SQLite finds each row only when it is read.
+    A span does not include the reading of rows, because SQLite finds each row only when it is read.
     """
 
     def execute(self, sql: str, parameters: Any = (), /) -> TracedSqliteCursor:
@@ -72,7 +73,7 @@ class TracedSqliteCursor(sqlite3.Cursor):
 
 
 class TracedSqliteConnection(sqlite3.Connection):
-    """A connection to SQLite. Work that is not recorded gets cursors of the driver itself, which cost less."""
+    """A connection to SQLite. Work that is not recorded gets the driver's own cursors, which cost less."""
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         """Make a cursor."""
@@ -118,7 +119,7 @@ class TracedCursor(psycopg.Cursor[Any]):
 
 
 class TracedConnection(psycopg.Connection[Any]):
-    """A connection to PostgreSQL. Work that is not recorded gets cursors of the driver itself, which cost less."""
+    """A connection to PostgreSQL. Work that is not recorded gets the driver's own cursors, which cost less."""
 
     def cursor(self, *arguments: Any, **named: Any) -> Any:
         """Make a cursor."""
@@ -132,5 +133,5 @@ class TracedConnection(psycopg.Connection[Any]):
 
 
 def connect_postgresql(_dialect: Dialect, _record: ConnectionPoolEntry, arguments: list[Any], named: Any) -> Any:
-    """Connect in place of SQLAlchemy, which would make a connection that records nothing."""
+    """Connect in place of SQLAlchemy. Its own connection would record nothing."""
     return TracedConnection.connect(*arguments, **named)

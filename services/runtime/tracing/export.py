@@ -1,6 +1,6 @@
-"""Sends spans to an OTLP receiver, from a thread of its own. This module is imported only if tracing is on.
+"""Sends spans to an OTLP receiver from its own thread. This module is imported only if tracing is on.
 
-A receiver that fails or is slow delays no answer. Spans that it does not take are dropped and counted.
+A receiver that fails or is slow delays no answer. Spans that the receiver does not take are dropped and counted.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.tracing.recording import Attributes, Tracing
 
 QUEUE_SPANS = 4_096
-"""The most spans that wait for the receiver: a few megabytes. Further ones are dropped."""
+"""The most spans that wait for the receiver: a few megabytes. Further spans are dropped."""
 BATCH_SPANS = 512
 """The most spans in one message to the receiver: some hundred kilobytes."""
 SEND_MILLISECONDS = 1_000
 """How long spans gather before they are sent."""
 EXPORT_SECONDS = 5.0
-"""How long the receiver may take for a message, with all tries."""
+"""How long the receiver may take for a message, including all attempts."""
 STOP_SECONDS = 3.0
 """How long a process that stops waits until the receiver has taken the last spans."""
 
@@ -45,7 +45,7 @@ def open_export(settings: Settings) -> TraceExport:
         BadSetting: a file of TLS cannot be used.
     """
     check_tls_files(settings.tls)
-    # The exporter would write a line for each try. This module writes one line when the receiver begins to fail.
+    # The exporter would log a line for each attempt. This module logs one line when the receiver begins to fail.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     common = {"service.version": version("hutong"), "hutong.node": settings.jurisdiction}
     return TraceExport(partial(_open_exporter, settings), settings.trace_ratio, common)
@@ -64,12 +64,12 @@ class TraceExport:
         self.tracing = Tracing(self._processor, ratio, common)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Send the spans that wait, and end the thread. This takes at most little longer than `seconds`."""
+        """Send the spans that wait, and end the thread. This takes hardly longer than `seconds`."""
         stopping = threading.Thread(target=self._processor.shutdown, daemon=True)
         stopping.start()
         stopping.join(seconds)
         if stopping.is_alive():
-            # From now on every export fails at once.
+            # This makes every further export fail at once.
             self._exporter.shutdown()
 
 
@@ -108,9 +108,9 @@ class _BoundedProcessor(BatchSpanProcessor):
 
 
 class _RenewedExporter(SpanExporter):
-    """Sends spans, and counts what becomes of them.
+    """Sends spans, and counts those that were sent and those that were lost.
 
-    After a failure it opens a new exporter, so that a new certificate of this node is used.
+    After a failure a new exporter is opened, so that a new certificate of this node is used.
 
     Attributes:
         on_taken: called with the number of spans that have left the queue.

@@ -1,7 +1,7 @@
-"""Records spans by OpenTelemetry's SDK. This module is imported only if tracing is on.
+"""Records spans with OpenTelemetry's SDK. This module is imported only if tracing is on.
 
-A span holds names of the contract, sizes, codes and kinds of statements. It never holds a request's field, a text of an
-error, a parameter, a caller's name or an address.
+A span contains names of the contract, sizes, codes and kinds of statements. It never contains a field of a request, a
+text of an error, a parameter, a caller's name or an address.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 )
 
 STATEMENTS_SHOWN = 64
-"""The most statements that are recorded below one span. A batch of 500 questions is 500 statements on SQLite."""
+"""The most statements that are recorded below one span. On SQLite, a batch of 500 questions runs 500 statements."""
 
 Attributes = Mapping[str, str | int]
 
@@ -76,7 +76,7 @@ class ActiveSpan:
         return ActiveSpan(self._tracer, span)
 
     def statement(self, name: str, attributes: Attributes) -> ActiveSpan | None:
-        """Begin a child for a statement; None after STATEMENTS_SHOWN of them."""
+        """Begin a child for a statement. Return None once STATEMENTS_SHOWN children exist."""
         if not self._statements_left:
             return None
         self._statements_left -= 1
@@ -91,17 +91,20 @@ class ActiveSpan:
         self._span.add_link(other._span.get_span_context())
 
     def fail(self, kind: str) -> None:
-        """Mark the span as failed. `kind` is the name of a reason, a code or a class, and never a text of an error."""
+        """Mark the span as failed.
+
+        `kind` is a reason, a code or the name of a class, and never the text of an error.
+        """
         self._span.set_attribute("error.type", kind)
         self._span.set_status(Status(StatusCode.ERROR))
 
     def end(self) -> None:
-        """End the span. Its exporter gets it."""
+        """End the span and hand it to the exporter."""
         self._span.end()
 
 
 class Beginning(NamedTuple):
-    """A call's span that has begun: the trace's id, the span's id, and the span, which is None if it is not sampled."""
+    """The span of a call that has begun: the id of its trace, its own id, and the span; None if it is not sampled."""
 
     trace_id: str
     span_id: str
@@ -109,7 +112,7 @@ class Beginning(NamedTuple):
 
 
 class ServiceTracer:
-    """Begins the spans of one service. `ratio` is the sampled share of calls and messages without a parent."""
+    """Begins the spans of one service. Of calls and messages without a parent, the share `ratio` is sampled."""
 
     def __init__(self, tracer: Tracer, ratio: float) -> None:
         self._tracer = tracer
@@ -118,7 +121,7 @@ class ServiceTracer:
     def begin_call(self, name: str, parent: tuple[str, str] | None, attributes: Attributes) -> Beginning:
         """Begin the span of a call that this service answers.
 
-        `parent` is the trace and the span of the caller, which the caller has sampled; None for a call without a trace.
+        `parent` has the trace and the span of a caller that has sampled them; None for a call without a trace.
         """
         if parent is None and not self._is_sampled():
             return Beginning(f"{getrandbits(128):032x}", f"{getrandbits(64):016x}", None)
@@ -134,7 +137,10 @@ class ServiceTracer:
         stream: ActiveSpan | None,
         parent: tuple[str, str] | None = None,
     ) -> ActiveSpan | None:
-        """Begin the span of a message, with a link to the span of its stream; None if it is not sampled."""
+        """Begin the span of a message, with a link to the span of its stream.
+
+        Return None if the message is not sampled.
+        """
         if parent is None and not self._is_sampled():
             return None
         links = [] if stream is None else [Link(stream._span.get_span_context())]  # noqa: SLF001 - of this module
@@ -142,14 +148,17 @@ class ServiceTracer:
         return ActiveSpan(self._tracer, span)
 
     def _is_sampled(self) -> bool:
-        """Decide whether to sample a new trace. OpenTelemetry's sampler would take 15 µs for each call not sampled."""
+        """Decide whether to sample a new trace.
+
+        OpenTelemetry's sampler would take 15 µs even for a call that is not sampled.
+        """
         return random() < self._ratio  # noqa: S311 - no secret depends on it
 
 
 def _context_of(parent: tuple[str, str] | None) -> Context:
-    """Return the context of a span whose parent another process has sampled.
+    """Return the context for a span with a sampled parent in another process.
 
-    Without a parent return the context of a new trace.
+    Without a parent, return the context for a new trace.
     """
     if parent is None:
         return Context()
@@ -160,7 +169,7 @@ def _context_of(parent: tuple[str, str] | None) -> Context:
 
 
 class Tracing:
-    """The tracers of the services in this process. They share a processor.
+    """The tracers of the services in this process. They share one processor.
 
     Attributes:
         processor: takes each span that has ended.
@@ -176,7 +185,7 @@ class Tracing:
         """Return the tracer of a service."""
         if service not in self._tracers:
             resource = Resource.create({"service.name": f"hutong-{service}", **self._common})
-            # The provider samples everything, because ServiceTracer decides what is sampled.
+            # The provider samples everything it gets, because ServiceTracer has decided already.
             provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
             provider.add_span_processor(self.processor)
             self._tracers[service] = ServiceTracer(provider.get_tracer("hutong"), self._ratio)

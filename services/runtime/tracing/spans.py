@@ -1,7 +1,7 @@
-"""The span under way, and the operations on it.
+"""The current span, and the operations on it.
 
-The operations do nothing while no span is recorded. OpenTelemetry is imported only if tracing is on, so that a process
-without tracing pays neither for OpenTelemetry's memory nor for its start.
+While no span is recorded, the operations do nothing. OpenTelemetry is imported only if tracing is on. A process without
+tracing therefore pays neither for its memory nor for its start.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 current_span: ContextVar[ActiveSpan | None] = ContextVar("current_span", default=None)
-"""The recorded span that the running code belongs to; None if tracing is off or the call is not sampled."""
+"""The recorded span to which the running code belongs; None if tracing is off or the call is not sampled."""
 
 
 class _State:
@@ -28,7 +28,7 @@ class _State:
 
 
 def use_tracing(tracing: Tracing | None) -> None:
-    """Let services that open from now on record spans; with None they record none."""
+    """Let services that open from now on record spans. With None they record no spans."""
     _State.tracing = tracing
 
 
@@ -44,7 +44,7 @@ def tracer_of(service: str) -> ServiceTracer | None:
 
 @contextlib.contextmanager
 def child_span(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterator[ActiveSpan | None]:
-    """Record the block as a child of the span under way."""
+    """Record the block as a child of the current span."""
     parent = current_span.get()
     if parent is None:
         yield None
@@ -57,10 +57,10 @@ def child_span(name: str, attributes: Mapping[str, str | int] | None = None) -> 
 def message_span(
     service: str, name: str, attributes: Mapping[str, str | int] | None = None, parent: tuple[str, str] | None = None
 ) -> Iterator[ActiveSpan | None]:
-    """Record the block, which serves one message of a stream, if it is sampled. A stream may last for days.
+    """Record the block, if it is sampled, as the work for one message of a stream. A stream may last for days.
 
-    `parent` is the trace and the span in which the other side records the message. Without a parent the block begins a
-    new trace. The block's span has a link to the span under way, which is the span of the stream.
+    `parent` is the trace and the span under which the other side records the message. Without a parent the block begins
+    a new trace. The span of the block has a link to the current span, which is the span of the stream.
     """
     tracer = tracer_of(service)
     if tracer is None:
@@ -79,7 +79,7 @@ def message_span(
 
 
 def end_message(active: ActiveSpan | None, error: str = "") -> None:
-    """End the span of a message. `error` is the name of the error's class, and empty if there was none."""
+    """End the span of a message. `error` is the class name of the error; empty if there was none."""
     if active is not None:
         if error:
             active.fail(error)
@@ -88,9 +88,9 @@ def end_message(active: ActiveSpan | None, error: str = "") -> None:
 
 @contextlib.contextmanager
 def batch_span(name: str, askers: Sequence[ActiveSpan | None]) -> Iterator[ActiveSpan]:
-    """Record the block as one span for a batch of questions, of which at least one belongs to a recorded call.
+    """Record the block as one span for a batch of questions. At least one question belongs to a recorded call.
 
-    The span is a child of the first recorded call and has a link to each recorded call. Each of the other calls gets a
+    The span is a child of the first recorded call and has a link to every recorded call. The other recorded calls get a
     link to the span.
     """
     distinct = list(dict.fromkeys(one for one in askers if one is not None))
@@ -104,7 +104,7 @@ def batch_span(name: str, askers: Sequence[ActiveSpan | None]) -> Iterator[Activ
 
 @contextlib.contextmanager
 def recorded(active: ActiveSpan) -> Iterator[ActiveSpan]:
-    """Let a span be the one under way in the block, and end it with the block."""
+    """Make a span the current one in the block, and end it with the block."""
     token = current_span.set(active)
     try:
         yield active
@@ -117,9 +117,9 @@ def recorded(active: ActiveSpan) -> Iterator[ActiveSpan]:
 
 
 def carried(name: str, work: Callable[[], R]) -> Callable[[], R]:
-    """Return work for a thread, recorded in a span that is a child of the span under way.
+    """Return work that can run in a thread. It is recorded in a child of the current span.
 
-    The span begins now, so that it shows the wait for a thread.
+    The span begins now, so that it includes the wait for a thread.
     """
     parent = current_span.get()
     if parent is None:

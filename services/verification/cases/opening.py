@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from hutong.verification.v1 import evidence_case_pb2
 from prometheus_client import Counter as Metric
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select, tuple_
 
 from services.runtime.ids import uuid7
 from services.storage.upsert import insert_if_absent
 from services.verification.cases.model import CaseOpening
 from services.verification.cases.tables import evidence_cases
+
+if TYPE_CHECKING:
+    from services.verification.cases.model import CaseKind
 
 OPENED = Metric("hutong_evidence_cases_total", "Cases of evidence that were opened, by kind", ["kind"])
 
@@ -45,6 +49,15 @@ def open_cases(connection: Connection, openings: Sequence[CaseOpening]) -> Count
             insert_if_absent(connection, evidence_cases).values(row)
         ).rowcount
     return opened
+
+
+def find_with_case(
+    connection: Connection, reports: Collection[tuple[str, str]], kind: CaseKind
+) -> set[tuple[str, str]]:
+    """Return which of the reports have a case of a kind. A report is named by its laboratory's code and its number."""
+    of_report = (evidence_cases.c.lab, evidence_cases.c.report_number)
+    query = select(*of_report).where(tuple_(*of_report).in_(list(reports)), evidence_cases.c.kind == kind)
+    return {(row.lab, row.report_number) for row in connection.execute(query)}
 
 
 def count_opened(opened: Counter[str]) -> None:

@@ -23,8 +23,3 @@ class DecisionCounter:
         """Return what was counted since the last call."""
         taken, self._counts = self._counts, {}
         return {CountKey(*key): count for key, count in taken.items()}
-
-    def put_back(self, counts: Counts) -> None:
-        """Add counts that were taken and could not be stored."""
-        for key, count in counts.items():
-            self._counts[key] = self._counts.get(key, 0) + count

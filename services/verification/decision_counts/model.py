@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
+from services.domain.instant import Instant
+
 
 class CountKey(NamedTuple):
     """Identifies a count: the hour since 1970 in UTC, the place and the purpose asked about, and the outcome.
@@ -19,6 +21,19 @@ class CountKey(NamedTuple):
 
 
 Counts: TypeAlias = Mapping[CountKey, int]
+
+CountedDecision: TypeAlias = tuple[str, int, int, Instant]
+"""What is counted of a decision: the place and the purpose asked about, the outcome, and when it was made.
+
+A plain tuple, because each decision has one.
+"""
+
+
+class CountBatch(NamedTuple):
+    """Counts that are stored together. By its id a batch that is stored already is recognised."""
+
+    id: str
+    counts: Counts
 
 
 class OutcomeCounts(NamedTuple):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import structlog
 
 from services.domain.errors import HutongError
+from services.runtime.clock import Clock
+from services.runtime.ids import uuid7
 from services.storage.engine import Database
 from services.verification.decision_counts.counter import DecisionCounter
-from services.verification.decision_counts.store import add_counts
+from services.verification.decision_counts.model import CountBatch
+from services.verification.decision_counts.store import add_batch
 
 STORE_SECONDS = 5.0
 """The time between two writes. A process that is killed loses the counts of this time."""
@@ -20,11 +24,16 @@ _log = structlog.get_logger(__name__)
 class DecisionCountRecorder:
     """Stores what a counter has counted. `own` is the region of this node."""
 
-    def __init__(self, database: Database, counter: DecisionCounter, own: str, seconds: float = STORE_SECONDS) -> None:
+    def __init__(
+        self, database: Database, counter: DecisionCounter, own: str, clock: Clock, seconds: float = STORE_SECONDS
+    ) -> None:
         self._database = database
         self._counter = counter
         self._own = own
+        self._clock = clock
         self._seconds = seconds
+        self._unsettled: CountBatch | None = None
+        self._last_id = ""
 
     async def run(self) -> None:
         """Store the counts again and again until cancelled. A background job."""
@@ -33,12 +42,22 @@ class DecisionCountRecorder:
             await self.store()
 
     async def store(self) -> None:
-        """Store the counts. If the database cannot be reached, they are stored with the next ones."""
-        counts = self._counter.take()
-        if not counts:
-            return
-        try:
-            await self._database.write(add_counts, self._own, counts)
-        except HutongError as error:
-            _log.warning("counts of decisions are not stored yet", why=error.reason)
-            self._counter.put_back(counts)
+        """Store the counts. What is not stored, or perhaps not, is stored by a later call, and counts once.
+
+        Not stored are counts while the database cannot be reached, and those of a call that is cancelled.
+        """
+        for batch in self._batches():
+            self._unsettled = batch
+            try:
+                await self._database.write(add_batch, self._own, batch, self._last_id, self._clock.now())
+            except HutongError as error:
+                _log.warning("counts of decisions are not stored yet", why=error.reason)
+                return
+            self._last_id, self._unsettled = batch.id, None
+
+    def _batches(self) -> Iterator[CountBatch]:
+        """Yield the batch of which it is not known whether it is stored, then what was counted since."""
+        if self._unsettled is not None:
+            yield self._unsettled
+        if counts := self._counter.take():
+            yield CountBatch(uuid7(), counts)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hutong.verification.v1 import decision_pb2
-from sqlalchemy import ColumnElement, Connection, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select
 
 from services.domain.instant import HOUR, Instant
 from services.domain.region import prefix, within
-from services.storage.upsert import insert_or_update
-from services.verification.decision_counts.model import Counts, OutcomeCounts
+from services.storage.upsert import insert_if_absent, insert_or_update
+from services.verification.decision_counts.model import CountBatch, Counts, OutcomeCounts
 from services.verification.decision_counts.tables import decision_counts
+from services.verification.idempotency import requests
 
 _C = decision_counts.c
 _KEY = ("hour", "region", "purpose", "node")
@@ -23,6 +24,8 @@ _COLUMN_OF: dict[int, str] = {
     decision_pb2.DECISION_OUTCOME_UNDETERMINED: "undetermined_count",
 }
 OUTCOME_COLUMNS = tuple(_COLUMN_OF.values())
+_METHOD = "DecisionCounts"
+"""Stands in place of a method with the ids of batches."""
 _DAY_HOURS, _SHANGHAI_HOURS = 24, 8
 
 
@@ -50,6 +53,22 @@ class CountRange(NamedTuple):
     start_time: Instant
     end_time: Instant
     from_region: str = ""
+
+
+def add_batch(connection: Connection, own: str, batch: CountBatch, last_id: str, now: Instant) -> None:
+    """Add a batch of counts as `add_counts` does, unless it is stored already.
+
+    An error may come after the commit, so the same batch may come again. The database remembers the id of the batch
+    that a process stored last. `last_id` is the id of the batch before, which is not needed any more.
+    """
+    id_of = requests.c.request_id
+    if last_id:
+        connection.execute(delete(requests).where(requests.c.method == _METHOD, id_of == last_id))
+    claim = insert_if_absent(connection, requests).values(
+        method=_METHOD, request_id=batch.id, content_hash=b"", response=b"", create_time=now
+    )
+    if connection.execute(claim).rowcount:
+        add_counts(connection, own, batch.counts)
 
 
 def add_counts(connection: Connection, own: str, counts: Counts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hutong.exchange.v1.replicated_refusal_pb2 import (
+    RefusalEvidence,
     RefusalResponsibility,
     ReplicatedAnswer,
     ReplicatedAssessment,
@@ -11,7 +12,6 @@ from hutong.exchange.v1.replicated_refusal_pb2 import (
 )
 from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.refusal_pb2 import VENUE_KIND_OTHER, VenueKind
-from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument, Violation
@@ -56,7 +56,9 @@ def refusal_to_message(refusal: Refusal, own: str, *, to_above: bool) -> Replica
     )
     if not to_above or _needs_words_above(refusal, own):
         message.statement = refusal.statement
-        message.evidence.extend(VerifyRequest.FromString(refusal.evidence).evidence)
+        shown = RefusalEvidence.FromString(refusal.evidence)
+        message.evidence.extend(shown.evidence)
+        message.signature_verdicts.extend(shown.signature_verdicts)
         if refusal.shown_decision:
             message.shown_decision.ParseFromString(refusal.shown_decision)
     if refusal.assess_time is not None:
@@ -133,13 +135,11 @@ def refusal_from_message(message: ReplicatedRefusal, pepper: Pepper, now: Instan
         raise InvalidArgument.of(found)
     create_time = from_timestamp(message.create_time)
     refuse_time = from_timestamp(message.refuse_time)
-    key = message.subject_key or None
+    key, other_key = message.subject_key or None, message.other_subject_key or None
     assessment = message.assessment if message.HasField("assessment") else None
     answer = message.answer if message.HasField("answer") else None
     responsibility = message.responsibility if message.HasField("responsibility") else None
     due_time = create_time if responsibility is None else from_timestamp(responsibility.due_time)
-    for shown in message.evidence:
-        shown.signed_report = ""
     return Refusal(
         uuid,
         message.region,
@@ -162,12 +162,13 @@ def refusal_from_message(message: ReplicatedRefusal, pepper: Pepper, now: Instan
         arriving_from=message.arriving_from,
         answer_node="" if answer is None else _region_of(answer.node, "answer.node"),
         origin_node=_region_of(message.origin_node, "origin_node"),
-        other_subject_key=message.other_subject_key or None,
+        other_subject_key=other_key,
         code=receipt_code(uuid, pepper.of_version(message.key_version) or pepper),
-        evidence=VerifyRequest(evidence=message.evidence).SerializeToString(),
+        evidence=_evidence_of(message),
         shown_decision=_shown(message),
         request_hash=message.request_hash or None,
-        same_report_key=None if key is None else same_report_key(key, message.region, message.purpose, refuse_time),
+        same_report_key=same_report_key(key, message.region, message.purpose, refuse_time),
+        other_same_report_key=same_report_key(other_key, message.region, message.purpose, refuse_time),
         duplicate_of=parse_refusal(message.duplicate_of, "duplicate_of") if message.duplicate_of else "",
         assess_node="" if assessment is None else _region_of(assessment.node, "assessment.node"),
         assess_time=None if assessment is None else from_timestamp(assessment.assess_time),
@@ -175,6 +176,14 @@ def refusal_from_message(message: ReplicatedRefusal, pepper: Pepper, now: Instan
         due_time=min(due_time, now + ANSWER_WITHIN) if responsibility is not None else create_time + ANSWER_WITHIN,
         escalation_count=0 if responsibility is None else responsibility.escalation_count,
     )
+
+
+def _evidence_of(message: ReplicatedRefusal) -> bytes:
+    """Return the evidence of a message as it is stored. A signed report is removed, because it must not cross."""
+    evidence = RefusalEvidence(evidence=message.evidence, signature_verdicts=message.signature_verdicts)
+    for shown in evidence.evidence:
+        shown.signed_report = ""
+    return evidence.SerializeToString()
 
 
 def _shown(message: ReplicatedRefusal) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 
 import structlog
+from hutong.exchange.v1.replicated_refusal_pb2 import RefusalEvidence
 from hutong.verification.v1.decision_pb2 import DECISION_REASON_SOURCE_UNAVAILABLE, Decision
 from sqlalchemy import Connection, and_, not_, or_, select, update
 
@@ -134,7 +135,8 @@ class RefusalDuties:
             return None
         holder = HolderToken(b"", known[0], "", 0, 0, known[1] if len(known) > 1 else b"")
         try:
-            return await self._verifier.conclude(question_of(refusal), holder)
+            verdicts = RefusalEvidence.FromString(refusal.evidence).signature_verdicts
+            return await self._verifier.conclude(question_of(refusal), holder, verdicts)
         except HutongError as error:
             _log.warning(
                 "no decision could be made for a report", name=format_refusal(refusal.uuid), reason=error.reason

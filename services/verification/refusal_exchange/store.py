@@ -26,11 +26,11 @@ from services.storage.upsert import insert_if_absent
 from services.verification.refusal_exchange.convert import refusal_from_message, refusal_to_message
 from services.verification.refusal_exchange.counts import receive_counts
 from services.verification.refusal_exchange.merge import Standing, merge
-from services.verification.refusals.duplicates import copy_to_duplicates, demote, with_what_is_known
+from services.verification.refusals.duplicates import copy_to_duplicates, demote, lock_same, unite, with_what_is_known
 from services.verification.refusals.outbox import enqueue, enqueue_for, links_for_change, read_links
 from services.verification.refusals.receipts import receipt_code
 from services.verification.refusals.routing import Links
-from services.verification.refusals.rows import find_refusal, find_same, from_row, to_row
+from services.verification.refusals.rows import find_refusal, find_same, from_row, to_row, write_changes
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals
 
@@ -221,19 +221,21 @@ class RefusalExchangeStore:
         if len(frame.refusals) > BATCH:
             text = english("holds more than {limit} reports", limit=BATCH)
             raise InvalidArgument.field("changes.refusals", text, "BATCH_TOO_LARGE")
-        receive_counts(connection, frame.decision_counts, node, links, now)
         deferred: list[str] = []
         set_aside: dict[str, int] = {}
+        reports: list[Refusal] = []
         # Rows are locked in one order by all transactions.
         for message in sorted(frame.refusals, key=lambda it: it.name):
             try:
-                received = refusal_from_message(message, self._pepper, now)
+                reports.append(refusal_from_message(message, self._pepper, now))
             except HutongError as error:
                 set_aside[error.reason] = set_aside.get(error.reason, 0) + 1
-                continue
+        lock_same(connection, (key for received in reports for key in received.same_report_keys))
+        receive_counts(connection, frame.decision_counts, node, links, now)
+        for received in reports:
             standing = _take(connection, received, node, links, now)
             if standing is Standing.DEFERRED:
-                deferred.append(message.name)
+                deferred.append(format_refusal(received.uuid))
             elif standing is not Standing.TAKEN:
                 set_aside[standing.value] = set_aside.get(standing.value, 0) + 1
         if set_aside:
@@ -274,6 +276,9 @@ def _take(connection: Connection, received: Refusal, sender: str, links: Links, 
     if refusal.duplicate_of:
         primary = find_refusal(connection, refusal.duplicate_of)
         if primary is not None:
+            keyed = primary.with_keys_of(received.same_report_keys)
+            if keyed != primary:
+                write_changes(connection, primary, keyed)
             copy_to_duplicates(connection, primary, links, now)
     return merged.standing
 
@@ -284,13 +289,13 @@ def _insert(connection: Connection, refusal: Refusal, links: Links, now: Instant
     If there are several reports of one refusal, the earliest report counts, and the other reports become its
     duplicates.
     """
-    keys = [] if refusal.same_report_key is None else [refusal.same_report_key]
-    same = find_same(connection, keys, refusal.request_hash)
-    if same is not None and same.uuid < refusal.uuid:
-        refusal = refusal.as_duplicate_of(same.uuid)
-    elif same is not None and same.uuid > refusal.uuid:
-        refusal = with_what_is_known(refusal, same)
-        demote(connection, same, refusal.uuid, links, now)
+    same = find_same(connection, refusal)
+    if same and same[0].uuid < refusal.uuid:
+        refusal = refusal.as_duplicate_of(unite(connection, same, refusal.same_report_keys, links, now).uuid)
+    elif same and same[0].uuid > refusal.uuid:
+        for later in same:
+            refusal = with_what_is_known(refusal, later).with_keys_of(later.same_report_keys)
+            demote(connection, later, refusal.uuid, links, now)
     inserted = connection.execute(insert_if_absent(connection, refusals).values(to_row(refusal))).rowcount
     return refusal if inserted else None
 

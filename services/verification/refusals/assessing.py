@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from hutong.exchange.v1.replicated_refusal_pb2 import ShownDecision
+from hutong.exchange.v1.replicated_refusal_pb2 import RefusalEvidence, ShownDecision
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
 from hutong.verification.v1 import decision_pb2
@@ -119,7 +119,7 @@ class Assessor:
 
 def question_of(refusal: Refusal) -> VerifyRequest:
     """Return the question whose decision assesses a refusal, without the person."""
-    question = VerifyRequest.FromString(refusal.evidence)
+    question = VerifyRequest(evidence=RefusalEvidence.FromString(refusal.evidence).evidence)
     question.region, question.purpose = refusal.region, refusal.purpose
     question.arriving_from = refusal.arriving_from
     question.use_time.CopyFrom(to_timestamp(refusal.refuse_time))

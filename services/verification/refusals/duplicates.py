@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
+
 from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
+from services.storage.advisory_locks import AdvisoryLock, lock_names_until_commit
 from services.verification.refusals.outbox import enqueue
 from services.verification.refusals.routing import Links
 from services.verification.refusals.rows import from_row, write_changes
@@ -38,8 +41,38 @@ def copy_to_duplicates(connection: Connection, refusal: Refusal, links: Links, n
             enqueue(connection, copied, links, now)
 
 
+def lock_same(connection: Connection, keys: Iterable[bytes]) -> None:
+    """Let no other transaction store reports with any of these keys until this one ends.
+
+    Two reports may have one key in common, but in different columns. No unique index then excludes the second report. A
+    transaction calls this once, before it locks any row.
+    """
+    if connection.dialect.name == "postgresql" and (names := [key.hex() for key in keys]):
+        lock_names_until_commit(connection, AdvisoryLock.SAME_REFUSALS, names)
+
+
+def unite(
+    connection: Connection, same: Sequence[Refusal], keys: Collection[bytes], links: Links, now: Instant
+) -> Refusal:
+    """Make the later ones of several stored reports of one refusal duplicates of the earliest. Return the earliest.
+
+    `keys` are the hashes of a further report of the refusal.
+    """
+    stored, *others = same
+    first = stored.with_keys_of(keys)
+    for other in others:
+        first = with_what_is_known(first, other)
+        demote(connection, other, first.uuid, links, now)
+    if first != stored:
+        write_changes(connection, stored, first)
+        enqueue(connection, first, links, now)
+    if others:
+        copy_to_duplicates(connection, first, links, now)
+    return first
+
+
 def demote(connection: Connection, refusal: Refusal, earlier: str, links: Links, now: Instant) -> None:
-    """Make a report a duplicate of an earlier report of the same refusal. The earlier report has come only now.
+    """Make a report a duplicate of an earlier report of the same refusal.
 
     The duplicates that the later report had become duplicates of the earlier report too.
     """

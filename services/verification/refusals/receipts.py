@@ -37,8 +37,13 @@ def parse_code(text: str) -> str:
     return "".join(filter(str.isalnum, text.upper())).translate(_READ_AS)
 
 
-def same_report_key(subject_key: bytes, region: str, purpose: int, refuse_time: Instant) -> bytes:
-    """Return a hash that two reports have in common if they are about one subject, region, purpose and day."""
+def same_report_key(subject_key: bytes | None, region: str, purpose: int, refuse_time: Instant) -> bytes | None:
+    """Return a hash that two reports have in common if they are about one subject, region, purpose and day.
+
+    Return None without a subject key.
+    """
+    if subject_key is None:
+        return None
     stated = f"/{region}/{purpose}/{shanghai_day(refuse_time)}".encode()
     return blake2b(subject_key + stated, digest_size=KEY_LENGTH).digest()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hutong.exchange.v1.replicated_refusal_pb2 import ShownDecision
+from hutong.exchange.v1.replicated_refusal_pb2 import RefusalEvidence, ShownDecision
 from hutong.verification.v1 import refusal_service_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_texts import english
@@ -80,8 +80,7 @@ class RefusalReporter:
                 refusal=refusal_to_proto(stored, now), code=format_code(stored.code or "")
             )
 
-        report = NewReport(refusal, self._same_keys(refusal), made)
-        return await self._store.add_refusal(report, request, encode)
+        return await self._store.add_refusal(NewReport(refusal, made), request, encode)
 
     def _form(
         self,
@@ -118,29 +117,27 @@ class RefusalReporter:
             code=receipt_code(uuid, self._pepper),
             shown_decision=shown.SerializeToString(),
             request_hash=request_hash(request.request_id, self._pepper),
-            same_report_key=None if key is None else same_report_key(key, request.region, request.purpose, refuse_time),
+            same_report_key=same_report_key(key, request.region, request.purpose, refuse_time),
+            other_same_report_key=same_report_key(other_key, request.region, request.purpose, refuse_time),
             responsible_node=links.own if links.covers(request.region) else "",
             due_time=now + ANSWER_WITHIN,
         )
-
-    def _same_keys(self, refusal: Refusal) -> list[bytes]:
-        """Return the hashes under which an earlier report of the same refusal may be stored."""
-        return [
-            same_report_key(key, refusal.region, refusal.purpose, refusal.refuse_time) for key in refusal.subject_keys
-        ]
 
     async def _prepare(self, refusal: Refusal, question: VerifyRequest | None) -> Refusal:
         """Return a report with what another node needs to assess it: the evidence and the shown decision.
 
         `question` is about the person; None if the report names no person.
         """
-        evidence = b""
+        evidence = RefusalEvidence()
         if question is not None:
-            # Faulty evidence is refused here. Signed reports are read here, because their text is not stored.
+            # Faulty evidence is refused here. Signed reports are read and verified here, because their text is not
+            # stored and must not cross.
             read = self._verifier.read(question, Asker(compares_name=False))
-            evidence = VerifyRequest(evidence=read.evidence_messages).SerializeToString()
+            verdicts = await self._verifier.verify_signatures(read)
+            evidence = RefusalEvidence(evidence=read.evidence_messages, signature_verdicts=verdicts)
         shown = await self._assessor.read_shown(refusal)
-        return replace(refusal, evidence=evidence, shown_decision=b"" if shown is None else shown.SerializeToString())
+        stored = evidence.SerializeToString()
+        return replace(refusal, evidence=stored, shown_decision=b"" if shown is None else shown.SerializeToString())
 
 
 def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> Document | None:

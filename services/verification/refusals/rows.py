@@ -38,22 +38,21 @@ def find_refusal(connection: Connection, uuid: str, *, to_change: bool = False) 
     return None if row is None else from_row(row)
 
 
-def find_same(connection: Connection, same_keys: Sequence[bytes], request: bytes | None) -> Refusal | None:
-    """Return the earlier report of the same refusal; None for none.
+def find_same(connection: Connection, refusal: Refusal) -> list[Refusal]:
+    """Return the reports of the same refusal that are no duplicates, the earliest first.
 
-    Args:
-        connection: a transaction.
-        same_keys: the hashes of its subject, region, purpose and day.
-        request: the hash of its request id; None for none.
+    There is more than one if nodes that know different versions of the pepper have stored reports, and `refusal` is the
+    first report with the keys of both versions.
     """
-    same: list[ColumnElement[bool]] = [_C.same_report_key.in_(same_keys)] if same_keys else []
-    if request is not None:
-        same.append(_C.request_hash == request)
+    same: list[ColumnElement[bool]] = []
+    if keys := refusal.same_report_keys:
+        same += [_C.same_report_key.in_(keys), _C.other_same_report_key.in_(keys)]
+    if refusal.request_hash is not None:
+        same.append(_C.request_hash == refusal.request_hash)
     if not same:
-        return None
-    query = select(refusals).where(or_(*same), _C.duplicate_of == "").order_by(_C.uuid).limit(1)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else from_row(row)
+        return []
+    query = select(refusals).where(or_(*same), _C.duplicate_of == "").order_by(_C.uuid)
+    return [from_row(row) for row in connection.execute(query)]
 
 
 def write_changes(connection: Connection, stored: Refusal, changed: Refusal) -> None:

@@ -80,6 +80,7 @@ class Refusal:
     shown_decision: bytes = b""
     request_hash: bytes | None = None
     same_report_key: bytes | None = None
+    other_same_report_key: bytes | None = None
     duplicate_of: str = ""
     assess_node: str = ""
     assess_time: Instant | None = None
@@ -103,7 +104,7 @@ class Refusal:
 
     def as_duplicate_of(self, uuid: str) -> Refusal:
         """Return the report as a duplicate of an earlier one of the same refusal."""
-        return replace(self, duplicate_of=uuid, same_report_key=None)
+        return replace(self, duplicate_of=uuid, same_report_key=None, other_same_report_key=None)
 
     def with_part(self, other: Refusal, part: Iterable[str]) -> Refusal:
         """Return the report with some fields of another report of the same refusal, or of another copy of this report.
@@ -121,6 +122,22 @@ class Refusal:
     def subject_keys(self) -> list[bytes]:
         """The keys of the document that are known here."""
         return [key for key in (self.subject_key, self.other_subject_key) if key is not None]
+
+    @property
+    def same_report_keys(self) -> list[bytes]:
+        """The hashes that another report of the same refusal may have in common with it."""
+        return [key for key in (self.same_report_key, self.other_same_report_key) if key is not None]
+
+    def with_keys_of(self, keys: Collection[bytes]) -> Refusal:
+        """Return the report with the hash of the other version of the pepper, if a report of the same refusal has it.
+
+        `keys` are the hashes of that other report. One of them must be this report's own hash.
+        """
+        own = self.same_report_keys
+        new = [key for key in keys if key not in own]
+        if len(own) != 1 or own[0] not in keys or not new:
+            return self
+        return replace(self, other_same_report_key=new[0])
 
 
 def may_read_words(caller: Caller, refusal: Refusal) -> bool:

@@ -26,7 +26,7 @@ from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 from services.storage.upsert import insert_if_absent
-from services.verification.refusals.duplicates import copy_to_duplicates
+from services.verification.refusals.duplicates import copy_to_duplicates, lock_same, unite
 from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.outbox import enqueue, links_for_change, read_links
 from services.verification.refusals.routing import Links, may_answer
@@ -70,12 +70,10 @@ class NewReport(NamedTuple):
 
     Attributes:
         refusal: the report.
-        same_keys: the hashes under which an earlier report of the same refusal may be stored.
         made: the decision that was made for it; None for none.
     """
 
     refusal: Refusal
-    same_keys: Sequence[bytes]
     made: StoredDecision | None
 
 
@@ -110,15 +108,13 @@ class RefusalStore:
 
         def run(connection: Connection) -> Refusal:
             links = links_for_change(connection, self._own, self._joined)
-            earlier = find_same(connection, report.same_keys, refusal.request_hash)
-            if earlier is not None:
-                return earlier
+            lock_same(connection, refusal.same_report_keys)
+            if same := find_same(connection, refusal):
+                return unite(connection, same, refusal.same_report_keys, links, refusal.create_time)
             new = insert_if_absent(connection, refusals).values(to_row(refusal))
             if connection.execute(new).rowcount == 0:
                 # Another transaction has stored the same report since.
-                earlier = find_same(connection, report.same_keys, refusal.request_hash)
-                assert earlier is not None
-                return earlier
+                return find_same(connection, refusal)[0]
             if report.made is not None:
                 insert_decisions(connection, [report.made])
             enqueue(connection, refusal, links, refusal.create_time)

@@ -49,9 +49,9 @@ refusals = Table(
     Column("origin_node", String(6), nullable=False, info={LEFT_OUT: True}),
     # The key of the document under the other version of the pepper; NULL if it is not known.
     Column("other_subject_key", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
-    # The code of the receipt. It is NULL in reports that are older than this column until the service has started.
+    # The code of the receipt; NULL for reports that are older than codes.
     Column("code", String(16), info={LEFT_OUT: True}),
-    # A serialized hutong.verification.v1.VerifyRequest with the evidence alone; empty once the refusal is assessed.
+    # A serialized hutong.exchange.v1.RefusalEvidence; empty once the refusal is assessed.
     Column("evidence", LargeBinary, nullable=False),
     # A serialized hutong.exchange.v1.ShownDecision; empty for none.
     Column("shown_decision", LargeBinary, nullable=False),
@@ -60,6 +60,8 @@ refusals = Table(
     # A hash of subject key, region, purpose and day; NULL for duplicates, for reports without a document, and for
     # reports that are older than this column.
     Column("same_report_key", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
+    # The same with the key under the other version of the pepper. It finds reports of nodes that know one version only.
+    Column("other_same_report_key", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
     # The UUID of the earlier report of the same refusal; empty for none.
     Column("duplicate_of", String(36), nullable=False),
     Column("assess_node", String(6), nullable=False, info={LEFT_OUT: True}),
@@ -71,6 +73,7 @@ refusals = Table(
     Index(None, "refuse_time", "region"),
     Index(None, "code", unique=True),
     Index(None, "same_report_key", unique=True),
+    Index(None, "other_same_report_key"),
     Index(None, "request_hash"),
     Index(None, "duplicate_of"),
     Index(None, "responsible_node", "assess_time"),

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from hutong.exchange.v1.replicated_refusal_pb2 import (
+    SIGNATURE_VERDICT_FOR_HOLDER,
+    SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT,
+    SIGNATURE_VERDICT_FOR_UNKNOWN_DOCUMENT,
+    SIGNATURE_VERDICT_NOT_VALID,
+    SIGNATURE_VERDICT_UNSPECIFIED,
+    SignatureVerdict,
+)
 from hutong.results.v1 import lab_pb2, lookup_pb2
 from hutong.verification.v1 import decision_pb2
 from hutong_client.reports.signed import SealedReport, is_signed_with
@@ -27,8 +35,19 @@ from services.verification.showings.model import (
 if TYPE_CHECKING:
     from services.verification.showings.model import FlagKind
 
+Verdict: TypeAlias = "SignatureVerdict.ValueType"
+"""What was found of the signature of a report."""
+
 _NOT_WEIGHED = {decision_pb2.EVIDENCE_USE_NOT_NEEDED, decision_pb2.EVIDENCE_USE_OTHER_ITEM}
 _SAME_AS_RECORD = decision_pb2.EVIDENCE_USE_SAME_AS_RECORD
+_SIGNED = frozenset(
+    {
+        SIGNATURE_VERDICT_FOR_HOLDER,
+        SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT,
+        SIGNATURE_VERDICT_FOR_UNKNOWN_DOCUMENT,
+    }
+)
+"""The verdicts on a good signature."""
 _HAS_RECORD = {
     lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND,
     lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
@@ -54,13 +73,11 @@ class KeptDecision(NamedTuple):
     Attributes:
         region: the place.
         subject_keys: the subject key of the person under each version of the pepper that is in use.
-        number: the number of the person's document, if a report is signed and no token was shown; else empty.
     """
 
     uuid: str
     region: str
     subject_keys: Sequence[tuple[Pepper, bytes]]
-    number: str = ""
 
 
 def find_showings(
@@ -68,12 +85,12 @@ def find_showings(
     decision: Decision,
     inputs: Inputs,
     claims: PairedClaims,
-    signed: Sequence[SealedReport | None] = (),
+    verdicts: Sequence[Verdict] = (),
 ) -> tuple[Showing, ...]:
     """Return the reports that were shown for a decision and weighed. Other reports are neither remembered nor flagged.
 
-    `signed` has the signed report of each piece of evidence, or None for a piece without a signed report. `signed` is
-    empty if no piece has a signed report.
+    `verdicts` has what was found of the signature of each piece of evidence. It may be shorter than the evidence. The
+    remaining pieces then count as not signed.
     """
     weighed = {one.subject: one for one in decision.considered if isinstance(one.subject, Evidence)}
     has_nation = any(it.source == NATIONAL_RESULTS and it.state == SOURCE_OK for it in inputs.sources)
@@ -87,14 +104,15 @@ def find_showings(
         lab = lab_of(claim, evidence)
         kinds: frozenset[FlagKind] = flag_alone(evidence, claim, has_nation=has_nation)
         is_certain, is_signed = use == _SAME_AS_RECORD, False
-        if not is_certain and signed and (sealed := signed[index]) is not None:
-            signature = verify_signature(sealed, claim)
-            is_signed = signature is Signature.GOOD
-            is_certain = is_signed and sealed.report.is_for(kept.number)
+        if not is_certain and index < len(verdicts):
+            verdict = verdicts[index]
+            is_signed = verdict in _SIGNED
+            is_certain = verdict == SIGNATURE_VERDICT_FOR_HOLDER
             if is_signed:
                 # The laboratory has issued what it has signed, whatever the report number looks like.
-                kinds = frozenset({SIGNED_FOR_OTHER_DOCUMENT}) if kept.number and sealed.report.digest else frozenset()
-            elif signature is Signature.BAD:
+                is_for_other = verdict == SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT
+                kinds = frozenset({SIGNED_FOR_OTHER_DOCUMENT}) if is_for_other else frozenset()
+            elif verdict == SIGNATURE_VERDICT_NOT_VALID:
                 kinds |= {SIGNATURE_NOT_VALID}
         showings.append(
             Showing(
@@ -114,6 +132,30 @@ def find_showings(
             )
         )
     return tuple(showings)
+
+
+def find_verdicts(signed: Sequence[SealedReport | None], claims: PairedClaims, number: str) -> tuple[Verdict, ...]:
+    """Return what is found of the signature of each piece of evidence.
+
+    Args:
+        signed: for each piece of evidence its signed report, or None for a piece without a signed report; empty if no
+            piece has a signed report.
+        claims: what Results found, with the keys of the laboratories.
+        number: the number of the person's document; empty if it is not known.
+    """
+    return tuple([_verdict(one, claim_of(claims, index), number) for index, one in enumerate(signed)])
+
+
+def _verdict(sealed: SealedReport | None, claim: lookup_pb2.ClaimedReportMatch | None, number: str) -> Verdict:
+    if sealed is None:
+        return SIGNATURE_VERDICT_UNSPECIFIED
+    signature = verify_signature(sealed, claim)
+    if signature is not Signature.GOOD:
+        return SIGNATURE_VERDICT_NOT_VALID if signature is Signature.BAD else SIGNATURE_VERDICT_UNSPECIFIED
+    if not number or not sealed.report.digest:
+        return SIGNATURE_VERDICT_FOR_UNKNOWN_DOCUMENT
+    is_for_holder = sealed.report.is_for(number)
+    return SIGNATURE_VERDICT_FOR_HOLDER if is_for_holder else SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT
 
 
 def claim_of(claims: PairedClaims, index: int) -> lookup_pb2.ClaimedReportMatch | None:

@@ -74,14 +74,19 @@ class Showing(NamedTuple):
 def tags_of(lab: str, evidence: Evidence, subject_key: bytes, pepper: Pepper) -> ReportTags:
     """Return the hashes of a showing under a pepper. Times count to the minute, because paper prints no seconds."""
     key = pepper.subkey(Purpose.SHOWN_REPORTS)
-    # A report number contains no slash, so no two reports give the same text.
-    report = _hash(key, b"report", f"{lab}/{evidence.report_number}".encode())
+    report = report_tag(lab, evidence.report_number, pepper)
     times = (evidence.sample_time, evidence.report_time)
     sample_time, report_time = (
         None if time is None else _hash(key, kind, report + (time // MINUTE).to_bytes(8, signed=True))
         for kind, time in zip((b"sample", b"issue"), times, strict=True)
     )
     return ReportTags(pepper.version, report, _hash(key, b"subject", report + subject_key), sample_time, report_time)
+
+
+def report_tag(lab: str, report_number: str, pepper: Pepper) -> bytes:
+    """Return the hash of a report under a pepper. `lab` is the laboratory's code."""
+    # A report number contains no slash, so no two reports give the same text.
+    return _hash(pepper.subkey(Purpose.SHOWN_REPORTS), b"report", f"{lab}/{report_number}".encode())
 
 
 def compare(first: ReportTags, later: ReportTags) -> Iterator[FlagKind]:

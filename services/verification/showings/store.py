@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hutong.verification.v1 import evidence_flag_pb2
@@ -101,6 +101,13 @@ def remember_showings(connection: Connection, showings: Sequence[Showing], regio
         count_opened(opened)
 
     return count
+
+
+def find_first_showings(connection: Connection, tags: Collection[bytes]) -> dict[bytes, str]:
+    """Return the decision for which each report was first shown, by the report's tag. Other reports are left out."""
+    columns = (shown_reports.c.report_tag, shown_reports.c.decision)
+    rows = connection.execute(select(*columns).where(shown_reports.c.report_tag.in_(tags)))
+    return {bytes(row.report_tag): row.decision for row in rows}
 
 
 def to_prefecture(region: str) -> str:

@@ -16,6 +16,7 @@ from services.domain.names import format_decision
 from services.runtime.audit import DecisionRead, rows_of
 from services.storage.engine import Database
 from services.verification.decision.model import Decision, Evidence
+from services.verification.decision_counts.model import CountedDecision
 from services.verification.showings.model import Showing
 from services.verification.showings.store import remember_showings
 from services.verification.stored_decisions.subject_tag import SubjectTag
@@ -63,10 +64,12 @@ class KeptAnswer(NamedTuple):
     Attributes:
         decision: the decision, if it is kept.
         read: what the audit records.
+        counted: what is counted of the decision once it is stored; None if it is not counted.
     """
 
     decision: StoredDecision | None
     read: DecisionRead | None
+    counted: CountedDecision | None = None
 
 
 class DecisionStore:
@@ -124,12 +127,12 @@ def insert_decisions(
     connection.execute(insert(decisions), rows)
     showings = [showing for one in kept for showing in one.showings]
     if showings:
-        count = remember_showings(connection, showings, _region_of)
+        count = remember_showings(connection, showings, find_region)
         if after_commit is not None:
             after_commit[:] = [count]
 
 
-def _region_of(connection: Connection, uuid: str) -> str:
+def find_region(connection: Connection, uuid: str) -> str:
     """Return the region of a decision's place; empty if the decision is not stored."""
     inputs = connection.execute(select(decisions.c.inputs).where(decisions.c.uuid == uuid)).scalar()
     return "" if inputs is None else pb.DecisionInputs.FromString(bytes(inputs)).region

@@ -58,7 +58,7 @@ def gather(question: Question, answers: SourceAnswers, *, own_records_alone: boo
         sources += (answers.results_unavailable,)
     if results is not None:
         sources += results.sources
-    claims = _paired_claims(question, results) if question.evidence else ()
+    claims = pair_claims(question, results) if question.evidence else ()
     inputs = Inputs(
         question.policy.use_time,
         question.evaluate_time,
@@ -137,7 +137,8 @@ def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
     )
 
 
-def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:
+def pair_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:
+    """Return for each piece of evidence what Results found of its report; None if Results was not asked about it."""
     claims = iter(results.claims if results is not None else ())
     items = looked_up_items(question.look_up)
     return [next(claims, None) if is_looked_up(evidence, items) else None for evidence in question.evidence]

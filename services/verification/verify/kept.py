@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
@@ -13,10 +13,11 @@ from services.domain.errors import HutongError
 from services.domain.subject import Pepper
 from services.runtime.audit import CallAudit, DecisionRead
 from services.runtime.server.status import to_status
+from services.verification.decision_counts.model import CountedDecision
 from services.verification.holder_tokens.store import TokenUse, TokenUses
-from services.verification.showings.examine import KeptDecision, find_showings
+from services.verification.showings.examine import KeptDecision, find_showings, find_verdicts
 from services.verification.showings.model import Showing
-from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
+from services.verification.stored_decisions.store import KeptAnswer, StoredDecision
 from services.verification.stored_decisions.subject_tag import subject_tag
 from services.verification.verify.inputs import inputs_to_proto
 from services.verification.verify.questions.asker import Asker
@@ -47,8 +48,9 @@ def stored_decision(
     inputs = gathered.inputs
     showings: tuple[Showing, ...] = ()
     if inputs.evidence:
-        kept = KeptDecision(uuid, question.policy.region, question.subject_keys(pepper), question.number)
-        showings = find_showings(kept, decision, inputs, gathered.claims, question.signed)
+        kept = KeptDecision(uuid, question.policy.region, question.subject_keys(pepper))
+        verdicts = question.verdicts or find_verdicts(question.signed, gathered.claims, question.number)
+        showings = find_showings(kept, decision, inputs, gathered.claims, verdicts)
     return StoredDecision(
         uuid,
         inputs.evaluate_time,
@@ -65,14 +67,16 @@ def kept_answer(
     kept: StoredDecision | None,
     audit: CallAudit | None,
     pepper: Pepper,
+    counted: CountedDecision,
 ) -> KeptAnswer | None:
     """Return what must be stored before an answer is sent; None if nothing. Outside a call the audit has no row."""
     if audit is None:
-        return None if kept is None else KeptAnswer(kept, None)
+        return None if kept is None else KeptAnswer(kept, None, counted)
     audit.is_recorded = True
     asked, key = question.policy, question.subject_key(pepper)
     outcome = _OUTCOMES[decision.outcome]
-    return KeptAnswer(kept, DecisionRead(audit, key, asked.purpose, asked.region, outcome, question.evaluate_time))
+    read = DecisionRead(audit, key, asked.purpose, asked.region, outcome, question.evaluate_time)
+    return KeptAnswer(kept, read, counted)
 
 
 async def accept_tokens(
@@ -108,11 +112,11 @@ class Unkept(NamedTuple):
     answer: KeptAnswer
 
 
-async def keep_each(store: DecisionStore, unkept: Sequence[Unkept]) -> None:
+async def keep_each(keep: Callable[[Sequence[KeptAnswer]], Awaitable[None]], unkept: Sequence[Unkept]) -> None:
     """Store what replies need in one write. If the write fails, each of these replies becomes the error."""
     if unkept:
         try:
-            await store.keep_answers([answer for _, answer in unkept])
+            await keep([answer for _, answer in unkept])
         except Exception as error:  # noqa: BLE001 - the failure of these replies must not fail the others
             status = to_status(error)
             for reply, _ in unkept:

@@ -13,7 +13,7 @@ from services.domain.errors import HutongError
 from services.runtime.client.coalescer import Coalescer
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.results_client import ResultsClient
-from services.verification.stored_decisions.store import DecisionStore, KeptAnswer
+from services.verification.stored_decisions.store import KeptAnswer
 from services.verification.verify.ask import ResolvedPolicy, Sources
 from services.verification.verify.inputs import SourceAnswers
 from services.verification.verify.questions.asker import Asker, current_asker
@@ -53,11 +53,10 @@ class SingleQuestions:
     token may take long, so it shares no batch.
     """
 
-    def __init__(self, verifier: Verifier, sources: Sources, results: ResultsClient, store: DecisionStore) -> None:
+    def __init__(self, verifier: Verifier, sources: Sources, results: ResultsClient) -> None:
         self._verifier = verifier
         self._sources = sources
         self._results = results
-        self._store = store
         self._together: Coalescer[_Asked, _Outcome] = Coalescer(
             self._answer_by_own_records, finish=self._keep, name="verify batch", on_late=self._give_up
         )
@@ -112,7 +111,7 @@ class SingleQuestions:
         kept = [one.kept for one in outcomes if isinstance(one, _Asked) and one.kept is not None]
         try:
             if kept:
-                await self._store.keep_answers(kept)
+                await self._verifier.keep_answers(kept)
         except Exception as error:  # noqa: BLE001 - it fails the calls whose decisions are not stored, and no others
             return [error if isinstance(one, _Asked) else one for one in outcomes]
         return outcomes

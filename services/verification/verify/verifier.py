@@ -13,7 +13,7 @@ from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, 
 
 from services.domain.errors import HutongError
 from services.domain.instant import Instant
-from services.domain.names import format_decision
+from services.domain.names import describe_item, format_decision
 from services.domain.subject import Pepper
 from services.runtime.call import only_waiting
 from services.runtime.clock import Clock
@@ -22,12 +22,13 @@ from services.runtime.server.validation import check_each
 from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
 from services.verification.holder_tokens.store import TokenUse, TokenUses
+from services.verification.showings.examine import Verdict, find_verdicts
 from services.verification.showings.shares import SHARES
 from services.verification.sources.results_client import ResultsClient
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.ask import Sources
 from services.verification.verify.convert import fill_decision
-from services.verification.verify.inputs import SourceAnswers
+from services.verification.verify.inputs import SourceAnswers, pair_claims
 from services.verification.verify.kept import (
     Reply,
     Unkept,
@@ -39,7 +40,7 @@ from services.verification.verify.kept import (
 )
 from services.verification.verify.misses import is_miss
 from services.verification.verify.questions.asker import Asker, current_asker
-from services.verification.verify.questions.question import Question, question_from_proto
+from services.verification.verify.questions.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     SECOND_LOOK_UP_SHARE,
     Unanswered,
@@ -104,13 +105,29 @@ class Verifier:
         """Answer a question from everything that the sources answered."""
         await self._keep_answer(self.fill(question, decide_from(question, answers), asker, message))
 
-    async def conclude(self, request: VerifyRequest, holder: HolderToken | None = None) -> StoredDecision | None:
+    async def conclude(
+        self, request: VerifyRequest, holder: HolderToken | None = None, verdicts: Sequence[Verdict] = ()
+    ) -> StoredDecision | None:
         """Decide one question. Return what must be stored before its decision is used; None for nothing.
 
-        `holder` has the subject keys if the question states no document.
+        `holder` has the subject keys if the question states no document. `verdicts` has what another node has found of
+        the signatures of the evidence.
         """
         question = self._read(request, self._clock.now(), Asker(compares_name=False), holder)
+        question = question._replace(verdicts=verdicts)
         return self._fill(question, await self._settle(question), pb.Decision())
+
+    async def verify_signatures(self, question: Question) -> tuple[Verdict, ...]:
+        """Return what is found of the signatures of a question's evidence; empty if no piece is signed.
+
+        Without an answer of Results, the keys are not known.
+        """
+        if not question.signed:
+            return ()
+        set_items(question, sorted({describe_item(one.item) for one in question.evidence}))
+        with only_waiting():
+            found = await self._results.ask(question.keyed_look_up)
+        return find_verdicts(question.signed, pair_claims(question, found), question.number)
 
     async def _settle(self, question: Question) -> SettledQuestion:
         answers = await self._sources.ask(question)
@@ -124,7 +141,18 @@ class Verifier:
     async def _keep_answer(self, answer: KeptAnswer | None) -> None:
         """Store what one answer needs before it is sent. Answers of the same time share a transaction."""
         if answer is not None:
-            await self._store.keep_answers([answer])
+            await self.keep_answers([answer])
+
+    async def keep_answers(self, answers: Sequence[KeptAnswer]) -> None:
+        """Store what answers need before they are sent, in one transaction. Count their decisions afterwards.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE. None of them is counted, because none is sent.
+        """
+        await self._store.keep_answers(answers)
+        for answer in answers:
+            if answer.counted is not None:
+                self._counter.count(*answer.counted)
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error.
@@ -183,7 +211,7 @@ class Verifier:
 
     async def keep(self, unkept: Sequence[Unkept]) -> None:
         """Store what replies need before they are sent. If that fails, each of these replies becomes the error."""
-        await keep_each(self._store, unkept)
+        await keep_each(self.keep_answers, unkept)
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
         """Answer the questions that the node's own records did not settle, with one nationwide look-up for all."""
@@ -221,14 +249,17 @@ class Verifier:
     def fill(
         self, question: Question, settled: SettledQuestion, asker: Asker, message: pb.Decision
     ) -> KeptAnswer | None:
-        """Count a decision, and write it into an empty message.
+        """Write a decision into an empty message.
 
-        Return what must be stored before it is sent; None for nothing.
+        Return what must be stored before it is sent. It is counted then. Return None for nothing, and count it now.
         """
         asked = question.policy
-        self._counter.count(asked.region, asked.purpose, settled.decision.outcome, question.evaluate_time)
+        counted = (asked.region, asked.purpose, settled.decision.outcome, question.evaluate_time)
         kept = self._fill(question, settled, message)
-        return kept_answer(question, message, kept, asker.audit, self._pepper)
+        answer = kept_answer(question, message, kept, asker.audit, self._pepper, counted)
+        if answer is None:
+            self._counter.count(*counted)
+        return answer
 
     def _fill(self, question: Question, settled: SettledQuestion, message: pb.Decision) -> StoredDecision | None:
         """Write a decision into an empty message, in the view of the question.

@@ -293,6 +293,17 @@ async def test_refused_changes_leave_a_denial_and_failed_ones_nothing(guarded: G
     assert code != [grpc.StatusCode.OK]
 
 
+async def test_a_caller_that_is_no_longer_accepted_is_named(guarded: Guarded) -> None:
+    """By its certificate and without a role: here because of a bad token, and likewise when it is on the deny-list."""
+    labs = LabServiceStub(await guarded.channel("results", CALLERS["app"]))
+    bad = (("authorization", "Bearer none"),)
+    (event,) = await made_by(
+        guarded, "results", lambda: failure_of(labs.SetLabStanding(SetLabStandingRequest(name=LAB_NAME), metadata=bad))
+    )
+    assert brief(event) == ("DENIAL", CALLERS["app"], "SetLabStanding", "UNAUTHENTICATED", 0)
+    assert event.role == ""
+
+
 async def test_a_supervisor_sees_its_region(guarded: Guarded) -> None:
     """Reads and denials of its region, whatever region it asks for. No other role sees any."""
     own = AuditServiceStub(await guarded.channel("verification", CALLERS["supervisor"]))

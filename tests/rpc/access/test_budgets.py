@@ -15,6 +15,10 @@ import pytest_asyncio
 from google.rpc import code_pb2, error_details_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
+from hutong.results.v1.document_link_service_pb2 import ListLinkedDocumentsRequest
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.results_service_pb2 import ListResultsRequest
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.type.v1 import purpose_pb2
 from hutong.verification.v1 import evidence_pb2
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest, VerifyRequest
@@ -24,7 +28,7 @@ from prometheus_client import REGISTRY
 from services.command.audit import who_read
 from services.runtime.clock import SystemClock
 from services.runtime.server.timing import ServerTiming
-from tests.support.access.guarded import OTHER_REGION, REGION, USER, Guarded, open_guarded
+from tests.support.access.guarded import CASE, OTHER_REGION, REGION, USER, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import detail_of, failure_of, rich_status
 from tests.support.policy.service import make_policy
@@ -53,6 +57,8 @@ quotas:
     misses_an_hour: {MISSES}
   - caller: gates/{REGION}/papers
     misses_an_hour: {MISSES}
+  - caller: supervisors/{REGION}/nosy
+    persons_an_hour: 3
   - caller: gates/{REGION}/streams
     streams: 1
     persons_an_hour: 2
@@ -118,6 +124,18 @@ async def test_ten_thousand_strangers_are_stopped(guarded: Guarded) -> None:
     await stub.Verify(question(1000))
 
 
+async def test_a_supervisor_with_a_case_is_stopped_too(guarded: Guarded) -> None:
+    """Results and documents of persons count together, and so does a new case."""
+    channel = await guarded.channel("results", f"supervisors/{REGION}/nosy")
+    results, links = ResultsServiceStub(channel), DocumentLinkServiceStub(channel)
+    for person in range(2):
+        asked = ListResultsRequest(document=make_document(person))
+        await results.ListResults(asked, metadata=(("hutong-case", f"C-{person}"),))
+    await links.ListLinkedDocuments(ListLinkedDocumentsRequest(document=make_document(2)), metadata=(CASE,))
+    refused = results.ListResults(ListResultsRequest(document=make_document(3)), metadata=(CASE,))
+    assert (await failure_of(refused))[:2] == EXHAUSTED
+
+
 async def test_misses_are_stopped_earlier(guarded: Guarded) -> None:
     """Somebody of whom something is recorded is no miss."""
     stub = await gate(guarded, "misses")
@@ -143,6 +161,21 @@ async def test_guessing_names_of_one_number_costs_misses(guarded: Guarded) -> No
         assert (await failure_of(stub.Verify(asked)))[:2] == EXHAUSTED
         asked.document.name = make_document(USER).name
         await stub.Verify(asked)
+
+
+async def test_each_other_paper_of_one_person_costs_a_person(guarded: Guarded) -> None:
+    """Otherwise one number would do to try out a laboratory's report numbers, and to fill the stores with claims."""
+    stub = await gate(guarded, "forger")
+
+    def shown(number: int) -> VerifyRequest:
+        asked = question(USER)
+        asked.evidence.add(channel=1, lab=LAB_NAME, report_number=f"X{number}", outcome=1)
+        return asked
+
+    for number in range(PERSONS):
+        await stub.Verify(shown(number))
+    assert (await failure_of(stub.Verify(shown(PERSONS))))[:2] == EXHAUSTED
+    await stub.Verify(shown(0))
 
 
 async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded) -> None:

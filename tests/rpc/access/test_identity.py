@@ -22,8 +22,9 @@ from joserfc.jwk import ECKey, OctKey
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from services.runtime.server.timing import ServerTiming
 from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, OTHER_USER, REGION, USER, Guarded, open_guarded
-from tests.support.certificates import spiffe
+from tests.support.certificates import Authority, spiffe
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info, failure_of
 from tests.support.results.factories import LAB_NAME, make_document
@@ -38,7 +39,8 @@ DENIED = (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
 async def guarded(
     tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases
 ) -> AsyncIterator[Guarded]:
-    async with open_guarded(tmp_path_factory.mktemp("guarded"), sqlite_databases.make) as opened:
+    quick = ServerTiming(reload=0.05)
+    async with open_guarded(tmp_path_factory.mktemp("guarded"), sqlite_databases.make, quick) as opened:
         yield opened
 
 
@@ -70,6 +72,32 @@ async def test_the_nodes_authority_signs_no_other_caller(guarded: Guarded) -> No
     for name in ("operators/1", "services/verification"):
         channel = await guarded.connect("results", guarded.nodes.sign("tried", spiffe(name)))
         assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest())))[:2] == UNKNOWN
+
+
+async def test_an_intermediate_authority_of_the_nodes_signs_no_caller(guarded: Guarded) -> None:
+    """The service sees no chain, so an intermediate of the clients' authority has to be in the file of authorities."""
+    for above in (guarded.nodes, guarded.clients):
+        authority = Authority(guarded.directory, "intermediate", above)
+        for name in ("operators/1", f"supervisors/{REGION}", f"nodes/{REGION}"):
+            shown = authority.sign_with_chain("tried", spiffe(name))
+            channel = await guarded.connect("results", shown)
+            assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest())))[:2] == UNKNOWN, name
+
+
+async def test_an_intermediate_authority_of_the_clients_is_listed(guarded: Guarded) -> None:
+    """Listed beside its root, it signs callers, and still no nodes."""
+    authority, listed = Authority(guarded.directory, "listed", guarded.clients), guarded.clients.root.certificate
+    supervisor = authority.sign_with_chain("tried", spiffe(f"supervisors/{REGION}"))
+    node = authority.sign_with_chain("node", spiffe(f"nodes/{REGION}"))
+    listed.write_bytes(listed.read_bytes() + authority.root.certificate.read_bytes())
+
+    async def is_accepted() -> bool:
+        channel = await guarded.connect("results", supervisor)
+        return await LabServiceStub(channel).ListLabs(ListLabsRequest()).code() is grpc.StatusCode.OK
+
+    await until(is_accepted)
+    labs = LabServiceStub(await guarded.connect("results", node))
+    assert (await failure_of(labs.ListLabs(ListLabsRequest())))[:2] == UNKNOWN
 
 
 async def test_a_nodes_own_certificate_is_its_verification_at_itself(guarded: Guarded) -> None:

@@ -98,6 +98,7 @@ def object_of(field: FieldDescriptor, path: str, which: str, guarded: Guarded) -
         "EvidenceCase": guarded.cases[which],
         "PendingChange": guarded.changes[which],
         "EmergencyGrant": guarded.grants[which],
+        "LegalHold": guarded.holds[which],
         "": "220502" if own else "410105",
     }[kind]
 
@@ -209,6 +210,7 @@ async def test_what_is_anothers_answers_as_if_it_did_not_exist(guarded: Guarded)
         ("supervisor", "GetResult"): (f"{OTHER_LAB}/results/R2", f"{LAB_NAME}/results/R999"),
         ("supervisor", "GetRefusal"): (guarded.refusals["other"], f"refusals/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
         ("supervisor", "GetCase"): (guarded.cases["other"], f"cases/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
+        ("supervisor", "LiftLegalHold"): (guarded.holds["other"], f"legalHolds/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
         ("app", "GetRefusal"): (guarded.refusals["other"], f"refusals/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
         ("authority", "GetDecision"): (guarded.decisions["other"], f"decisions/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
     }

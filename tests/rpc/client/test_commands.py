@@ -191,13 +191,18 @@ def test_timeliness_is_grouped_and_written_to_files(hutong: Shell, tmp_path: Pat
     whole_row, *cities = (row["region"] for row in rows)
     assert whole_row == "000000"
     assert "220500" in cities
+    several = hutong.json("timeliness", "--region", "000000", *day, "--group", "lab", "--group", "province")[
+        "timeliness"
+    ]
+    groups = [row["grouping"].removeprefix("TIMELINESS_GROUPING_") for row in several]
+    assert (groups[0], {*groups}) == ("WHOLE", {"WHOLE", "PROVINCE", "LAB"})
     csv_file, workbook, page = (tmp_path / f"late.{kind}" for kind in ("csv", "xlsx", "html"))
     files = ("--csv", str(csv_file), "--xlsx", str(workbook), "--html", str(page))
     hutong("timeliness", "--region", "220000", *day, "--group", "city", "--by", "day", *files)
     header, whole, tonghua = csv_file.read_text(encoding="utf-8-sig").splitlines()
-    assert header.startswith("subject,name,from,results,late,share,")
-    assert whole.startswith("220000,吉林省,2022-08-09 00:00:00,200,200,1,")
-    assert tonghua.startswith("220500,吉林省通化市,2022-08-09 00:00:00,200,200,1,")
+    assert header.startswith("subject,name,group,from,results,late,share,")
+    assert whole.startswith("220000,吉林省,whole,2022-08-09 00:00:00,200,200,1,")
+    assert tonghua.startswith("220500,吉林省通化市,city,2022-08-09 00:00:00,200,200,1,")
     assert workbook.stat().st_size
     assert "通化" in page.read_text(encoding="utf-8") or "220500" in page.read_text(encoding="utf-8")
     silent = hutong("timeliness", "--region", "220000", *day, "--silent-after-hours", "0.0001").stdout.splitlines()

@@ -9,6 +9,7 @@ import os
 import signal
 import urllib.request
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hutong.policy.v1.policy_service_pb2 import ListPoliciesRequest
 from hutong.type.v1 import purpose_pb2
 from hutong.verification.v1.holder_token_service_pb2 import IssueHolderTokenRequest
 from hutong.verification.v1.holder_token_service_pb2_grpc import HolderTokenServiceStub
-from hutong.verification.v1.verification_service_pb2 import GetDecisionRequest, VerifyRequest
+from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, GetDecisionRequest, VerifyRequest
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from services.audit.check import Report, check_audit
@@ -28,7 +29,7 @@ from services.audit.keys import AuditKeys
 from services.policy import tables
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info, failure_of
+from tests.support.errors import error_info
 from tests.support.policy.service import Service, make_policy
 from tests.support.ports import free_address
 from tests.support.processes import Daemon, daemon, hutongd
@@ -38,7 +39,8 @@ from tests.support.waiting import TIMEOUT_SECONDS, until, wait_until
 from tests.support.workers import channels_to_workers, worker_of, worker_pids
 
 HOTEL = purpose_pb2.PURPOSE_HOTEL
-PERSONS = 12
+PERSONS = 500
+"""How many persons a caller may ask about in an hour. One batch holds as many questions."""
 
 
 def name_of(index: int) -> str:
@@ -149,15 +151,23 @@ async def verify(channel: grpc.aio.Channel, index: int, **more: bool) -> Any:
     return await VerificationServiceStub(channel).Verify(question, timeout=TIMEOUT_SECONDS)
 
 
+async def verify_batch(channel: grpc.aio.Channel, indices: Iterable[int]) -> None:
+    """Ask about several persons in one call."""
+    questions = [VerifyRequest(document=make_document(index), region="410105", purpose=HOTEL) for index in indices]
+    request = BatchVerifyRequest(requests=questions)
+    await VerificationServiceStub(channel).BatchVerify(request, timeout=TIMEOUT_SECONDS)
+
+
 async def count_accepted(channel: grpc.aio.Channel) -> int:
-    """Ask about further persons until the caller's budget is used up. Return how many questions were answered."""
-    for accepted in itertools.count():
+    """Ask about further persons until the caller's budget is used up. Return how many it accepts, at most PERSONS."""
+    for accepted in range(PERSONS):
         try:
             await verify(channel, 1_000 + accepted)
         except grpc.aio.AioRpcError as error:
-            assert error_info(error).reason == "BUDGET_EXCEEDED"  # noqa: PT017 - the loop ends here
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017 - the loop ends here
+            assert error_info(error).reason == "BUDGET_EXCEEDED"  # noqa: PT017
             return accepted
-    raise AssertionError("a count has no end")
+    return PERSONS
 
 
 def test_verification_in_workers(tmp_path: Path, sqlite_url: MakeUrl) -> None:
@@ -177,12 +187,11 @@ def test_verification_in_workers(tmp_path: Path, sqlite_url: MakeUrl) -> None:
             token = (await HolderTokenServiceStub(first).IssueHolderToken(issue)).holder_token
             question = VerifyRequest(holder_token=token, region="410105", purpose=HOTEL)
             assert (await VerificationServiceStub(second).Verify(question)).HasField("decision")
-            for index in range(3, PERSONS):
-                await verify(first, index)
-            # Without sharing the counts, the second worker would answer about all but the one who showed a token.
-            assert await count_accepted(second) < PERSONS - 1
+            await verify_batch(first, range(3, PERSONS))
+            # The workers share their counts several times a second. Each question takes the 0.05 s that absent sources
+            # are waited for, so 400 are not answered before the counts are shared.
+            assert await count_accepted(second) < 400
             await verify(second, 1)
-            assert await failure_of(verify(first, 2_000)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_EXCEEDED", [])
 
     with daemon("serve", "verification", verification_address="127.0.0.1:0", **variables) as running:
         asyncio.run(use())

@@ -11,14 +11,23 @@ from typing import NamedTuple
 
 import grpc
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hutong.results.v1.lab_pb2 import Lab, LabSigningKey
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, SetLabSigningKeyRequest
 from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.type.v1.channel_pb2 import CHANNEL_PAPER_REPORT
+from hutong.type.v1.outcome_pb2 import OUTCOME_NEGATIVE
 from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1 import refusal_service_pb2 as service
+from hutong.verification.v1.evidence_flag_service_pb2 import ListEvidenceFlagsRequest
+from hutong.verification.v1.evidence_pb2 import PresentedEvidence
+from hutong_client.reports import signed as signed_reports
+from hutong_client.reports.signed import SignedReport
 
-from services.domain.instant import HOUR, to_timestamp
+from services.domain.instant import HOUR, SECOND, to_timestamp
 from services.runtime.clock import SystemClock
 from tests.support.errors import failure_of
-from tests.support.verification.node import ALL, NUMBERS, Callers, Node, calling, document, paper
+from tests.support.verification.node import ALL, LAB, NUMBERS, Callers, Node, calling, document, paper
 from tests.support.waiting import until
 
 NATION, HENAN, ZHENGZHOU = "000000", "410000", "410100"
@@ -78,6 +87,17 @@ def _report(number: str, *grounds: int, region: str = "410105", **fields: object
     )
 
 
+async def _sign(nation: Callers, number: str) -> str:
+    """Register a laboratory with a key at the nation. Return a report that it has signed for the holder of a number."""
+    key = Ed25519PrivateKey.generate()
+    signing_key = LabSigningKey(public_key=signed_reports.to_der(key.public_key()))
+    await nation.labs.CreateLab(CreateLabRequest(lab=Lab(name=LAB, display_name="检验所", region="410100")))
+    await nation.labs.SetLabSigningKey(SetLabSigningKeyRequest(name=LAB, signing_key=signing_key))
+    sampled = SystemClock().now() // SECOND - 6 * 3_600
+    report = SignedReport(LAB.removeprefix("labs/"), "SIGNED", "", OUTCOME_NEGATIVE, sampled, sampled + 3_600)
+    return signed_reports.sign(signed_reports.for_holder(report, number, "张*", ""), key)
+
+
 async def _at(callers: Callers, name: str) -> refusal_pb2.Refusal | None:
     listed = (await callers.refusals.ListRefusals(service.ListRefusalsRequest())).refusals
     return next((one for one in listed if one.name == name), None)
@@ -102,7 +122,8 @@ async def test_reported_at_the_nation_and_answered_in_the_city(country: Country)
 
     await country.nodes[HENAN].stop(ALL, signal.SIGKILL)
     shown = paper("PAPER", SystemClock().now() - 5 * HOUR)
-    sent = await nation.refusals.ReportRefusal(_report(NUMBERS[1], RETEST, evidence=[shown]))
+    signed = PresentedEvidence(channel=CHANNEL_PAPER_REPORT, signed_report=await _sign(nation, NUMBERS[1]))
+    sent = await nation.refusals.ReportRefusal(_report(NUMBERS[1], RETEST, evidence=[shown, signed]))
     assert sent.refusal.state == refusal_pb2.REFUSAL_STATE_PENDING
     meanwhile = await city.refusals.ReportRefusal(_report(NUMBERS[2], NOT_LOCAL))
     await country.nodes[HENAN].start(ALL)
@@ -118,6 +139,9 @@ async def test_reported_at_the_nation_and_answered_in_the_city(country: Country)
     assert found is not None
     assert (found.assessment, found.assess_node, found.origin_node) == (UNLAWFUL, "nodes/410100", "nodes/000000")
     assert (found.venue_kind, NUMBERS[1] in found.statement) == (refusal_pb2.VENUE_KIND_LODGING, False)
+    # Both report numbers have no digit. The city cannot verify the signature, but has the nation's verdict.
+    flags = (await city.flags.ListEvidenceFlags(ListEvidenceFlagsRequest())).evidence_flags
+    assert [one.report_number for one in flags] == ["PAPER"]
     answer = service.AnswerRefusalRequest(name=sent.refusal.name, answer="已整改")
     elsewhere = await failure_of(henan.refusals.AnswerRefusal(answer))
     assert elsewhere == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_RESPONSIBLE", [])

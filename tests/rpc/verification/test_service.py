@@ -33,6 +33,7 @@ from hutong.verification.v1.evidence_case_pb2 import (
     EVIDENCE_CASE_KIND_DENIED_BY_LAB,
     EVIDENCE_CASE_STATE_CONCLUDED,
     EVIDENCE_CASE_STATE_OPEN,
+    EvidenceCase,
 )
 from hutong.verification.v1.evidence_case_service_pb2 import (
     AssignCaseRequest,
@@ -137,7 +138,8 @@ async def test_paper_that_its_laboratory_denies_counts_for_nothing_and_is_a_case
     """It counted until the laboratory answered. A record that comes later counts whatever was answered."""
     reported = SystemClock().now() - HOUR
     asked = question(_person(97), evidence=[paper("DENIED-1", reported)])
-    assert (await callers.decisions.Verify(asked)).decision.reason == pb.DECISION_REASON_VALID
+    first = (await callers.decisions.Verify(asked)).decision
+    assert first.reason == pb.DECISION_REASON_VALID
     denial = AnswerMissingReportRequest(name=f"{LAB}/missingReports/DENIED-1", answer=MISSING_REPORT_ANSWER_NOT_OURS)
 
     async def is_denied() -> bool:
@@ -146,7 +148,15 @@ async def test_paper_that_its_laboratory_denies_counts_for_nothing_and_is_a_case
         return await call.code() == grpc.StatusCode.OK
 
     await until(is_denied)
-    # It counts at once.
+    request = ListCasesRequest(region="410000", states=[EVIDENCE_CASE_STATE_OPEN], lab=LAB, page_size=500)
+
+    async def list_cases() -> list[EvidenceCase]:
+        listed = (await callers.cases.ListCases(request)).evidence_cases
+        return [it for it in listed if it.report_number == "DENIED-1"]
+
+    # The earlier showing opens the case. No one shows the report again.
+    await until(list_cases)
+    # The denial counts at once.
     decision = (await callers.decisions.Verify(asked)).decision
     assert (decision.reason, decision.refusal_permitted) == (pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD, True)
     (considered,) = decision.considered
@@ -156,10 +166,9 @@ async def test_paper_that_its_laboratory_denies_counts_for_nothing_and_is_a_case
     replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=decision.name))
     assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
     await callers.decisions.Verify(asked)
-    request = ListCasesRequest(region="410000", states=[EVIDENCE_CASE_STATE_OPEN], lab=LAB, page_size=500)
-    cases = [it for it in (await callers.cases.ListCases(request)).evidence_cases if it.report_number == "DENIED-1"]
+    cases = await list_cases()
     assert [(it.kind, it.region, it.decision) for it in cases] == [
-        (EVIDENCE_CASE_KIND_DENIED_BY_LAB, "410100", decision.name)
+        (EVIDENCE_CASE_KIND_DENIED_BY_LAB, "410100", first.name)
     ]
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await callers.cases.AssignCase(AssignCaseRequest(name=cases[0].name, assignee=f"supervisors/{NUMBERS[0]}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from services.audit.queries import BEGINNING, EventFilter, Position, count_bulk_
 from services.audit.rows import BEGINNING as HASH_BEGINNING
 from services.audit.rows import chain_rows, row_text
 from services.audit.sealer import AuditTiming, Sealer, head_of
-from services.audit.trail import Trail
+from services.audit.trail import ROWS_A_MINUTE, Trail
 from services.domain.errors import NotFound
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND
 from services.domain.subject import Pepper
@@ -103,6 +104,29 @@ async def test_a_row_of_a_read_tells_the_minute_and_no_identity(
     assert (row.role, row.caller, row.peer) == ("gate", "gates/410100/7", "ipv4:10.0.0.1:50000")
     assert (row.method, row.purpose, row.region, row.outcome) == (METHOD, 3, "410105", "RECOGNIZED")
     assert PERSON not in row
+
+
+async def test_a_flood_of_refused_calls_is_summed_up(
+    database: Database, trail: Trail, call: CallAudit, sealer: Sealer
+) -> None:
+    """Reads beside it keep their rows. The sum is chained like other rows."""
+    denial = call.event(AuditKind.DENIAL, Subject("", OTHER, 3, "410105"), code=7, count=0)
+    for _ in range(3):
+        await asyncio.gather(*(trail.record([denial] * 500 + [read(call)]) for _ in range(2)))
+    await trail.record_sums()
+    stored = database.read_now(list_events, tables, EventFilter(), BEGINNING, 5_000)
+    assert Counter(row.kind for row in stored) == {AuditKind.READ: 6, AuditKind.DENIAL: ROWS_A_MINUTE}
+    await trail.record_sums(all_of_them=True)
+    *_, newest = database.read_now(list_events, tables, EventFilter(), BEGINNING, 5_000)
+    assert (newest.kind, newest.caller, newest.code, newest.item_count) == (
+        AuditKind.DENIAL,
+        GATE.name,
+        7,
+        6 * 500 - ROWS_A_MINUTE,
+    )
+    assert newest.subject_tag is None
+    await sealer.seal()
+    assert check(database).faults == []
 
 
 async def test_a_change_has_its_row_exactly_if_it_is_committed(

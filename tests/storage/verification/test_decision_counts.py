@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from hutong.exchange.v1.replicated_decision_count_pb2 import ReplicatedDecisionCount
 from hutong.type.v1 import purpose_pb2
 from hutong.verification.v1 import decision_pb2
 from hutong.verification.v1.decision_counts_pb2 import DecisionCounts
-from sqlalchemy import func
+from sqlalchemy import func, select
 
 from services.domain.errors import InvalidArgument, Unavailable
 from services.domain.instant import DAY, HOUR, Instant, to_timestamp
+from services.runtime.clock import FixedClock
 from services.runtime.ids import uuid7
 from services.storage.engine import Database, open_database
 from services.verification.decision_counts.counter import DecisionCounter
@@ -22,10 +24,12 @@ from services.verification.decision_counts.outbox import HourCount, mark_sent, m
 from services.verification.decision_counts.recorder import DecisionCountRecorder
 from services.verification.decision_counts.store import CountRange, add_counts, first_hour, sum_counts
 from services.verification.decision_counts.tables import decision_counts
+from services.verification.idempotency import requests
 from services.verification.refusal_exchange.counts import COUNTS_BATCH, receive_counts
 from services.verification.refusals.routing import Links
 from services.verification.retention import Purge, RetentionAges, purge_verification
 from tests.support.databases import MakeUrl
+from tests.support.verification.story import Story
 
 NATION, HENAN, ZHENGZHOU, PLACE, ELSEWHERE = "000000", "410000", "410100", "410105", "220502"
 NOON: Instant = 1_660_190_400_000_000
@@ -152,7 +156,7 @@ async def test_a_node_states_only_what_is_its_own(database: Database) -> None:
 async def test_counts_wait_for_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the database cannot be reached, a process keeps its counts, and counts on."""
     counter = DecisionCounter()
-    recorder = DecisionCountRecorder(database, counter, NATION)
+    recorder = DecisionCountRecorder(database, counter, NATION, FixedClock(NOON))
     write = database.write
 
     async def fail(*_: object) -> None:
@@ -166,7 +170,78 @@ async def test_counts_wait_for_the_database(database: Database, monkeypatch: pyt
     await recorder.store()
     await recorder.store()
     (stored,) = await database.read(read_unsent, 10)
-    assert (stored.counts, stored.version) == (OutcomeCounts(2), 1)
+    assert (stored.counts, stored.version) == (OutcomeCounts(2), 2)
+
+
+async def test_a_write_whose_commit_is_unknown_counts_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error comes after the commit, so the batch comes again. One id of a batch stays in the database."""
+    counter = DecisionCounter()
+    recorder = DecisionCountRecorder(database, counter, NATION, FixedClock(NOON))
+    write = database.write
+
+    async def fail_afterwards(*args: Any) -> None:
+        await write(*args)
+        raise Unavailable("DATABASE_UNAVAILABLE", "away")  # type: ignore[arg-type]
+
+    for _ in range(2):
+        counter.count(PLACE, HOTEL, RECOGNIZED, NOON)
+        monkeypatch.setattr(database, "write", fail_afterwards)
+        await recorder.store()
+        monkeypatch.setattr(database, "write", write)
+        counter.count(PLACE, HOTEL, RECOGNIZED, NOON)
+        await recorder.store()
+    (stored,) = await database.read(read_unsent, 10)
+    assert stored.counts == OutcomeCounts(4)
+    assert len(await database.read(lambda connection: connection.execute(select(requests)).all())) == 1
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+async def test_a_cancelled_write_counts_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+) -> None:
+    """A stop cancels the background job, then stores once more. A write that has begun may commit all the same."""
+    counter = DecisionCounter()
+    recorder = DecisionCountRecorder(database, counter, NATION, FixedClock(NOON))
+    write, has_begun = database.write, asyncio.Event()
+
+    async def hang(*args: Any) -> None:
+        if is_committed:
+            await write(*args)
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(database, "write", hang)
+    counter.count(PLACE, HOTEL, RECOGNIZED, NOON)
+    job = asyncio.ensure_future(recorder.store())
+    await has_begun.wait()
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    counter.count(PLACE, HOTEL, RECOGNIZED, NOON)
+    monkeypatch.setattr(database, "write", write)
+    await recorder.store()
+    (stored,) = await database.read(read_unsent, 10)
+    assert stored.counts == OutcomeCounts(2)
+
+
+async def test_a_decision_is_counted_once_it_is_stored(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a question fails if its decision cannot be stored, and is then not counted."""
+    story = Story(database, {})
+    write = database.write
+
+    async def fail(*_: object) -> None:
+        raise Unavailable("DATABASE_UNAVAILABLE", "away")  # type: ignore[arg-type]
+
+    refused = {"at": "2022-08-11 12:00", "by": "48h", "verify": "stored", "expect": "NO_RESULT", "kept": True}
+    unasked = {"at": "2022-08-11 12:00", "by": "none", "verify": "unasked", "expect": "NO_TEST_REQUIRED", "kept": False}
+    monkeypatch.setattr(database, "write", fail)
+    with pytest.raises(Unavailable):
+        await story.run(refused)
+    assert story.counter.take() == {}
+    await story.run(unasked)
+    monkeypatch.setattr(database, "write", write)
+    await story.run(refused)
+    assert sorted(story.counter.take().values()) == [1, 1]
 
 
 async def test_a_purge_removes_old_hours(database: Database) -> None:

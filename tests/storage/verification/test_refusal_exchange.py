@@ -81,11 +81,16 @@ class OneNode:
             joined=joined,
         )
 
-    async def report(self, subject: bytes | None = b"k" * 16, region: str = PLACE, **fields: object) -> Refusal:
+    async def report(
+        self,
+        subject: bytes | None = b"k" * 16,
+        region: str = PLACE,
+        other_subject: bytes | None = None,
+        **fields: object,
+    ) -> Refusal:
         """Report a refusal here, which nobody assesses."""
         links = await self.reports.read_links()
         uuid, now = uuid7(), self.clock.now()
-        key = None if subject is None else same_report_key(subject, region, HOTEL, now)
         refusal = Refusal(
             uuid,
             region,
@@ -102,7 +107,9 @@ class OneNode:
             now,
             origin_node=self.region,
             code=receipt_code(uuid, PEPPER),
-            same_report_key=key,
+            same_report_key=same_report_key(subject, region, HOTEL, now),
+            other_same_report_key=same_report_key(other_subject, region, HOTEL, now),
+            other_subject_key=other_subject,
             responsible_node=self.region if links.covers(region) else "",
             due_time=now + ANSWER_WITHIN,
         )
@@ -113,8 +120,7 @@ class OneNode:
             stored.append(one)
             return ReportRefusalResponse()
 
-        report = NewReport(refusal, [] if key is None else [key], None)
-        await self.reports.add_refusal(report, ReportRefusalRequest(), encode)
+        await self.reports.add_refusal(NewReport(refusal, None), ReportRefusalRequest(), encode)
         return stored[0]
 
     async def change(self, refusal: Refusal, **fields: object) -> None:
@@ -267,6 +273,69 @@ async def test_two_reports_of_one_refusal_are_one_everywhere(country: list[OneNo
     assert [one.uuid for one in await nation.listed()] == [reported[0].uuid]
     again = await nation.report()
     assert again.uuid == reported[0].uuid
+
+
+async def test_reports_under_two_key_versions_are_one(country: list[OneNode]) -> None:
+    """While the pepper rotates, some nodes know one version and others both. A report of either comes first."""
+    old, new = b"o" * 16, b"n" * 16
+    links = await joined(country)
+    nation, jilin, henan, zhengzhou = country
+    first = await jilin.report(old)
+    assert (await jilin.report(new, other_subject=old)).uuid == first.uuid
+    await henan.report(new, other_subject=old)
+    last = await zhengzhou.report(new)
+    await settle(*links)
+    await zhengzhou.answer(first.uuid, "sorry")
+    await settle(*links)
+    for node in country:
+        assert [one.uuid for one in await node.listed()] == [first.uuid], node.region
+    assert (await nation.reports.get_refusal(last.uuid)).answer == "sorry"
+    # A node that knows the new version alone finds the report under both versions.
+    other = await nation.report(new, region="410106", other_subject=old)
+    for subject in (old, new):
+        assert (await nation.report(subject, region="410106")).uuid == other.uuid
+
+
+async def test_a_report_with_both_keys_unites_reports_of_one_key_each(country: list[OneNode]) -> None:
+    """Until then they look like reports of two persons. The earliest gets the answer of the others."""
+    old, new = b"o" * 16, b"n" * 16
+    links = await joined(country)
+    nation, _, _, zhengzhou = country
+    first, second = await nation.report(old), await nation.report(new)
+    assert second.uuid != first.uuid
+    await settle(*links)
+    await zhengzhou.answer(second.uuid, "sorry")
+    await settle(*links)
+    assert (await zhengzhou.report(old, other_subject=new)).uuid == first.uuid
+    await settle(*links)
+    for node in country[:1] + country[2:]:
+        assert [(one.uuid, one.answer) for one in await node.listed()] == [(first.uuid, "sorry")], node.region
+        assert (await node.reports.get_refusal(second.uuid)).duplicate_of == first.uuid
+
+
+async def test_a_duplicate_brings_the_key_of_the_other_version(small: list[OneNode]) -> None:
+    """Henan finds that its report is a duplicate, and tells so. Each node then knows the report by both keys."""
+    old, new = b"o" * 16, b"n" * 16
+    nation, _, henan, zhengzhou = small
+    await joined(small)
+    first = await nation.report(old)
+    await henan.report(new, other_subject=old)
+    await pump(nation, henan)
+    await pump(henan, nation)
+    await pump(henan, zhengzhou)
+    for node in (nation, henan, zhengzhou):
+        assert (await node.report(new)).uuid == first.uuid, node.region
+
+
+async def test_reports_of_one_refusal_that_are_stored_at_the_same_time_are_one(database_url: MakeUrl) -> None:
+    """Each has the key of the other version in another column, so no unique index excludes it."""
+    old, new = b"o" * 16, b"n" * 16
+    url = database_url("verification")
+    with nodes_of((NATION, NATION), lambda _: url) as (one, other):
+        regions = [f"4101{number:02}" for number in range(2, 32)]
+        for region in regions:
+            await asyncio.gather(one.report(new, region, other_subject=old), other.report(old, region))
+        assert sorted(it.region for it in await one.listed()) == regions
 
 
 async def test_a_duplicate_of_an_assessed_report_keeps_no_shown_decision(small: list[OneNode]) -> None:

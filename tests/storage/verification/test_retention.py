@@ -63,7 +63,7 @@ async def test_a_purge_removes_each_kind_by_its_age_and_copies_by_the_horizon(da
     young = [replace(refusal, uuid=uuid7(), create_time=NOW - age * DAY) for age in (0, 6, 59)]
     for number, one in enumerate([*young, replace(refusal, create_time=NOW - 61 * DAY)]):
         await store.add_refusal(
-            NewReport(one, [], None),
+            NewReport(one, None),
             ReportRefusalRequest(request_id=f"01890000-0000-4000-8000-00000000000{number}"),
             lambda it: ReportRefusalResponse(refusal=refusal_to_proto(it, NOW)),
         )

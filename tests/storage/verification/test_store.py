@@ -86,7 +86,7 @@ def _encode_answer(refusal: Refusal) -> AnswerRefusalResponse:
 
 
 def _new(refusal: Refusal, made: StoredDecision | None = None) -> NewReport:
-    return NewReport(refusal, [], made)
+    return NewReport(refusal, made)
 
 
 async def _add(store: RefusalStore, refusal: Refusal) -> Refusal:

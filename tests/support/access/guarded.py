@@ -24,6 +24,8 @@ from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkService
 from hutong.results.v1.lab_pb2 import Lab
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.legal_hold_service_pb2 import CreateLegalHoldRequest
+from hutong.results.v1.legal_hold_service_pb2_grpc import LegalHoldServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
@@ -103,6 +105,7 @@ class Guarded:
     cases: dict[str, str] = field(default_factory=dict)
     changes: dict[str, str] = field(default_factory=dict)
     grants: dict[str, str] = field(default_factory=dict)
+    holds: dict[str, str] = field(default_factory=dict)
 
     def certificate(self, name: str) -> Certificate:
         """Return the certificate of a caller's name, signed by the authority that is right for it."""
@@ -230,6 +233,9 @@ async def _fill(guarded: Guarded) -> None:
         approvals = ApprovalServiceStub(await guarded.channel("results", proposer))
         opened = await approvals.OpenEmergencyGrant(OpenEmergencyGrantRequest(reason="a drill"))
         guarded.grants[which] = opened.emergency_grant.name
+        holds = LegalHoldServiceStub(await guarded.channel("results", proposer))
+        held = await holds.CreateLegalHold(CreateLegalHoldRequest(lab=lab, reason="a lawsuit"), metadata=(CASE,))
+        guarded.holds[which] = held.legal_hold.name
 
 
 def _open_case(guarded: Guarded, region: str) -> str:

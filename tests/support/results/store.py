@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from hutong.results.v1 import upload_pb2
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, insert, select, text
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.labs.model import Lab
+from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.records.tables import results
 from services.results.stores import Stores
@@ -143,3 +144,9 @@ def rejected(acknowledgement: Acknowledgement) -> list[tuple[int, int, list[str]
         (rejection.tube_index, rejection.person_index, [violation.reason for violation in rejection.violations])
         for rejection in acknowledgement.rejections
     ]
+
+
+def add_lab(connection: Connection, code: str, region: str) -> None:
+    """Register a laboratory by its row alone."""
+    row = {"uscc": code, "display_name": "laboratory", "region": region, "contact": "", "create_time": NOW}
+    connection.execute(insert(labs), row)

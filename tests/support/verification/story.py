@@ -154,7 +154,7 @@ class ScriptedResults:
 
 
 class Story:
-    """One story: its steps run one after another on one database."""
+    """One story: its steps run one after another on one database. `counter` counts its decisions."""
 
     def __init__(self, database: Database, reports: dict[str, dict[str, str]]) -> None:
         self._database = database
@@ -167,10 +167,11 @@ class Story:
         store = DecisionStore(database)
         self._store = store
         sources = Sources(scripted, results)
+        self.counter = DecisionCounter()
         self._verifier = Verifier(
-            sources, results, store, pepper, self._clock, TokenUses(database, self._clock), DecisionCounter()
+            sources, results, store, pepper, self._clock, TokenUses(database, self._clock), self.counter
         )
-        self._singles = SingleQuestions(self._verifier, sources, results, store)
+        self._singles = SingleQuestions(self._verifier, sources, results)
         kept = RefusalStore(database, [b"s" * 32])
         assessor = Assessor(scripted, store, pepper, "000000")
         self._reporter = RefusalReporter(self._verifier, assessor, store, kept, pepper, self._clock)

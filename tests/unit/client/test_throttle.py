@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from hutong.results.v1.lab_service_pb2 import GetLabRequest, GetLabResponse
 from hutong_client import HutongError, aio, connect, reasons
@@ -114,6 +116,35 @@ async def test_an_overloaded_service_gets_few_of_the_calls(tmp_path: Path, reaso
         assert max(by_asyncio, labs.count - by_asyncio) < CALLS / 2
     else:
         assert labs.count == 2 * CALLS
+
+
+async def test_a_held_call_of_asyncio_has_all_that_a_call_has(tmp_path: Path) -> None:
+    """It has ended with the error. Nothing of it fails for want of a call that was sent."""
+    labs = Overloaded("OVERLOADED")
+    async with (
+        serving(pretend(labs), settings_for(tmp_path)) as address,
+        aio.connect(results=address, environment={}) as node,
+    ):
+        for _ in range(CALLS):
+            call: Any = node.labs.GetLab(LAB)
+            is_held = call.done()
+            with pytest.raises(HutongError) as refused:
+                await call
+            if is_held:
+                break
+        assert is_held
+        told = [call.code(), call.details(), call.initial_metadata(), call.trailing_metadata()]
+        code, details, initial, trailing = await asyncio.gather(*told)
+        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, refused.value.message)
+        assert (len(initial), trailing["x-request-id"]) == (0, refused.value.request_id)
+        assert (call.cancel(), call.cancelled(), call.time_remaining()) == (False, False, None)
+        ended: list[Any] = []
+        call.add_done_callback(ended.append)
+        assert ended == [call]
+        with pytest.raises(HutongError):
+            await call.wait_for_connection()
+    public = [name for name in dir(grpc.aio.UnaryUnaryCall) if not name.startswith("_")]
+    assert not [name for name in public if getattr(call, name, None) is None]
 
 
 async def test_an_answer_that_is_read_again_counts_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import grpc
 
 from hutong_client.calls import CallOptions
 from hutong_client.errors import HutongError, from_rpc_error
+from hutong_client.errors.mapping import REQUEST_ID
 from hutong_client.request_ids import with_request_id
 from hutong_client.throttle import CallEnd, Refusals
 
@@ -125,6 +126,26 @@ class _HeldCall(_Call):
     async def details(self) -> str:
         """Return the text of the error."""
         return self._failed.message
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        """Return no metadata, because no service has answered."""
+        return grpc.aio.Metadata()
+
+    async def trailing_metadata(self) -> grpc.aio.Metadata:
+        """Return the id of the call, which a service returns here too."""
+        return grpc.aio.Metadata((REQUEST_ID, self._request_id))
+
+    async def wait_for_connection(self) -> None:
+        """Raise the error."""
+        raise self._failed
+
+    def time_remaining(self) -> float | None:
+        """Return None: the call has no deadline any more."""
+        return None
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Run the callback at once."""
+        callback(self)
 
     def done(self) -> bool:
         """Return True."""

@@ -74,7 +74,7 @@ class NotFreshEnough(HutongError):
 
 
 class DatabaseUnavailable(HutongError):
-    """The database cannot be reached."""
+    """The database cannot be reached or took too long."""
 
 
 class UpstreamUnavailable(HutongError):

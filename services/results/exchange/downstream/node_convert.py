@@ -9,10 +9,11 @@ from hutong.results.v1.lookup_pb2 import SOURCE_STATE_UNAVAILABLE
 
 from services.domain.instant import Instant, optional_timestamp, set_timestamp, to_duration, to_timestamp
 from services.domain.names import format_node
+from services.results.exchange.convert.figures import list_set_aside
 from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.downstream.relayed import RelayedNode
 from services.results.exchange.downstream.states import state_of, state_of_relayed
-from services.results.exchange.model import Node, NodeState
+from services.results.exchange.model import Node, NodeFigures, NodeState
 
 
 def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> node_pb2.Node:
@@ -22,7 +23,6 @@ def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> nod
         name=format_node(node.region),
         contact_time=to_timestamp(node.contact_time),
         backlog=node.backlog,
-        conflict_count=node.conflict_count,
         retire_time=optional_timestamp(node.retire_time),
         retire_reason=node.retire_reason,
         retire_actor=node.retire_actor or "" if with_actors else "",
@@ -32,32 +32,36 @@ def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> nod
     )
     if node.as_of_time is not None:
         set_timestamp(message.as_of_time, node.as_of_time)
-    message.clock_skew.FromMicroseconds(node.clock_skew)
-    for reason, count in (
-        (node_pb2.SET_ASIDE_REASON_NOT_ITS_OWN, node.not_its_own_count),
-        (node_pb2.SET_ASIDE_REASON_SECOND_REGISTRATION, node.second_registration_count),
-    ):
-        if count:
-            message.set_aside.add(reason=reason, count=count)
+    _set_figures(message, node.figures)
     return message
 
 
 def relayed_to_proto(node: RelayedNode, relaying: Node, now: Instant) -> node_pb2.Node:
     """Return the message for a node at a greater depth.
 
-    Fields that only the node directly above that node knows are not set.
+    Its retirement is not stated, because only the node directly above that node knows it.
     """
     state = state_of_relayed(node, relaying, now)
-    return node_pb2.Node(
+    message = node_pb2.Node(
         name=format_node(node.region),
         as_of_time=optional_timestamp(node.as_of_time),
         contact_time=optional_timestamp(node.contact_time),
         backlog=node.backlog,
         state=state.state,
         relaying_node=format_node(node.relaying_node),
+        path=map(format_node, state.path),
         lag=_lag(state, now),
         silence_start_time=_silence_start(state, now),
     )
+    if node.figures is not None:
+        _set_figures(message, node.figures)
+    return message
+
+
+def _set_figures(message: node_pb2.Node, figures: NodeFigures) -> None:
+    message.clock_skew.FromMicroseconds(figures.clock_skew)
+    message.conflict_count = figures.conflict_count
+    message.set_aside.extend(list_set_aside(figures))
 
 
 def _lag(node: NodeState, now: Instant) -> Duration | None:

@@ -6,7 +6,8 @@ The module `nodes` has the nodes that replicate to this one. Nodes below those a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateBatch
@@ -17,7 +18,7 @@ from hutong.results.v1.lookup_pb2 import (
     SOURCE_STATE_UNAVAILABLE,
     SourceState,
 )
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from services.domain.errors import HutongError
 from services.domain.instant import Instant, from_timestamp
@@ -25,18 +26,20 @@ from services.domain.names import parse_node
 from services.domain.region import is_region, within
 from services.results.changelog.model import PositionBelow
 from services.results.exchange import tables
+from services.results.exchange.convert.figures import figures_from_proto
 from services.results.exchange.downstream.lives import find_lives, record_reached
 from services.results.exchange.downstream.nodes import MAX_SILENCE, list_nodes
 from services.results.exchange.downstream.streams import begin_stream
 from services.results.exchange.homes.find import deepest_node
 from services.results.exchange.homes.register import note_joined
-from services.results.exchange.model import Node
+from services.results.exchange.model import Node, NodeFigures
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 _relayed = tables.relayed_nodes
 _nodes = tables.nodes
 _STATES = frozenset({SOURCE_STATE_OK, SOURCE_STATE_RETIRED, SOURCE_STATE_UNAVAILABLE})
 """The states that a node may have. A node with any other stated state counts as UNAVAILABLE."""
+_PATH_SEPARATOR = "/"
 _log = structlog.get_logger(__name__)
 
 
@@ -47,6 +50,8 @@ class RelayedNode(NamedTuple):
         as_of_time: the instant up to which everything acknowledged at the node is known here.
         contact_time: when the node last sent something to the node above it, by the clock of that node above.
         backlog: the commits that the node had not sent then.
+        figures: what the node above it has counted about it; None if that is not known.
+        path: the regions of the nodes between the relaying node and the node, the nearest to the relaying node first.
     """
 
     region: str
@@ -55,17 +60,19 @@ class RelayedNode(NamedTuple):
     as_of_time: Instant | None
     contact_time: Instant | None = None
     backlog: int = 0
+    figures: NodeFigures | None = None
+    path: tuple[str, ...] = ()
 
 
 def list_relayed(connection: Connection) -> list[RelayedNode]:
     """Return all relayed nodes, by region."""
-    return [RelayedNode(*row) for row in connection.execute(select(_relayed).order_by(_relayed.c.node))]
+    return [_from_row(row) for row in connection.execute(select(_relayed).order_by(_relayed.c.node))]
 
 
 def page_relayed(connection: Connection, after: str, limit: int) -> list[tuple[RelayedNode, Node]]:
     """Return at most `limit` relayed nodes by region, beginning after the region `after`, with what relays each."""
     page = select(_relayed).where(_relayed.c.node > after).order_by(_relayed.c.node).limit(limit)
-    found = [RelayedNode(*row) for row in connection.execute(page)]
+    found = [_from_row(row) for row in connection.execute(page)]
     direct = {node.region: node for node in list_nodes(connection)} if found else {}
     return [(one, direct[one.relaying_node]) for one in found if one.relaying_node in direct]
 
@@ -89,6 +96,8 @@ def record_relayed(
             "as_of_time": from_timestamp(one.as_of_time) if one.HasField("as_of_time") else None,
             "contact_time": from_timestamp(one.contact_time) if one.HasField("contact_time") else None,
             "backlog": one.backlog,
+            **_figures_to_row(one),
+            "path": _PATH_SEPARATOR.join(_path_of(sender, region, one)),
         }
         for region, one in stated.items()
         if deepest_node(region, direct) == sender
@@ -101,6 +110,27 @@ def record_relayed(
         connection.execute(delete(_relayed).where(stale | _relayed.c.node.in_(sorted(rows))))
         if rows:
             connection.execute(insert(_relayed), list(rows.values()))
+
+
+def _from_row(row: Row[Any]) -> RelayedNode:
+    figures = None if row.clock_skew is None else NodeFigures(*[getattr(row, name) for name in NodeFigures._fields])
+    path = tuple(row.path.split(_PATH_SEPARATOR)) if row.path else ()
+    return RelayedNode(
+        row.node, row.relaying_node, row.state, row.as_of_time, row.contact_time, row.backlog, figures, path
+    )
+
+
+def _figures_to_row(stated: NodeBelow) -> dict[str, int | None]:
+    if stated.HasField("figures"):
+        return figures_from_proto(stated.figures)._asdict()
+    return dict.fromkeys(NodeFigures._fields, 0) | {"clock_skew": None}
+
+
+def _path_of(sender: str, region: str, stated: NodeBelow) -> list[str]:
+    """Return the stated regions of the nodes between the sender and a node; no regions if they cannot be true."""
+    path = [one.removeprefix("nodes/") for one in stated.path]
+    steps = pairwise([sender, *path, region])
+    return path if all(below != above and within(below, above) for above, below in steps) else []
 
 
 def list_positions(connection: Connection, sender: str, batch: ReplicateBatch) -> list[PositionBelow]:

@@ -13,6 +13,7 @@ from services.domain.instant import set_timestamp
 from services.domain.names import format_node
 from services.results.changelog.model import PositionBelow
 from services.results.exchange import tables
+from services.results.exchange.convert.figures import figures_to_proto
 from services.results.exchange.model import NodeState
 from services.storage.engine import Database
 
@@ -57,6 +58,9 @@ class Statements(NamedTuple):
                 set_timestamp(stated.as_of_time, node.as_of_time)
             if node.contact_time is not None:
                 set_timestamp(stated.contact_time, node.contact_time)
+            if node.figures is not None:
+                stated.figures.CopyFrom(figures_to_proto(node.figures))
+            stated.path.extend(map(format_node, node.path))
         positions = [PositionBelow(one.node, one.writer_id, one.life, one.newest_sequence) for one in self.positions]
         fill_positions(checkpoint.positions_below, positions)
 

@@ -1,7 +1,8 @@
-"""HUTONG_ACCESS_FILE: the operator's changes to the contract's grants and to the callers' budgets.
+"""HUTONG_ACCESS_FILE. With this file an operator changes the contract's grants and the callers' budgets.
 
-The file can narrow grants to regions and to times of day. It cannot widen them. It can raise and lower budgets, and let
-callers ask about a document without a name where the contract leaves that to the operator (`Grant.needs_name`).
+The file can narrow grants to regions and to times of day. It cannot widen them. It can raise and lower budgets. Where
+the contract leaves it to the operator (`Grant.needs_name`), the file can let callers ask about a document without a
+name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _LIMITS = tuple(one.name for one in fields(Budget))
 
 
 class _WrongEntry(ValueError):
-    """An entry of the file that cannot be used; the text names it and gives the cause."""
+    """An entry of the file that cannot be used. The text names the entry and gives the cause."""
 
     def __init__(self, text: Text) -> None:
         super().__init__(text)
@@ -51,9 +52,9 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """Which callers of a role may call, and when: callers in `regions`, during `hours`.
+    """Narrows a grant: callers of the role may call if they are in `regions`, and only during `hours`.
 
-    Without regions, callers in every region may call.
+    Without regions, callers of every region may call. Without hours, they may call at any time.
 
     Attributes:
         bare_number: whether these callers may ask about a document without a name.
@@ -81,7 +82,7 @@ class Quota:
 
     @property
     def closeness(self) -> int:
-        """How closely the quota names a caller. A closer quota is applied later and overrides others."""
+        """How closely the quota names a caller. A closer quota overrides the others, because it is applied later."""
         return 100 if self.caller else _depth(self.region) if self.region else 0
 
     def is_of(self, caller: Caller) -> bool:
@@ -96,7 +97,8 @@ class AccessRules:
     """The content of the file; empty without a file.
 
     Attributes:
-        grants: the narrowings of each narrowed role. At least one narrowing of a role must admit a caller of this role.
+        grants: the narrowings of each narrowed role. A caller of such a role must be admitted by at least one of its
+            narrowings.
         quotas: the quotas in the order of `closeness`; the closest is last.
     """
 
@@ -137,7 +139,7 @@ def read_access_file(path: Path) -> AccessRules:
     except OSError as error:
         raise BadSetting(english("HUTONG_ACCESS_FILE cannot be read: {cause}", cause=system_text(error))) from None
     except (yaml.YAMLError, ValueError) as error:
-        # An impossible date is a plain ValueError, as is a text that is not UTF-8.
+        # The error of an impossible date or of a text that is not UTF-8 is a plain ValueError without a mark.
         mark = getattr(error, "problem_mark", None)
         if mark is None:
             raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML")) from None
@@ -244,7 +246,7 @@ def _limit(value: Any, place: str) -> int | None:
 
 
 def _depth(region: str) -> int:
-    """Return how deep a region lies: 1 for the nation."""
+    """Return how many levels deep a region lies; 1 for the nation."""
     depth, above = 1, region
     while above != NATION and (higher := parent(above)) is not None:
         depth, above = depth + 1, higher

@@ -13,8 +13,8 @@ from prometheus_client.registry import REGISTRY, Collector
 class _Asked(Collector):
     """Counts the persons that callers asked about, by role, as a Prometheus counter.
 
-    prometheus_client's own counter locks and checks at each increment, which costs ten times as much. Only the event
-    loop increments here.
+    The counter of prometheus_client locks and checks at each increment, which costs ten times as much. No lock is
+    needed here, because only the event loop increments.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Budgets of callers: how many persons an hour, how many calls at once, and how much work a second.
 
-The counts are in memory. A restart resets them. Workers of one group share them (`shared_counts.py`); processes that
+The counts are in memory, so a restart resets them. Workers of one group share them (`shared_counts.py`). Processes that
 were started separately do not.
 """
 
@@ -28,28 +28,29 @@ _UNDER_WAY = {
     "heavy_calls": english("heavy calls under way"),
     "streams": english("streams under way"),
 }
-"""What a caller has too much of, by the kind of its calls."""
+"""What the error says that a caller has too much of, by the kind of its calls."""
 REFUSED = Counter("hutong_budget_refusals_total", "Calls refused because of a budget", ["role", "what"])
 
 UNITS = {access_pb2.COST_LIGHT: 1, access_pb2.COST_NORMAL: 2, access_pb2.COST_HEAVY: 20}
 """Units of work by the cost that the contract states for an RPC. A method without a stated cost counts as light."""
 BURST: Span = 5 * SECOND
-"""A caller may cause the work of this span all at once, because an application asks for much when it starts."""
+"""How much work a caller may cause at once: the work that its rate allows in this time. An application asks for much
+when it starts."""
 CALLERS = 10_000
-"""The most callers whose accounts are kept, which is more callers than a node has. With 3,000 persons in each account,
-the accounts take 320 MiB."""
+"""The most callers whose accounts are kept. A node has fewer callers. With 3,000 persons in each account, the accounts
+take 320 MiB."""
 BUSY_RETRY: Span = SECOND
-"""When to try again if the caller has too many calls under way."""
+"""How long a caller is asked to wait if it has too many calls under way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The limits of one caller in one process, or in all workers of one group together. None is no limit.
+    """The limits of one caller in one process, or in all workers of a group together. None means no limit.
 
     Attributes:
         persons_an_hour: distinct persons that the caller may ask about in an hour.
-        misses_an_hour: answers in an hour about persons without any record. Most people at a real gate have been
-            tested.
+        misses_an_hour: answers in an hour about persons without any record. At a real gate most people have been
+            tested, so misses are few.
         calls: unary calls under way.
         heavy_calls: unary calls under way that are batches or work on many rows.
         streams: open streams.
@@ -72,11 +73,12 @@ DEFAULTS = {
     "app": Budget(units_a_second=20_000),
     "lab": _USUAL,
     "authority": _USUAL,
-    "supervisor": _USUAL,
+    # A supervisor may read about anybody under a case, and no case is checked.
+    "supervisor": Budget(persons_an_hour=3_000, units_a_second=1_000),
     "operator": _USUAL,
 }
-"""The budget of a caller by its role, unless HUTONG_ACCESS_FILE states another. Nodes and this node's Verification have
-no budget, because they pass on the questions of other callers."""
+"""The default budget of a caller, by its role. HUTONG_ACCESS_FILE may change it. Nodes and this node's Verification
+have no budget, because they pass on the questions of other callers."""
 
 
 KINDS = ("calls", "heavy_calls", "streams")
@@ -89,7 +91,7 @@ class Spending:
     Attributes:
         persons: the hashes of new persons.
         misses: answers about persons without any record.
-        paid: the price of work, as a span.
+        paid: the price of the caller's work, as a span of time.
     """
 
     __slots__ = ("misses", "paid", "persons")
@@ -104,7 +106,7 @@ class Account:
     """The counts of one caller.
 
     Attributes:
-        open_elsewhere: by the number of each other worker, how much of each of KINDS is under way there.
+        open_elsewhere: by the number of each other worker, how many calls of each of KINDS are under way there.
     """
 
     __slots__ = (
@@ -162,9 +164,9 @@ class Account:
             self.end(kinds)
 
     def begin(self, kinds: Sequence[str]) -> None:
-        """Count a call of these kinds as under way until `end`. This costs a fifth of what `open` costs.
+        """Count a call of these kinds as under way until `end` is called.
 
-        Each Verify call notices the difference.
+        This costs a fifth of what `open` costs, which matters for each Verify call.
 
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
@@ -180,7 +182,7 @@ class Account:
             self._note_change()
 
     def end(self, kinds: Sequence[str]) -> None:
-        """Count a call that `begin` counted as ended."""
+        """End what `begin` has counted."""
         under_way = self._open
         for kind in kinds:
             under_way[kind] -= 1
@@ -197,7 +199,7 @@ class Account:
         if rate is None:
             return
         now, price = self._clock.now(), units * SECOND // rate
-        # A clock that was set back does not stop the caller for longer than a burst.
+        # If the clock was set back, the caller still waits no longer than a burst.
         owed = min(max(self._paid_until - now, 0), BURST)
         if owed and owed + price > BURST:
             self._paid_until = now + owed
@@ -208,9 +210,9 @@ class Account:
             self._note_change()
 
     def ask_about(self, person: int | None) -> None:
-        """Count a question about a person, given by a hash; None if the question is about no person.
+        """Count a question about a person. `person` is a hash of the person; None if the question is about no person.
 
-        A question costs nothing if it is about no person, or about one whom the caller asked about in the same hour.
+        A second question about a person within the hour costs nothing.
 
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, the caller asked about too many persons this hour, or too many of them
@@ -244,14 +246,14 @@ class Account:
                 self._note_change()
 
     def take_spending(self) -> tuple[Instant, Spending, list[int]]:
-        """Return the end of the hour, what was used up since this method last ran, and how much is under way."""
+        """Return the end of the hour, what was used up since the last call, and how many calls are under way."""
         spending, self._spending = self._spending, Spending()
         return self._window_end, spending, [self._open[kind] for kind in KINDS]
 
     def add_spending(self, window_end: Instant, persons: Sequence[int], misses: int, paid: Span) -> None:
-        """Count what the caller has used up at another worker, where the caller's hour ends at `window_end`.
+        """Count what the caller has used up at another worker. The caller's hour ends there at `window_end`.
 
-        Both workers then have the hour that ends first.
+        Of the two ends of the hour the earlier one counts from then on.
         """
         now = self._clock.now()
         if 0 < window_end - now <= HOUR:
@@ -290,15 +292,15 @@ class Account:
 
 
 class Accounts:
-    """The accounts of the callers that were seen last.
+    """The accounts of the most recent callers.
 
     Attributes:
-        changed: the accounts whose counts the other workers of the group do not know yet, by the names of the callers.
-            None in a process without such workers.
+        changed: the accounts with counts that the other workers of the group do not know yet, by the names of the
+            callers. None in a process without such workers.
     """
 
     def __init__(self, clock: Clock, budget_of: Callable[[Caller], Budget], *, is_shared: bool = False) -> None:
-        """`is_shared` says that `SharedCounts` sends the counts to other workers, perhaps only later."""
+        """`is_shared` says that `SharedCounts` sends the counts to other workers, now or later."""
         self._clock = clock
         self._budget_of = budget_of
         self._accounts: OrderedDict[str, Account] = OrderedDict()

@@ -1,4 +1,7 @@
-"""Callers by their certificates. A certificate is parsed once; later calls find its caller by its text."""
+"""Finds callers by their certificates. A certificate is parsed once.
+
+Later calls find the caller by the certificate's text.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from services.runtime.caller import Caller
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
 
 REMEMBERED = 10_000
-"""The number of parsed certificates that are kept: more than a node has callers. Each takes about 2 KiB."""
+"""How many parsed certificates are kept. A node has fewer callers. Each certificate takes about 2 KiB."""
 
 
 class Certificates:
@@ -23,8 +26,9 @@ class Certificates:
 
     A node's certificate must be signed directly by one of `node_authorities`. Without these authorities no caller is a
     node. If an authority is only in `node_authorities`, a certificate that it has signed for another kind of caller is
-    refused. `jurisdiction` is the region of this node. A caller whose certificate names this node is this node's own
-    Verification.
+    refused. Another kind of caller then needs a certificate that one of `client_authorities` has signed directly: gRPC
+    shows no chain, and the chain of another certificate may lead to an authority of nodes. `jurisdiction` is the region
+    of this node. A caller whose certificate names this node is this node's own Verification.
     """
 
     def __init__(
@@ -37,11 +41,15 @@ class Certificates:
         self._trust_domain = trust_domain
         self._jurisdiction = jurisdiction
         self._node_authorities = node_authorities
+        self._clients = client_authorities
         self._sole_node_authorities = [one for one in node_authorities if one not in client_authorities]
         self._remembered: OrderedDict[tuple[bytes, bytes], Caller] = OrderedDict()
 
     def identify(self, shown: Mapping[str, Sequence[bytes]]) -> Caller:
-        """Return the caller of the certificate in a connection's auth context, without the connection's address."""
+        """Return the caller of the certificate in a connection's auth context.
+
+        The address of the connection is not set yet.
+        """
         # gRPC states a SPIFFE ID only for a certificate with exactly one URI.
         ids, certificates = shown.get("peer_spiffe_id", ()), shown.get("x509_pem_cert", ())
         if len(certificates) != 1:
@@ -72,6 +80,10 @@ class Certificates:
             fault = english("the certificate of a node must be signed by an authority of HUTONG_TLS_NODE_CA_FILE")
         elif found[0] != "node" and _is_signed_by(certificate, self._sole_node_authorities):
             fault = english("an authority of HUTONG_TLS_NODE_CA_FILE signs certificates of nodes alone")
+        elif found[0] != "node" and self._sole_node_authorities and not _is_signed_by(certificate, self._clients):
+            fault = english(
+                "the certificate must be signed by an authority in HUTONG_TLS_CLIENT_CA_FILE itself; add its authority"
+            )
         serial, expire_time = certificate.serial_number, from_datetime(certificate.not_valid_after_utc)
         if found is None or fault:
             return Caller("", certificate_hash=fingerprint, serial=serial, expire_time=expire_time, fault=fault)

@@ -14,7 +14,7 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
 
 _SERIAL = re.compile(r"[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){0,19}|[0-9A-Fa-f]{1,40}")
-"""A serial number in hexadecimal as openssl prints it, perhaps with colons: at most 20 bytes (RFC 5280)."""
+"""A serial number in hexadecimal, as openssl prints it, with or without colons. It has at most 20 bytes (RFC 5280)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class DenyList:
     """What HUTONG_DENY_FILE lists.
 
     Attributes:
-        serials: serial numbers of certificates, whichever authority signed them.
-        names: names of callers, such as "gates/410100/7", whichever certificate or token they show.
+        serials: serial numbers of certificates. It does not matter which authority signed them.
+        names: names of callers, such as "gates/410100/7". It does not matter which certificate or token they show.
     """
 
     serials: frozenset[int] = frozenset()
@@ -31,11 +31,11 @@ class DenyList:
 
 
 def read_deny_list(path: Path, trust_domain: str) -> DenyList:
-    """Return the deny-list in a file: one serial number in hexadecimal or one SPIFFE ID a line; # begins a comment.
+    """Return the deny-list in a file. A line has one serial number in hexadecimal or one SPIFFE ID; # begins a comment.
 
     Raises:
-        BadSetting: the file cannot be read, every user of the machine can change it, or a line is wrong. If a wrong
-            line were skipped, a denied caller would be let in.
+        BadSetting: the file cannot be read, every user of the machine can change it, or a line is wrong. A wrong line
+            is not skipped, because it may stand for a caller that must be denied.
     """
     require_own_rules("HUTONG_DENY_FILE", path)
     try:

@@ -1,6 +1,6 @@
 """Reads from each request the values that the audit stores, such as names, purpose, region and subject keys.
 
-Fields are found by name, because fields of the same meaning have the same name everywhere in the contract.
+Fields are found by name, because a field of the same meaning has the same name everywhere in the contract.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from services.domain.errors import InvalidArgument
 from services.runtime.audit import Subject
 
 KeyOf = Callable[[IdentityDocument], bytes]
-"""Returns the subject key of a document. Raises InvalidArgument if its number cannot be right."""
+"""Returns the subject key of a document. Raises InvalidArgument if the document's number is impossible."""
 
 _NAMES = ("name", "lab", "lab.name", "policy.name", "node", "decision")
-"""Fields that hold the name of a request's object. The first one that a message has is used."""
+"""Fields that may hold the name of a request's object. Of those that a message has, the first is used."""
 _DOCUMENTS = ("document", "linked_document")
 _KEYS = "subject_keys"
 _COUNTED = frozenset(
@@ -42,8 +42,7 @@ _COUNTED = frozenset(
 """Fields of responses whose items are about persons."""
 _PENDING = frozenset({"pending_change", "pending_changes"})
 _LINK = f"/{DocumentLink.DESCRIPTOR.full_name}"
-"""The last part of the type of a pending change that removes a link between documents. Such a change is about a
-person."""
+"""The end of the type of a pending change that removes a link between documents. Such a change is about a person."""
 
 
 class RequestReader:
@@ -59,7 +58,7 @@ class RequestReader:
         self._has_keys = _KEYS in fields
 
     def read(self, request: Message) -> list[Subject]:
-        """Return what a request is about: one entry for each document in it, at least one."""
+        """Return what a request is about: one entry for each document in it, but at least one entry."""
         name = _text(request, self._name)
         about = Subject(
             name,
@@ -72,7 +71,7 @@ class RequestReader:
         return [about._replace(key=key) for key in keys] or [about]
 
     def _key(self, document: IdentityDocument) -> bytes | None:
-        """Return the key of a document; None if its number cannot be right."""
+        """Return the key of a document; None if its number is impossible."""
         try:
             return self._key_of(document)
         except InvalidArgument:
@@ -82,7 +81,7 @@ class RequestReader:
 def count_persons(response: Message) -> int:
     """Return how many results, links, refusals or changes are in a response; 1 for a response without such fields.
 
-    In a response of ApprovalService only the pending changes that would end a link are counted.
+    Of the pending changes in a response of ApprovalService, only those that would end a link are counted.
     """
     if shows_pending_changes(response.DESCRIPTOR):
         return sum(_is_unlinking(change) for change in _pending_changes(response))
@@ -97,7 +96,7 @@ def count_persons(response: Message) -> int:
 def shows_pending_changes(message: Any) -> bool:
     """Whether a message type is a response of ApprovalService that shows pending changes.
 
-    Few of these changes are about persons.
+    Only few pending changes are about persons.
     """
     return message.file.package == "hutong.approval.v1" and not _PENDING.isdisjoint(message.fields_by_name)
 
@@ -128,7 +127,10 @@ def _text(message: Any, path: str) -> str:
 
 
 def _region(text: str) -> str:
-    """Return a region's code; empty for any other text, because the request may not have been validated."""
+    """Return a region's code.
+
+    Return an empty text for anything else, because the request may not have been validated.
+    """
     return text if len(text) == 6 and text.isascii() and text.isdecimal() else ""
 
 
@@ -139,7 +141,10 @@ def _region_in(name: str) -> str:
 
 
 def subjects_of(reader: RequestReader | None, request: object) -> Sequence[Subject]:
-    """Return what a request is about; a single empty Subject if it is a stream or cannot be read."""
+    """Return what a request is about.
+
+    Return a single empty Subject for a stream and for a request that cannot be read.
+    """
     if reader is None or not isinstance(request, Message):
         return [Subject()]
     return reader.read(request)

@@ -1,4 +1,4 @@
-"""Identify the caller: a local caller, or the caller of a certificate and a token."""
+"""Identifies callers. A caller is local, or is known by a certificate and perhaps a token."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _BEARER = "bearer "
 class Identifier:
     """Identifies the callers of one server.
 
-    A server that asks for no certificates is on loopback and under HUTONG_INSECURE (`server.start` checks both), so
-    all its callers are local.
+    A server that asks for no certificates has only local callers, because `server.start` requires loopback and
+    HUTONG_INSECURE for it.
 
     Attributes:
         reloaded: the files that decide which callers are accepted. They are read again when they change.
@@ -48,7 +48,8 @@ class Identifier:
         self._certificates = Certificates(settings.trust_domain, settings.jurisdiction, (), ())
         self._tokens: Tokens | None = None
         self._deny_list = DenyList()
-        # By the peer of a connection: the caller of the connection's certificate, and the same caller with the peer.
+        # By the peer of a connection: the caller of the connection's certificate without the peer, and the same caller
+        # with it.
         self._at_peers: dict[str, tuple[Caller, Caller]] = {}
         self.reloaded = list(self._open_files())
 
@@ -70,7 +71,7 @@ class Identifier:
     def _caller_at(self, peer: str, shown: Caller) -> Caller:
         """Return the caller of a certificate with the address of its connection.
 
-        All calls of a connection share this caller.
+        All calls of a connection share the returned object.
         """
         known = self._at_peers.get(peer)
         if known is not None and known[0] is shown:
@@ -82,7 +83,7 @@ class Identifier:
         return caller
 
     def find_fault(self, caller: Caller) -> str:
-        """Return why a caller that was identified earlier is no longer accepted; empty if it still is."""
+        """Return why a caller that was identified earlier is no longer accepted; empty if it still is accepted."""
         if caller.expire_time is not None and self._clock.now() >= caller.expire_time:
             return english("its certificate or token has expired")
         return self._find_denial(caller)
@@ -114,7 +115,7 @@ class Identifier:
         """Return the subject key of a document in a request.
 
         Raises:
-            InvalidArgument: BAD_DOCUMENT_NUMBER, the number is not valid for its type of document.
+            InvalidArgument: BAD_DOCUMENT_NUMBER, the number is impossible for its type of document.
         """
         found: list[Violation] = []
         canonical = check_document(document, "document", found)

@@ -1,4 +1,4 @@
-"""Names of callers: the SPIFFE ID of a certificate or the claims of a token, as a role, a name and a region. Pure."""
+"""Names of callers. A SPIFFE ID or the claims of a token give a role, a name and a region. Pure functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROLES = tuple(role for role in _FORMS if role != EDGE)
 
 
 def parse_caller(name: str) -> tuple[str, str] | None:
-    """Return the role and the region of a caller's name, such as "gates/410100/7"; None if it is no caller's name."""
+    """Return the role and the region in a caller's name, such as "gates/410100/7"; None for any other text."""
     for role, form in _FORMS.items():
         if (found := form.fullmatch(name)) is not None:
             parts = found.groupdict()
@@ -38,6 +38,9 @@ def parse_caller(name: str) -> tuple[str, str] | None:
 
 
 def parse_spiffe_id(text: str, trust_domain: str) -> str:
-    """Return the path of a SPIFFE ID under a trust domain, without its first slash; empty if it is under another."""
+    """Return the path of a SPIFFE ID without its first slash.
+
+    Return an empty text if the ID is not under the trust domain.
+    """
     start = f"spiffe://{trust_domain}/"
     return text.removeprefix(start) if text.startswith(start) else ""

@@ -1,4 +1,7 @@
-"""Decides whether the contract permits a call. Pure: it reads the grants, the caller and the request, and no store."""
+"""Decides whether the contract permits a call.
+
+Pure: only the grants, the caller and the request count, and no store is read.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from services.runtime.caller import Caller
 REGION_LENGTH = 6
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
 _STORED = re.compile(
-    r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|cases/.+|pendingChanges/.+|emergencyGrants/.+)(?:/.+)?", re.DOTALL
+    r"(labs/[0-9A-Z]{18}|(?:refusals|decisions|cases|pendingChanges|emergencyGrants|legalHolds)/.+)(?:/.+)?", re.DOTALL
 )
 """Names of objects whose region or subject only the store knows. A laboratory's objects belong to the laboratory."""
 _BINDS = {
@@ -41,12 +44,12 @@ class Permitted:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The caller's role may not do this."""
+    """The caller's role does not permit the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """The object belongs to another caller. This caller is answered as if the object did not exist."""
+    """The object belongs to another caller. The answer says that the object does not exist."""
 
     name: str
 
@@ -64,13 +67,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """The store must be asked for the owner of an object; `settle` then decides.
-
-    Attributes:
-        name: the name in the request.
-        stored: the name of the object whose owner decides, such as the laboratory of a result.
-        bind: how the owner must be related to the caller.
-    """
+    """Only the store knows the owner of the object. Once the owner is known, `settle` decides."""
 
     name: str
     stored: str
@@ -83,7 +80,7 @@ PERMITTED, DENIED = Permitted(), Denied()
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The owner of a stored object: its region, and a test that says whether the object is about a subject key.
+    """The owner of a stored object: its region, and a function that says whether the object is about a subject key.
 
     If `role` is not empty, the object exists only for callers of this role.
     """
@@ -100,8 +97,8 @@ class RoleRules(NamedTuple):
         is_free: whether the role may make every call.
         view: the most that the role may see of the response; VIEW_UNSPECIFIED if the response has no views.
         needs_name: whether the role must state a name with a document.
-        region_path: the path to the field with the region, in a request or in an item of its batch, if a region in the
-            caller's region permits the call whatever the other fields state; empty if other fields count too.
+        region_path: the path to the field with the region, in a request or in an item of its batch. A region within the
+            caller's region there permits the call, whatever other fields state. Empty if other fields count too.
     """
 
     is_free: bool
@@ -110,9 +107,9 @@ class RoleRules(NamedTuple):
     region_path: tuple[str, ...]
 
     def permits_region(self, caller: Caller, request: Any) -> bool:
-        """Whether the region at `region_path` permits a request. If not, `permits` decides.
+        """Whether the region at `region_path` permits a request. If it does not, `permits` decides.
 
-        Most calls are questions of gates, and this check takes a quarter of the time of `permits`.
+        Most calls are questions of gates. For them this check takes a quarter of the time of `permits`.
         """
         path = self.region_path
         if not path:
@@ -122,13 +119,13 @@ class RoleRules(NamedTuple):
                 return False
             request = getattr(request, path[0])
         region: str = getattr(request, path[-1])
-        # A longer text is not remembered, because a caller can send megabytes.
+        # Other lengths are not cached, because a caller can send megabytes.
         return len(region) == REGION_LENGTH and _is_code_within(region, caller.region)
 
 
 @lru_cache(maxsize=16_384)
 def _is_code_within(text: str, ancestor: str) -> bool:
-    """Whether a text is six digits that stand for a region within another."""
+    """Whether a text is six digits that name a region within another region."""
     return text.isascii() and text.isdecimal() and within(text, ancestor)
 
 
@@ -142,7 +139,7 @@ class Rules:
         cost: what the contract says of the cost of a call.
         person: the path to the document of the person concerned, in the request or in an item of its batch; empty if no
             grant names a document.
-        batch: the field that holds the items, if each item of a batch is ruled on separately; else empty.
+        batch: the field that holds the items, if each item of a batch is ruled on by itself; else empty.
     """
 
     def __init__(self, access: Access) -> None:
@@ -167,7 +164,7 @@ class Rules:
         return self._grants.get(role, ())
 
     def is_stated(self, caller: Caller, frame: Any) -> bool:
-        """Whether a later message of a stream states a field that the caller's grants depend on."""
+        """Whether a message of a stream, after the first, states a field that the caller's grants depend on."""
         return any(grant.path and frame.HasField(grant.path[0]) for grant in self.of(caller.role) if grant.is_nested)
 
 
@@ -187,7 +184,7 @@ class _Bound:
 
 
 def _region_path(grants: Sequence[_Bound]) -> tuple[str, ...]:
-    """Return `region_path` of a role with these grants."""
+    """Return the `region_path` that results from these grants of a role."""
     if len(grants) != 1:
         return ()
     (grant,) = grants
@@ -198,7 +195,7 @@ def _region_path(grants: Sequence[_Bound]) -> tuple[str, ...]:
 def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str, key_of: KeyOf) -> Ruling:
     """Rule on a request, or on one item of a batch.
 
-    An optional filter that is absent is set in the request to the caller's own laboratory or region. `node` is the
+    If an optional filter is absent, it is set in the request to the caller's own laboratory or region. `node` is the
     region of this node.
 
     Raises:
@@ -217,9 +214,9 @@ def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str,
 
 
 def _better(one: Ruling, other: Ruling) -> Ruling:
-    """Return which of the rulings of two grants counts.
+    """Return the ruling that counts if two grants rule differently.
 
-    A ruling by which the object may be the caller's counts first.
+    A ruling that leaves open whether the object is the caller's has precedence.
     """
     for kind in (Unsettled, Hidden, Denied):
         if isinstance(one, kind):
@@ -230,7 +227,7 @@ def _better(one: Ruling, other: Ruling) -> Ruling:
 
 
 def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
-    """Rule on an object whose owner is known now."""
+    """Rule on an object whose owner the store has returned."""
     if owner.role not in {"", caller.role}:
         return Hidden(unsettled.name)
     if unsettled.bind == access_pb2.BIND_OWN_REGION:
@@ -268,7 +265,7 @@ def _rule(caller: Caller, grant: _Bound, request: Any, node: str, key_of: KeyOf)
 
 def _rule_lab(caller: Caller, grant: _Bound, request: Any, value: Any) -> Ruling:
     if grant.may_omit and (not value or not isinstance(value, str)):
-        # A filter of several laboratories is narrowed to the caller too.
+        # A filter of several laboratories is also narrowed to the caller.
         _set(request, grant.path, caller.name)
         return PERMITTED
     if not value:
@@ -283,7 +280,8 @@ def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: 
         if not grant.may_omit:
             return grant.missing
         if grant.path[-1].endswith("region"):
-            # The caller's region is set even if the node lies in it, because the node may keep rows of other regions.
+            # The node may lie in the caller's region but keep rows of other regions. The filter is therefore always
+            # set.
             _set(request, grant.path, caller.region)
             return PERMITTED
         return PERMITTED if within(node, caller.region) else DENIED

@@ -9,9 +9,9 @@ _MARK_BITS = 0xFFFF_FFFF
 
 
 class SeenPersons:
-    """Counts distinct persons by 32 bits of a hash, in a table of at most twice as many slots as persons.
+    """Counts distinct persons by 32 bits of a hash. The table has at least twice as many slots as persons.
 
-    Two persons have the same 32 bits once in four billion pairs. 3,000 persons take 32 KiB.
+    Of four billion pairs of persons, one pair has the same 32 bits. 3,000 persons take 32 KiB.
     """
 
     __slots__ = ("_slots", "count")
@@ -23,8 +23,8 @@ class SeenPersons:
     def __contains__(self, person: int) -> bool:
         slots = self._slots
         mark = person & _MARK_BITS or 1
-        # This is the first step of `_find`. It is repeated here because every question about a person comes here, and
-        # most persons are found in their first slot.
+        # This repeats the first step of `_find`, because every question about a person passes here and most persons are
+        # found in their first slot.
         found = slots[mark & (len(slots) - 1)]
         return found == mark or (found != 0 and slots[self._find(mark)] != 0)
 

@@ -1,8 +1,8 @@
 """The counts of callers that the workers of one group share, so that a budget holds for all workers together.
 
-A caller's connections may lead to different workers. Each worker counts by itself, and sends the others what has
-changed, several times a second. A caller may therefore exceed a limit by what the other workers have admitted in the
-last moment. A worker that starts knows only what is counted after its start, like a process that restarts.
+The connections of one caller may lead to different workers. Each worker counts by itself and sends its changes to the
+others several times a second. A caller may therefore exceed a limit by what the other workers have admitted in the last
+moment. A new worker knows only what is counted after its start, as a process does after a restart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SharedCounts:
         self._changed = accounts.changed
 
     def take(self) -> bytes:
-        """Return what has changed since the last call, for `add` of the other workers; empty if nothing has."""
+        """Return what has changed since the last call, for `add` of the other workers; empty without a change."""
         if not self._changed:
             return b""
         lines = []
@@ -48,10 +48,10 @@ class SharedCounts:
                 account.open_elsewhere.pop(worker, None)
 
     def forget(self, worker: int) -> None:
-        """Count nothing as under way at a worker that has ended. What its callers have used up stays counted."""
+        """Forget the calls under way at a worker that has ended. What their callers have used up stays counted."""
         for account in self._accounts:
             account.open_elsewhere.pop(worker, None)
 
     def send_all(self) -> None:
-        """Let the next `take` return what is under way for every caller, because a new worker does not know it."""
+        """Let the next `take` return the calls under way of every caller, because a new worker does not know them."""
         self._changed.update((account.caller.name, account) for account in self._accounts if not account.is_idle)

@@ -1,4 +1,7 @@
-"""Bearer tokens (JWT, RFC 7519): the person or the caller behind an app, a console or an edge proxy."""
+"""Bearer tokens (JWT, RFC 7519).
+
+A token names the person behind an app or a console, or the caller behind an edge proxy.
+"""
 
 from __future__ import annotations
 
@@ -25,23 +28,22 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller
 
 MAX_LIFE_SECONDS = 600
-"""The longest time between a token's `iat` and `exp`, so that a stolen token is of little use."""
+"""The longest time between a token's `iat` and `exp`. A stolen token is therefore of little use."""
 LEEWAY_SECONDS = 30
-"""How many seconds the clocks of the issuer and of this node may differ."""
+"""How many seconds the clock of the issuer and the clock of this node may differ."""
 MAX_BYTES = 8192
 """Longer tokens are refused unread. A token of Keycloak has about 1,500 bytes."""
 MAX_OTHER_DOCUMENTS = 15
-"""The most further documents of one person. Together with the first document this makes the limit of linked
-documents."""
+"""The most documents of one person besides the first one. Together they are as many as one subject may have linked."""
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
-"""The accepted algorithms, all of which sign with a private key. An algorithm with a shared secret would let this node
-make tokens."""
+"""The accepted algorithms. All of them sign with a private key. With a shared secret this node could make tokens
+itself."""
 REMEMBERED = 10_000
-"""The number of verified tokens that are kept, because checking a signature takes about 50 µs."""
+"""How many verified tokens are kept. Checking a signature takes about 50 µs."""
 
 
 class BadToken(ValueError):
-    """A token that cannot be accepted; the text says why and contains no part of the token."""
+    """A token that is not accepted. The text gives the cause and contains no part of the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,13 @@ class Token:
 
     Attributes:
         expire_time: when the token expires.
-        certificate: `cnf.x5t#S256`, the certificate that the token is bound to; empty for none.
+        certificate: `cnf.x5t#S256`, which names the certificate that the token is bound to; empty for none.
         name: the name of the caller behind an edge, such as "gates/410100/7"; empty for none.
         role: the role that the name must have.
         region: the region that the name must have.
         user: the subject key of the signed-in person; None without one.
-        other_documents: the subject keys of further documents that the issuer has checked to be that person's.
-        person: the hash of `sub`, by which two tokens of one person are recognised; empty without one.
+        other_documents: the subject keys of further documents. The issuer has checked that they are that person's.
+        person: the hash of `sub`. Two tokens of one person have the same hash. Empty without `sub`.
         other_keys: the keys of all these documents under the other key version, if there is one.
     """
 
@@ -87,7 +89,7 @@ class Tokens:
         self._remembered: OrderedDict[str, Token] = OrderedDict()
 
     def apply(self, caller: Caller, text: str, now: Instant) -> Caller:
-        """Return the caller with what its token states: the user, or for an edge the caller behind the edge.
+        """Return the caller with what its token states: the signed-in user, or the caller behind an edge.
 
         Raises:
             BadToken: the token cannot be accepted.
@@ -187,7 +189,7 @@ def _document(claim: str, stated: Any) -> Document:
         )
         return canonical_document(message.type, message.number, message.issuing_country)
     except (ValueError, TypeError, KeyError, AttributeError):
-        # The cause is left out, because it could contain the document's number.
+        # The exception is raised without its cause, because the cause may contain the document's number.
         raise BadToken(f"the claim {claim} has no type and number of a document") from None
 
 

@@ -1,4 +1,7 @@
-"""Health access: refuses callers of health that are no longer accepted, and ends and limits their watches."""
+"""Access to health. Refuses callers that are no longer accepted.
+
+Ends their watches, and limits the number of watches.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +20,24 @@ from services.runtime.server.interceptors.method import Context, Method, UnaryHa
 from services.runtime.server.interceptors.open_streams import OpenStreams
 
 MAX_WATCHES = 64
-"""The most watches of one caller over all its connections. A gate has the same limit of streams. The watches are
-limited because every watch keeps some memory."""
+"""The most watches of one caller over all its connections, because every watch takes memory. A gate has the same limit
+of streams."""
 MAX_WATCHES_OF_ALL = 4_096
-"""The most watches of a process. So many watches take 90 MiB. Without this limit, a caller with many certificates would
-have no limit."""
+"""The most watches of a process. They take 90 MiB. Without this limit, a caller with many certificates could open any
+number."""
 MAX_WATCHES_OF_NAMELESS = 1_024
 """The most watches of all certificates that name no caller."""
 KEPT_FOR_OPERATORS = 64
-"""How many watches of MAX_WATCHES_OF_ALL are kept for operators, so that their load balancers always get a watch."""
+"""How many of the MAX_WATCHES_OF_ALL watches are reserved for operators, so that their load balancers always get a
+watch."""
 _OPERATOR = "operator"
 
 
 class HealthAccess:
-    """Every caller with a certificate of the client authorities may ask for health, even if it names no role.
+    """Lets every caller with a certificate of the client authorities ask for health, even if it names no role.
 
-    A certificate that has expired or is on the deny-list is refused, and its open watches end. For local callers only
-    the limit of the process applies.
+    A caller whose certificate has expired or is on the deny-list is refused, and its open watches end. Local callers
+    have no limit but that of the process.
     """
 
     def __init__(self, identifier: Identifier, streams: OpenStreams, rate: HealthRate) -> None:
@@ -45,7 +49,7 @@ class HealthAccess:
         self._open = 0
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Wrap a method of health. The handler of a watch is a coroutine too."""
+        """Wrap a method of health. The handlers of all its methods are coroutines, even that of a watch."""
         is_local = self._identifier.is_open
 
         async def check(request: Any, context: Context) -> Any:

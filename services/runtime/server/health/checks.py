@@ -21,16 +21,17 @@ _log = structlog.get_logger(__name__)
 
 
 class _Servicer(HealthServicer):
-    """Answers with the status that `publish` was given. For an unknown service, Check fails and Watch sends a state.
+    """Answers with the status that was last published.
 
-    The library's own servicer sends to a watch while it holds the lock that a change of the status needs. A watch whose
-    client accepts no data would therefore block every change of the status and the end of the server.
+    For an unknown service, Check fails and Watch sends SERVICE_UNKNOWN. The library's own servicer sends to a watch
+    while it holds the lock that a change of the status needs. One watch whose client accepts no data would block every
+    change of the status and the end of the server.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)
         self._is_serving = False
-        # The next change of the status sets this event and puts a new one in its place.
+        # The next change of the status sets this event and replaces it by a new one.
         self._changed = asyncio.Event()
 
     def publish(self, *, serving: bool) -> None:
@@ -49,7 +50,7 @@ class _Servicer(HealthServicer):
         """Send the status of a service now and after each change, until the caller ends the call."""
         sent = None
         while True:
-            # The event is taken before the state is sent, so that a change during the sending is not missed.
+            # The event is taken before the state is sent. A change during the sending is therefore noticed.
             changed, state = self._changed, self._state_of(request.service)
             if state != sent:
                 await context.write(state)
@@ -70,7 +71,7 @@ class HealthReport:
 
     Attributes:
         serving: whether the check passed and the server is not draining.
-        age_seconds: how long ago the check was made; without a check, how long ago the server was opened.
+        age_seconds: how long ago the check was made. Before the first check, how long ago the server was opened.
     """
 
     serving: bool
@@ -93,7 +94,7 @@ class Health:
         return HealthReport(bool(self._serving) and not self._draining, time.monotonic() - self._checked)
 
     async def check_once(self) -> bool:
-        """Check now and publish the outcome."""
+        """Check the service now and publish the outcome."""
         try:
             async with asyncio.timeout(self._timing.check_timeout):
                 await self._service.check()
@@ -101,7 +102,7 @@ class Health:
         except Exception as error:  # noqa: BLE001 - whatever a check raises means not healthy
             serving = False
             if self._serving is not False:
-                # Only the texts of this system's own errors are sure to hold no value of a row.
+                # Other errors' texts may contain values of a row. Only the errors of this system certainly do not.
                 cause = error.message if isinstance(error, HutongError) else ""
                 _log.warning("not healthy", service=self._service.name, error=type(error).__name__, text=cause)
         self._checked = time.monotonic()

@@ -1,7 +1,7 @@
-"""Limits how often callers ask for health, so that a flood of checks costs no more than as many refused calls.
+"""Limits how often callers ask for health. A flood of checks then costs no more than as many refused calls.
 
-Checks are answered under any load and take a third of the work of a light call. Without a limit, one connection could
-take the whole process with them.
+Health checks are answered under any load. One takes a third of the work of a light call. Without a limit, one
+connection could take up the whole process with them.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from services.runtime.server.accepting import Refusal
 from services.runtime.server.load import encode_refusal
 
 PER_CONNECTION = 50
-"""Calls of health a second on one connection: a hundredth of a core. Load balancers ask once in some seconds."""
+"""Calls of health a second on one connection. They take a hundredth of a core. Load balancers ask once in some seconds.
+"""
 PER_CALLER = 200
-"""Calls of health a second of one caller over all its connections. A certificate that names no caller counts as one."""
+"""Calls of health a second of one caller over all its connections. A certificate that names no caller is a caller of
+its own here."""
 OF_NAMELESS = 500
-"""Calls of health a second of all certificates that name no caller. They take a tenth of a core."""
+"""Calls of health a second of all certificates that name no caller together. They take a tenth of a core."""
 BURST_SECONDS = 2.0
-"""The calls of so many seconds may come at once. On one connection these are more than the watches of a caller."""
+"""How many seconds' worth of calls may come at once. On one connection that is more than the watches of a caller."""
 NOTE_SECONDS = 10.0
-"""How long after an admitted call a connection counts for the caller of that call. The connection of another caller may
-have the same address later."""
+"""How long after an admitted call its caller counts as the caller of the connection. Later, the connection of another
+caller may have the same address."""
 REMEMBERED = 10_000
 """The most connections and callers that are remembered. A caller that is forgotten may send a burst again. To be
-forgotten, a caller must open many other connections, and each of them costs a handshake."""
+forgotten, it must open many other connections, each of which costs a handshake."""
 
 REFUSED = Counter(
     "hutong_health_refusals_total", "Calls of health refused because of their rate, by whose rate it was", ["rate_of"]
@@ -40,10 +42,10 @@ REFUSED = Counter(
 
 
 class HealthRate:
-    """The limit of the methods of health, for all of them together.
+    """One limit for all methods of health together.
 
-    The first call of a connection is admitted, because its caller is not known before the call is under way. If no call
-    of a connection was admitted for NOTE_SECONDS, only the connection's own rate limits the next call.
+    The first call of a connection is admitted, because its caller is known only once the call is under way. If no call
+    of a connection was admitted for NOTE_SECONDS, only the rate of the connection limits the next call.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -72,10 +74,10 @@ class HealthRate:
         return None
 
     def end(self, _connection: str) -> None:
-        """Do nothing. Only the beginnings of calls are counted."""
+        """Do nothing, because only the beginnings of calls are counted."""
 
     def note_caller(self, caller: Caller) -> None:
-        """Remember who calls over a connection."""
+        """Remember the caller of a connection."""
         self._callers[caller.peer] = owner_of(caller), bool(caller.role), self._clock()
         self._callers.move_to_end(caller.peer)
         if len(self._callers) > REMEMBERED:
@@ -83,9 +85,9 @@ class HealthRate:
 
 
 def owner_of(caller: Caller) -> str:
-    """Return the name in a caller's certificate. If it names no caller, return its hash.
+    """Return the name in a caller's certificate, or the certificate's hash if it names no caller.
 
-    A caller may have several certificates with its name.
+    Several certificates of one caller have the same name.
     """
     return caller.certificate_name or caller.certificate_hash
 

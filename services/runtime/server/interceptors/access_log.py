@@ -1,4 +1,7 @@
-"""Access log: one line for each call with method, caller, code and duration. It never contains a request's field."""
+"""Access log: one line for each call, with method, caller, code and duration.
+
+A line never contains a field of the request.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ _log = structlog.get_logger("access")
 
 
 class AccessLog:
-    """Logs each call when it has ended. It is outside every layer that changes a call's outcome.
+    """Logs each call when it has ended. The layer is outside every layer that changes the outcome of a call.
 
-    This layer reads the current call at the beginning, because an abandoned stream may be closed later in another task.
+    The layer takes the current call at the beginning, because an abandoned stream may be closed later in another task.
     """
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
@@ -69,7 +72,7 @@ def _write(method: Method, call: Call | None, start: float, **more: int) -> None
         more_fields |= {"trace_id": call.trace.trace_id, "span_id": call.trace.span_id}
     _log.info(
         "call",
-        # The name of a method that does not exist is a text of the caller, and could contain anything.
+        # A method that does not exist has a name of the caller's choice, which could contain anything.
         method=method.name if method.served else NOT_SERVED,
         code=call.code,
         ms=round((time.perf_counter() - start) * 1000, 3),

@@ -1,4 +1,4 @@
-"""Admission: refuses unary calls beyond a limit at once, so that the admitted calls stay fast."""
+"""Admission: refuses unary calls beyond a limit at once. The admitted calls therefore stay fast."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Admission:
     """
 
     def __init__(self, max_calls: int, note_waiting: Callable[[Method, int, int], None] = _note_nothing) -> None:
-        """`note_waiting` takes a method, its cost and a change of the number of its calls that only wait."""
+        """`note_waiting` takes a method, its cost, and the change in the number of its calls that only wait."""
         self._max_calls = max_calls
         self._note_waiting = note_waiting
         self._in_flight = 0
@@ -35,7 +35,7 @@ class Admission:
         self._ended = asyncio.Event()
 
     async def wait_until_idle(self) -> None:
-        """Wait until no call is in flight. The server must accept no new calls meanwhile."""
+        """Wait until no call is in flight. Meanwhile the server must accept no new calls."""
         while self._in_flight or self._streams:
             self._ended.clear()
             await self._ended.wait()

@@ -1,4 +1,4 @@
-"""Audit: no answer about a person leaves before its row is durable, and every refused call has a row."""
+"""Audit: an answer about a person leaves only once its row is durable. Every refused call gets a row."""
 
 from __future__ import annotations
 
@@ -35,24 +35,23 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 from services.runtime.server.status import to_status
 
 COUNTED_AT_ONCE = 1_000
-"""After this many changes of a watch, a row says how many changes were sent. A row for each change would cost a commit
-each."""
+"""How many changes of a watch one row counts at most. A row for each change would cost one commit each."""
 _DENIED = frozenset({code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED, code_pb2.RESOURCE_EXHAUSTED})
 _BELIEVED = frozenset({"verification", LOCAL})
-"""The roles that are believed when they state for which caller they call: this node's Verification, and local callers,
-which may do everything."""
+"""The roles that may state for which caller they call: this node's Verification, and local callers, which may do
+everything."""
 _BUDGET = "BUDGET_EXCEEDED"
-"""The reason of a call that would exceed its caller's budget. It is recorded as a denial, so that the audit shows
-callers that ask about very many strangers."""
+"""The reason of a call that would exceed its caller's budget. It is recorded as a denial. The audit thus shows callers
+that ask about very many strangers."""
 _SHOWN = _DENIED | {code_pb2.NOT_FOUND}
-"""The codes of failed batch items that get rows. Other errors reveal nothing about a person."""
+"""The codes of failed batch items that get rows. Errors with other codes reveal nothing about a person."""
 
 
 class Audit:
     """Records refused calls and reads of persons, from the request and the response. Changes record themselves.
 
-    This layer is outside the layer that refuses calls. A call that has stored rows itself gets no further row. Without
-    a trail the layer wraps nothing.
+    This layer is outside the layer that refuses calls. If a call has stored rows itself, the layer adds none. Without a
+    trail the layer wraps nothing.
     """
 
     def __init__(self, trail: AuditTrail | None, key_of: KeyOf) -> None:
@@ -73,7 +72,7 @@ class Audit:
             except HutongError as error:
                 await trail.record(_events_of_error(rules, audit, error))
                 raise
-            # The row of a decision has been stored with the decision already, so most calls have nothing to wait for.
+            # Most calls need no row here, because the row of a decision was stored together with the decision.
             if rules.reads and not (audit.is_recorded and rules.items is None) and not audit.is_inner:
                 events = _events_of_answer(rules, audit, request, response)
                 if events:
@@ -83,7 +82,7 @@ class Audit:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Store a row before the first change of a watch leaves, and rows with the counts of the later changes."""
+        """Store a row before the first change of a watch is sent, and further rows that count the later changes."""
         trail = self._trail
         if trail is None or not method.served or not method.name.startswith("/hutong."):
             return proceed
@@ -98,7 +97,8 @@ class Audit:
                     if rules.watches:
                         found = count_persons(response)
                         count += found
-                        # A message without changes says that the watch has caught up.
+                        # A message without changes says that the watch has caught up, so the changes before it get
+                        # their row.
                         if count and (is_first or not found or count >= COUNTED_AT_ONCE):
                             await trail.record(_events_of_watch(audit, count))
                             count, is_first = 0, False
@@ -108,8 +108,8 @@ class Audit:
                 raise
             finally:
                 if count:
-                    # The changes since the last row stay uncounted if this row cannot be stored, but an earlier row
-                    # names the watch.
+                    # If this row cannot be stored, the changes since the last row stay uncounted. An earlier row names
+                    # the watch.
                     with contextlib.suppress(HutongError):
                         await trail.record(_events_of_watch(audit, count))
 
@@ -117,7 +117,7 @@ class Audit:
 
 
 class _MethodRules:
-    """What the contract says of a method, as the audit needs it.
+    """What the contract says of a method, for the audit.
 
     Attributes:
         name: the method without its first slash.
@@ -179,7 +179,10 @@ def _on_behalf_of(context: Context) -> str:
 
 
 def _events_of_error(rules: _MethodRules, audit: CallAudit, error: HutongError) -> list[AuditEvent]:
-    """Return the rows of a failed call, if it was refused or if its person or object does not exist."""
+    """Return the rows of a failed call: if it was refused, or if its person or object does not exist.
+
+    Otherwise return none.
+    """
     is_denied = audit.is_hidden or isinstance(error, PermissionDenied | Unauthenticated) or error.reason == _BUDGET
     if not is_denied and not (rules.reads and isinstance(error, NotFound) and not audit.is_inner):
         return []
@@ -210,7 +213,7 @@ def _events_of_batch(
     If the service has recorded its answers itself, return only the rows of refused items.
     """
     if len(items) != len(requests):
-        # The answers are in columns (docs/adr/0002). They have no errors that a row would record.
+        # The answers are in columns (docs/adr/0002), which contain no errors that need a row.
         return [audit.event(AuditKind.READ, subject) for request in requests for subject in reader.read(request)]
     if audit.is_recorded and not any(item.HasField("error") for item in items):
         return []

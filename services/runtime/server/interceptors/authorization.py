@@ -38,12 +38,12 @@ OwnerOf = Callable[[str], Awaitable[Owner]]
 _REFLECTION = access_pb2.Access(
     grants=[access_pb2.Grant(role=access_pb2.ROLE_OPERATOR, bind=access_pb2.BIND_ANY)], cost=access_pb2.COST_LIGHT
 )
-"""The access rules of reflection, whose methods are not in this contract. The contract is public, so reflection needs a
-limit only because of the contract's size."""
+"""The access rules of reflection, whose methods are not in this contract. The contract is no secret. Reflection is for
+operators only, because its answers are large."""
 
 
 class Authorization:
-    """Reads the grants of each method once. On a server whose callers are local the layer wraps nothing.
+    """Applies the contract's grants, read once for each method. On a server with local callers the layer wraps nothing.
 
     `owner_of` asks the service's store for the owner of an object. `node` is the region of this node.
     """
@@ -54,7 +54,7 @@ class Authorization:
         self._node = node
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Refuse the call if it is not permitted, or the items of a batch that are not permitted."""
+        """Refuse the call if it is not permitted. Of a batch, refuse the items that are not permitted."""
         if self._identifier.is_open or not method.served:
             return proceed
         rules = read_rules(method)
@@ -69,8 +69,8 @@ class Authorization:
             refuse_unreadable(request)
             if rules.batch:
                 return self._answer_batch(method, rules, role, call, request, context, proceed)
-            # Most calls are permitted by the region that they state. For such a call nothing is awaited here, and no
-            # coroutine is needed.
+            # Most calls are permitted by the region that they state. They need no coroutine, because nothing is awaited
+            # for them.
             if role.permits_region(caller, request):
                 return proceed(request, context)
             ruling = self._rule(rules, caller, request, call.case)
@@ -81,7 +81,7 @@ class Authorization:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Refuse the stream if its request, or its first message, is not permitted."""
+        """Refuse the stream if its request, or one of its messages, is not permitted."""
         if self._identifier.is_open or not method.served:
             return proceed
         rules = read_rules(method)
@@ -91,7 +91,7 @@ class Authorization:
             if role.is_free:
                 return proceed(request, context)
             if method.request_streaming:
-                # Each message is checked as it is read, so that the responses need no further generator.
+                # Each message is checked as it is read. The responses therefore pass through no further generator.
                 return proceed(self._checked(rules, role, call, request), context)
             return self._answer_stream(rules, call, request, context, proceed)
 
@@ -119,7 +119,9 @@ class Authorization:
             yield request
 
     async def _settle(self, rules: Rules, caller: Caller, ruling: Ruling) -> None:
-        """Return if a ruling permits the request, perhaps by the owner of the stored object.
+        """Return if the request is permitted.
+
+        If the ruling depends on the owner of a stored object, ask for the owner first.
 
         Raises:
             PermissionDenied: NOT_PERMITTED.
@@ -149,7 +151,7 @@ class Authorization:
         return await proceed(request, context)
 
     def _rule(self, rules: Rules, caller: Caller, request: Any, case: str) -> Ruling:
-        """Rule by the request alone.
+        """Rule by the request alone, without a store.
 
         Raises:
             InvalidArgument: the document of the request is impossible.
@@ -166,7 +168,7 @@ class Authorization:
         context: Context,
         proceed: UnaryHandler,
     ) -> Any:
-        """Let the service answer the permitted items, and answer the others with errors in their places."""
+        """Let the service answer the permitted items. Put errors in the places of the other items."""
         refused: dict[int, HutongError] = {}
         items: Sequence[Any] = getattr(request, rules.batch)
         described = describe_method(method)
@@ -174,7 +176,7 @@ class Authorization:
         options = described.input_type.fields_by_name[rules.batch].GetOptions()
         most: int = options.Extensions[validate_pb2.field].repeated.max_items  # type: ignore[index]
         if len(items) > most:
-            # The batch is refused here, because each item costs time before validation counts the items.
+            # The length is checked here and not left to validation, because each item costs time before validation.
             raise InvalidArgument.field(rules.batch, english("must have at most {most} items", most=most))
         caller = call.caller
         for index, item in enumerate(items):
@@ -188,7 +190,7 @@ class Authorization:
 
 
 def read_rules(method: Method) -> Rules:
-    """Return the rules of a served method from the contract. No caller may call a method without grants."""
+    """Return the rules that the contract states for a served method. Without grants no caller may call the method."""
     if method.name.startswith("/grpc.reflection."):
         return Rules(_REFLECTION)
     described = describe_method(method)
@@ -207,7 +209,7 @@ def describe_method(method: Method) -> MethodDescriptor | None:
 
 
 def _open(rules: Rules) -> tuple[Call, RoleRules]:
-    """Return the current call, and the rules of its caller's role. Record in the call what the caller may see.
+    """Return the current call and the rules of its caller's role. Store in the call what the caller may see.
 
     Raises:
         Unauthenticated: the caller is not known.

@@ -1,4 +1,4 @@
-"""Budgets: refuses calls beyond what their caller may have, and callers that HUTONG_ACCESS_FILE excludes."""
+"""Budgets: refuses calls beyond the budgets of their callers, and callers that HUTONG_ACCESS_FILE excludes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STREAMS = ("streams",)
 
 
 class Budgets:
-    """Counts calls and persons by their callers. Without an access file the layer wraps nothing for local callers.
+    """Counts calls and persons by caller. For local callers the layer wraps nothing, unless there is an access file.
 
     Attributes:
         accounts: the counts by caller.
@@ -35,7 +35,7 @@ class Budgets:
     """
 
     def __init__(self, settings: Settings, clock: Clock, *, is_shared: bool) -> None:
-        """`is_shared` says that the counts are sent to other workers of a group."""
+        """`is_shared` says that the counts are sent to the other workers of a group."""
         self._clock = clock
         self._rules = NO_RULES
         self.accounts = Accounts(clock, NO_RULES.budget_of, is_shared=is_shared)
@@ -47,7 +47,7 @@ class Budgets:
             self.reloaded.append(read)
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Refuse the call, or the items of a batch that are about too many persons."""
+        """Refuse the call if it exceeds a budget. Of a batch, refuse the items about persons beyond the budget."""
         if self._is_idle or not method.served:
             return proceed
         plan = _Plan(method)
@@ -61,7 +61,7 @@ class Budgets:
                 return proceed(request, context)
             account.pay(plan.units)
             account.begin(kinds)
-            # This function does the counting at the end of the call, so that no coroutine is needed here.
+            # The count ends in this function, so that no coroutine is needed here.
             call.at_end = partial(_end, account, kinds)
             if method.request_streaming:
                 return proceed(self._counted(plan, account, call, request), context)
@@ -74,9 +74,9 @@ class Budgets:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Refuse the stream, or messages that exceed the caller's budget of persons.
+        """Refuse the stream, or those of its messages that exceed the caller's budget of persons.
 
-        Such a message ends the stream, unless the method answers each question by itself.
+        A refused message ends the stream, unless the method answers each question by itself.
         """
         if self._is_idle or not method.served:
             return proceed
@@ -102,13 +102,13 @@ class Budgets:
     def _admit(self, call: Call) -> Account | None:
         """Return the caller's account; None for a caller without limits.
 
-        Record in the call what the access file permits.
+        Store in the call what the access file permits.
 
         Raises:
             PermissionDenied: NOT_PERMITTED, the access file excludes the caller's region or this time of day.
         """
         caller = call.caller
-        # The check is skipped on most nodes, because they narrow no grant.
+        # Most nodes narrow no grant and skip this check.
         if self._rules.grants:
             self._require_admitted(caller)
             call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
@@ -165,7 +165,7 @@ class _Plan:
     Attributes:
         person: the path of the document of the person that a request, or an item of a batch, is about; empty for none.
         batch: the field of the items if the method is a batch about persons.
-        answers_each: whether the method answers each message of a stream with a result or an error of its own.
+        answers_each: whether the method answers each message of a stream with its own result or error.
     """
 
     def __init__(self, method: Method) -> None:
@@ -182,19 +182,25 @@ class _Plan:
     def read_person(self, request: Any) -> int | None:
         """Return a hash of the person; None if the request names none.
 
-        All workers of one group hash under the same key (PYTHONHASHSEED). Other processes have keys of their own.
+        All workers of one group use the same key for the hash (PYTHONHASHSEED). Other processes use other keys.
 
-        The hash depends on the name that is stated with the document. A caller that tries out names for one number
-        therefore asks about a new person each time. Every holder's token counts as a person of its own, because only
-        the service can read the token.
+        The hash depends on the name that is stated with the document, and on the reports that are shown with it. A
+        caller that tries many names or report numbers for one number therefore asks about a new person each time. Each
+        holder's token counts as another person, because only the service can read the token.
         """
         refuse_unreadable(request)
         asked = value_at(request, self._parents) if self._parents else request
         if asked is not None and asked.HasField(self._document):
             document = getattr(asked, self._document)
-            return hash((document.type, document.number, document.issuing_country, document.name))
-        token = getattr(asked, "holder_token", "")
-        return hash(token) if token else None
+            stated: tuple[object, ...] = (document.type, document.number, document.issuing_country, document.name)
+        elif token := getattr(asked, "holder_token", ""):
+            stated = (token,)
+        else:
+            return None
+        shown = getattr(asked, "evidence", ())
+        if shown:
+            stated += tuple([(one.lab, one.lab_name, one.report_number, one.signed_report) for one in shown])
+        return hash(stated)
 
 
 def _end(account: Account, kinds: Sequence[str], call: Call) -> None:
@@ -205,6 +211,6 @@ def _end(account: Account, kinds: Sequence[str], call: Call) -> None:
 
 
 def _count_misses(account: Account, call: Call) -> None:
-    """Count the misses of a call that are not counted yet."""
+    """Count those misses of a call that are not counted yet."""
     misses, call.misses = call.misses, 0
     account.count_misses(misses)

@@ -1,7 +1,7 @@
-"""The ordered chain of layers around every method, as one generic handler.
+"""The ordered chain of layers around every method. A single generic handler serves all methods.
 
-Each method's handler is wrapped once and found by its name. gRPC's own interceptors would build the chain again for
-each call. gRPC also keeps a waiting future for each method registered with it, and all of them make every call slower.
+Each method's handler is wrapped once and found by name. gRPC's own interceptors would build the chain anew for each
+call. If methods were registered with gRPC, it would keep a waiting future for each, which makes every call slower.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
 HEALTH = "/grpc.health."
-"""The beginning of the names of health's methods. They have few layers: every caller with a certificate of the client
-authorities may ask, and the handler of a watch is not a generator."""
+"""The beginning of the names of health's methods. They have few layers, because every caller with a certificate of the
+client authorities may ask. Also, the handler of a watch of health is not a generator."""
 
 
 class Layer(Protocol):
@@ -62,7 +62,7 @@ def ordered_layers(
     admission: Admission,
     deadline_seconds: float,
 ) -> list[Layer]:
-    """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
+    """Return the layers, outermost first. An outer layer sees the effect of all layers inside it."""
     return [
         request_id,
         identity,
@@ -96,9 +96,10 @@ class _Handler:
 class Routes(grpc.GenericRpcHandler):
     """Every method of a server, wrapped in the layers.
 
-    Generated code registers servicers with this object as with a server.
+    Generated code registers servicers with this object as it does with a server.
 
     Methods of health have layers of their own, outermost first.
+
     """
 
     def __init__(self, layers: list[Layer], health_layers: Sequence[HealthLayer]) -> None:
@@ -115,9 +116,9 @@ class Routes(grpc.GenericRpcHandler):
             )
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Do nothing, because `add_registered_method_handlers` gets the same methods.
+        """Do nothing. `add_registered_method_handlers` gets the same methods.
 
-        Generated code calls both, because servers of older grpcio need this one.
+        Generated code calls both functions, because servers of older grpcio need this one.
         """
 
     def handlers_of(self, services: Sequence[str]) -> list[tuple[Method, Any]]:
@@ -134,7 +135,7 @@ class Routes(grpc.GenericRpcHandler):
         name: str = handler_call_details.method
         handler = self._handlers.get(name)
         if handler is None:
-            # This handler is not kept, because callers could invent any number of names.
+            # The handler is not kept, because callers could invent any number of names.
             return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served), served=False)
         return handler
 

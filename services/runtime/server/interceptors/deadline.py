@@ -1,4 +1,4 @@
-"""Deadline: ends every unary call shortly before the caller's deadline, so that the error still reaches the caller."""
+"""Deadline: ends every unary call shortly before the caller's deadline. The error then still reaches the caller."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESERVED_SECONDS = 0.1
 
 
 class Deadline:
-    """Sets the call's deadline. Calls to other services get what is left of it.
+    """Sets the deadline of the call. Calls that it makes to other services get the time that is left.
 
     `default_seconds` is the deadline of a caller that sets none.
     """
@@ -43,8 +43,8 @@ class Deadline:
             except (asyncio.CancelledError, TimeoutError):
                 if limit.has_cancelled():
                     raise _too_late(method) from None
-                # Either the cancellation came from elsewhere, or the handler's own work timed out while the caller
-                # still has time.
+                # The cancellation came from elsewhere, or the handler's own work timed out while the caller still has
+                # time.
                 raise
             finally:
                 limit.stop()
@@ -84,11 +84,11 @@ class _Limit:
         self._task.cancel()
 
     def has_cancelled(self) -> bool:
-        """Whether the task was cancelled by this limit alone. Call it when the task's work has ended."""
+        """Whether this limit, and nothing else, has cancelled the task. Call it when the task's work has ended."""
         return self._is_over and self._task.cancelling() - 1 <= self._cancelling
 
     def stop(self) -> None:
-        """End the limit. If it has cancelled the task, take the cancellation back."""
+        """End the limit. If the limit has cancelled the task, undo the cancellation."""
         self._timer.cancel()
         if self._is_over:
             self._task.uncancel()

@@ -1,4 +1,4 @@
-"""Messages that cannot be decoded or are too large. The decoder marks them, and a layer refuses them.
+"""Handles messages that cannot be decoded or are too large. The decoder marks such a message, and a layer refuses it.
 
 gRPC decodes outside all layers. If decoding fails, usually because a text is not UTF-8, gRPC answers UNKNOWN with the
 exception's text. If a message exceeds gRPC's own limit, gRPC ends the call without a reason that programs can read.
@@ -16,7 +16,7 @@ from services.domain.errors import InvalidArgument, Violation
 from services.runtime.limits import MAX_MESSAGE_BYTES
 
 MAX_RECEIVED_BYTES = 4 * MAX_MESSAGE_BYTES
-"""gRPC's own limit. A message with a size between MAX_MESSAGE_BYTES and this limit is refused with the reason
+"""gRPC's own limit. Messages larger than MAX_MESSAGE_BYTES, up to this limit, are refused with the reason
 BATCH_TOO_LARGE."""
 
 
@@ -29,7 +29,7 @@ _TOO_LARGE = _Mark()
 
 
 def mark_unreadable(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """Return a decoder that marks broken or too large messages instead of failing. Without a decoder return None."""
+    """Return a decoder that marks broken or too large messages instead of failing. If `decode` is None, return None."""
     if decode is None:
         return None
 
@@ -45,7 +45,7 @@ def mark_unreadable(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], 
 
 
 def refuse_unreadable(request: object) -> None:
-    """Raise InvalidArgument for a marked request."""
+    """Raise InvalidArgument if a request was marked."""
     if request is _UNREADABLE:
         raise InvalidArgument.field(
             "", english("the message cannot be decoded: broken bytes, or text that is not UTF-8")

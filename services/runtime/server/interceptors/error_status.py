@@ -1,4 +1,4 @@
-"""Error status: turns whatever a call raises into a status with details. Only this layer may catch every exception."""
+"""Error status: turns any error of a call into a status with details. Only this layer may catch every exception."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.runtime.server.status import DETAILS_KEY, DOMAIN, append_localized
 
 NOT_SERVED = "NOT_SERVED"
 _PUSHBACK_KEY = "grpc-retry-pushback-ms"
-"""The trailer with which a server sets the delay of a client's next try, in milliseconds (gRPC proposal A6)."""
+"""The trailer with which a server tells a client when to retry, in milliseconds (gRPC proposal A6)."""
 
 
 class ErrorStatus:
@@ -38,7 +38,7 @@ class ErrorStatus:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """End the call with the status of the error that it raised. Responses already sent remain valid."""
+        """End the call with the status of the error that it raised. Responses that were already sent remain valid."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
@@ -77,8 +77,8 @@ async def _abort(method: Method, context: Context, error: Exception) -> NoReturn
 def _forget_trace(aborted: grpc.aio.AbortError) -> None:
     """Let an exception forget its frames when the task of its call has ended.
 
-    gRPC's state of the call keeps the exception, whose frames keep the state, the request and the answers. Such a cycle
-    of some 65 objects would stay until the next collection of the oldest generation, perhaps for minutes.
+    gRPC keeps the exception with the call, and the exception's frames keep the call, the request and the answers. This
+    cycle of some 65 objects would stay until the next collection of the oldest generation, perhaps for minutes.
     """
 
     def forget(_: object) -> None:
@@ -90,10 +90,11 @@ def _forget_trace(aborted: grpc.aio.AbortError) -> None:
 
 
 def _retry_pushback(error: Exception, seconds_left: float | None) -> tuple[tuple[str, str], ...]:
-    """Return RetryInfo in the form that the retries of gRPC clients obey; empty for errors that they never retry.
+    """Return the retry delay in the form that gRPC clients obey; empty for errors that clients never retry.
 
-    A negative value prevents a retry. It is sent if no retry can help. It is also sent if the delay does not fit into
-    the deadline, because the client would wait until the deadline and then report the deadline in place of this error.
+    A negative value forbids a retry. It is sent if no retry can help, and also if the delay does not fit into the
+    deadline. In the latter case the client would wait until the deadline and then report the deadline in place of this
+    error.
     """
     if not isinstance(error, Unavailable):
         return ()

@@ -1,4 +1,4 @@
-"""Identity: the caller is identified before any other layer needs it."""
+"""Identity: identifies the caller before any other layer needs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 
 
 class Identity:
-    """Sets the caller of the current call. Authorization refuses unknown callers, so that the refusal is logged."""
+    """Sets the caller of the current call. Unknown callers pass.
+
+    Authorization refuses them, so that the refusal is logged.
+    """
 
     def __init__(self, identifier: Identifier) -> None:
         self._identifier = identifier

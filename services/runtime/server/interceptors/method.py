@@ -16,13 +16,13 @@ StreamHandler: TypeAlias = Callable[[Any, Context], AsyncIterator[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method: its full name, such as "/hutong.results.v1.ResultsService/GetResult", and which sides stream."""
+    """A method: its full name, such as "/hutong.results.v1.ResultsService/GetResult", and which of its sides stream."""
 
     name: str
     request_streaming: bool
     response_streaming: bool
     served: bool = True
-    """False for a name that no service of this server has."""
+    """False for a name that no service of this server serves."""
 
     @property
     def kind(self) -> str:

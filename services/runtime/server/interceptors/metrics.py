@@ -1,4 +1,4 @@
-"""Metrics of calls for Prometheus. The metrics have the names and labels that dashboards for gRPC expect.
+"""Metrics of calls for Prometheus, with the names and labels that dashboards for gRPC expect.
 
 The calls in flight are `grpc_server_started_total` minus `grpc_server_handled_total`.
 """
@@ -21,9 +21,9 @@ HANDLED = Counter("grpc_server_handled_total", "Calls that have ended, by code",
 SECONDS = Histogram("grpc_server_handling_seconds", "Duration of unary calls in seconds", LABELS, buckets=_BUCKETS)
 
 NOT_SERVED = "(not served)"
-"""The service and method label of every unknown method, so that callers cannot create series by inventing names."""
+"""The service and method label of all unknown methods. Callers therefore cannot create series by inventing names."""
 UNKNOWN_ROLE = "unknown"
-"""The role label of a caller that is not known. No label names a caller, because there may be any number of them."""
+"""The role label of a caller that is not known. No label names a caller, because the number of callers is unlimited."""
 
 
 class Metrics:
@@ -72,14 +72,14 @@ class Metrics:
 
 
 class _ByRole:
-    """The counters of one method for each role that has called it."""
+    """The counters of one method, for each role that has called the method."""
 
     def __init__(self, labels: tuple[str, str, str]) -> None:
         self._labels = labels
         self._counters: dict[str, tuple[str, Counter, Counter]] = {}
 
     def of(self, call: Call | None) -> tuple[str, Counter, Counter]:
-        """Return the caller's role, and the role's two counters: of calls that began and of calls that ended OK."""
+        """Return the caller's role and two counters of that role: calls that began, and calls that ended OK."""
         role = (call.caller.role if call is not None else "") or UNKNOWN_ROLE
         found = self._counters.get(role)
         if found is None:

@@ -1,4 +1,4 @@
-"""Open streams: ends a stream when its caller's certificate or token has expired, or when the caller is denied."""
+"""Open streams: ends a stream once its caller's certificate or token has expired, or its caller is denied."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ _END = object()
 
 
 class OpenStreams:
-    """Checks the callers of open streams again. A unary call is checked when it begins, and its deadline ends it."""
+    """Checks the callers of open streams repeatedly.
+
+    A unary call is checked once, when it begins, and its deadline ends it.
+    """
 
     def __init__(self, identifier: Identifier) -> None:
         self._identifier = identifier
         self._streams: set[_Stream] = set()
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """End the call if it is a client's stream and its caller is no longer accepted."""
+        """End the call if it is a client's stream whose caller is no longer accepted."""
         if self._identifier.is_open or not method.request_streaming:
             return proceed
 
@@ -63,10 +66,10 @@ class OpenStreams:
             raise _not_accepted(fault)
 
     async def wait_for(self, answer: Callable[[], Awaitable[T]]) -> T:
-        """Await the answer of a long call and return it. End the call if its caller is no longer accepted.
+        """Await the answer of a long call and return the answer. End the call if its caller is no longer accepted.
 
         Raises:
-            Unauthenticated: the caller's certificate has expired, or it is on the deny-list.
+            Unauthenticated: the caller's certificate or token has expired, or the caller is on the deny-list.
         """
         self.require_accepted()
         stream = self._open()
@@ -97,7 +100,7 @@ class OpenStreams:
 
 
 class _Stream:
-    """One open stream, which its own task serves."""
+    """One open stream. A task of its own serves it."""
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
@@ -114,7 +117,7 @@ class _Stream:
             self._task.cancel()
 
     async def wait_for(self, step: Awaitable[T]) -> T:
-        """Return what the next step of the stream returns.
+        """Await the next step of the stream and return its result.
 
         Raises:
             Unauthenticated: the stream was ended.
@@ -125,7 +128,7 @@ class _Stream:
                 raise _not_accepted(self._fault)
             return await step
         except asyncio.CancelledError:
-            # The client may have cancelled the call at the same time.
+            # The cancellation goes on if the client has cancelled the call, alone or at the same time as `end`.
             if not self._fault or (self._task is not None and self._task.uncancel() > 0):
                 raise
             raise _not_accepted(self._fault) from None

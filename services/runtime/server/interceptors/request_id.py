@@ -1,4 +1,7 @@
-"""Request id: gives every call an id, the caller's `x-request-id` or a new UUID, and a span in the caller's trace."""
+"""Request id: gives every call an id and a span in the caller's trace.
+
+The id is the caller's `x-request-id` or a new UUID.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,19 @@ if TYPE_CHECKING:
     from services.runtime.tracing.recording import ActiveSpan, ServiceTracer
 
 _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
-"""The ids that are accepted: no 15 digits in a row, because an id is logged and must not be a document's number."""
+"""The accepted ids. They have no 15 digits in a row, because an id is logged and must not be a document's number."""
 _CASE = re.compile(r"(?=.*[!-~])(?!.*[0-9]{15})[ -\[\]-~]{1,64}")
-"""Printable ASCII without a backslash, not only spaces: a blank case names nothing. No 15 digits in a row, because the
-audit records a case."""
+"""The accepted cases: printable ASCII without a backslash. A case of spaces alone names nothing and is refused. Like an
+id, a case has no 15 digits in a row, because the audit records it."""
 _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """The codes that OpenTelemetry counts as errors of the server. Other codes are errors of the caller."""
 
 
 class RequestId:
-    """Makes the `Call` whose id is in every log line about it, and records its span if there is a tracer."""
+    """Makes the `Call`. Its id is in every log line about the call.
+
+    Records the span of the call if there is a tracer.
+    """
 
     def __init__(self, tracer: ServiceTracer | None = None) -> None:
         self._tracer = tracer
@@ -46,9 +52,10 @@ class RequestId:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Set the current call, go on, and end the call. A stream may last for days.
+        """Set the current call, go on, and end the call.
 
-        Its messages have their own traces.
+        A stream may last for days, so its messages have their own traces.
+
         """
         calls = self._traced(method)
 
@@ -78,7 +85,7 @@ class _TracedCalls:
     def begin(self, call: Call) -> ActiveSpan | None:
         """Begin the span of a call, and set the trace that the call passes on.
 
-        Return None if the call is not sampled.
+        Return None if the trace is not sampled.
         """
         trace = call.trace
         if trace is not None and not trace.is_sampled:

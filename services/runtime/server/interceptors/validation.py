@@ -1,4 +1,4 @@
-"""Validation: checks every request, and every frame of a stream, by the rules in the .proto files."""
+"""Validation: checks every request, and every frame of a stream, against the rules in the .proto files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from services.runtime.server.validation import check
 
 
 class Validation:
-    """Refuses a request that breaks a rule before a servicer gets it. Servicers check a batch's items one by one."""
+    """Refuses requests that break a rule, before a servicer gets them.
+
+    Servicers check the items of a batch one by one.
+    """
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Check the request, or each frame of a client's stream as it arrives."""

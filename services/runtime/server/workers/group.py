@@ -1,4 +1,4 @@
-"""The parent of the workers of one service: it starts and replaces them, and passes signals and counts on."""
+"""The parent of the workers of one service. It starts and replaces them, and passes signals and counts on."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class _Worker:
     """A worker that runs.
 
     Attributes:
-        number: the least number that no other running worker has, from 1.
+        number: the lowest number, from 1, that no other running worker has.
         begun: when the worker was started, by time.monotonic().
         is_needed: whether another worker is started when this one ends.
         failure: the exit code and the reason that the worker gave for its end.
-        code: the exit code of the worker, once it has ended; negative if a signal ended it.
+        code: the exit code of the worker once it has ended. It is negative if a signal ended the worker.
     """
 
     number: int
@@ -64,9 +64,9 @@ class _Worker:
 
 
 class WorkerGroup:
-    """A number of workers that run until the group is stopped.
+    """Keeps a number of workers running until the group is stopped.
 
-    `launch` takes a worker's number and the worker's end of its link, and returns how to start the worker.
+    `launch` takes a worker's number and the worker's end of its link, and returns the `Launch` of the worker.
 
     Attributes:
         on_change: called whenever a worker has started or ended, with the functions that report the health of the
@@ -103,7 +103,7 @@ class WorkerGroup:
         return sum(worker.ready.is_set() for worker in self._workers.values())
 
     async def run(self) -> None:
-        """Keep the workers running until `stop` is called, and then until they have drained.
+        """Keep the workers running until `stop` is called. Then wait until they have drained.
 
         Raises:
             WorkersFailed: a worker cannot start, or workers end again and again soon after their start.
@@ -125,18 +125,18 @@ class WorkerGroup:
         self._stopping.set()
 
     def reload(self) -> None:
-        """Let each worker read its files again. A worker that has not begun to serve reads them anyway."""
+        """Let each worker read its files again. A worker that does not serve yet will read them anyway."""
         _log.info("reloading")
         for worker in self._workers.values():
             if worker.ready.is_set():
                 worker.send_signal(signal.SIGHUP)
 
     def renew(self) -> None:
-        """Replace all workers one by one. Each worker goes on until another worker serves in its place."""
+        """Replace all workers one by one. Each worker goes on until its replacement serves."""
         self._spawn_task(self._renew())
 
     async def measure(self) -> list[Metric]:
-        """Return the metrics of all workers. The metrics of a worker are up to date if the worker answers in time."""
+        """Return the metrics of all workers. They are up to date for each worker that answers in time."""
         asked = [worker for worker in self._workers.values() if worker.ready.is_set()]
         for worker in asked:
             worker.measured.clear()
@@ -147,7 +147,7 @@ class WorkerGroup:
         return list(self._metrics.collect())
 
     async def _start(self, *, is_needed: bool = True) -> _Worker:
-        # Workers are started one after another, because a number is taken only once its worker runs.
+        # Only one worker starts at a time, because its number is occupied only once the worker runs.
         async with self._starting:
             number = next(number for number in range(1, len(self._workers) + 2) if number not in self._workers)
             worker = self._workers[number] = await self._open(number, is_needed=is_needed)
@@ -180,7 +180,7 @@ class WorkerGroup:
         return _Worker(number, process, await Link.open(ours), begun, is_needed, heard=begun)
 
     async def _attend(self, worker: _Worker) -> None:
-        """Take in what a worker sends until it ends, and start another one unless its end was asked for."""
+        """Process what a worker sends until it ends. Then start another worker, unless the end was intended."""
         async for kind, body in worker.link.messages():
             self._take_in(worker, kind, body)
         code = await worker.process.wait()
@@ -196,7 +196,7 @@ class WorkerGroup:
             await self._start_again(worker)
 
     async def _start_again(self, ended: _Worker) -> None:
-        """Start a worker in place of a worker that has ended, or let the group end if another start is useless."""
+        """Start a worker in place of one that has ended. If another start is useless, let the group end."""
         code, cause = ended.failure or (_EXIT_FAILED, english("the last one with exit code {code}", code=ended.code))
         if ended.failure is not None and not self._has_served:
             self._fail(code, cause)
@@ -228,11 +228,11 @@ class WorkerGroup:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _kill_silent(self, looked: float) -> float:
-        """Kill workers that hang. `looked` is when this method was last called. Return the present time."""
+        """Kill the workers that hang. `looked` is the time of the last call of this method. Return the present time."""
         now = self._now()
         for worker in self._workers.values():
             if now - looked > self._timing.silent / 2:
-                # This process itself has stood still, and has not yet read what the workers have sent.
+                # This process itself has stood still, and has not yet read what the workers have sent meanwhile.
                 worker.heard = now
             elif worker.ready.is_set() and now - worker.heard > self._timing.silent:
                 _log.error("worker hangs", worker=worker.number)
@@ -274,7 +274,7 @@ class WorkerGroup:
                     return
 
     async def _replace(self, old: _Worker) -> bool:
-        """Replace a worker by a new one. Return False if the new one does not serve; the old one then stays."""
+        """Replace a worker by a new worker. If the new worker does not serve, keep the old worker and return False."""
         try:
             new = await self._start(is_needed=False)
         except WorkersFailed as error:
@@ -299,7 +299,7 @@ class WorkerGroup:
         return False
 
     async def _end(self, worker: _Worker) -> None:
-        """Drain a worker and wait for its end. Kill it if it takes too long."""
+        """Drain a worker and wait until it ends. Kill it if that takes too long."""
         worker.is_needed = False
         worker.send_signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
@@ -311,8 +311,8 @@ class WorkerGroup:
         self._stopping.set()
         _log.info("draining", seconds=self._drain_seconds)
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers.values())))
-        # A task may begin other tasks: the task that starts a worker begins the tasks that attend to the worker and end
-        # it.
+        # Tasks may begin further tasks. The task that starts a worker, for example, begins the tasks that attend to it
+        # and end it.
         while self._tasks:
             await asyncio.wait(self._tasks)
 

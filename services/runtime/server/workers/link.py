@@ -1,6 +1,6 @@
-"""What a parent and a worker say to each other, over a pair of sockets that both have from the worker's start.
+"""The messages between a parent and a worker, over a pair of sockets that both have from the worker's start.
 
-Either side notices at once if the other side ends, because the sockets of a process end with it.
+When a process ends, its sockets close. The other side therefore notices the end at once.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 _HEADER_BYTES = 5
-"""The kind of a message in one byte, and the length of its body in four."""
+"""A header: the kind of the message in one byte, and the length of its body in four bytes."""
 _MOST_WAITING = 64 * 1024 * 1024
-"""The most bytes that may wait for a peer that does not read. Further messages are dropped, so that memory stays
-bounded."""
+"""The most bytes that may wait for a peer that does not read. Further messages are dropped, which bounds the memory."""
 
 
 class Kind(IntEnum):
@@ -68,7 +67,7 @@ class Link:
         return cls(*await asyncio.open_connection(sock=end))
 
     def send(self, kind: Kind, body: bytes = b"") -> None:
-        """Send a message without waiting. The message is lost if the peer has ended."""
+        """Send a message without waiting for it. If the peer has ended, the message is lost."""
         transport = self._writer.transport
         if not transport.is_closing() and transport.get_write_buffer_size() < _MOST_WAITING:
             self._writer.write(frame(kind, body))
@@ -84,7 +83,7 @@ class Link:
             return
 
     async def close(self) -> None:
-        """Close this end, once everything is sent."""
+        """Close this end once everything is sent."""
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()

@@ -1,4 +1,7 @@
-"""Metrics of several workers as metrics of one process: counters are added up, gauges stay apart by worker."""
+"""Joins the metrics of several workers into those of one process. Counters are added up.
+
+Gauges stay apart, by worker.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 _ADDED_UP = {"counter", "histogram", "summary"}
-"""Types of metrics that only grow. A worker that has ended keeps its share in the sum."""
+"""The types of metrics that only grow. The numbers of a worker that has ended stay in the sum."""
 
 
 class _Sample(NamedTuple):
@@ -26,7 +29,7 @@ class _Sample(NamedTuple):
 def dump_metrics(families: Iterable[Metric]) -> bytes:
     """Return metrics for `GroupMetrics.note`.
 
-    Times of creation are left out, because each part of a sum has a time of its own.
+    The creation times of metrics are left out, because the parts of a sum have different creation times.
     """
     lines = [
         (family.name, family.documentation, family.type, sample.name, list(sample.labels.items()), repr(sample.value))
@@ -53,11 +56,11 @@ class GroupMetrics(Collector):
         self._ended: dict[_Sample, float] = {}
 
     def note(self, worker: int, body: bytes) -> None:
-        """Take over a worker's metrics."""
+        """Store a worker's metrics."""
         self._newest[worker] = _read(body)
 
     def end(self, worker: int) -> None:
-        """Keep what a worker has counted, as far as it is known, and forget its gauges."""
+        """Keep the counters of a worker that has ended, as far as they are known, and forget its gauges."""
         for sample, value in self._newest.pop(worker, {}).items():
             if sample.type in _ADDED_UP:
                 self._ended[sample] = self._ended.get(sample, 0.0) + value

@@ -1,4 +1,4 @@
-"""How workers are started, the times of a group, and how a group fails."""
+"""How workers are started, the time limits of a group, and how a group fails."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from hutong_texts import Text
 
 @dataclass(frozen=True, slots=True)
 class GroupTiming:
-    """Times of a group, in seconds.
+    """Waits and time limits of a group, in seconds.
 
     Attributes:
-        waits: the waits before a worker that ended early is started again: the first wait after the first such end, and
-            so on. If workers end early once more than there are waits, the group ends, because another worker would end
-            too.
-        early: a worker that ends sooner than this after its start has ended early.
-        ready: how long a worker may take until it serves, in a restart of all workers one by one.
-        metrics: how long a worker may take to send its metrics. After that time the last metrics of the worker are
-            served.
+        waits: the waits before a worker that ended early is started again. The first early end is followed by the first
+            wait, and so on. After the last of these waits, one more early end also ends the group, because further
+            workers would fail too.
+        early: a worker that ends within this time after its start has ended early.
+        ready: how long a worker may take until it serves, while the workers are replaced one by one.
+        metrics: how long a worker may take to send its metrics. After that, its last known metrics are used.
         kill: how long a worker may go on after the drain before it is killed.
-        silent: a worker that has served and then sends nothing for so long is killed, because it hangs. It sends its
+        silent: if a worker has served and then sends nothing for this time, it hangs and is killed. A worker sends its
             health each second.
-        look: the wait between two looks for such workers.
+        look: the wait between two checks for workers that hang.
     """
 
     waits: Sequence[float] = (0.1, 0.5, 2.0, 5.0)

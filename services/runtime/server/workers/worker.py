@@ -1,4 +1,4 @@
-"""A worker's side of its group: it reports its health, shares its counts of callers, and ends with its parent."""
+"""A worker's side of its group. It reports its health, shares its counts of callers, and ends when its parent ends."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from services.runtime.server.workers.link import Kind, Link, frame
 from services.runtime.server.workers.metrics import dump_metrics
 
 HEALTH_SECONDS = 1.0
-"""The wait between two reports of health. It equals the wait between two health checks."""
+"""The wait between two reports of health. The wait between two health checks is the same."""
 SHARE_SECONDS = 0.1
-"""The wait between two exchanges of counts. A caller can exceed its limits by what it does at other workers during this
-wait, and while the counts are on their way. An exchange without changes costs nothing."""
+"""The wait between two exchanges of counts. During this wait, and while the counts are on their way, a caller can
+exceed its limits by what it does at other workers. An exchange without changes costs nothing."""
 _ABANDONED = 1
 """The exit code of a worker whose parent has ended."""
 _PR_SET_PDEATHSIG = 1
-"""The option of prctl(2) that names the signal which a process gets when its parent ends."""
+"""The option of prctl(2) that sets the signal which a process gets when its parent ends."""
 
 
 def end_with_parent() -> None:
-    """Let this process be killed when its parent ends, also while it is busy or not yet serving (Linux).
+    """Let the kernel kill this process when its parent ends, even while it is busy or does not serve yet (Linux).
 
-    On other systems the end of the link ends this process.
+    On other systems the process ends when its link ends.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -57,7 +57,10 @@ class WorkerMembership:
         self._tasks.append(asyncio.get_running_loop().create_task(self._listen(self._link)))
 
     def serve(self, accounts: Accounts, health: Callable[[], HealthReport]) -> None:
-        """Say that the service is served. From now on report its health and share the counts of its callers."""
+        """Report that the service is being served.
+
+        From now on report its health and share the counts of its callers.
+        """
         link = self._link
         assert link is not None
         self._counts = SharedCounts(accounts, self.number)
@@ -91,7 +94,8 @@ class WorkerMembership:
                 self._counts.send_all()
             elif kind is Kind.ENDED:
                 self._counts.forget(int(body))
-        # The parent was killed. Nobody supervises this worker any more, and if it went on it would keep the port.
+        # The parent has been killed, so nothing supervises this worker any more. If it went on, it would keep the port
+        # occupied.
         os._exit(_ABANDONED)
 
     async def _report_health(self, link: Link, health: Callable[[], HealthReport]) -> None:

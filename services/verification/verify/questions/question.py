@@ -28,6 +28,7 @@ from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.decision.model import PENDING, Evidence
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
+from services.verification.showings.examine import Verdict
 from services.verification.sources.model import LookUp, PolicyQuestion
 from services.verification.verify.questions.asker import FULL, Asker, View
 from services.verification.verify.questions.signed import read_signed
@@ -59,6 +60,7 @@ class Question(NamedTuple):
         signed: for each piece of evidence its signed report, or None for a piece without a signed report; empty if no
             piece has a signed report.
         number: the number of the document as it was sent, if a report is signed; else empty.
+        verdicts: what another node has found of the signatures of the evidence; empty if it has found nothing.
     """
 
     document: Document | None
@@ -74,6 +76,7 @@ class Question(NamedTuple):
     call: Call | None = None
     signed: tuple[SealedReport | None, ...] = ()
     number: str = ""
+    verdicts: Sequence[Verdict] = ()
 
     def subject_key(self, pepper: Pepper) -> bytes:
         """Return the key of the subject."""

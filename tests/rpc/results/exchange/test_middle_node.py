@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from google.type.interval_pb2 import Interval
 from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
-from hutong.exchange.v1.node_pb2 import Node
+from hutong.exchange.v1.node_pb2 import SET_ASIDE_REASON_SECOND_REGISTRATION, Node, SetAside
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED
@@ -163,6 +163,28 @@ async def test_a_citys_changes_are_at_all_nodes_above(country: Country) -> None:
     for member in (city, henan, country.nation):
         await until(lambda member=member: member.rows(document_links, "unlink_node") == [(JILIN,)])
         await until(lambda member=member: member.rows(document_links, "unlink_time")[0][0] is not None)
+
+
+async def test_figures_of_a_county_are_shown_at_the_nation(small: Country) -> None:
+    """What the city has counted about the county travels through the province, with the path."""
+    henan, city = await join_city(small)
+    await small.join("410105", upstream=city.address)
+    counted = update(nodes).where(nodes.c.node == "410105").values(conflict_count=3, second_registration_count=2)
+
+    async def states_county() -> bool:
+        with contextlib.closing(open_database(city.url)) as database:
+            database.write_now(lambda connection: connection.execute(counted) and None)
+        shown = {one.name: one for one in await small.nation.nodes()}.get("nodes/410105", Node())
+        set_aside = [SetAside(reason=SET_ASIDE_REASON_SECOND_REGISTRATION, count=2)]
+        return (shown.conflict_count, list(shown.set_aside), shown.HasField("clock_skew"), list(shown.path)) == (
+            3, set_aside, True, [f"nodes/{HENAN}", f"nodes/{ZHENGZHOU}"],
+        )  # fmt: skip
+
+    await until(states_county)
+    assert {one.name: list(one.path) for one in await henan.nodes()} == {
+        f"nodes/{ZHENGZHOU}": [],
+        "nodes/410105": [f"nodes/{ZHENGZHOU}"],
+    }
 
 
 async def test_what_is_said_elsewhere_reaches_a_city(small: Country) -> None:

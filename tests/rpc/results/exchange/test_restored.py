@@ -21,7 +21,7 @@ from services.command.audit import verify_audit
 from services.command.backup.make import back_up
 from services.command.backup.restore import restore
 from services.domain.instant import to_timestamp
-from services.results.documents.tables import document_links
+from services.results.documents.tables import document_links, link_end_requests
 from services.results.exchange.tables import notification_positions, notifications, subscriptions
 from services.results.records.model import ACTIVE, RECALLED
 from services.results.records.tables import report_keys, results
@@ -30,7 +30,7 @@ from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.link import Link, link_to
 from tests.support.restored import Copy
-from tests.support.results.country import HENAN, JILIN, Member, open_member
+from tests.support.results.country import HENAN, HENAN_USCC, JILIN, Member, laboratory, open_member
 from tests.support.results.factories import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes
 from tests.support.servers import settings_for
 from tests.support.waiting import until
@@ -200,6 +200,44 @@ async def test_restored_nodes_learn_that_a_link_has_ended(
     for region in (HENAN, JILIN):
         async with node(region) as member:
             await until(lambda member=member: member.rows(document_links, "link_id", "unlink_time") == ended)
+
+
+async def test_a_removal_is_not_dropped_by_a_restored_nation(
+    tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
+) -> None:
+    """Henan's request reaches the restored nation before Jilin sends the link again, which Jilin has not ended yet."""
+    url, nation_directory = sqlite_url("results"), tmp_path / "nation"
+    pair = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
+    async with open_member(nation_directory, url, "000000") as nation:
+        ways: dict[str, Link] = {}
+        members: dict[str, Member] = {}
+        for region in (JILIN, HENAN):
+            ways[region] = await stack.enter_async_context(link_to(nation.address))
+            node = open_member(tmp_path / region, sqlite_url("results"), region, upstream=ways[region].address)
+            members[region] = await stack.enter_async_context(node)
+        jilin, henan = members[JILIN], members[HENAN]
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(2))
+        await (await laboratory(henan, HENAN_USCC)).upload([make_tube(0)])
+        await until(lambda: len(nation.results()) == 3)
+        copy = Copy(url, tmp_path / "nation.copy")
+        await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
+        await until(lambda: len(nation.rows(document_links, "link_id")) == 1)
+        await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
+        await ways[JILIN].cut()
+        await henan.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
+        await until(lambda: nation.rows(document_links, "unlink_node") == [(HENAN,)])
+    copy.restore()
+    nation = await stack.enter_async_context(open_member(nation_directory, url, "000000"))
+    ways[HENAN].lead_to(nation.address)
+    await until(lambda: nation.rows(link_end_requests, "node") == [(HENAN,)])
+    assert jilin.rows(document_links, "unlink_time") == [(None,)]
+    ways[JILIN].lead_to(nation.address)
+    ways[JILIN].mend()
+    await until(lambda: jilin.rows(document_links, "unlink_node") == [(HENAN,)])
+    ended = jilin.rows(document_links, "link_id", "unlink_time", "unlink_node")
+    for member in (nation, henan):
+        await until(lambda member=member: member.rows(document_links, "link_id", "unlink_time", "unlink_node") == ended)
 
 
 async def test_a_province_that_is_restored_by_the_commands_heals_through_the_exchange(

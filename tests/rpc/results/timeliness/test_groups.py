@@ -76,44 +76,73 @@ def told(rows: Sequence[Timeliness]) -> list[tuple[str, int, int, int, int]]:
     ]
 
 
+def subject_of(row: Timeliness) -> tuple[int, str]:
+    return row.grouping, row.lab or row.region
+
+
+async def test_several_groupings_come_in_one_call(node: ResultsNode) -> None:
+    """The rows of each grouping follow each other as in a call of its own; a grouping above the region has none."""
+    await report_everywhere(node)
+    groupings = [TIMELINESS_GROUPING_LAB, TIMELINESS_GROUPING_PROVINCE, TIMELINESS_GROUPING_CITY]
+    alone = [await summarize(node, request(groupings=[grouping])) for grouping in sorted(groupings)]
+    assert list(await summarize(node, request(groupings=groupings))) == [
+        alone[0][0],
+        *(one for rows in alone for one in rows[1:]),
+    ]
+    jilin = await summarize(node, request("220000", groupings=groupings))
+    assert {row.grouping for row in jilin} == {
+        TIMELINESS_GROUPING_WHOLE,
+        TIMELINESS_GROUPING_CITY,
+        TIMELINESS_GROUPING_LAB,
+    }
+
+
 async def test_a_region_is_split_by_province_and_city(node: ResultsNode) -> None:
     """Each group has the sums of its laboratories; a laboratory of a whole province is in a row of the province."""
     await report_everywhere(node)
     whole = ("000000", 10, 3, 4, 2)
-    assert told(await summarize(node, request(grouping=TIMELINESS_GROUPING_WHOLE))) == [whole]
-    assert told(await summarize(node, request(grouping=TIMELINESS_GROUPING_PROVINCE))) == [
+    assert told(await summarize(node, request(groupings=[TIMELINESS_GROUPING_WHOLE]))) == [whole]
+    assert told(await summarize(node, request(groupings=[TIMELINESS_GROUPING_PROVINCE]))) == [
         whole,
         ("220000", 8, 2, 3, 1),
         ("410000", 2, 1, 1, 1),
     ]
-    assert told(await summarize(node, request(grouping=TIMELINESS_GROUPING_CITY))) == [
+    assert told(await summarize(node, request(groupings=[TIMELINESS_GROUPING_CITY]))) == [
         whole,
         ("220000", 0, 0, 1, 0),
         ("220100", 3, 2, 1, 1),
         ("220500", 5, 0, 1, 0),
         ("410100", 2, 1, 1, 1),
     ]
-    jilin = await summarize(node, request("220000", grouping=TIMELINESS_GROUPING_CITY))
+    jilin = await summarize(node, request("220000", groupings=[TIMELINESS_GROUPING_CITY]))
     assert [row.region for row in jilin] == ["220000", "220000", "220100", "220500"]
-    (changchun,) = await summarize(node, request("220100", grouping=TIMELINESS_GROUPING_CITY))
+    (changchun,) = await summarize(node, request("220100", groupings=[TIMELINESS_GROUPING_CITY]))
     assert told([changchun]) == [("220100", 3, 2, 1, 1)]
     assert changchun.report_to_upload == jilin[2].report_to_upload
 
 
-@pytest.mark.parametrize("grouping", [TIMELINESS_GROUPING_WHOLE, TIMELINESS_GROUPING_CITY, TIMELINESS_GROUPING_LAB])
+@pytest.mark.parametrize(
+    "groupings",
+    [
+        [TIMELINESS_GROUPING_WHOLE],
+        [TIMELINESS_GROUPING_CITY],
+        [TIMELINESS_GROUPING_LAB],
+        [TIMELINESS_GROUPING_LAB, TIMELINESS_GROUPING_PROVINCE, TIMELINESS_GROUPING_CITY],
+    ],
+)
 @pytest.mark.parametrize("period", [SUMMARY_PERIOD_DAY, SUMMARY_PERIOD_WEEK, SUMMARY_PERIOD_MONTH])
-async def test_a_trend_adds_up_to_the_whole(node: ResultsNode, grouping: int, period: int) -> None:
+async def test_a_trend_adds_up_to_the_whole(node: ResultsNode, groupings: Sequence[int], period: int) -> None:
     """Rows of a subject are in order of time, lie in the interval and add up; pages of any size have the same rows."""
     await report_everywhere(node)
-    asked = request(grouping=grouping, period=period, page_size=500)
+    asked = request(groupings=groupings, period=period, page_size=500)
     rows = await summarize(node, asked)
-    by_subject: dict[str, list[Timeliness]] = {}
+    by_subject: dict[tuple[int, str], list[Timeliness]] = {}
     for row in rows:
-        by_subject.setdefault(row.lab or row.region, []).append(row)
-    subjects = await summarize(node, request(grouping=grouping))
-    assert [*by_subject] == [row.lab or row.region for row in subjects if row.result_count]
+        by_subject.setdefault(subject_of(row), []).append(row)
+    subjects = await summarize(node, request(groupings=groupings))
+    assert [*by_subject] == [subject_of(row) for row in subjects if row.result_count]
     for row in subjects:
-        parts = by_subject.get(row.lab or row.region, [])
+        parts = by_subject.get(subject_of(row), [])
         assert sum(part.result_count for part in parts) == row.result_count
         assert sum(part.late_count for part in parts) == row.late_count
         starts = [from_timestamp(part.interval.start_time) for part in parts]

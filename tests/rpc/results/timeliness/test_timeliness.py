@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.interval_pb2 import Interval
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
-from hutong.results.v1.timeliness_pb2 import Timeliness
+from hutong.results.v1.timeliness_pb2 import TIMELINESS_GROUPING_LAB, Timeliness
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 
@@ -147,7 +147,12 @@ async def test_a_laboratory_without_results_is_reported_as_silent(node: ResultsN
     whole, *labs = await summarize(node, request(region="220000"))
     silent = next(lab for lab in labs if lab.lab == OTHER_LAB)
     registered = lab_to_register(OTHER_USCC)
-    assert silent == Timeliness(lab=OTHER_LAB, lab_display_name=registered.display_name, lab_contact=registered.contact)
+    assert silent == Timeliness(
+        lab=OTHER_LAB,
+        lab_display_name=registered.display_name,
+        lab_contact=registered.contact,
+        grouping=TIMELINESS_GROUPING_LAB,
+    )
     assert whole.result_count == 1
     (nobody,) = await summarize(node, request(region="410000"))
     assert (nobody.region, nobody.result_count) == ("410000", 0)

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hutong.results.v1 import lab_pb2
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 
 from services.domain.instant import DAY
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.removals import HELD_FOR, MAX_HELD
 from services.results.documents.store import link_documents, unlink_documents
-from services.results.documents.tables import document_links
+from services.results.documents.tables import document_links, link_end_requests
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.notifications.notifications import read_notifications, repeat_missed
@@ -24,7 +25,7 @@ from services.results.labs.model import STANDING_UNKNOWN, Lab, StandingChange
 from services.results.labs.queries import create_lab, get_lab
 from services.results.records.model import ACTIVE, NEGATIVE, RECALLED, StoredResult
 from tests.support.databases import MakeUrl
-from tests.support.results.country import HENAN, JILIN, SHANDONG
+from tests.support.results.country import HENAN, JILIN, SHANDONG, ZHENGZHOU
 from tests.support.results.factories import (
     CENTRAL_USCC,
     NOW,
@@ -171,6 +172,70 @@ async def test_the_node_that_made_a_link_is_asked_to_end_it(nation: Laboratory) 
     await receive(nation, JILIN, made_link("1-2"))
     assert await ends(nation) == [(NOW + 5, HENAN)]
     assert (await links_notified(nation, JILIN))[-1].unlink_time == NOW + 5
+
+
+async def test_a_request_that_comes_before_its_link_is_held(nation: Laboratory) -> None:
+    """The nation was restored from a copy before the link was made. It keeps the request of a node that may ask."""
+    await nation.database.write(add_node, JILIN, NOW)
+    await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
+    request = made_link("1-2", JILIN, unlink_time=NOW)
+    for _ in range(2):
+        assert not (await receive(nation, HENAN, request)).not_its_own.total()
+    assert await ends(nation) == []
+    await receive(nation, JILIN, made_link("1-2"))
+    assert await ends(nation) == [(None, HENAN)]
+    asked = await links_notified(nation, JILIN)
+    assert [(one.source_node, one.unlink_time, one.unlink_node) for one in asked] == [(JILIN, None, HENAN)]
+    # The stated documents are not those of the link, so the request counts for nothing.
+    stated = LinkedDocument(subject_key(2), 1, "")
+    forged = made_link("3-4", JILIN, unlink_time=NOW, document=stated, linked_document=stated)
+    assert not (await receive(nation, HENAN, forged)).not_its_own.total()
+    others = [LinkedDocument(subject_key(person), 1, "") for person in (3, 4)]
+    await receive(nation, JILIN, made_link("3-4", document=others[0], linked_document=others[1]))
+    assert await ends(nation) == [(None, HENAN), (None, None)]
+    # A link that comes as ended needs no request. Another link under the same id is not asked about.
+    await receive(nation, HENAN, made_link("5", JILIN, unlink_time=NOW))
+    await receive(nation, JILIN, made_link("5", unlink_time=NOW + 3))
+    await receive(nation, HENAN, made_link("6", JILIN, unlink_time=NOW))
+    await receive(nation, HENAN, made_link("6"))
+    assert (await ends(nation))[2:] == [(NOW + 3, None), (None, None)]
+    held = await nation.database.read(lambda connection: connection.execute(select(link_end_requests)).all())
+    assert held == []
+
+
+async def test_a_held_request_ends_a_link_of_this_node_and_goes_on_to_the_node_above(database_url: MakeUrl) -> None:
+    """Henan was restored. Its own link comes back from the nation, and so does the copy of Jilin's link."""
+    async with open_laboratory(database_url("results")) as opened:
+        henan = Laboratory(opened.database, opened.clock, source_node=HENAN)
+        write, apply = henan.database.write, henan.stores.applier.apply
+        await write(add_node, ZHENGZHOU, NOW, HENAN)
+        await henan.stores.partitions.prepare([REPORTED])
+        from_city, from_above = Arrival(HENAN, ZHENGZHOU, NOW), Arrival(HENAN, NATION, NOW + 5)
+        await write(apply, [make_lab(OTHER_USCC), report(ZHENGZHOU, OTHER_USCC, 2)], from_city)
+        requests = [made_link(name, maker, unlink_time=NOW) for name, maker in (("own", HENAN), ("copy", JILIN))]
+        await write(apply, requests, from_city)
+        applied = await write(apply, [made_link("own", HENAN), made_link("copy", JILIN)], from_above)
+        assert [(link.link_id[:3], link.unlink_node) for link in applied.ended_links] == [("own", ZHENGZHOU)]
+        assert await ends(henan) == [(None, ZHENGZHOU), (NOW + 5, ZHENGZHOU)]
+        page = await henan.database.read(read_page, {}, HENAN)
+        sent = [change for commit in page.commits for change in commit.changes if isinstance(change, DocumentLink)]
+        assert {(one.source_node, one.unlink_time, one.unlink_node) for one in sent} == {
+            ("", NOW + 5, ZHENGZHOU),
+            (JILIN, NOW + 5, ZHENGZHOU),
+        }
+
+
+async def test_no_more_requests_are_held_than_there_is_room_for(nation: Laboratory) -> None:
+    """A node can make up links. Old requests make room."""
+    await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
+    columns = {"source_node": JILIN, "node": HENAN, "receive_time": NOW}
+    rows = [{"link_id": f"L{number}", **columns} for number in range(MAX_HELD)]
+    await nation.database.write(lambda connection: connection.execute(insert(link_end_requests), rows) and None)
+    request = made_link("1-2", JILIN, unlink_time=NOW)
+    assert (await receive(nation, HENAN, request)).not_its_own == {HENAN: 1}
+    old = update(link_end_requests).values(receive_time=NOW - HELD_FOR - 1)
+    await nation.database.write(lambda connection: connection.execute(old) and None)
+    assert not (await receive(nation, HENAN, request)).not_its_own.total()
 
 
 async def test_the_node_that_made_a_link_ends_it_and_says_so(nation: Laboratory) -> None:

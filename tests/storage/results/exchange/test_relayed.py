@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateBatch, ReplicateCheckpoint
-from hutong.exchange.v1.node_pb2 import NodeBelow
+from hutong.exchange.v1.node_pb2 import (
+    SET_ASIDE_REASON_NOT_ITS_OWN,
+    NodeBelow,
+    NodeFigures,
+    SetAside,
+    SetAsideReason,
+)
 from hutong.results.v1.lookup_pb2 import (
     SOURCE_STATE_NOT_CONFIGURED,
     SOURCE_STATE_OK,
@@ -122,6 +128,34 @@ async def test_a_state_that_no_node_has_counts_as_unavailable(nation: Laboratory
         "410100": SOURCE_STATE_RETIRED,
         "410200": SOURCE_STATE_UNAVAILABLE,
         "410300": SOURCE_STATE_UNAVAILABLE,
+    }
+
+
+async def test_figures_and_paths_are_kept_as_they_are_stated(nation: Laboratory) -> None:
+    """A path that does not lead downwards to the node is left out. A node of the release before states neither."""
+    set_aside = [
+        SetAside(reason=SET_ASIDE_REASON_NOT_ITS_OWN, count=5),
+        SetAside(reason=SetAsideReason.ValueType(77), count=6),
+    ]
+    figures = NodeFigures(conflict_count=4, set_aside=set_aside)
+    figures.clock_skew.FromSeconds(-3)
+    county, other = "410105", "410106"
+    below = [
+        NodeBelow(node=f"nodes/{ZHENGZHOU}", state=SOURCE_STATE_OK),
+        NodeBelow(node=f"nodes/{county}", state=SOURCE_STATE_OK, figures=figures, path=[f"nodes/{ZHENGZHOU}"]),
+        NodeBelow(node=f"nodes/{other}", state=SOURCE_STATE_OK, figures=NodeFigures(), path=[f"nodes/{KAIFENG}"]),
+    ]
+
+    def work(connection: Connection) -> None:
+        add_node(connection, HENAN, NOW)
+        record_relayed(connection, HENAN, below, NOW, NATION)
+
+    await nation.database.write(work)
+    found = {one.region: (one.figures, one.path) for one in await nation.database.read(list_relayed)}
+    assert found == {
+        ZHENGZHOU: (None, ()),
+        county: ((-3 * SECOND, 4, 5, 0), (ZHENGZHOU,)),
+        other: ((0, 0, 0, 0), ()),
     }
 
 

@@ -31,9 +31,9 @@ from services.results.exchange.upstream.outbox import append_registers, append_w
 from services.results.exchange.withheld import note_withheld, unknown_kinds
 from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
-from services.results.missing_reports.answers import answer_missing, find_answers, store_answers
+from services.results.missing_reports.answers import answer_missing, find_answers, list_denied, store_answers
 from services.results.missing_reports.model import NOT_OURS, TO_FOLLOW, LabAnswer, MissingReport
-from services.results.missing_reports.store import list_missing_reports, store_missing
+from services.results.missing_reports.store import close_missing, list_missing_reports, store_missing
 from services.storage.errors import BrokenOff
 from tests.support.databases import MakeUrl
 from tests.support.people import resident_number
@@ -123,14 +123,40 @@ async def test_answers_that_arrive_in_any_order_and_twice_have_one_effect(store:
     random.shuffle(arriving)
     limits = ResultsLimits(lab_answers=2)
     for report in arriving:
-        await store.database.write(store_answers, [report], (), limits)
+        await store.database.write(store_answers, [report], (), limits, NOW)
     assert await _answers(store, "R1", "R9") == {"R1": answers[-1], "R9": answers[-1]}
-    assert await store.database.write(store_answers, arriving, (), limits) == ([], 0)
+    assert await store.database.write(store_answers, arriving, (), limits, NOW) == ([], 0)
     assert await _listed(store, include_closed=True) == ["R1", "R2"]
     of_lab = _missing("R8", DENIED)
-    assert await store.database.write(store_answers, [of_lab], {USCC}, limits) == ([], 1)
-    await store.database.write(store_answers, [of_lab], {USCC}, ResultsLimits())
+    assert await store.database.write(store_answers, [of_lab], {USCC}, limits, NOW) == ([], 1)
+    await store.database.write(store_answers, [of_lab], {USCC}, ResultsLimits(), NOW)
     assert await _listed(store, include_closed=True) == ["R1", "R2", "R8"]
+
+
+async def test_denials_are_listed_from_the_time_of_their_storing(store: Laboratory) -> None:
+    """Whoever denied them; not reports to follow, reports with a record, and reports that were uploaded elsewhere."""
+
+    async def listed(start: int | None = None, after: tuple[str, str] | None = None, limit: int = 9) -> list[str]:
+        return [number for _, number in await store.database.read(list_denied, start, after, limit)]
+
+    assert await listed() == []
+    await _answer(store, "R1", DENIED)
+    await _answer(store, "R2", TO_COME)
+    # The other node denied it long ago. It is stored here an hour after R1.
+    of_other = _missing("R9", DENIED._replace(answer_time=NOW - DAY))
+    await store.database.write(store_answers, [of_other], (), ResultsLimits(), NOW + HOUR)
+    assert await listed() == ["R1", "R9"]
+    assert await listed(NOW) == ["R1", "R9"]
+    assert await listed(NOW + 1) == ["R9"]
+    assert (await listed(limit=1), await listed(None, (USCC, "R1"))) == (["R1"], ["R9"])
+    # A later answer takes the place of a denial.
+    await _answer(store, "R1", TO_COME._replace(answer_time=NOW + SECOND))
+    assert await listed() == ["R9"]
+    await store.database.write(close_missing, [of_other._replace(close_time=NOW)])
+    assert await listed() == []
+    await _answer(store, "R2", DENIED)
+    await store.send([make_tube(2)])
+    assert await listed() == []
 
 
 async def test_a_dropped_answer_counts_once_its_transaction_is_committed(store: Laboratory) -> None:

@@ -115,8 +115,8 @@ async def test_held_results_leave_use_and_stay_until_the_hold_is_lifted(laborato
     for hold_id in (times, elsewhere):
         await lift(laboratory, hold_id)
     assert removed(laboratory, remove(laboratory))[held_results.name] == 1
-    assert await laboratory.stores.holds.list_holds(None, 9, include_lifted=False) == []
-    assert len(await laboratory.stores.holds.list_holds(None, 9, include_lifted=True)) == 3
+    assert await laboratory.stores.holds.list_holds("", None, 9, include_lifted=False) == []
+    assert len(await laboratory.stores.holds.list_holds("", None, 9, include_lifted=True)) == 3
     with pytest.raises(NotFound):
         await lift(laboratory, uuid7())
 
@@ -154,7 +154,7 @@ async def test_no_hold_is_put_while_a_purge_runs(laboratory: Laboratory) -> None
     ):
         await put(laboratory, lab=USCC)
     assert caught.value.reason == "OVERLOADED"
-    assert await laboratory.stores.holds.list_holds(None, 9, include_lifted=True) == []
+    assert await laboratory.stores.holds.list_holds("", None, 9, include_lifted=True) == []
     counted = laboratory.database.read_now(
         lambda connection: connection.execute(select(func.count()).select_from(held_results)).scalar()
     )
@@ -192,4 +192,4 @@ async def test_holds_are_put_at_the_same_time(laboratory: Laboratory) -> None:
         await asyncio.gather(*(put(laboratory, lab=USCC) for _ in range(4)))
         with pytest.raises(Unavailable, match="a legal hold is being put"):
             remove(laboratory)
-    assert len(await laboratory.stores.holds.list_holds(None, 9, include_lifted=True)) == 4
+    assert len(await laboratory.stores.holds.list_holds("", None, 9, include_lifted=True)) == 4

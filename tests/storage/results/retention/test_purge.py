@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hutong.results.v1 import upload_pb2
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, CorrectResultResponse
-from hutong.results.v1.timeliness_pb2 import TIMELINESS_GROUPING_UNSPECIFIED
 from hutong.type.v1.summary_period_pb2 import SUMMARY_PERIOD_UNSPECIFIED
 from sqlalchemy import Connection, delete, event, select, text
 
@@ -96,8 +95,7 @@ async def correct(laboratory: Laboratory, number: str, sample: Instant | None, r
 async def summarize_timeliness(laboratory: Laboratory, start: Instant, end: Instant) -> Page:
     """Summarise all laboratories of the country."""
     question = Question(start, end, HOUR, SUMMARY_PERIOD_UNSPECIFIED, NOW - DAY, NOW)
-    grouping = TIMELINESS_GROUPING_UNSPECIFIED
-    return await laboratory.stores.timeliness.summarize_region("000000", grouping, question, None, 9)
+    return await laboratory.stores.timeliness.summarize_region("000000", [], question, None, 9)
 
 
 async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laboratory: Laboratory) -> None:

@@ -107,6 +107,12 @@ def test_the_file_of_the_operators_page_is_accepted(tmp_path: Path) -> None:
     assert (rules.budget_of(GATE).persons_an_hour, rules.budget_of(GATE).misses_an_hour) == (10_000, 300)
 
 
+def test_only_callers_that_are_held_to_their_own_ask_about_any_number_of_persons() -> None:
+    """A gate and a supervisor may ask about anybody. An app asks about its users, a laboratory about its reports."""
+    unlimited = {role for role, budget in DEFAULTS.items() if budget.persons_an_hour is None}
+    assert unlimited == {"app", "lab", "authority", "operator"}
+
+
 def test_without_a_file_local_callers_and_nodes_have_no_budget() -> None:
     """The demo and the measurements ask about many people."""
     assert NO_RULES.budget_of(ANYBODY) is NO_LIMIT

@@ -101,7 +101,7 @@ const (
 	// useless.
 	// Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_NOT_FRESH_ENOUGH ErrorReason = 18
-	// The database cannot be reached. UNAVAILABLE with RetryInfo.
+	// The database cannot be reached or took too long. UNAVAILABLE with RetryInfo.
 	// Example: {"reason":"DATABASE_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"results"}}
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 19
 	// Another service or node that the answer needs cannot be reached. UNAVAILABLE with RetryInfo.

@@ -272,6 +272,9 @@ type ListLegalHoldsRequest struct {
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Whether to include holds that were lifted. Default false.
 	IncludeLifted bool `protobuf:"varint,3,opt,name=include_lifted,json=includeLifted,proto3" json:"include_lifted,omitempty"`
+	// Only holds that supervisors of this region or of a region in it put, a GB/T 2260 code; empty for all. Holds that
+	// local callers put belong to the node's region.
+	Region        string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -325,6 +328,13 @@ func (x *ListLegalHoldsRequest) GetIncludeLifted() bool {
 		return x.IncludeLifted
 	}
 	return false
+}
+
+func (x *ListLegalHoldsRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
 }
 
 type ListLegalHoldsResponse struct {
@@ -524,12 +534,13 @@ const file_hutong_results_v1_legal_hold_service_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"T\n" +
 	"\x15LiftLegalHoldResponse\x12;\n" +
 	"\n" +
-	"legal_hold\x18\x01 \x01(\v2\x1c.hutong.results.v1.LegalHoldR\tlegalHold\"\x8d\x01\n" +
+	"legal_hold\x18\x01 \x01(\v2\x1c.hutong.results.v1.LegalHoldR\tlegalHold\"\xb5\x01\n" +
 	"\x15ListLegalHoldsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12%\n" +
-	"\x0einclude_lifted\x18\x03 \x01(\bR\rincludeLifted\"\x7f\n" +
+	"\x0einclude_lifted\x18\x03 \x01(\bR\rincludeLifted\x12&\n" +
+	"\x06region\x18\x04 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\"\x7f\n" +
 	"\x16ListLegalHoldsResponse\x12=\n" +
 	"\vlegal_holds\x18\x01 \x03(\v2\x1c.hutong.results.v1.LegalHoldR\n" +
 	"legalHolds\x12&\n" +
@@ -542,17 +553,18 @@ const file_hutong_results_v1_legal_hold_service_proto_rawDesc = "" +
 	"\x14hutong.org/LegalHold\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\"\x83\x01\n" +
 	"\x17ListHeldResultsResponse\x12@\n" +
 	"\fheld_results\x18\x01 \x03(\v2\x1d.hutong.results.v1.HeldResultR\vheldResults\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x89\x04\n" +
-	"\x10LegalHoldService\x12}\n" +
-	"\x0fCreateLegalHold\x12).hutong.results.v1.CreateLegalHoldRequest\x1a*.hutong.results.v1.CreateLegalHoldResponse\"\x13\x8a\xd3\x18\f\n" +
-	"\x06\b\x05\x10\x01 \x01\x10\x01\x18\x02\x90\x02\x02\x12w\n" +
-	"\rLiftLegalHold\x12'.hutong.results.v1.LiftLegalHoldRequest\x1a(.hutong.results.v1.LiftLegalHoldResponse\"\x13\x8a\xd3\x18\f\n" +
-	"\x06\b\x05\x10\x01 \x01\x10\x01\x18\x02\x90\x02\x02\x12~\n" +
-	"\x0eListLegalHolds\x12(.hutong.results.v1.ListLegalHoldsRequest\x1a).hutong.results.v1.ListLegalHoldsResponse\"\x17\x8a\xd3\x18\x10\n" +
-	"\x04\b\x05\x10\x01\n" +
-	"\x04\b\b\x10\x01\x10\x01\x18\x02\x90\x02\x01\x12}\n" +
-	"\x0fListHeldResults\x12).hutong.results.v1.ListHeldResultsRequest\x1a*.hutong.results.v1.ListHeldResultsResponse\"\x13\x8a\xd3\x18\f\n" +
-	"\x06\b\x05\x10\x01 \x01\x10\x01\x18\x02\x90\x02\x01Bn\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xbb\x04\n" +
+	"\x10LegalHoldService\x12\x96\x01\n" +
+	"\x0fCreateLegalHold\x12).hutong.results.v1.CreateLegalHoldRequest\x1a*.hutong.results.v1.CreateLegalHoldResponse\",\x8a\xd3\x18%\n" +
+	"\r\b\x05\x10\x03\x1a\x03lab \x01(\x01\n" +
+	"\x10\b\x05\x10\x01\x1a\bdocument \x01\x10\x01\x18\x02\x90\x02\x02\x12}\n" +
+	"\rLiftLegalHold\x12'.hutong.results.v1.LiftLegalHoldRequest\x1a(.hutong.results.v1.LiftLegalHoldResponse\"\x19\x8a\xd3\x18\x12\n" +
+	"\f\b\x05\x10\x03\x1a\x04name \x01\x10\x01\x18\x02\x90\x02\x02\x12\x88\x01\n" +
+	"\x0eListLegalHolds\x12(.hutong.results.v1.ListLegalHoldsRequest\x1a).hutong.results.v1.ListLegalHoldsResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\x0e\b\x05\x10\x03\x1a\x06region(\x01\n" +
+	"\x04\b\b\x10\x01\x10\x01\x18\x02\x90\x02\x01\x12\x83\x01\n" +
+	"\x0fListHeldResults\x12).hutong.results.v1.ListHeldResultsRequest\x1a*.hutong.results.v1.ListHeldResultsResponse\"\x19\x8a\xd3\x18\x12\n" +
+	"\f\b\x05\x10\x03\x1a\x04name \x01\x10\x01\x18\x02\x90\x02\x01Bn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 
 var (

@@ -30,14 +30,16 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve.
+// A hold belongs to the region of the supervisor that put it.
 type LegalHoldServiceClient interface {
 	// Puts a hold. Every purge that begins later respects it. UNAVAILABLE (OVERLOADED) while a purge is under way, because
-	// that purge may already have removed what the hold is about; try again after its end.
+	// that purge may already have removed what the hold is about; try again after its end. A supervisor whose region does
+	// not contain this node states a document or a laboratory of its region.
 	CreateLegalHold(ctx context.Context, in *CreateLegalHoldRequest, opts ...grpc.CallOption) (*CreateLegalHoldResponse, error)
 	// Lifts a hold: the next purge destroys what no other hold covers. A hold that is lifted already is returned unchanged.
 	// NOT_FOUND if there is no such hold.
 	LiftLegalHold(ctx context.Context, in *LiftLegalHoldRequest, opts ...grpc.CallOption) (*LiftLegalHoldResponse, error)
-	// Lists the holds, newest first, paged (AIP-158).
+	// Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put.
 	ListLegalHolds(ctx context.Context, in *ListLegalHoldsRequest, opts ...grpc.CallOption) (*ListLegalHoldsResponse, error)
 	// Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
 	// Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
@@ -98,14 +100,16 @@ func (c *legalHoldServiceClient) ListHeldResults(ctx context.Context, in *ListHe
 // for forward compatibility.
 //
 // Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve.
+// A hold belongs to the region of the supervisor that put it.
 type LegalHoldServiceServer interface {
 	// Puts a hold. Every purge that begins later respects it. UNAVAILABLE (OVERLOADED) while a purge is under way, because
-	// that purge may already have removed what the hold is about; try again after its end.
+	// that purge may already have removed what the hold is about; try again after its end. A supervisor whose region does
+	// not contain this node states a document or a laboratory of its region.
 	CreateLegalHold(context.Context, *CreateLegalHoldRequest) (*CreateLegalHoldResponse, error)
 	// Lifts a hold: the next purge destroys what no other hold covers. A hold that is lifted already is returned unchanged.
 	// NOT_FOUND if there is no such hold.
 	LiftLegalHold(context.Context, *LiftLegalHoldRequest) (*LiftLegalHoldResponse, error)
-	// Lists the holds, newest first, paged (AIP-158).
+	// Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put.
 	ListLegalHolds(context.Context, *ListLegalHoldsRequest) (*ListLegalHoldsResponse, error)
 	// Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
 	// Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows

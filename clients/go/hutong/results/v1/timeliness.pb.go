@@ -25,13 +25,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// The rows of a summary, after the row of the whole region.
+// What the rows of a summary stand for.
 type TimelinessGrouping int32
 
 const (
-	// As TIMELINESS_GROUPING_LAB.
+	// Not specified.
 	TimelinessGrouping_TIMELINESS_GROUPING_UNSPECIFIED TimelinessGrouping = 0
-	// No further row.
+	// The whole region that was asked for.
 	TimelinessGrouping_TIMELINESS_GROUPING_WHOLE TimelinessGrouping = 1
 	// A row for each province that has laboratories in the region.
 	TimelinessGrouping_TIMELINESS_GROUPING_PROVINCE TimelinessGrouping = 2
@@ -188,7 +188,9 @@ type Timeliness struct {
 	// Of a region: how many of its laboratories are silent (silence_start_time). Not set in rows of a period.
 	SilentLabCount int32 `protobuf:"varint,13,opt,name=silent_lab_count,json=silentLabCount,proto3" json:"silent_lab_count,omitempty"`
 	// The share of late reports, from 0 to 1: late_count / result_count. Absent without reports.
-	LateShare     *float64 `protobuf:"fixed64,14,opt,name=late_share,json=lateShare,proto3,oneof" json:"late_share,omitempty"`
+	LateShare *float64 `protobuf:"fixed64,14,opt,name=late_share,json=lateShare,proto3,oneof" json:"late_share,omitempty"`
+	// What the row stands for.
+	Grouping      TimelinessGrouping `protobuf:"varint,15,opt,name=grouping,proto3,enum=hutong.results.v1.TimelinessGrouping" json:"grouping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -332,6 +334,13 @@ func (x *Timeliness) GetLateShare() float64 {
 	return 0
 }
 
+func (x *Timeliness) GetGrouping() TimelinessGrouping {
+	if x != nil {
+		return x.Grouping
+	}
+	return TimelinessGrouping_TIMELINESS_GROUPING_UNSPECIFIED
+}
+
 type isTimeliness_Subject interface {
 	isTimeliness_Subject()
 }
@@ -358,7 +367,7 @@ const file_hutong_results_v1_timeliness_proto_rawDesc = "" +
 	"\x0eDelayQuantiles\x12+\n" +
 	"\x03p50\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
 	"\x03p95\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03p95\x12+\n" +
-	"\x03p99\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"\xc6\x05\n" +
+	"\x03p99\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"\x89\x06\n" +
 	"\n" +
 	"Timeliness\x12'\n" +
 	"\x03lab\x18\x01 \x01(\tB\x13\xfaA\x10\n" +
@@ -379,7 +388,8 @@ const file_hutong_results_v1_timeliness_proto_rawDesc = "" +
 	"\tlab_count\x18\f \x01(\x05R\blabCount\x12(\n" +
 	"\x10silent_lab_count\x18\r \x01(\x05R\x0esilentLabCount\x12\"\n" +
 	"\n" +
-	"late_share\x18\x0e \x01(\x01H\x01R\tlateShare\x88\x01\x01B\t\n" +
+	"late_share\x18\x0e \x01(\x01H\x01R\tlateShare\x88\x01\x01\x12A\n" +
+	"\bgrouping\x18\x0f \x01(\x0e2%.hutong.results.v1.TimelinessGroupingR\bgroupingB\t\n" +
 	"\asubjectB\r\n" +
 	"\v_late_share*\xb5\x01\n" +
 	"\x12TimelinessGrouping\x12#\n" +
@@ -421,11 +431,12 @@ var file_hutong_results_v1_timeliness_proto_depIdxs = []int32{
 	4, // 5: hutong.results.v1.Timeliness.last_upload_time:type_name -> google.protobuf.Timestamp
 	5, // 6: hutong.results.v1.Timeliness.interval:type_name -> google.type.Interval
 	4, // 7: hutong.results.v1.Timeliness.silence_start_time:type_name -> google.protobuf.Timestamp
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	0, // 8: hutong.results.v1.Timeliness.grouping:type_name -> hutong.results.v1.TimelinessGrouping
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_timeliness_proto_init() }

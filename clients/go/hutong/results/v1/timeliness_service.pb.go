@@ -47,8 +47,9 @@ type SummarizeTimelinessRequest struct {
 	// An upload is late if it came more than this after the report; from 0 to 365 days. Absent means 4 hours. The notice
 	// sets no threshold.
 	LateThreshold *durationpb.Duration `protobuf:"bytes,6,opt,name=late_threshold,json=lateThreshold,proto3" json:"late_threshold,omitempty"`
-	// Which rows follow the row of a region. Ignored for a laboratory.
-	Grouping TimelinessGrouping `protobuf:"varint,7,opt,name=grouping,proto3,enum=hutong.results.v1.TimelinessGrouping" json:"grouping,omitempty"`
+	// What the rows after the row of a region stand for. With several groupings the response has the rows of each. By
+	// default the rows are laboratories. Ignored for a laboratory.
+	Groupings []TimelinessGrouping `protobuf:"varint,7,rep,packed,name=groupings,proto3,enum=hutong.results.v1.TimelinessGrouping" json:"groupings,omitempty"`
 	// How to divide the interval. With a period, each laboratory or region has a row for each part of the interval in which
 	// a report was issued, and none otherwise. By default each has one row, also without reports.
 	Period v1.SummaryPeriod `protobuf:"varint,8,opt,name=period,proto3,enum=hutong.type.v1.SummaryPeriod" json:"period,omitempty"`
@@ -142,11 +143,11 @@ func (x *SummarizeTimelinessRequest) GetLateThreshold() *durationpb.Duration {
 	return nil
 }
 
-func (x *SummarizeTimelinessRequest) GetGrouping() TimelinessGrouping {
+func (x *SummarizeTimelinessRequest) GetGroupings() []TimelinessGrouping {
 	if x != nil {
-		return x.Grouping
+		return x.Groupings
 	}
-	return TimelinessGrouping_TIMELINESS_GROUPING_UNSPECIFIED
+	return nil
 }
 
 func (x *SummarizeTimelinessRequest) GetPeriod() v1.SummaryPeriod {
@@ -183,8 +184,8 @@ func (*SummarizeTimelinessRequest_Region) isSummarizeTimelinessRequest_Subject()
 
 type SummarizeTimelinessResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities or
-	// laboratories follow, in order of their codes. Rows of a period are in order of time for each of them.
+	// The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities and
+	// laboratories follow, by grouping and code. Rows of a period are in order of time for each of them.
 	Timeliness []*Timeliness `protobuf:"bytes,1,rep,name=timeliness,proto3" json:"timeliness,omitempty"`
 	// The page_token for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -250,7 +251,7 @@ var File_hutong_results_v1_timeliness_service_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_timeliness_service_proto_rawDesc = "" +
 	"\n" +
-	"*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\x1a#hutong/type/v1/summary_period.proto\"\xf3\b\n" +
+	"*hutong/results/v1/timeliness_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\"hutong/results/v1/timeliness.proto\x1a\x1ahutong/type/v1/rules.proto\x1a#hutong/type/v1/summary_period.proto\"\x80\t\n" +
 	"\x1aSummarizeTimelinessRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -262,8 +263,8 @@ const file_hutong_results_v1_timeliness_service_proto_rawDesc = "" +
 	"\x0einterval.years\x12\"must lie in the years 1900 to 9999\x1a\x90\x02(!has(this.start_time) || (this.start_time >= timestamp('1900-01-01T00:00:00Z') && this.start_time <= timestamp('9999-12-31T23:59:59Z'))) && (!has(this.end_time) || (this.end_time >= timestamp('1900-01-01T00:00:00Z') && this.end_time <= timestamp('9999-12-31T23:59:59Z')))\xba\x01Y\n" +
 	"\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n" +
 	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12Q\n" +
-	"\x0elate_threshold\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f2\x00R\rlateThreshold\x12K\n" +
-	"\bgrouping\x18\a \x01(\x0e2%.hutong.results.v1.TimelinessGroupingB\b\xbaH\x05\x82\x01\x02\x10\x01R\bgrouping\x12?\n" +
+	"\x0elate_threshold\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f2\x00R\rlateThreshold\x12X\n" +
+	"\tgroupings\x18\a \x03(\x0e2%.hutong.results.v1.TimelinessGroupingB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\tgroupings\x12?\n" +
 	"\x06period\x18\b \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\x12M\n" +
 	"\fsilent_after\x18\t \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f*\x00R\vsilentAfterB\x10\n" +
 	"\asubject\x12\x05\xbaH\x02\b\x01\"\xd2\x01\n" +
@@ -306,7 +307,7 @@ var file_hutong_results_v1_timeliness_service_proto_goTypes = []any{
 var file_hutong_results_v1_timeliness_service_proto_depIdxs = []int32{
 	2, // 0: hutong.results.v1.SummarizeTimelinessRequest.interval:type_name -> google.type.Interval
 	3, // 1: hutong.results.v1.SummarizeTimelinessRequest.late_threshold:type_name -> google.protobuf.Duration
-	4, // 2: hutong.results.v1.SummarizeTimelinessRequest.grouping:type_name -> hutong.results.v1.TimelinessGrouping
+	4, // 2: hutong.results.v1.SummarizeTimelinessRequest.groupings:type_name -> hutong.results.v1.TimelinessGrouping
 	5, // 3: hutong.results.v1.SummarizeTimelinessRequest.period:type_name -> hutong.type.v1.SummaryPeriod
 	3, // 4: hutong.results.v1.SummarizeTimelinessRequest.silent_after:type_name -> google.protobuf.Duration
 	6, // 5: hutong.results.v1.SummarizeTimelinessResponse.timeliness:type_name -> hutong.results.v1.Timeliness

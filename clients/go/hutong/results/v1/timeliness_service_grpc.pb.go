@@ -27,9 +27,10 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-// laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+// laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+// that a summary of a region reads few counts.
 type TimelinessServiceClient interface {
-	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
 	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
 	// in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
 	// has removed everything that was reported before the end of the interval.
@@ -59,9 +60,10 @@ func (c *timelinessServiceClient) SummarizeTimeliness(ctx context.Context, in *S
 // for forward compatibility.
 //
 // Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-// laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+// laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+// that a summary of a region reads few counts.
 type TimelinessServiceServer interface {
-	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+	// Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
 	// or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
 	// in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
 	// has removed everything that was reported before the end of the interval.

@@ -81,10 +81,12 @@ class AuditEvent(_message.Message):
     """
     role: _builtins.str
     """The role of the caller in lower case, like "gate": a hutong.access.v1.Role without its prefix, "edge" for a proxy
-    without a token, or "local" for a caller on loopback without certificates. Empty if the caller was not known.
+    without a token, or "local" for a caller on loopback without certificates. Empty if the caller was not accepted.
     """
     caller: _builtins.str
-    """The name of the caller, like "gates/410100/7". Empty if the caller was not known."""
+    """The name of the caller, like "gates/410100/7". If the caller was refused because of its certificate's state or its
+    token, the name in its certificate, beside an empty role. Empty if the certificate names no caller.
+    """
     on_behalf_of: _builtins.str
     """The name of the caller for whom the node's Verification service made the call. Usually empty: what Verification
     reads for a caller is recorded at Verification, as a read of that caller. For an approved change it is the caller
@@ -112,7 +114,9 @@ class AuditEvent(_message.Message):
     of the same request_id names the grant. Empty for other RPCs.
     """
     item_count: _builtins.int
-    """How many results, links, refusals or persons it was about. An answer without any is 0."""
+    """How many results, links, refusals or persons it was about. An answer without any is 0. A denial with a count stands
+    for so many further refused calls, items or questions of the caller in that minute.
+    """
     case_id: _builtins.str
     """The case that the call named as `hutong-case` in its metadata. Empty if it named none."""
     @_builtins.property

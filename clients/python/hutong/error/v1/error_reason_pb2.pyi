@@ -102,7 +102,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 19
-    """The database cannot be reached. UNAVAILABLE with RetryInfo.
+    """The database cannot be reached or took too long. UNAVAILABLE with RetryInfo.
     Example: {"reason":"DATABASE_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"results"}}
     """
     ERROR_REASON_UPSTREAM_UNAVAILABLE: _ErrorReason.ValueType  # 20
@@ -379,7 +379,7 @@ useless.
 Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 19
-"""The database cannot be reached. UNAVAILABLE with RetryInfo.
+"""The database cannot be reached or took too long. UNAVAILABLE with RetryInfo.
 Example: {"reason":"DATABASE_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"results"}}
 """
 ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 20

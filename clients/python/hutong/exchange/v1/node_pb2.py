@@ -31,7 +31,7 @@ from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhutong/exchange/v1/node.proto\x12\x12hutong.exchange.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ahutong/type/v1/rules.proto\"w\n\x0eWriterPosition\x12\x1b\n\x06writer\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9e\x05\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x34\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x63ontact_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x62\x61\x63klog\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\nclock_skew\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x63onflict_count\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\tset_aside\x18\x07 \x03(\x0b\x32\x1c.hutong.exchange.v1.SetAsideB\x04\xe2\x41\x01\x03\x12\x35\n\x0bretire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rretire_reason\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cretire_actor\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\x05state\x18\x0b \x01(\x0e\x32\x1e.hutong.results.v1.SourceStateB\x04\xe2\x41\x01\x03\x12/\n\rrelaying_node\x18\x0c \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12,\n\x03lag\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12<\n\x12silence_start_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:1\xea\x41.\n\x0fhutong.org/Node\x12\x0enodes/{region}*\x05nodes2\x04node\"\xe9\x01\n\tNodeBelow\x12\x31\n\x04node\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x08r\x06\xe8\xea\x81\xca\x06\x01\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.SourceState\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"Y\n\x08SetAside\x12\x38\n\x06reason\x18\x01 \x01(\x0e\x32\".hutong.exchange.v1.SetAsideReasonB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x63ount\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03*~\n\x0eSetAsideReason\x12 \n\x1cSET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cSET_ASIDE_REASON_NOT_ITS_OWN\x10\x01\x12(\n$SET_ASIDE_REASON_SECOND_REGISTRATION\x10\x02\x42r\n\x16org.hutong.exchange.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/exchange/v1;exchangev1\xaa\x02\x12Hutong.Exchange.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhutong/exchange/v1/node.proto\x12\x12hutong.exchange.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ahutong/type/v1/rules.proto\"w\n\x0eWriterPosition\x12\x1b\n\x06writer\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc6\x05\n\x04Node\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x34\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x36\n\x0c\x63ontact_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x62\x61\x63klog\x18\x04 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x33\n\nclock_skew\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x63onflict_count\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x35\n\tset_aside\x18\x07 \x03(\x0b\x32\x1c.hutong.exchange.v1.SetAsideB\x04\xe2\x41\x01\x03\x12\x35\n\x0bretire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\rretire_reason\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cretire_actor\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x33\n\x05state\x18\x0b \x01(\x0e\x32\x1e.hutong.results.v1.SourceStateB\x04\xe2\x41\x01\x03\x12/\n\rrelaying_node\x18\x0c \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12,\n\x03lag\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x03\x12<\n\x12silence_start_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12&\n\x04path\x18\x0f \x03(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node:1\xea\x41.\n\x0fhutong.org/Node\x12\x0enodes/{region}*\x05nodes2\x04node\"\xd1\x02\n\tNodeBelow\x12\x31\n\x04node\x18\x01 \x01(\tB#\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x08r\x06\xe8\xea\x81\xca\x06\x01\x12-\n\x05state\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.SourceState\x12.\n\nas_of_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ontact_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x30\n\x07\x66igures\x18\x06 \x01(\x0b\x32\x1f.hutong.exchange.v1.NodeFigures\x12\x34\n\x04path\x18\x07 \x03(\tB&\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0f\x92\x01\x0c\x10\x04\"\x08r\x06\xe8\xea\x81\xca\x06\x01\"\xb6\x01\n\x0bNodeFigures\x12K\n\nclock_skew\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x1c\xbaH\x19\xaa\x01\x16\"\x07\x08\x80\xbc\xae\xce\x97\t2\x0b\x08\x80\xc4\xd1\xb1\xe8\xf6\xff\xff\xff\x01\x12\x1f\n\x0e\x63onflict_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x39\n\tset_aside\x18\x03 \x03(\x0b\x32\x1c.hutong.exchange.v1.SetAsideB\x08\xbaH\x05\x92\x01\x02\x10\n\"`\n\x08SetAside\x12\x38\n\x06reason\x18\x01 \x01(\x0e\x32\".hutong.exchange.v1.SetAsideReasonB\x04\xe2\x41\x01\x03\x12\x1a\n\x05\x63ount\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x03\xbaH\x04\"\x02(\x00*~\n\x0eSetAsideReason\x12 \n\x1cSET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cSET_ASIDE_REASON_NOT_ITS_OWN\x10\x01\x12(\n$SET_ASIDE_REASON_SECOND_REGISTRATION\x10\x02\x42r\n\x16org.hutong.exchange.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/exchange/v1;exchangev1\xaa\x02\x12Hutong.Exchange.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -71,24 +71,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE'].fields_by_name['lag']._serialized_options = b'\342A\001\003'
   _globals['_NODE'].fields_by_name['silence_start_time']._loaded_options = None
   _globals['_NODE'].fields_by_name['silence_start_time']._serialized_options = b'\342A\001\003'
+  _globals['_NODE'].fields_by_name['path']._loaded_options = None
+  _globals['_NODE'].fields_by_name['path']._serialized_options = b'\342A\001\003\372A\021\n\017hutong.org/Node'
   _globals['_NODE']._loaded_options = None
   _globals['_NODE']._serialized_options = b'\352A.\n\017hutong.org/Node\022\016nodes/{region}*\005nodes2\004node'
   _globals['_NODEBELOW'].fields_by_name['node']._loaded_options = None
   _globals['_NODEBELOW'].fields_by_name['node']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\010r\006\350\352\201\312\006\001'
   _globals['_NODEBELOW'].fields_by_name['backlog']._loaded_options = None
   _globals['_NODEBELOW'].fields_by_name['backlog']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_NODEBELOW'].fields_by_name['path']._loaded_options = None
+  _globals['_NODEBELOW'].fields_by_name['path']._serialized_options = b'\372A\021\n\017hutong.org/Node\272H\017\222\001\014\020\004\"\010r\006\350\352\201\312\006\001'
+  _globals['_NODEFIGURES'].fields_by_name['clock_skew']._loaded_options = None
+  _globals['_NODEFIGURES'].fields_by_name['clock_skew']._serialized_options = b'\272H\031\252\001\026\"\007\010\200\274\256\316\227\t2\013\010\200\304\321\261\350\366\377\377\377\001'
+  _globals['_NODEFIGURES'].fields_by_name['conflict_count']._loaded_options = None
+  _globals['_NODEFIGURES'].fields_by_name['conflict_count']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_NODEFIGURES'].fields_by_name['set_aside']._loaded_options = None
+  _globals['_NODEFIGURES'].fields_by_name['set_aside']._serialized_options = b'\272H\005\222\001\002\020\n'
   _globals['_SETASIDE'].fields_by_name['reason']._loaded_options = None
   _globals['_SETASIDE'].fields_by_name['reason']._serialized_options = b'\342A\001\003'
   _globals['_SETASIDE'].fields_by_name['count']._loaded_options = None
-  _globals['_SETASIDE'].fields_by_name['count']._serialized_options = b'\342A\001\003'
-  _globals['_SETASIDEREASON']._serialized_start=1388
-  _globals['_SETASIDEREASON']._serialized_end=1514
+  _globals['_SETASIDE'].fields_by_name['count']._serialized_options = b'\342A\001\003\272H\004\"\002(\000'
+  _globals['_SETASIDEREASON']._serialized_start=1724
+  _globals['_SETASIDEREASON']._serialized_end=1850
   _globals['_WRITERPOSITION']._serialized_start=267
   _globals['_WRITERPOSITION']._serialized_end=386
   _globals['_NODE']._serialized_start=389
-  _globals['_NODE']._serialized_end=1059
-  _globals['_NODEBELOW']._serialized_start=1062
-  _globals['_NODEBELOW']._serialized_end=1295
-  _globals['_SETASIDE']._serialized_start=1297
-  _globals['_SETASIDE']._serialized_end=1386
+  _globals['_NODE']._serialized_end=1099
+  _globals['_NODEBELOW']._serialized_start=1102
+  _globals['_NODEBELOW']._serialized_end=1439
+  _globals['_NODEFIGURES']._serialized_start=1442
+  _globals['_NODEFIGURES']._serialized_end=1624
+  _globals['_SETASIDE']._serialized_start=1626
+  _globals['_SETASIDE']._serialized_end=1722
 # @@protoc_insertion_point(module_scope)

@@ -119,6 +119,7 @@ class Node(_message.Message):
     RELAYING_NODE_FIELD_NUMBER: _builtins.int
     LAG_FIELD_NUMBER: _builtins.int
     SILENCE_START_TIME_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{region}"."""
     backlog: _builtins.int
@@ -141,9 +142,10 @@ class Node(_message.Message):
     """
     relaying_node: _builtins.str
     """For a node at a greater depth: the node that replicates to the answering node and states this node,
-    "nodes/{region}". contact_time, backlog and RETIRED are then stated as the node directly above this node knows
-    them, by the clock of that node above. clock_skew, conflict_count, set_aside and retire_* are then not set; ask
-    that node above for them. Empty for a node that replicates to the answering node.
+    "nodes/{region}". contact_time, backlog, RETIRED, clock_skew, conflict_count and set_aside are then stated as the
+    node directly above this node knows them, by the clock of that node above. Without clock_skew, a node on the way
+    does not state the last three of these. retire_* are then not set; ask the node directly above for them. Empty for
+    a node that replicates to the answering node.
     """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
@@ -177,6 +179,13 @@ class Node(_message.Message):
         silent or if it is retired.
         """
 
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For a node at a greater depth: the nodes between the answering node and this node, "nodes/{region}" each. The first
+        is relaying_node, the last is the node directly above this node. If relaying_node does not state the path, it stands
+        alone. Empty for a node that replicates to the answering node.
+        """
+
     def __init__(
         self,
         *,
@@ -194,10 +203,11 @@ class Node(_message.Message):
         relaying_node: _builtins.str = ...,
         lag: _duration_pb2.Duration | None = ...,
         silence_start_time: _timestamp_pb2.Timestamp | None = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "clock_skew", b"clock_skew", "contact_time", b"contact_time", "lag", b"lag", "retire_time", b"retire_time", "silence_start_time", b"silence_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "lag", b"lag", "name", b"name", "relaying_node", b"relaying_node", "retire_actor", b"retire_actor", "retire_reason", b"retire_reason", "retire_time", b"retire_time", "set_aside", b"set_aside", "silence_start_time", b"silence_start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "lag", b"lag", "name", b"name", "path", b"path", "relaying_node", b"relaying_node", "retire_actor", b"retire_actor", "retire_reason", b"retire_reason", "retire_time", b"retire_time", "set_aside", b"set_aside", "silence_start_time", b"silence_start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,6 +224,8 @@ class NodeBelow(_message.Message):
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     CONTACT_TIME_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node, "nodes/{region}"."""
     state: _lookup_pb2.SourceState.ValueType
@@ -230,6 +242,16 @@ class NodeBelow(_message.Message):
     def contact_time(self) -> _timestamp_pb2.Timestamp:
         """When the last frame came from the node, by the clock of the node above it."""
 
+    @_builtins.property
+    def figures(self) -> Global___NodeFigures:
+        """What the node directly above the node has counted about it; absent if that is not known."""
+
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The nodes between the sender and the node, the nearest to the sender first. Empty if the node replicates to the
+        sender, or if the path is not known.
+        """
+
     def __init__(
         self,
         *,
@@ -238,14 +260,50 @@ class NodeBelow(_message.Message):
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         contact_time: _timestamp_pb2.Timestamp | None = ...,
         backlog: _builtins.int = ...,
+        figures: Global___NodeFigures | None = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "contact_time", b"contact_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "contact_time", b"contact_time", "figures", b"figures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "contact_time", b"contact_time", "node", b"node", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "contact_time", b"contact_time", "figures", b"figures", "node", b"node", "path", b"path", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeBelow: _TypeAlias = NodeBelow  # noqa: Y015
+
+@_typing.final
+class NodeFigures(_message.Message):
+    """What a node has counted about a node that replicates to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOCK_SKEW_FIELD_NUMBER: _builtins.int
+    CONFLICT_COUNT_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
+    conflict_count: _builtins.int
+    """The number of conflicts (Node.conflict_count)."""
+    @_builtins.property
+    def clock_skew(self) -> _duration_pb2.Duration:
+        """How far the node's clock was ahead when it last connected; negative if behind."""
+
+    @_builtins.property
+    def set_aside(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetAside]:
+        """The changes that were set aside, by reason (Node.set_aside). Reasons that the receiver does not know are ignored."""
+
+    def __init__(
+        self,
+        *,
+        clock_skew: _duration_pb2.Duration | None = ...,
+        conflict_count: _builtins.int = ...,
+        set_aside: _abc.Iterable[Global___SetAside] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clock_skew", b"clock_skew"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "set_aside", b"set_aside"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeFigures: _TypeAlias = NodeFigures  # noqa: Y015
 
 @_typing.final
 class SetAside(_message.Message):

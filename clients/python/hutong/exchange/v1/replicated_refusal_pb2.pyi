@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.type.v1 import refusal_ground_pb2 as _refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as _decision_pb2
@@ -23,6 +24,40 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SignatureVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SignatureVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignatureVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIGNATURE_VERDICT_UNSPECIFIED: _SignatureVerdict.ValueType  # 0
+    """No signature, or one with a key that the node does not know."""
+    SIGNATURE_VERDICT_FOR_HOLDER: _SignatureVerdict.ValueType  # 1
+    """The laboratory has signed the report for the document of the person."""
+    SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT: _SignatureVerdict.ValueType  # 2
+    """The laboratory has signed the report for another document."""
+    SIGNATURE_VERDICT_FOR_UNKNOWN_DOCUMENT: _SignatureVerdict.ValueType  # 3
+    """The laboratory has signed the report, which names no document, or the document is not known."""
+    SIGNATURE_VERDICT_NOT_VALID: _SignatureVerdict.ValueType  # 4
+    """The signature does not fit its key, or is dated after the key's revocation."""
+
+class SignatureVerdict(_SignatureVerdict, metaclass=_SignatureVerdictEnumTypeWrapper):
+    """What a node has found of the signature of a report that was shown as evidence. It changes neither a decision nor an
+    assessment. It says whether the report is flagged as a possible forgery.
+    """
+
+SIGNATURE_VERDICT_UNSPECIFIED: SignatureVerdict.ValueType  # 0
+"""No signature, or one with a key that the node does not know."""
+SIGNATURE_VERDICT_FOR_HOLDER: SignatureVerdict.ValueType  # 1
+"""The laboratory has signed the report for the document of the person."""
+SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT: SignatureVerdict.ValueType  # 2
+"""The laboratory has signed the report for another document."""
+SIGNATURE_VERDICT_FOR_UNKNOWN_DOCUMENT: SignatureVerdict.ValueType  # 3
+"""The laboratory has signed the report, which names no document, or the document is not known."""
+SIGNATURE_VERDICT_NOT_VALID: SignatureVerdict.ValueType  # 4
+"""The signature does not fit its key, or is dated after the key's revocation."""
+Global___SignatureVerdict: _TypeAlias = SignatureVerdict  # noqa: Y015
 
 @_typing.final
 class ReplicatedRefusal(_message.Message):
@@ -54,6 +89,7 @@ class ReplicatedRefusal(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     RESPONSIBILITY_FIELD_NUMBER: _builtins.int
     DUPLICATE_OF_FIELD_NUMBER: _builtins.int
+    SIGNATURE_VERDICTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"refusals/{uuid7}". The node where it was reported gives the id, and it is the same at every node."""
     origin_node: _builtins.str
@@ -112,6 +148,13 @@ class ReplicatedRefusal(_message.Message):
     def responsibility(self) -> Global___RefusalResponsibility:
         """Which node answers the report, and by when."""
 
+    @_builtins.property
+    def signature_verdicts(self) -> _containers.RepeatedScalarFieldContainer[Global___SignatureVerdict.ValueType]:
+        """For each piece of evidence, in order, what the node where the refusal was reported found of its signature. Empty if
+        no piece was signed. A signed report has a mask of the holder's name and number and a hash from which the number can
+        be computed, so it does not cross itself. A verdict that the receiver does not know counts as none.
+        """
+
     def __init__(
         self,
         *,
@@ -136,14 +179,47 @@ class ReplicatedRefusal(_message.Message):
         answer: Global___ReplicatedAnswer | None = ...,
         responsibility: Global___RefusalResponsibility | None = ...,
         duplicate_of: _builtins.str = ...,
+        signature_verdicts: _abc.Iterable[Global___SignatureVerdict.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assessment", b"assessment", "create_time", b"create_time", "refuse_time", b"refuse_time", "responsibility", b"responsibility", "shown_decision", b"shown_decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "arriving_from", b"arriving_from", "assessment", b"assessment", "create_time", b"create_time", "duplicate_of", b"duplicate_of", "evidence", b"evidence", "grounds", b"grounds", "key_version", b"key_version", "name", b"name", "origin_node", b"origin_node", "other_subject_key", b"other_subject_key", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "request_hash", b"request_hash", "responsibility", b"responsibility", "shown_decision", b"shown_decision", "statement", b"statement", "subject_key", b"subject_key", "venue", b"venue", "venue_kind", b"venue_kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "arriving_from", b"arriving_from", "assessment", b"assessment", "create_time", b"create_time", "duplicate_of", b"duplicate_of", "evidence", b"evidence", "grounds", b"grounds", "key_version", b"key_version", "name", b"name", "origin_node", b"origin_node", "other_subject_key", b"other_subject_key", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "request_hash", b"request_hash", "responsibility", b"responsibility", "shown_decision", b"shown_decision", "signature_verdicts", b"signature_verdicts", "statement", b"statement", "subject_key", b"subject_key", "venue", b"venue", "venue_kind", b"venue_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplicatedRefusal: _TypeAlias = ReplicatedRefusal  # noqa: Y015
+
+@_typing.final
+class RefusalEvidence(_message.Message):
+    """What a node stores of a report's evidence until the refusal is assessed. Nodes do not send it to each other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_VERDICTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_evidence_pb2.PresentedEvidence]:
+        """The evidence, without signed reports. The field has the number of VerifyRequest.evidence, because earlier releases
+        have stored that message.
+        """
+
+    @_builtins.property
+    def signature_verdicts(self) -> _containers.RepeatedScalarFieldContainer[Global___SignatureVerdict.ValueType]:
+        """As in ReplicatedRefusal."""
+
+    def __init__(
+        self,
+        *,
+        evidence: _abc.Iterable[_evidence_pb2.PresentedEvidence] | None = ...,
+        signature_verdicts: _abc.Iterable[Global___SignatureVerdict.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "signature_verdicts", b"signature_verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusalEvidence: _TypeAlias = RefusalEvidence  # noqa: Y015
 
 @_typing.final
 class ShownDecision(_message.Message):

@@ -147,22 +147,28 @@ class ListLegalHoldsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     INCLUDE_LIFTED_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     include_lifted: _builtins.bool
     """Whether to include holds that were lifted. Default false."""
+    region: _builtins.str
+    """Only holds that supervisors of this region or of a region in it put, a GB/T 2260 code; empty for all. Holds that
+    local callers put belong to the node's region.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         include_lifted: _builtins.bool = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_lifted", b"include_lifted", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_lifted", b"include_lifted", "page_size", b"page_size", "page_token", b"page_token", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,7 @@ if _version_not_supported:
 
 class LegalHoldServiceStub(object):
     """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve.
+    A hold belongs to the region of the supervisor that put it.
     """
 
     def __init__(self, channel):
@@ -59,11 +60,13 @@ class LegalHoldServiceStub(object):
 
 class LegalHoldServiceServicer(object):
     """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve.
+    A hold belongs to the region of the supervisor that put it.
     """
 
     def CreateLegalHold(self, request, context):
         """Puts a hold. Every purge that begins later respects it. UNAVAILABLE (OVERLOADED) while a purge is under way, because
-        that purge may already have removed what the hold is about; try again after its end.
+        that purge may already have removed what the hold is about; try again after its end. A supervisor whose region does
+        not contain this node states a document or a laboratory of its region.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,7 +81,7 @@ class LegalHoldServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListLegalHolds(self, request, context):
-        """Lists the holds, newest first, paged (AIP-158).
+        """Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +129,7 @@ def add_LegalHoldServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class LegalHoldService(object):
     """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve.
+    A hold belongs to the region of the supervisor that put it.
     """
 
     @staticmethod

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LegalHoldServiceStub:
-    """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve."""
+    """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve.
+    A hold belongs to the region of the supervisor that put it.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,14 +37,15 @@ class LegalHoldServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LegalHoldServiceAsyncStub: ...
     CreateLegalHold: _grpc.UnaryUnaryMultiCallable[_legal_hold_service_pb2.CreateLegalHoldRequest, _legal_hold_service_pb2.CreateLegalHoldResponse]
     """Puts a hold. Every purge that begins later respects it. UNAVAILABLE (OVERLOADED) while a purge is under way, because
-    that purge may already have removed what the hold is about; try again after its end.
+    that purge may already have removed what the hold is about; try again after its end. A supervisor whose region does
+    not contain this node states a document or a laboratory of its region.
     """
     LiftLegalHold: _grpc.UnaryUnaryMultiCallable[_legal_hold_service_pb2.LiftLegalHoldRequest, _legal_hold_service_pb2.LiftLegalHoldResponse]
     """Lifts a hold: the next purge destroys what no other hold covers. A hold that is lifted already is returned unchanged.
     NOT_FOUND if there is no such hold.
     """
     ListLegalHolds: _grpc.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListLegalHoldsRequest, _legal_hold_service_pb2.ListLegalHoldsResponse]
-    """Lists the holds, newest first, paged (AIP-158)."""
+    """Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put."""
     ListHeldResults: _grpc.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListHeldResultsRequest, _legal_hold_service_pb2.ListHeldResultsResponse]
     """Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
     Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
@@ -51,19 +54,22 @@ class LegalHoldServiceStub:
 
 @_typing.type_check_only
 class LegalHoldServiceAsyncStub(LegalHoldServiceStub):
-    """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve."""
+    """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve.
+    A hold belongs to the region of the supervisor that put it.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateLegalHold: _aio.UnaryUnaryMultiCallable[_legal_hold_service_pb2.CreateLegalHoldRequest, _legal_hold_service_pb2.CreateLegalHoldResponse]  # type: ignore[assignment]
     """Puts a hold. Every purge that begins later respects it. UNAVAILABLE (OVERLOADED) while a purge is under way, because
-    that purge may already have removed what the hold is about; try again after its end.
+    that purge may already have removed what the hold is about; try again after its end. A supervisor whose region does
+    not contain this node states a document or a laboratory of its region.
     """
     LiftLegalHold: _aio.UnaryUnaryMultiCallable[_legal_hold_service_pb2.LiftLegalHoldRequest, _legal_hold_service_pb2.LiftLegalHoldResponse]  # type: ignore[assignment]
     """Lifts a hold: the next purge destroys what no other hold covers. A hold that is lifted already is returned unchanged.
     NOT_FOUND if there is no such hold.
     """
     ListLegalHolds: _aio.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListLegalHoldsRequest, _legal_hold_service_pb2.ListLegalHoldsResponse]  # type: ignore[assignment]
-    """Lists the holds, newest first, paged (AIP-158)."""
+    """Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put."""
     ListHeldResults: _aio.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListHeldResultsRequest, _legal_hold_service_pb2.ListHeldResultsResponse]  # type: ignore[assignment]
     """Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
     Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
@@ -71,7 +77,9 @@ class LegalHoldServiceAsyncStub(LegalHoldServiceStub):
     """
 
 class LegalHoldServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve."""
+    """Legal holds: what a purge of this node must not destroy. Supervisors put and lift them, with the case that they serve.
+    A hold belongs to the region of the supervisor that put it.
+    """
 
     @_abc_1.abstractmethod
     def CreateLegalHold(
@@ -80,7 +88,8 @@ class LegalHoldServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_legal_hold_service_pb2.CreateLegalHoldResponse, _abc.Awaitable[_legal_hold_service_pb2.CreateLegalHoldResponse]]:
         """Puts a hold. Every purge that begins later respects it. UNAVAILABLE (OVERLOADED) while a purge is under way, because
-        that purge may already have removed what the hold is about; try again after its end.
+        that purge may already have removed what the hold is about; try again after its end. A supervisor whose region does
+        not contain this node states a document or a laboratory of its region.
         """
 
     @_abc_1.abstractmethod
@@ -99,7 +108,7 @@ class LegalHoldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _legal_hold_service_pb2.ListLegalHoldsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_legal_hold_service_pb2.ListLegalHoldsResponse, _abc.Awaitable[_legal_hold_service_pb2.ListLegalHoldsResponse]]:
-        """Lists the holds, newest first, paged (AIP-158)."""
+        """Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put."""
 
     @_abc_1.abstractmethod
     def ListHeldResults(

@@ -27,9 +27,9 @@ class _TimelinessGrouping:
 class _TimelinessGroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimelinessGrouping.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TIMELINESS_GROUPING_UNSPECIFIED: _TimelinessGrouping.ValueType  # 0
-    """As TIMELINESS_GROUPING_LAB."""
+    """Not specified."""
     TIMELINESS_GROUPING_WHOLE: _TimelinessGrouping.ValueType  # 1
-    """No further row."""
+    """The whole region that was asked for."""
     TIMELINESS_GROUPING_PROVINCE: _TimelinessGrouping.ValueType  # 2
     """A row for each province that has laboratories in the region."""
     TIMELINESS_GROUPING_CITY: _TimelinessGrouping.ValueType  # 3
@@ -40,12 +40,12 @@ class _TimelinessGroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ti
     """A row for each laboratory."""
 
 class TimelinessGrouping(_TimelinessGrouping, metaclass=_TimelinessGroupingEnumTypeWrapper):
-    """The rows of a summary, after the row of the whole region."""
+    """What the rows of a summary stand for."""
 
 TIMELINESS_GROUPING_UNSPECIFIED: TimelinessGrouping.ValueType  # 0
-"""As TIMELINESS_GROUPING_LAB."""
+"""Not specified."""
 TIMELINESS_GROUPING_WHOLE: TimelinessGrouping.ValueType  # 1
-"""No further row."""
+"""The whole region that was asked for."""
 TIMELINESS_GROUPING_PROVINCE: TimelinessGrouping.ValueType  # 2
 """A row for each province that has laboratories in the region."""
 TIMELINESS_GROUPING_CITY: TimelinessGrouping.ValueType  # 3
@@ -112,6 +112,7 @@ class Timeliness(_message.Message):
     LAB_COUNT_FIELD_NUMBER: _builtins.int
     SILENT_LAB_COUNT_FIELD_NUMBER: _builtins.int
     LATE_SHARE_FIELD_NUMBER: _builtins.int
+    GROUPING_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """One laboratory, "labs/{uscc}"."""
     region: _builtins.str
@@ -133,6 +134,8 @@ class Timeliness(_message.Message):
     """Of a region: how many of its laboratories are silent (silence_start_time). Not set in rows of a period."""
     late_share: _builtins.float
     """The share of late reports, from 0 to 1: late_count / result_count. Absent without reports."""
+    grouping: Global___TimelinessGrouping.ValueType
+    """What the row stands for."""
     @_builtins.property
     def report_to_upload(self) -> Global___DelayQuantiles:
         """The delay from report time to upload time at this node."""
@@ -173,10 +176,11 @@ class Timeliness(_message.Message):
         lab_count: _builtins.int = ...,
         silent_lab_count: _builtins.int = ...,
         late_share: _builtins.float | None = ...,
+        grouping: Global___TimelinessGrouping.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_late_share", b"_late_share", "interval", b"interval", "lab", b"lab", "last_upload_time", b"last_upload_time", "late_share", b"late_share", "region", b"region", "report_to_upload", b"report_to_upload", "silence_start_time", b"silence_start_time", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_late_share", b"_late_share", "interval", b"interval", "lab", b"lab", "lab_contact", b"lab_contact", "lab_count", b"lab_count", "lab_display_name", b"lab_display_name", "last_upload_time", b"last_upload_time", "late_count", b"late_count", "late_share", b"late_share", "region", b"region", "report_to_upload", b"report_to_upload", "result_count", b"result_count", "silence_start_time", b"silence_start_time", "silent_lab_count", b"silent_lab_count", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_late_share", b"_late_share", "grouping", b"grouping", "interval", b"interval", "lab", b"lab", "lab_contact", b"lab_contact", "lab_count", b"lab_count", "lab_display_name", b"lab_display_name", "last_upload_time", b"last_upload_time", "late_count", b"late_count", "late_share", b"late_share", "region", b"region", "report_to_upload", b"report_to_upload", "result_count", b"result_count", "silence_start_time", b"silence_start_time", "silent_lab_count", b"silent_lab_count", "subject", b"subject", "upload_to_nationwide", b"upload_to_nationwide"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__late_share: _TypeAlias = _typing.Literal["late_share"]  # noqa: Y015
     _WhichOneofArgType__late_share: _TypeAlias = _typing.Literal["_late_share", b"_late_share"]  # noqa: Y015

@@ -33,7 +33,7 @@ class SummarizeTimelinessRequest(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     LATE_THRESHOLD_FIELD_NUMBER: _builtins.int
-    GROUPING_FIELD_NUMBER: _builtins.int
+    GROUPINGS_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     SILENT_AFTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
@@ -44,8 +44,6 @@ class SummarizeTimelinessRequest(_message.Message):
     """One laboratory, "labs/{uscc}"."""
     region: _builtins.str
     """The laboratories of this region and below it, a GB/T 2260 code."""
-    grouping: _timeliness_pb2.TimelinessGrouping.ValueType
-    """Which rows follow the row of a region. Ignored for a laboratory."""
     period: _summary_period_pb2.SummaryPeriod.ValueType
     """How to divide the interval. With a period, each laboratory or region has a row for each part of the interval in which
     a report was issued, and none otherwise. By default each has one row, also without reports.
@@ -63,6 +61,12 @@ class SummarizeTimelinessRequest(_message.Message):
         """
 
     @_builtins.property
+    def groupings(self) -> _containers.RepeatedScalarFieldContainer[_timeliness_pb2.TimelinessGrouping.ValueType]:
+        """What the rows after the row of a region stand for. With several groupings the response has the rows of each. By
+        default the rows are laboratories. Ignored for a laboratory.
+        """
+
+    @_builtins.property
     def silent_after(self) -> _duration_pb2.Duration:
         """A laboratory is silent if its last report was uploaded more than this ago; more than 0, at most 365 days. Absent
         means 24 hours.
@@ -77,13 +81,13 @@ class SummarizeTimelinessRequest(_message.Message):
         region: _builtins.str = ...,
         interval: _interval_pb2.Interval | None = ...,
         late_threshold: _duration_pb2.Duration | None = ...,
-        grouping: _timeliness_pb2.TimelinessGrouping.ValueType = ...,
+        groupings: _abc.Iterable[_timeliness_pb2.TimelinessGrouping.ValueType] | None = ...,
         period: _summary_period_pb2.SummaryPeriod.ValueType = ...,
         silent_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "region", b"region", "silent_after", b"silent_after", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grouping", b"grouping", "interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "region", b"region", "silent_after", b"silent_after", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groupings", b"groupings", "interval", b"interval", "lab", b"lab", "late_threshold", b"late_threshold", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "region", b"region", "silent_after", b"silent_after", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["lab", "region"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
@@ -102,8 +106,8 @@ class SummarizeTimelinessResponse(_message.Message):
     """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def timeliness(self) -> _containers.RepeatedCompositeFieldContainer[_timeliness_pb2.Timeliness]:
-        """The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities or
-        laboratories follow, in order of their codes. Rows of a period are in order of time for each of them.
+        """The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities and
+        laboratories follow, by grouping and code. Rows of a period are in order of time for each of them.
         """
 
     @_builtins.property

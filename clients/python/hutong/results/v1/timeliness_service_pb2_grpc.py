@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class TimelinessServiceStub(object):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     def __init__(self, channel):
@@ -45,11 +46,12 @@ class TimelinessServiceStub(object):
 
 class TimelinessServiceServicer(object):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     def SummarizeTimeliness(self, request, context):
-        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
         or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
         in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
         has removed everything that was reported before the end of the interval.
@@ -76,7 +78,8 @@ def add_TimelinessServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class TimelinessService(object):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     @staticmethod

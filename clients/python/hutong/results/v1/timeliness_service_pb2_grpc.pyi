@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class TimelinessServiceStub:
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     @_typing.overload
@@ -36,7 +37,7 @@ class TimelinessServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TimelinessServiceAsyncStub: ...
     SummarizeTimeliness: _grpc.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]
-    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
     or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
     in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
     has removed everything that was reported before the end of the interval.
@@ -45,12 +46,13 @@ class TimelinessServiceStub:
 @_typing.type_check_only
 class TimelinessServiceAsyncStub(TimelinessServiceStub):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SummarizeTimeliness: _aio.UnaryUnaryMultiCallable[_timeliness_service_pb2.SummarizeTimelinessRequest, _timeliness_service_pb2.SummarizeTimelinessResponse]  # type: ignore[assignment]
-    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+    """Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
     or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
     in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
     has removed everything that was reported before the end of the interval.
@@ -58,7 +60,8 @@ class TimelinessServiceAsyncStub(TimelinessServiceStub):
 
 class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
-    laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+    laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+    that a summary of a region reads few counts.
     """
 
     @_abc_1.abstractmethod
@@ -67,7 +70,7 @@ class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _timeliness_service_pb2.SummarizeTimelinessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_timeliness_service_pb2.SummarizeTimelinessResponse, _abc.Awaitable[_timeliness_service_pb2.SummarizeTimelinessResponse]]:
-        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+        """Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
         or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
         in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
         has removed everything that was reported before the end of the interval.

@@ -8,6 +8,7 @@ import click
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.interval_pb2 import Interval
+from hutong.results.v1 import timeliness_pb2
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest, SummarizeTimelinessResponse
 from hutong.verification.v1 import refusal_service_pb2
 from hutong.verification.v1.refusal_service_pb2 import SummarizeRefusalsRequest, SummarizeRefusalsResponse
@@ -21,8 +22,12 @@ from hutong_client.cli.options import INSTANT, REGION, Node, NodeCommand, json_o
 from hutong_client.cli.output import echo, print_json
 from hutong_client.connection import Connection
 from hutong_client.paging import all_pages
+from hutong_client.tables.regions import NATION
 
 WHOLE = refusal_service_pb2.REFUSAL_GROUPING_WHOLE
+PROVINCE = timeliness_pb2.TIMELINESS_GROUPING_PROVINCE
+CITY = timeliness_pb2.TIMELINESS_GROUPING_CITY
+LAB = timeliness_pb2.TIMELINESS_GROUPING_LAB
 VENUE_KIND = refusal_service_pb2.REFUSAL_GROUPING_VENUE_KIND
 
 
@@ -94,7 +99,10 @@ def _read_uploads(
     connection: Connection, region: str, interval: Interval, late: Duration
 ) -> SummarizeTimelinessResponse:
     answer = SummarizeTimelinessResponse()
-    request = SummarizeTimelinessRequest(region=region, interval=interval, late_threshold=late)
+    below = PROVINCE if region == NATION else CITY
+    request = SummarizeTimelinessRequest(
+        page_size=500, region=region, interval=interval, late_threshold=late, groupings=[below, LAB]
+    )
     for page in all_pages(connection.timeliness.SummarizeTimeliness, request):
         answer.MergeFrom(page)
     return answer
@@ -118,6 +126,7 @@ def _figures(
         venue_kinds=[row for row in rows if row.grouping == VENUE_KIND],
         decision_start_time=refusals.decision_start_time if refusals.HasField("decision_start_time") else None,
         uploads=next((row for row in uploads.timeliness if row.HasField("region")), None),
+        upload_places=[row for row in uploads.timeliness if row.grouping in (PROVINCE, CITY)],
         labs=[row for row in uploads.timeliness if row.HasField("lab")],
         retention_start_time=uploads.retention_start_time if uploads.HasField("retention_start_time") else None,
     )

@@ -29,7 +29,7 @@ from hutong_client.cli.pages.frame import write_page
 from hutong_client.cli.pages.timeliness import Asked, timeliness_page
 from hutong_client.cli.words import Word
 from hutong_client.connection import Connection
-from hutong_client.formatting import moment
+from hutong_client.formatting import moment, word
 from hutong_client.paging import all_pages
 from hutong_client.tables.regions import full_name
 
@@ -46,9 +46,10 @@ PERIOD = Word(summary_period_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
 @click.option(
     "--group",
-    "grouping",
+    "groupings",
     type=GROUPING,
-    help=help_text("The rows below that of the region: {words}.  [default: lab]", words=GROUPING),
+    multiple=True,
+    help=help_text("The rows below that of the region: {words}; may be repeated.  [default: lab]", words=GROUPING),
 )
 @click.option("--by", "period", type=PERIOD, help="One row per day, week or month.  [default: one in all]")
 @click.option(
@@ -75,7 +76,7 @@ def timeliness(
     region: str | None,
     start_time: Timestamp,
     end_time: Timestamp,
-    grouping: int | None,
+    groupings: Sequence[int],
     period: int | None,
     late_after_hours: float,
     silent_after_hours: float,
@@ -99,7 +100,7 @@ def timeliness(
         interval=Interval(start_time=start_time, end_time=end_time),
         late_threshold=Duration(seconds=round(late_after_hours * 3600)),
         silent_after=Duration(seconds=max(round(silent_after_hours * 3600), 1)),
-        grouping=TimelinessGrouping.ValueType(grouping or 0),
+        groupings=[TimelinessGrouping.ValueType(grouping) for grouping in dict.fromkeys(groupings)],
         period=summary_period_pb2.SummaryPeriod.ValueType(period or 0),
     )
     with node.connect() as connection:
@@ -134,7 +135,7 @@ def _page(connection: Connection, request: SummarizeTimelinessRequest) -> str:
     whole.period = summary_period_pb2.SUMMARY_PERIOD_UNSPECIFIED
     trend.CopyFrom(request)
     trend.period = request.period or summary_period_pb2.SUMMARY_PERIOD_DAY
-    trend.grouping = TIMELINESS_GROUPING_WHOLE
+    trend.groupings[:] = [TIMELINESS_GROUPING_WHOLE]
     found = _summarize(connection, whole).timeliness
     names = {it.lab: it.lab_display_name for it in found if it.lab_display_name}
     asked = Asked(
@@ -153,6 +154,7 @@ def _sheet(found: Iterable[Timeliness], *, by_period: bool) -> Sheet:
     columns = [
         Column(tr("subject")),
         Column(tr("name")),
+        Column(tr("group")),
         *([Column(tr("from"))] if by_period else []),
         Column(tr("results")),
         Column(tr("late")),
@@ -180,6 +182,7 @@ def _row(it: Timeliness, *, by_period: bool) -> Sequence[Value]:
     return (
         it.lab or it.region,
         full_name(it.region) if is_region else it.lab_display_name,
+        word(TimelinessGrouping, it.grouping, "TIMELINESS_GROUPING_"),
         *([time_value(it.interval.start_time)] if by_period else []),
         it.result_count,
         it.late_count,

@@ -68,7 +68,8 @@ def draft_notice(figures: Figures, today: Timestamp, most: int) -> Draft:
         _overdue_places(figures.places, most),
         _unanswering_places(figures.places, most),
         Section(tr("Uploads of laboratories"), list(_uploads(figures))),
-        _late_labs(figures, most),
+        _late(tr("Places with late uploads"), figures.upload_places, most),
+        _late(tr("Laboratories that uploaded late"), figures.labs, most),
         _silent_labs(figures.labs, most),
     ]
     title = tr("Notice on the recognition of test results in {place}", place=place)
@@ -217,23 +218,23 @@ def _uploads(figures: Figures) -> Iterator[str]:
         )
 
 
-def _late_labs(figures: Figures, most: int) -> Section:
+def _late(heading: str, rows: Sequence[Timeliness], most: int) -> Section:
     found = sorted(
-        (row for row in figures.labs if row.late_count),
-        key=lambda row: (-row.late_count, -row.late_count / row.result_count, row.lab),
+        (row for row in rows if row.late_count),
+        key=lambda row: (-row.late_count, -row.late_count / row.result_count, row.lab or row.region),
     )
 
     def item(row: Timeliness) -> str:
         return tr(
             "{name}: {late:,} of {count:,} uploads were late ({share:.1%}); 95 of 100 came within {p95}.",
-            name=_lab(row),
+            name=_lab(row) if row.lab else _place(row.region),
             late=row.late_count,
             count=row.result_count,
             share=row.late_count / row.result_count,
             p95=span(row.report_to_upload.p95),
         )
 
-    return _list(tr("Laboratories that uploaded late"), found, most, item)
+    return _list(heading, found, most, item)
 
 
 def _silent_labs(labs: Sequence[Timeliness], most: int) -> Section:

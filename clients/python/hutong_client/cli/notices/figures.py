@@ -36,6 +36,7 @@ class Figures:
         venue_kinds: the refusals by kind of venue.
         decision_start_time: since when decisions are counted; None if none is counted.
         uploads: the uploads of the whole region; None if the region has no laboratory.
+        upload_places: the uploads of the provinces or cities one level below the region.
         labs: the uploads of each laboratory.
         retention_start_time: reports that were issued before are no longer counted; None if all are counted.
     """
@@ -49,6 +50,7 @@ class Figures:
     venue_kinds: Sequence[RefusalSummary] = ()
     decision_start_time: Timestamp | None = None
     uploads: Timeliness | None = None
+    upload_places: Sequence[Timeliness] = ()
     labs: Sequence[Timeliness] = ()
     retention_start_time: Timestamp | None = None
 

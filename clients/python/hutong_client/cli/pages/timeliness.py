@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from hutong.results.v1 import timeliness_pb2
 from hutong.results.v1.timeliness_pb2 import DelayQuantiles, Timeliness
 from hutong_texts import english, tr
 
@@ -18,6 +19,10 @@ from hutong_client.formatting import moment, span
 
 MOST_SHOWN = 30
 """The most rows of a chart, so that the chart stays readable. The table has all rows."""
+_COARSER = {
+    timeliness_pb2.TIMELINESS_GROUPING_PROVINCE: english("By province"),
+    timeliness_pb2.TIMELINESS_GROUPING_CITY: english("By city"),
+}
 _MANY_LATE = 0.05
 """A laboratory is red if at least one in twenty of its results is late. It is amber if fewer are late, but at least
 one. No rule prescribes this share."""
@@ -38,11 +43,12 @@ class Asked:
 def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
     """Return the page as HTML.
 
-    `found` is the service's answer: the laboratory or region that was asked for, then the laboratories of a region, or
-    its provinces or cities.
+    `found` is the service's answer: the laboratory or region that was asked for, then the laboratories of a region, its
+    provinces or its cities. With several groupings the charts show the finest, and the others have a table each.
     """
-    whole = found[0]
-    labs = sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, it.lab or it.region))
+    whole, rows = found[0], sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, subject_of(it)))
+    finest = max(it.grouping for it in rows)
+    labs = [it for it in rows if it.grouping == finest]
     reported = [it for it in labs if it.result_count]
     silent = [it for it in labs if not it.result_count]
     late = [it for it in reported if it.late_count]
@@ -85,6 +91,10 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
         names = [tag("li", _name(it, asked), tag("small", f" {_code(it, asked)}")) for it in silent]
         note = tr("Registered laboratories without an uploaded report that was issued in this interval.")
         parts.append(section(tr("Laboratories without reports"), tag("ul", *names), note=note))
+    for grouping, heading in _COARSER.items():
+        some = [it for it in rows if it.grouping == grouping != finest]
+        if some:
+            parts.append(section(tr(heading), table(_COLUMNS, [_row(it, asked) for it in some])))
     parts.append(section(tr("All figures"), table(_COLUMNS, [_row(it, asked) for it in labs])))
     return page(
         tr("Timeliness of reports"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hutong.exchange.v1 import node_pb2
+from hutong.exchange.v1.node_pb2 import SET_ASIDE_REASON_SECOND_REGISTRATION
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Instant, from_duration, from_timestamp
 from services.results.exchange.downstream.node_convert import node_to_proto, relayed_to_proto
 from services.results.exchange.downstream.relayed import RelayedNode
-from services.results.exchange.model import Node
+from services.results.exchange.model import Node, NodeFigures
 from tests.support.results.factories import NOW
 
 HENAN = Node("410000", NOW - 2 * SECOND, NOW - SECOND, 0, 0, 0)
@@ -49,3 +50,18 @@ def test_a_node_at_a_greater_depth_is_silent_too() -> None:
     assert silence(relayed_to_proto(fresh, HENAN, NOW)) is None
     assert silence(relayed_to_proto(fresh, HENAN._replace(contact_time=last), NOW)) == last
     assert from_duration(relayed(SOURCE_STATE_OK, NOW).lag) == HOUR
+
+
+def test_a_node_at_a_greater_depth_has_its_figures_and_path() -> None:
+    """Without stated figures it has no skew, which differs from a skew of zero."""
+    county = RelayedNode(
+        "410105", "410000", SOURCE_STATE_OK, NOW, NOW, 0, NodeFigures(-2 * SECOND, 3, 0, 1), ("410100",)
+    )
+    message = relayed_to_proto(county, HENAN, NOW)
+    assert (from_duration(message.clock_skew), message.conflict_count) == (-2 * SECOND, 3)
+    assert list(message.set_aside) == [node_pb2.SetAside(reason=SET_ASIDE_REASON_SECOND_REGISTRATION, count=1)]
+    assert list(message.path) == ["nodes/410000", "nodes/410100"]
+    unknown = relayed(SOURCE_STATE_OK, NOW)
+    assert (unknown.HasField("clock_skew"), list(unknown.path)) == (False, ["nodes/410000"])
+    assert node_to_proto(HENAN, NOW).HasField("clock_skew")
+    assert list(node_to_proto(HENAN, NOW).path) == []

@@ -15,7 +15,13 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import HOUR, SECOND, to_timestamp
 from services.domain.subject import Pepper
 from services.verification.decision.decide import decide
-from services.verification.showings.examine import KeptDecision, Signature, find_showings, verify_signature
+from services.verification.showings.examine import (
+    KeptDecision,
+    Signature,
+    find_showings,
+    find_verdicts,
+    verify_signature,
+)
 from services.verification.showings.model import (
     NUMBER_WITHOUT_DIGIT,
     SIGNATURE_NOT_VALID,
@@ -143,6 +149,7 @@ def test_a_good_signature_lifts_flags_and_a_bad_one_is_a_flag(
     """No signature changes the decision, which does not read it."""
     filled, signed = read_signed([PresentedEvidence(channel=7, signed_report=TEXT)], [])
     inputs = inputs_from_proto(make_inputs(make_policy(HOURS_48), shown=[(filled[0], make_claim(1))]))  # type: ignore[arg-type]
-    kept = KeptDecision("uuid", "410105", [(Pepper(b"p" * 32), b"k" * 16)], number)
-    (showing,) = find_showings(kept, decide(inputs), inputs, [claim(*keys)], signed)
+    kept = KeptDecision("uuid", "410105", [(Pepper(b"p" * 32), b"k" * 16)])
+    verdicts = find_verdicts(signed, [claim(*keys)], number)
+    (showing,) = find_showings(kept, decide(inputs), inputs, [claim(*keys)], verdicts)
     assert (showing.is_certain, showing.kinds) == (certain, kinds)

@@ -112,7 +112,7 @@ def node_row(it: ExchangeNode) -> tuple[Value, ...]:
     set_aside = (f"{aside.count:,} {word(SetAsideReason, aside.reason, 'SET_ASIDE_REASON_')}" for aside in it.set_aside)
     return (
         it.name,
-        it.relaying_node,
+        " / ".join(it.path) or it.relaying_node,
         word(SourceState, it.state, "SOURCE_STATE_"),
         time_value(it.as_of_time),
         span_value(it.lag) if it.HasField("lag") else None,
@@ -120,7 +120,7 @@ def node_row(it: ExchangeNode) -> tuple[Value, ...]:
         time_value(it.silence_start_time),
         it.backlog,
         it.clock_skew.ToTimedelta().total_seconds() if it.HasField("clock_skew") else None,
-        it.conflict_count,
+        it.conflict_count if it.HasField("clock_skew") else None,
         list_words(set_aside),
         f"{moment(it.retire_time)}: {it.retire_reason}" if it.HasField("retire_time") else "",
     )

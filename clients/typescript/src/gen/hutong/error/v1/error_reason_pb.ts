@@ -188,7 +188,7 @@ export enum ErrorReason {
   NOT_FRESH_ENOUGH = 18,
 
   /**
-   * The database cannot be reached. UNAVAILABLE with RetryInfo.
+   * The database cannot be reached or took too long. UNAVAILABLE with RetryInfo.
    * Example: {"reason":"DATABASE_UNAVAILABLE","domain":"hutong.org","metadata":{"service":"results"}}
    *
    * @generated from enum value: ERROR_REASON_DATABASE_UNAVAILABLE = 19;

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/timeliness.proto.
  */
 export const file_hutong_results_v1_timeliness: GenFile = /*@__PURE__*/
-  fileDesc("CiJodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKIAQoORGVsYXlRdWFudGlsZXMSJgoDcDUwGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKA3A5NRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgNwOTkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ikAQKClRpbWVsaW5lc3MSIgoDbGFiGAEgASgJQhP6QRAKDmh1dG9uZy5vcmcvTGFiSAASEAoGcmVnaW9uGAIgASgJSAASFAoMcmVzdWx0X2NvdW50GAMgASgDEjsKEHJlcG9ydF90b191cGxvYWQYBCABKAsyIS5odXRvbmcucmVzdWx0cy52MS5EZWxheVF1YW50aWxlcxI/ChR1cGxvYWRfdG9fbmF0aW9ud2lkZRgFIAEoCzIhLmh1dG9uZy5yZXN1bHRzLnYxLkRlbGF5UXVhbnRpbGVzEhIKCmxhdGVfY291bnQYBiABKAMSNAoQbGFzdF91cGxvYWRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoIaW50ZXJ2YWwYCCABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBIYChBsYWJfZGlzcGxheV9uYW1lGAkgASgJEhMKC2xhYl9jb250YWN0GAogASgJEjYKEnNpbGVuY2Vfc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJbGFiX2NvdW50GAwgASgFEhgKEHNpbGVudF9sYWJfY291bnQYDSABKAUSFwoKbGF0ZV9zaGFyZRgOIAEoAUgBiAEBQgkKB3N1YmplY3RCDQoLX2xhdGVfc2hhcmUqtQEKElRpbWVsaW5lc3NHcm91cGluZxIjCh9USU1FTElORVNTX0dST1VQSU5HX1VOU1BFQ0lGSUVEEAASHQoZVElNRUxJTkVTU19HUk9VUElOR19XSE9MRRABEiAKHFRJTUVMSU5FU1NfR1JPVVBJTkdfUFJPVklOQ0UQAhIcChhUSU1FTElORVNTX0dST1VQSU5HX0NJVFkQAxIbChdUSU1FTElORVNTX0dST1VQSU5HX0xBQhAEQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval]);
+  fileDesc("CiJodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKIAQoORGVsYXlRdWFudGlsZXMSJgoDcDUwGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiYKA3A5NRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhImCgNwOTkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iyQQKClRpbWVsaW5lc3MSIgoDbGFiGAEgASgJQhP6QRAKDmh1dG9uZy5vcmcvTGFiSAASEAoGcmVnaW9uGAIgASgJSAASFAoMcmVzdWx0X2NvdW50GAMgASgDEjsKEHJlcG9ydF90b191cGxvYWQYBCABKAsyIS5odXRvbmcucmVzdWx0cy52MS5EZWxheVF1YW50aWxlcxI/ChR1cGxvYWRfdG9fbmF0aW9ud2lkZRgFIAEoCzIhLmh1dG9uZy5yZXN1bHRzLnYxLkRlbGF5UXVhbnRpbGVzEhIKCmxhdGVfY291bnQYBiABKAMSNAoQbGFzdF91cGxvYWRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoIaW50ZXJ2YWwYCCABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbBIYChBsYWJfZGlzcGxheV9uYW1lGAkgASgJEhMKC2xhYl9jb250YWN0GAogASgJEjYKEnNpbGVuY2Vfc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJbGFiX2NvdW50GAwgASgFEhgKEHNpbGVudF9sYWJfY291bnQYDSABKAUSFwoKbGF0ZV9zaGFyZRgOIAEoAUgBiAEBEjcKCGdyb3VwaW5nGA8gASgOMiUuaHV0b25nLnJlc3VsdHMudjEuVGltZWxpbmVzc0dyb3VwaW5nQgkKB3N1YmplY3RCDQoLX2xhdGVfc2hhcmUqtQEKElRpbWVsaW5lc3NHcm91cGluZxIjCh9USU1FTElORVNTX0dST1VQSU5HX1VOU1BFQ0lGSUVEEAASHQoZVElNRUxJTkVTU19HUk9VUElOR19XSE9MRRABEiAKHFRJTUVMSU5FU1NfR1JPVVBJTkdfUFJPVklOQ0UQAhIcChhUSU1FTElORVNTX0dST1VQSU5HX0NJVFkQAxIbChdUSU1FTElORVNTX0dST1VQSU5HX0xBQhAEQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval]);
 
 /**
  * The distribution of a delay.
@@ -168,6 +168,13 @@ export type Timeliness = Message<"hutong.results.v1.Timeliness"> & {
    * @generated from field: optional double late_share = 14;
    */
   lateShare?: number | undefined;
+
+  /**
+   * What the row stands for.
+   *
+   * @generated from field: hutong.results.v1.TimelinessGrouping grouping = 15;
+   */
+  grouping: TimelinessGrouping;
 };
 
 /**
@@ -178,20 +185,20 @@ export const TimelinessSchema: GenMessage<Timeliness> = /*@__PURE__*/
   messageDesc(file_hutong_results_v1_timeliness, 1);
 
 /**
- * The rows of a summary, after the row of the whole region.
+ * What the rows of a summary stand for.
  *
  * @generated from enum hutong.results.v1.TimelinessGrouping
  */
 export enum TimelinessGrouping {
   /**
-   * As TIMELINESS_GROUPING_LAB.
+   * Not specified.
    *
    * @generated from enum value: TIMELINESS_GROUPING_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * No further row.
+   * The whole region that was asked for.
    *
    * @generated from enum value: TIMELINESS_GROUPING_WHOLE = 1;
    */

@@ -23,7 +23,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/timeliness_service.proto.
  */
 export const file_hutong_results_v1_timeliness_service: GenFile = /*@__PURE__*/
-  fileDesc("CipodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzX3NlcnZpY2UucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxIpkIChpTdW1tYXJpemVUaW1lbGluZXNzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSKQoDbGFiGAMgASgJQhr6QRAKDmh1dG9uZy5vcmcvTGFiukgEcgIYQEgAEh0KBnJlZ2lvbhgEIAEoCUILukgIcgbI6oHKBgFIABLiBAoIaW50ZXJ2YWwYBSABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbEK4BOJBAQK6SLAEugHHAgoOaW50ZXJ2YWwueWVhcnMSIm11c3QgbGllIGluIHRoZSB5ZWFycyAxOTAwIHRvIDk5OTkakAIoIWhhcyh0aGlzLnN0YXJ0X3RpbWUpIHx8ICh0aGlzLnN0YXJ0X3RpbWUgPj0gdGltZXN0YW1wKCcxOTAwLTAxLTAxVDAwOjAwOjAwWicpICYmIHRoaXMuc3RhcnRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKSAmJiAoIWhhcyh0aGlzLmVuZF90aW1lKSB8fCAodGhpcy5lbmRfdGltZSA+PSB0aW1lc3RhbXAoJzE5MDAtMDEtMDFUMDA6MDA6MDBaJykgJiYgdGhpcy5lbmRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKboBWQoNaW50ZXJ2YWwuZW5kcxIcbXVzdCBoYXZlIGEgc3RhcnQgYW5kIGFuIGVuZBoqaGFzKHRoaXMuc3RhcnRfdGltZSkgJiYgaGFzKHRoaXMuZW5kX3RpbWUpugGCAQoOaW50ZXJ2YWwub3JkZXISH2l0cyBlbmQgbXVzdCBiZSBhZnRlciB0aGUgc3RhcnQaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuZW5kX3RpbWUgPiB0aGlzLnN0YXJ0X3RpbWXIAQESQgoObGF0ZV90aHJlc2hvbGQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCIDnhA8yABJBCghncm91cGluZxgHIAEoDjIlLmh1dG9uZy5yZXN1bHRzLnYxLlRpbWVsaW5lc3NHcm91cGluZ0IIukgFggECEAESNwoGcGVyaW9kGAggASgOMh0uaHV0b25nLnR5cGUudjEuU3VtbWFyeVBlcmlvZEIIukgFggECEAESQAoMc2lsZW50X2FmdGVyGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiBQiA54QPKgBCEAoHc3ViamVjdBIFukgCCAEiowEKG1N1bW1hcml6ZVRpbWVsaW5lc3NSZXNwb25zZRIxCgp0aW1lbGluZXNzGAEgAygLMh0uaHV0b25nLnJlc3VsdHMudjEuVGltZWxpbmVzcxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSOAoUcmV0ZW50aW9uX3N0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMrkBChFUaW1lbGluZXNzU2VydmljZRKjAQoTU3VtbWFyaXplVGltZWxpbmVzcxItLmh1dG9uZy5yZXN1bHRzLnYxLlN1bW1hcml6ZVRpbWVsaW5lc3NSZXF1ZXN0Gi4uaHV0b25nLnJlc3VsdHMudjEuU3VtbWFyaXplVGltZWxpbmVzc1Jlc3BvbnNlIi2QAgGK0xgmCgkIARACGgNsYWIKCQgFEAMaA2xhYgoMCAUQAxoGcmVnaW9uGANCbgoVb3JnLmh1dG9uZy5yZXN1bHRzLnYxUAFaP2dpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9yZXN1bHRzL3YxO3Jlc3VsdHN2MaoCEUh1dG9uZy5SZXN1bHRzLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_results_v1_timeliness, file_hutong_type_v1_rules, file_hutong_type_v1_summary_period]);
+  fileDesc("CipodXRvbmcvcmVzdWx0cy92MS90aW1lbGluZXNzX3NlcnZpY2UucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxIqUIChpTdW1tYXJpemVUaW1lbGluZXNzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSKQoDbGFiGAMgASgJQhr6QRAKDmh1dG9uZy5vcmcvTGFiukgEcgIYQEgAEh0KBnJlZ2lvbhgEIAEoCUILukgIcgbI6oHKBgFIABLiBAoIaW50ZXJ2YWwYBSABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbEK4BOJBAQK6SLAEugHHAgoOaW50ZXJ2YWwueWVhcnMSIm11c3QgbGllIGluIHRoZSB5ZWFycyAxOTAwIHRvIDk5OTkakAIoIWhhcyh0aGlzLnN0YXJ0X3RpbWUpIHx8ICh0aGlzLnN0YXJ0X3RpbWUgPj0gdGltZXN0YW1wKCcxOTAwLTAxLTAxVDAwOjAwOjAwWicpICYmIHRoaXMuc3RhcnRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKSAmJiAoIWhhcyh0aGlzLmVuZF90aW1lKSB8fCAodGhpcy5lbmRfdGltZSA+PSB0aW1lc3RhbXAoJzE5MDAtMDEtMDFUMDA6MDA6MDBaJykgJiYgdGhpcy5lbmRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKboBWQoNaW50ZXJ2YWwuZW5kcxIcbXVzdCBoYXZlIGEgc3RhcnQgYW5kIGFuIGVuZBoqaGFzKHRoaXMuc3RhcnRfdGltZSkgJiYgaGFzKHRoaXMuZW5kX3RpbWUpugGCAQoOaW50ZXJ2YWwub3JkZXISH2l0cyBlbmQgbXVzdCBiZSBhZnRlciB0aGUgc3RhcnQaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuZW5kX3RpbWUgPiB0aGlzLnN0YXJ0X3RpbWXIAQESQgoObGF0ZV90aHJlc2hvbGQYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CD7pIDKoBCSIFCIDnhA8yABJNCglncm91cGluZ3MYByADKA4yJS5odXRvbmcucmVzdWx0cy52MS5UaW1lbGluZXNzR3JvdXBpbmdCE7pIEJIBDRAEGAEiB4IBBBABIAASNwoGcGVyaW9kGAggASgOMh0uaHV0b25nLnR5cGUudjEuU3VtbWFyeVBlcmlvZEIIukgFggECEAESQAoMc2lsZW50X2FmdGVyGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiBQiA54QPKgBCEAoHc3ViamVjdBIFukgCCAEiowEKG1N1bW1hcml6ZVRpbWVsaW5lc3NSZXNwb25zZRIxCgp0aW1lbGluZXNzGAEgAygLMh0uaHV0b25nLnJlc3VsdHMudjEuVGltZWxpbmVzcxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSOAoUcmV0ZW50aW9uX3N0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wMrkBChFUaW1lbGluZXNzU2VydmljZRKjAQoTU3VtbWFyaXplVGltZWxpbmVzcxItLmh1dG9uZy5yZXN1bHRzLnYxLlN1bW1hcml6ZVRpbWVsaW5lc3NSZXF1ZXN0Gi4uaHV0b25nLnJlc3VsdHMudjEuU3VtbWFyaXplVGltZWxpbmVzc1Jlc3BvbnNlIi2QAgGK0xgmCgkIARACGgNsYWIKCQgFEAMaA2xhYgoMCAUQAxoGcmVnaW9uGANCbgoVb3JnLmh1dG9uZy5yZXN1bHRzLnYxUAFaP2dpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9yZXN1bHRzL3YxO3Jlc3VsdHN2MaoCEUh1dG9uZy5SZXN1bHRzLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_results_v1_timeliness, file_hutong_type_v1_rules, file_hutong_type_v1_summary_period]);
 
 /**
  * @generated from message hutong.results.v1.SummarizeTimelinessRequest
@@ -83,11 +83,12 @@ export type SummarizeTimelinessRequest = Message<"hutong.results.v1.SummarizeTim
   lateThreshold?: Duration | undefined;
 
   /**
-   * Which rows follow the row of a region. Ignored for a laboratory.
+   * What the rows after the row of a region stand for. With several groupings the response has the rows of each. By
+   * default the rows are laboratories. Ignored for a laboratory.
    *
-   * @generated from field: hutong.results.v1.TimelinessGrouping grouping = 7;
+   * @generated from field: repeated hutong.results.v1.TimelinessGrouping groupings = 7;
    */
-  grouping: TimelinessGrouping;
+  groupings: TimelinessGrouping[];
 
   /**
    * How to divide the interval. With a period, each laboratory or region has a row for each part of the interval in which
@@ -118,8 +119,8 @@ export const SummarizeTimelinessRequestSchema: GenMessage<SummarizeTimelinessReq
  */
 export type SummarizeTimelinessResponse = Message<"hutong.results.v1.SummarizeTimelinessResponse"> & {
   /**
-   * The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities or
-   * laboratories follow, in order of their codes. Rows of a period are in order of time for each of them.
+   * The laboratory or region that was asked for comes first. For a region the rows of its provinces, cities and
+   * laboratories follow, by grouping and code. Rows of a period are in order of time for each of them.
    *
    * @generated from field: repeated hutong.results.v1.Timeliness timeliness = 1;
    */
@@ -150,13 +151,14 @@ export const SummarizeTimelinessResponseSchema: GenMessage<SummarizeTimelinessRe
 
 /**
  * Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
- * laboratory, hour and class of delay, so that a summary reads no results. A summary of a region reads all its counts.
+ * laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
+ * that a summary of a region reads few counts.
  *
  * @generated from service hutong.results.v1.TimelinessService
  */
 export const TimelinessService: GenService<{
   /**
-   * Summarises the delays of one laboratory, or of a region and each of its provinces, cities or laboratories, as a whole
+   * Summarises the delays of one laboratory, or of a region and each of its provinces, cities and laboratories, as a whole
    * or by day, week or month, paged (AIP-158). Each page is counted anew, so a report that comes in meanwhile is counted
    * in later pages only. NOT_FOUND if the laboratory is not registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention
    * has removed everything that was reported before the end of the interval.

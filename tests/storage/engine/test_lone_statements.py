@@ -1,0 +1,75 @@
+"""Statements that the event loop runs by itself: their values, their failures, and what follows a failure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import Connection, make_url, text
+
+from services.domain.errors import Unavailable
+from services.runtime.configuration.variables import POOLER_OPTION, TRANSACTION_POOLER
+from services.storage.engine import Database, open_database
+from tests.support.databases import MakeUrl
+
+TABLES = """
+CREATE TABLE marks (
+    number integer, is_set boolean, name text, content bytea,
+    CONSTRAINT one_of_a_number UNIQUE (number) DEFERRABLE INITIALLY DEFERRED
+)
+"""
+INSERT = "INSERT INTO marks VALUES ($1, $2, $3, $4)"
+
+
+@pytest.fixture(params=["session", "pooled"])
+async def database(request: pytest.FixtureRequest, postgres_url: MakeUrl) -> AsyncIterator[Database]:
+    """Opens a database with the table, as a session's own and as behind a pooler, where nothing is prepared."""
+    url = make_url(postgres_url("policy"))
+    if request.param == "pooled":
+        url = url.update_query_dict({POOLER_OPTION: TRANSACTION_POOLER})
+    database = open_database(url.render_as_string(hide_password=False))
+    database.write_now(make_tables)
+    yield database
+    database.close()
+
+
+def make_tables(connection: Connection) -> None:
+    connection.execute(text(TABLES))
+
+
+def read_marks(connection: Connection) -> list[tuple[int, bool, str, bytes]]:
+    return [tuple(row) for row in connection.execute(text("SELECT * FROM marks ORDER BY number"))]
+
+
+def end_sessions(connection: Connection) -> None:
+    others = "datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'INSERT INTO marks%'"
+    connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+
+
+async def test_each_kind_of_value_is_stored(database: Database) -> None:
+    """Also one that is larger than what a socket takes at once."""
+    large = bytes(range(256)) * 40_000
+    stored = [(1, True, "冬\t\\", b"\x00\\\xff"), (2, False, "", large)]
+    for mark in stored:
+        assert await database.write_alone(INSERT, mark) == 1
+    assert await database.write_alone("UPDATE marks SET name = $1", ["x"]) == 2
+    assert await database.read(read_marks) == [(1, True, "x", b"\x00\\\xff"), (2, False, "x", large)]
+
+
+async def test_a_statement_that_fails_at_its_commit_has_failed(database: Database) -> None:
+    """The server sends the result of the statement before it commits."""
+    mark = (1, True, "a", b"")
+    await database.write_alone(INSERT, mark)
+    with pytest.raises(Exception, match="one_of_a_number"):
+        await database.write_alone(INSERT, mark)
+    assert await database.read(read_marks) == [mark]
+    assert await database.write_alone(INSERT, (2, True, "b", b"")) == 1
+
+
+async def test_a_lost_connection_is_replaced(database: Database) -> None:
+    await database.write_alone(INSERT, (1, True, "a", b""))
+    await database.write(end_sessions)
+    with pytest.raises(Unavailable):
+        await database.write_alone(INSERT, (2, True, "b", b""))
+    assert await database.write_alone(INSERT, (3, True, "c", b"")) == 1
+    assert [number for number, *_ in await database.read(read_marks)] == [1, 3]

@@ -1,0 +1,49 @@
+"""New results in columns: the rows that are made of them are the rows they were made of."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from services.domain.subject import Pepper
+from services.results.records.model import NewResult
+from services.results.records.new_results import NewResults, columns_of
+from tests.support.results.factories import PEPPER, make_tube, validate_batch
+
+ENGINES = ("postgresql", "sqlite")
+
+
+def results_of(dialect: str, pepper: Pepper = PEPPER, *, twice: bool = False) -> list[NewResult]:
+    """Return results whose numbers are not in order, some of a pool and one of a sample site that COPY escapes."""
+    tubes = [make_tube(30, site="C:\\采样点"), make_tube(20, 5), make_tube(4), *([make_tube(30)] if twice else [])]
+    return list(validate_batch(tubes, dialect=dialect, pepper=pepper).results)
+
+
+@pytest.mark.parametrize("dialect", ENGINES)
+@pytest.mark.parametrize(
+    "pepper", [PEPPER, Pepper(PEPPER.secret, 1, Pepper(b"o" * 32, 2))], ids=["one key", "two keys"]
+)
+@pytest.mark.parametrize("twice", [False, True])
+def test_rows_come_back_from_columns(dialect: str, pepper: Pepper, twice: bool) -> None:
+    rows = results_of(dialect, pepper, twice=twice)
+    sent: NewResults = pickle.loads(pickle.dumps(NewResults.join(dialect, rows)))
+    assert list(sent) == rows
+    assert sent[2] == rows[2]
+    assert len(sent) == len(rows)
+    assert sent.are_distinct is not twice
+    assert columns_of(sent) == columns_of(rows)
+
+
+@pytest.mark.parametrize("dialect", ENGINES)
+def test_no_results_are_no_rows(dialect: str) -> None:
+    sent = NewResults.join(dialect, [])
+    assert list(sent) == []
+    assert not sent
+    assert columns_of(sent) == columns_of([])
+
+
+def test_joined_keys_are_in_the_order_of_their_numbers() -> None:
+    rows = results_of("postgresql")
+    joined = NewResults.join("postgresql", rows)
+    assert joined.keys.decode() == "".join(row.key_row for row in sorted(rows, key=lambda row: row.report_number))
