@@ -11,6 +11,7 @@ import argparse
 import datetime as dt
 import ipaddress
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +69,17 @@ class Authority:
         self.root = self._write(name, self._key, (above or self).issue(made))
 
     def sign(
-        self, name: str, *uris: str, dns: str = "localhost", life: tuple[dt.timedelta, dt.timedelta] | None = None
+        self,
+        name: str,
+        *uris: str,
+        dns: str = "localhost",
+        life: tuple[dt.timedelta, dt.timedelta] | None = None,
+        purposes: Collection[x509.ObjectIdentifier] = (),
     ) -> Certificate:
         """Make a certificate for a server on loopback or for a caller, with any URIs.
 
         `life` is the start and the end of its validity, counted from now. Without `life` it is valid as long as the
-        authority.
+        authority. `purposes` limits what it is for; without them it is for servers and clients.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = [
@@ -86,6 +92,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         )
+        if purposes:
+            made = made.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         return self._write(name, key, self.issue(made))
 
     def issue(self, prepared: x509.CertificateBuilder) -> x509.Certificate:

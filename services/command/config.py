@@ -11,9 +11,10 @@ from hutong_texts import tr
 from hutong_texts.layout import pad
 
 from services.command.private_files import check_private_files
-from services.runtime.certificates import check_tls_files
+from services.command.rule_files import find_rule_faults
+from services.runtime.certificates import check_certificate_use, check_tls_files
 from services.runtime.configuration.settings import DECLARED, Settings, given_texts
-from services.runtime.configuration.variables import Declared
+from services.runtime.configuration.variables import BadSetting, Declared
 from services.runtime.server.server import check_exposure
 from services.storage.migrate import SERVICES
 
@@ -21,13 +22,18 @@ from services.storage.migrate import SERVICES
 def check_settings(settings: Settings) -> None:
     """Check for faults that would prevent a start, although each setting by itself is valid.
 
-    Such faults are TLS files that cannot be used, files that other users can use, and callers that would be unknown.
+    Such faults are TLS files and files of rules that cannot be used, files that other users can use, and callers that
+    would be unknown.
 
     Raises:
         BadSetting: a start would refuse the settings.
     """
     check_tls_files(settings.tls)
+    check_certificate_use(settings.tls)
     check_private_files(settings, list(SERVICES))
+    for _, fault in find_rule_faults(settings):
+        if fault:
+            raise BadSetting(fault)
     for service in SERVICES:
         check_exposure(settings.service(service).address, settings)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hutong_texts import Text, english
 from hutong_texts.system import system_text
 
@@ -47,6 +50,82 @@ def check_tls_files(tls: TlsSettings) -> None:
         ) from None
     except OSError as error:
         raise BadSetting(english("HUTONG_TLS_KEY_FILE cannot be read: {cause}", cause=system_text(error))) from None
+
+
+def check_certificate_use(tls: TlsSettings) -> None:
+    """Check that other nodes and callers can accept the certificate now, and that authorities are authorities.
+
+    A process that runs goes on with a certificate that expires, so only a start and `hutongd config check` ask.
+
+    Raises:
+        BadSetting: the certificate has expired, is not valid yet, or is not for servers, or a file of authorities holds
+            a certificate that may not sign others.
+    """
+    for name, authorities in (
+        ("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
+        ("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),
+        ("HUTONG_TLS_SERVER_CA_FILE", tls.server_ca_file),
+    ):
+        for one in () if authorities is None else read_certificates(name, authorities):
+            if not _may_sign(one):
+                raise BadSetting(
+                    english("{name} holds a certificate that is no authority's: {file}", name=name, file=authorities)
+                )
+    if (file := tls.certificate_file) is None:
+        return
+    own, now = read_certificates("HUTONG_TLS_CERTIFICATE_FILE", file)[0], dt.datetime.now(dt.UTC)
+    if own.not_valid_after_utc < now:
+        raise BadSetting(english("HUTONG_TLS_CERTIFICATE_FILE has expired: {file}; renew it", file=file))
+    if own.not_valid_before_utc > now:
+        raise BadSetting(
+            english("HUTONG_TLS_CERTIFICATE_FILE is not valid yet: {file}; check the clock of this machine", file=file)
+        )
+    if not _is_for(own, ExtendedKeyUsageOID.SERVER_AUTH):
+        raise BadSetting(
+            english("HUTONG_TLS_CERTIFICATE_FILE is not for servers: {file}; have it signed with serverAuth", file=file)
+        )
+
+
+def is_for_clients(tls: TlsSettings) -> bool:
+    """Return whether other services accept the node's certificate from a client."""
+    assert tls.certificate_file is not None
+    own = read_certificates("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)[0]
+    return _is_for(own, ExtendedKeyUsageOID.CLIENT_AUTH)
+
+
+def _is_for(certificate: x509.Certificate, purpose: x509.ObjectIdentifier) -> bool:
+    """Return whether a certificate is for a purpose. One that names no purposes is for all."""
+    try:
+        named = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return True
+    return bool(named & {purpose, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate may sign others. One that signed itself may be trusted for itself."""
+    try:
+        is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return True
+    return is_authority or certificate.issuer == certificate.subject
+
+
+def is_signed_by(tls: TlsSettings) -> bool:
+    """Return whether an authority of HUTONG_TLS_SERVER_CA_FILE signed a certificate of the node's chain."""
+    assert tls.certificate_file is not None
+    assert tls.server_ca_file is not None
+    chain = read_certificates("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)
+    trusted = read_certificates("HUTONG_TLS_SERVER_CA_FILE", tls.server_ca_file)
+    return any(_is_issuer(authority, one) for one in chain for authority in trusted)
+
+
+def _is_issuer(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def require_private_tls_files(tls: TlsSettings) -> None:

@@ -18,14 +18,17 @@ from sqlalchemy import exc
 
 from services.command.doctor.findings import Finding, Level, report, worst
 from services.command.doctor.machine import check_clock, check_disk, is_open_to_others
+from services.command.doctor.servers import check_clocks, check_replicas
 from services.command.doctor.tls import check_certificates, check_server_certificate
 from services.command.faults import describe
 from services.command.private_files import find_open_files
+from services.command.rule_files import find_rule_faults
 from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.exchange.upstream.tree_check import check_tree
 from services.results.records import tables
 from services.runtime.client.channels import open_channel
+from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.server import check_exposure, find_bind_error
@@ -64,12 +67,17 @@ def _versions() -> Finding:
 
 def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
     yield check_clock()
+    yield from _guarded(english("clock"), lambda: check_clocks(settings, services, SystemClock()))
     yield from _guarded(english("disk"), lambda: check_disk(settings, services))
     yield from _guarded(english("certificates"), lambda: check_certificates(settings.tls))
     yield from _guarded(english("private files"), lambda: _private_files(settings, services))
+    for check, fault in find_rule_faults(settings):
+        yield Finding(check, Level.FAULT if fault else Level.OK, fault or english("can be used"))
     for service in services:
         check = english("database of {service}", service=service)
         yield from _guarded(check, lambda: [_schema(settings, service)])  # noqa: B023 - it is called at once
+    if "results" in services:
+        yield from _guarded(english("read replicas"), lambda: check_replicas(settings))
     yield from _guarded(english("pepper"), lambda: [_pepper(settings)])
 
 

@@ -13,7 +13,13 @@ from hutong_texts.system import system_text
 from services.command.doctor.findings import Finding, Level
 from services.command.doctor.machine import is_open_to_others
 from services.runtime.addresses import split_address
-from services.runtime.certificates import check_tls_files, read_certificates
+from services.runtime.certificates import (
+    check_certificate_use,
+    check_tls_files,
+    is_for_clients,
+    is_signed_by,
+    read_certificates,
+)
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import BadSetting
 
@@ -27,9 +33,25 @@ def check_certificates(tls: TlsSettings) -> Iterator[Finding]:
     """Check the node's own certificate, its key, and the authorities that the node trusts."""
     try:
         check_tls_files(tls)
+        check_certificate_use(tls)
     except BadSetting as error:
         yield Finding(english("certificates"), Level.FAULT, error.text)
         return
+    if tls.certificate_file is not None and tls.server_ca_file is not None and not is_signed_by(tls):
+        yield Finding(
+            english("certificate"),
+            Level.WARNING,
+            english(
+                "no authority of HUTONG_TLS_SERVER_CA_FILE signed {file}: other services of this node do not trust it",
+                file=tls.certificate_file,
+            ),
+        )
+    if tls.certificate_file is not None and not is_for_clients(tls):
+        yield Finding(
+            english("certificate"),
+            Level.WARNING,
+            english("{file} is not for clients: calls to other services need clientAuth", file=tls.certificate_file),
+        )
     for name, setting, file in (
         (english("client authorities"), "HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
         (english("node authorities"), "HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),

@@ -18,7 +18,7 @@ from hutong_texts.system import system_text
 
 from services.runtime.addresses import is_loopback, socket_path, split_address
 from services.runtime.background import Background
-from services.runtime.certificates import check_tls_files
+from services.runtime.certificates import check_certificate_use, check_tls_files
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
@@ -210,6 +210,7 @@ async def start(
     server = make_server([routes], _options(timing, shares_port=shares_port), limited)
     check_exposure(address, settings)
     check_tls_files(settings.tls)
+    check_certificate_use(settings.tls)
     credentials = ServerCredentials(settings.tls) if settings.tls.serves_tls else None
     port = _bind(server, service.name, address, credentials, shares_port=shares_port)
     await server.start()

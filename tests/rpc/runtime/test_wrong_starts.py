@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import insert
 
 from services.domain.subject import Pepper
@@ -23,6 +25,7 @@ from services.results.records.tables import pepper_marks
 from services.storage.engine import open_database
 from services.storage.migrate import upgrade
 from services.storage.pepper_marks import pepper_mark
+from tests.support.certificates import Authority
 from tests.support.databases import MakeUrl, PostgresServer
 from tests.support.processes import environment, hutongd, run
 from tests.support.secrets import write_secret
@@ -43,6 +46,7 @@ COMMANDS = {
 LANGUAGES = ("en", "zh")
 AT_ONCE = 4
 """How many commands run at once."""
+A_DAY = dt.timedelta(days=1)
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 Prepare = Callable[[Path], Mapping[str, str]]
 """Prepares a folder for a wrong start. Returns the settings, with {folder} for the folder."""
@@ -80,6 +84,35 @@ def secret(content: bytes, **variables: str) -> Prepare:
     def prepare(folder: Path) -> Mapping[str, str]:
         write_secret(folder / "secret", content)
         return variables or {"pepper_file": "{folder}/secret"}
+
+    return prepare
+
+
+def rules(content: bytes) -> Prepare:
+    """Write a file of access rules."""
+
+    def prepare(folder: Path) -> Mapping[str, str]:
+        write_secret(folder / "access.yaml", content)
+        return {"access_file": "{folder}/access.yaml"}
+
+    return prepare
+
+
+def certificate(kind: str) -> Prepare:
+    """Give a node a certificate that cannot serve, or authorities of the wrong kind."""
+
+    def prepare(folder: Path) -> Mapping[str, str]:
+        authority, other = Authority(folder, "authority"), Authority(folder, "other")
+        lives = {"expired": (-2 * A_DAY, -A_DAY), "not valid yet": (A_DAY, 2 * A_DAY)}
+        purposes = [ExtendedKeyUsageOID.CLIENT_AUTH] if kind == "for clients" else []
+        own = authority.sign("own", life=lives.get(kind), purposes=purposes)
+        trusted = own.certificate if kind == "no authority" else authority.root.certificate
+        return {
+            "tls_certificate_file": str(own.certificate),
+            "tls_key_file": str((other.sign("its") if kind == "foreign key" else own).key),
+            "tls_client_ca_file": str(trusted),
+            "tls_server_ca_file": str(trusted),
+        }
 
     return prepare
 
@@ -122,6 +155,13 @@ WRONG: dict[str, tuple[tuple[str, ...], Prepare, str]] = {
         secret(b"x", tls_certificate_file="{folder}/secret"),
         "HUTONG_TLS_KEY_FILE",
     ),
+    "certificate for clients": (OF_SETTINGS, certificate("for clients"), "serverAuth"),
+    "expired certificate": (OF_SETTINGS, certificate("expired"), "HUTONG_TLS_CERTIFICATE_FILE.*(renew|更新)"),
+    "certificate of tomorrow": (OF_SETTINGS, certificate("not valid yet"), "(clock|时钟)"),
+    "key of another certificate": (OF_SETTINGS, certificate("foreign key"), "HUTONG_TLS_KEY_FILE"),
+    "certificate in place of an authority": (OF_SETTINGS, certificate("no authority"), "HUTONG_TLS_CLIENT_CA_FILE"),
+    "role that is unknown": (OF_SETTINGS, rules(b"grants:\n- role: guest\n"), r"grants\[0\]\.role"),
+    "no YAML": (("doctor", "check"), rules(b"grants: [\n"), "YAML.*2"),
     "no TOML": (OF_SETTINGS, config(b"jurisdiction = \n"), "TOML.*1.*16"),
     "TOML of another encoding": (OF_SETTINGS, config(b"\xff\xfe\x00"), "TOML"),
     "unknown key in TOML": (OF_SETTINGS, config(b'jurisdicton = "000000"'), "jurisdiction"),

@@ -10,14 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from services.command.doctor.checks import diagnose
 from services.command.doctor.findings import Finding, Level, report, worst
+from services.command.doctor.servers import check_clocks
 from services.command.doctor.tls import check_certificates
 from services.command.version import find_version, version_text
+from services.domain.instant import SECOND, Instant
+from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
 from services.storage.migrate import upgrade
 from tests.support.certificates import Authority
+from tests.support.databases import PostgresServer
 from tests.support.ports import free_address, free_addresses
 
 
@@ -113,6 +118,51 @@ def test_certificates_are_looked_at(tmp_path: Path) -> None:
     assert set(findings) == {"client authorities", "certificate", "certificate's key"}
     assert {one.level for one in findings.values()} == {Level.WARNING}
     assert "expires in 0 days" in findings["certificate"].text
+
+
+def test_certificates_that_other_services_refuse_are_a_warning(tmp_path: Path) -> None:
+    """The authority that is trusted did not sign the certificate, and the certificate is for servers alone."""
+    authority, other = Authority(tmp_path, "authority"), Authority(tmp_path, "other")
+    own = authority.sign("node", purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
+    for trusted, is_signed in ((authority, True), (other, False)):
+        tls = Settings.from_environment(
+            {
+                "HUTONG_TLS_CERTIFICATE_FILE": str(own.certificate),
+                "HUTONG_TLS_KEY_FILE": str(own.key),
+                "HUTONG_TLS_SERVER_CA_FILE": str(trusted.root.certificate),
+            }
+        ).tls
+        texts = [one.text for one in check_certificates(tls) if one.level is Level.WARNING]
+        assert any("clientAuth" in one for one in texts)
+        assert any("signed" in one for one in texts) is not is_signed
+
+
+def test_files_of_rules_are_read(node: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown role is a fault, and a file that a start accepts is not."""
+    file = tmp_path / "access.yaml"
+    for content, level in (("grants:\n- role: guest\n", "fault"), ("grants:\n- role: gate\n", "ok")):
+        file.write_text(content)
+        file.chmod(0o600)
+        _, findings = found(capsys, node | {"HUTONG_ACCESS_FILE": str(file)})
+        assert findings["access file"][0] == level
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level"),
+    [(0, Level.OK), (10, Level.WARNING), (-10, Level.WARNING), (400, Level.FAULT), (-400, Level.FAULT)],
+)
+def test_a_clock_that_is_off(ahead: int, level: Level, postgres_server: PostgresServer) -> None:
+    """The clock of this machine is compared with that of PostgreSQL: seconds are a warning, minutes a fault."""
+
+    class Off:
+        def now(self) -> Instant:
+            return SystemClock().now() + ahead * SECOND
+
+    url = postgres_server.make_empty()
+    settings = Settings.from_environment({"HUTONG_RESULTS_DATABASE_URL": url, "HUTONG_PEPPER_FILE": "/p"})
+    (finding,) = check_clocks(settings, ["results"], Off())
+    assert finding.level is level
+    assert ("ahead" in finding.text, "behind" in finding.text) == (ahead > 0, ahead < 0)
 
 
 def test_the_worst_finding_is_the_exit_code() -> None:

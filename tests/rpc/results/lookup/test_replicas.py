@@ -12,12 +12,16 @@ from hutong.results.v1.lookup_pb2 import CLAIMED_REPORT_MATCH_STATE_FOUND, Claim
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest, LookupLatestResponse
 from prometheus_client import REGISTRY
 
+from services.command.doctor.findings import Level
+from services.command.doctor.servers import check_replicas
 from services.results.timing import ResultsTiming
+from services.runtime.configuration.settings import Settings
 from tests.support.databases import PostgresServer
 from tests.support.results.factories import LAB_NAME, make_document, make_tube
 from tests.support.results.node import ResultsNode, results_node
+from tests.support.secrets import write_secret
 from tests.support.standby import CopiedServer, copied, standby_folder
-from tests.support.waiting import TIMEOUT_SECONDS, until
+from tests.support.waiting import TIMEOUT_SECONDS, until, wait_until
 
 QUICK = ResultsTiming(replica_poll=0.05, replica_read=TIMEOUT_SECONDS)
 FAR_BEHIND = str(TIMEOUT_SECONDS * 10)
@@ -48,6 +52,30 @@ async def node_with(
         await until(lambda: is_used(standby))
         yield node
     server.drop(url)
+
+
+def test_the_doctor_looks_at_replicas(own_server: PostgresServer, standby: CopiedServer, tmp_path: Path) -> None:
+    """One that follows is well, one that lags is a warning, the primary itself and a silent one are faults."""
+    url = own_server.make("results")
+    pepper = str(write_secret(tmp_path / "pepper"))
+
+    def findings(*urls: str, lag: str = "0.2") -> list[tuple[int, str]]:
+        given = {"results_database_url": url, "results_replica_url": " ".join(urls), "results_replica_lag_seconds": lag}
+        variables = {f"HUTONG_{name.upper()}": value for name, value in {**given, "pepper_file": pepper}.items()}
+        return [(one.level, str(one.text)) for one in check_replicas(Settings.from_environment(variables))]
+
+    copy = standby.url(url)
+    wait_until(lambda: findings(copy) == [(Level.OK, "follows the primary")])
+    silent = f"postgresql://postgres@/results?host={tmp_path}"
+    (of_primary, of_silent) = findings(url, silent)
+    assert (of_primary[0], "is no standby" in of_primary[1]) == (Level.FAULT, True)
+    assert (of_silent[0], "does not answer" in of_silent[1]) == (Level.FAULT, True)
+    standby.ask("SELECT pg_wal_replay_pause()")
+    own_server.drop(own_server.make("results"))
+    ((level, text),) = findings(copy)
+    assert (level, "behind" in text) == (Level.WARNING, True)
+    standby.ask("SELECT pg_wal_replay_resume()")
+    own_server.drop(url)
 
 
 def is_used(standby: CopiedServer) -> bool:
