@@ -132,8 +132,8 @@ def leave_out_known_links(connection: Connection, changes: Sequence[Change], arr
     columns = (_links.c.link_id, _links.c.source_node, _links.c.unlink_time, _links.c.unlink_node)
     for start in range(0, len(plain), _LINKS_AT_ONCE):
         names = [link.link_id for link in plain[start : start + _LINKS_AT_ONCE]]
-        for name, *row in connection.execute(select(*columns).where(_links.c.link_id.in_(names))):
-            stored[name] = (row[0], row[1], row[2])
+        for name, *of_link in connection.execute(select(*columns).where(_links.c.link_id.in_(names))):
+            stored[name] = (of_link[0], of_link[1], of_link[2])
     known = set()
     for link in plain:
         source = link.source_node or arrival.sender
