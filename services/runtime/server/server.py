@@ -77,10 +77,10 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     # The number of calls of one method that may wait for Python. gRPC resets the excess (CANCELLED). A call that its
     # caller has given up still waits and costs as much as any other call. With a long queue, a lasting flood would
-    # therefore leave nearly only such calls (docs/performance.md §6). A burst of 1,000 calls fits: all are answered, or
+    # therefore leave nearly only such calls (docs/performance.md §6). A burst of 2,000 calls fits: all are answered, or
     # LoadLimits refuses them with a reason.
-    ("grpc.server.max_pending_requests", 1_000),
-    ("grpc.server.max_pending_requests_hard_limit", 1_500),
+    ("grpc.server.max_pending_requests", 2_000),
+    ("grpc.server.max_pending_requests_hard_limit", 2_500),
     # Gates and watches keep streams open for days. The server detects a client that has disappeared, and clients can
     # detect a server that has disappeared.
     ("grpc.keepalive_time_ms", 30_000),
