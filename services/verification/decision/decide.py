@@ -79,9 +79,9 @@ _COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_OTHER_ITE
 def decide(inputs: Inputs) -> Decision:
     """Return the decision on the inputs. The order of records, evidence and sources has no effect.
 
-    If the origin is not known and the policies differ, each policy decides over the same look-up, and the better
-    decision for the holder is the answer. Which one is better depends on the records. A ground of refusal that one of
-    the policies forbids is forbidden in both decisions.
+    If the person's origin is not known and policies differ by origin, each of these policies decides over the same
+    look-up, and the better decision for the holder is the answer. Which one is better depends on the records. A ground
+    of refusal that one of the policies forbids is forbidden in both decisions.
     """
     if inputs.policy is None or inputs.elsewhere is None:
         return _decide_by_policy(inputs)
@@ -138,9 +138,10 @@ def _weigh_each(inputs: Inputs, items: frozenset[str]) -> list[Weighed]:
 
 
 def _only_compared(one: Weighed) -> Weighed:
-    """Return weighed evidence for a decision in which only records count.
+    """Return weighed evidence as used in a decision in which only records count.
 
-    The evidence can only equal or contradict a record, or be denied by its laboratory.
+    The evidence keeps its use if it equals or contradicts a record, or is denied by its laboratory. Otherwise its use
+    becomes NOT_NEEDED.
     """
     if one.use in _COMPARED:
         return one

@@ -42,12 +42,18 @@ def differing_fields(evidence: Evidence, record: Record) -> tuple[str, ...]:
 
 
 def is_ahead_of_record(evidence: Evidence, record: Record) -> bool:
-    """Return whether evidence is a report that is not uploaded yet, so that its record is still the sampling record."""
+    """Return whether evidence shows a report while the record is still the sampling record.
+
+    The report is then not uploaded yet.
+    """
     return record.outcome == PENDING and evidence.outcome != PENDING
 
 
 def is_same_as_record(evidence: Evidence, record: Record) -> bool:
-    """Return whether evidence shows what the record says: no field differs, and it is not ahead of the record."""
+    """Return whether evidence shows what the record says.
+
+    No field differs, and the evidence does not show a report while the record is still the sampling record.
+    """
     return not differing_fields(evidence, record) and not is_ahead_of_record(evidence, record)
 
 

@@ -158,7 +158,10 @@ class SourceStatus(NamedTuple):
 
 
 class Window(NamedTuple):
-    """How long a negative counts: `duration`, or `calendar_days` of Asia/Shanghai. The other field is None."""
+    """How long a negative counts.
+
+    Either `duration` or `calendar_days`, in days of Asia/Shanghai, is set; the other is None.
+    """
 
     duration: Span | None
     calendar_days: int | None
@@ -167,9 +170,10 @@ class Window(NamedTuple):
 
 
 class ShortestWindow(NamedTuple):
-    """The shortest time for which a floor lets a negative count: `duration` or `calendar_days`. The other is None.
+    """The shortest time for which a floor lets a negative count.
 
-    The time counts from the same basis as the window of the negative.
+    Either `duration` or `calendar_days` is set; the other is None. The time counts from the same basis as the window of
+    the negative.
     """
 
     duration: Span | None
@@ -220,8 +224,8 @@ NO_DOCUMENT = PolicyDocument()
 class EffectivePolicy(NamedTuple):
     """What applies at the place for the purpose.
 
-    `governing` is empty if no policy is in force. A policy in force asks for no result if `required` is None.
-    `is_lifted` means that the floor named by `floor` is a lift: no result is asked for, whether or not a policy is in
+    `governing` is empty if no policy is in force. A policy in force asks for no result if `required` is None. If
+    `is_lifted` is set, the floor named by `floor` is a lift. No result is then asked for, whether or not a policy is in
     force.
     """
 

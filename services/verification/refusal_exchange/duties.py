@@ -80,7 +80,7 @@ class RefusalDuties:
             await asyncio.sleep(seconds)
 
     async def assess_waiting(self) -> None:
-        """Assess the reports that wait for this node. Only one process of the node does."""
+        """Assess the reports that wait for this node. Only one process of the node does this."""
         now = self._clock.now()
         if not await self._database.read(self._waiting, "", now):
             return

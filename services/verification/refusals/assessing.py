@@ -170,7 +170,7 @@ def _read(decision: ShownDecision, refuse_time: Instant, *, was_shown: bool) -> 
 
 
 def _either(said: Sequence[bool | None], *, weighs_more: bool) -> bool | None:
-    """Combine what decisions say. If the decisions differ, the answer `weighs_more` counts.
+    """Combine what decisions say. If the decisions differ, `weighs_more` is returned.
 
     Return None if no decision says anything.
     """
