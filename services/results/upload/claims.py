@@ -188,10 +188,10 @@ def compare_reports(
 ) -> Comparison:
     """Separate duplicates, results of sampling records, and conflicts, in the order of the upload.
 
-    Each row is compared under the key version of the stored report, and a sampling record's result is stored under the
-    version of the record. `known` is updated. Once a row is the result of a sampling record, later rows are compared
-    with that result. If `stored` is None, every stored report counts as a report of the same item that this node
-    received.
+    Each row is compared under the key version of the stored report. The result of a sampling record is stored under the
+    key version of the record. If a row is the result of a sampling record, `known` is updated, so that later rows are
+    compared with that result. If `stored` is None, every stored report counts as a report of the same item that this
+    node received.
     """
     comparison = Comparison()
     items = dict(stored.items) if stored else {}

@@ -82,8 +82,9 @@ def commit_batch(
         _advance_upload(connection, position, end, (len(summary.stored), summary.duplicate_count, rejected), now)
     rejected_again = count_rejected(replay.rejections, batch.person_counts)
     duplicates = summary.duplicate_count + replay.persons - rejected_again
-    # Persons that were stored before may be in commits of other writers. The entry that is logged now comes after all
-    # these commits. It lists the new results; without new results it is a barrier.
+    # The batch may contain persons that were stored before, in commits of other writers. The entry that is logged now
+    # comes after all these commits. If the batch has new results, the entry names them. Otherwise the entry is a
+    # barrier.
     reached = _record_changes(connection, change_log, position, summary, now, barrier=duplicates > 0)
     if end > committed:
         record_change(connection, format_upload(position.lab, position.upload_id), count=len(summary.stored))
