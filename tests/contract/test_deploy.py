@@ -192,6 +192,21 @@ def instructions(name: str) -> list[str]:
     return re.findall(rf"^{name} (.+)$", joined, re.MULTILINE)
 
 
+def test_base_images_are_of_exact_versions() -> None:
+    """No tag moves to another version. A digest may follow the tag."""
+    (python,) = [one.removeprefix("PYTHON=") for one in instructions("ARG") if one.startswith("PYTHON=")]
+    compose = yaml.safe_load((IMAGE / "compose.yaml").read_text(encoding="utf-8"))
+    (kustomization,) = (one for one in documents() if one["kind"] == "Kustomization")
+    named = [python, *(one["image"] for one in compose["services"].values())]
+    named += [f"{one['newName']}:{one['newTag']}" for one in kustomization["images"]]
+    foreign = [one for one in named if not one.startswith("localhost/")]
+    assert len(foreign) >= 3
+    for image in foreign:
+        assert re.fullmatch(r"[a-z./]+:v?\d+\.\d+(\.\d+)?(-[a-z-]+)?(@sha256:[0-9a-f]{64})?", image), image
+        assert not image.split("@")[0].endswith("-latest")
+    assert re.search(r":\d+\.\d+\.\d+-", python), "a release of Python has three numbers"
+
+
 def test_the_image_copies_files_that_exist_and_runs_commands_that_exist() -> None:
     for copied in instructions("COPY"):
         if not copied.startswith("--from="):

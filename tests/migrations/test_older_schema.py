@@ -139,6 +139,13 @@ def test_what_may_be_left_out_is_left_out(older: tuple[Database, str]) -> None:
     assert database.read_now(nodes) == {"before": None, "before-2": None, "after": "410000", "after-2": "410000"}
 
 
+@of("policy")
+async def test_bulk_reads_are_limited_on_an_older_schema(older: tuple[Database, str]) -> None:
+    """A read of many rows sets its limit in a transaction of its own, also as the first use of a database."""
+    database, _ = older
+    assert await database.read_in_bulk(lambda connection: connection.execute(select(policies)).all()) == []
+
+
 @of("results")
 def test_what_must_not_be_lost_is_refused(older: tuple[Database, str]) -> None:
     """An answer to a missing report and a legal hold are refused, and stored once the database is migrated."""

@@ -23,7 +23,7 @@ from services.results.changelog.model import ChangeKind, LoggedChange, PositionB
 from services.results.changelog.packing import pack_other_keys
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_links, link_change, record_linked_pairs
-from services.results.exchange.apply_registers import LinkEffect, receive_lab, receive_link
+from services.results.exchange.apply_registers import LinkEffect, leave_out_known_links, receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
 from services.results.exchange.lab_answers import receive_answers
@@ -161,6 +161,7 @@ def _receive_registers(connection: Connection, changes: Sequence[Change], arriva
         names = sorted({(change.uscc, 0) for change in copies})
         if names:
             applied.labs.append(LoggedChange(ChangeKind.LABS, "", names, source=arrival.sender))
+        changes = leave_out_known_links(connection, changes, arrival)
     for change in changes:
         if isinstance(change, Lab) and arrival.from_below:
             received = receive_lab(connection, change, arrival)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
+from services.domain.instant import Instant
 from services.domain.region import within
 from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
@@ -18,6 +20,7 @@ from services.results.documents.tables import document_links
 from services.results.exchange import tables
 from services.results.exchange.arrival import Arrival
 from services.results.exchange.homes.register import store_homes
+from services.results.exchange.model import Change
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.queries import lab_values
 from services.results.labs.signing_keys import receive_signing_keys
@@ -30,6 +33,10 @@ _labs = labs
 _standings = lab_standings
 _homes = tables.lab_homes
 _links = document_links
+
+
+_LINKS_AT_ONCE = 500
+"""How many links one statement looks for."""
 
 
 class LinkEffect(Enum):
@@ -119,6 +126,34 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
             ],
         )
     return bool(unknown)
+
+
+def leave_out_known_links(connection: Connection, changes: Sequence[Change], arrival: Arrival) -> list[Change]:
+    """Leave out links from the node above of which nothing is new here.
+
+    An answer to a subscription has all links of its subject, however many of them this node has. The search for what is
+    known costs a statement for many links, and the storing of each link several.
+    """
+    plain = [change for change in changes if isinstance(change, DocumentLink) and _is_copy(change, arrival)]
+    stored: dict[str, tuple[str, Instant | None, str | None]] = {}
+    columns = (_links.c.link_id, _links.c.source_node, _links.c.unlink_time, _links.c.unlink_node)
+    for start in range(0, len(plain), _LINKS_AT_ONCE):
+        names = [link.link_id for link in plain[start : start + _LINKS_AT_ONCE]]
+        for name, *of_link in connection.execute(select(*columns).where(_links.c.link_id.in_(names))):
+            stored[name] = (of_link[0], of_link[1], of_link[2])
+    known = set()
+    for link in plain:
+        source = link.source_node or arrival.sender
+        end = (link.unlink_time, link.unlink_node)
+        if (row := stored.get(link.link_id)) and row[0] == source and (end == (None, None) or end == row[1:]):
+            known.add(id(link))
+    return [change for change in changes if id(change) not in known]
+
+
+def _is_copy(link: DocumentLink, arrival: Arrival) -> bool:
+    """Return whether another node made a link, and the link brings no keys under the other version of the pepper."""
+    others = (link.document.other_key, link.linked_document.other_key)
+    return (link.source_node or arrival.sender) != arrival.node and others == (None, None)
 
 
 def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> LinkEffect:

@@ -143,7 +143,9 @@ class NotificationListener:
 
     async def _subscribe_further(self, changes: Sequence[Change]) -> list[SubscribedSubject]:
         """Subscribe to adverse subjects, and to documents that were linked to a subscribed subject."""
-        further = [key for change in changes if (key := _key_to_subscribe(change, self._region))]
+        keys = (_key_to_subscribe(change, self._region) for change in changes)
+        # Many links of one document may come at once, and each answer has all links of its subject.
+        further = list(dict.fromkeys(key for key in keys if key))
         return [
             subscribed
             for start in range(0, len(further), MAX_SUBSCRIBED)

@@ -27,6 +27,8 @@ from structlog.testing import capture_logs
 
 from services.domain.instant import to_timestamp
 from services.domain.region import NATION
+from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.model import NotificationPosition
 from services.results.exchange.subscribers import add_subscriptions
 from services.results.exchange.upstream.notification_listener import NotificationListener
@@ -202,6 +204,21 @@ async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
         await stands_at(store, 1)
     await server.stop(None)
     assert await missing_numbers(henan) == ["R1"]
+
+
+async def test_a_document_with_many_new_links_is_subscribed_to_once(henan: Laboratory) -> None:
+    """Each answer to a subscription has all links of its subject."""
+    messages = []
+    for number in range(5):
+        documents = [LinkedDocument(subject_key(person), 1, "") for person in (1, 2)]
+        messages.append(ReplicatedChange())
+        fill_change(messages[-1], DocumentLink(str(number).rjust(36, "0"), *documents, "", NOW, source_node="220000"))
+    nation = PretendedNation(telling(notification(1, *messages)))
+    server, port = await serve(nation)
+    async with listening(henan, port) as store:
+        await stands_at(store, 1)
+    await server.stop(None)
+    assert nation.subscribed == [subject_key(1)]
 
 
 async def test_a_position_that_the_nation_does_not_know_makes_all_subjects_be_subscribed_again(
