@@ -193,7 +193,7 @@ def instructions(name: str) -> list[str]:
 
 
 def test_base_images_are_of_exact_versions() -> None:
-    """No tag moves to another version. A digest may follow the tag."""
+    """No tag moves to another version. The digest after a tag may change."""
     (python,) = [one.removeprefix("PYTHON=") for one in instructions("ARG") if one.startswith("PYTHON=")]
     compose = yaml.safe_load((IMAGE / "compose.yaml").read_text(encoding="utf-8"))
     (kustomization,) = (one for one in documents() if one["kind"] == "Kustomization")

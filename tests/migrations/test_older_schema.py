@@ -141,7 +141,7 @@ def test_what_may_be_left_out_is_left_out(older: tuple[Database, str]) -> None:
 
 @of("policy")
 async def test_bulk_reads_are_limited_on_an_older_schema(older: tuple[Database, str]) -> None:
-    """A read of many rows sets its limit in a transaction of its own, also as the first use of a database."""
+    """A read of many rows sets its limit in its own transaction, even if it is the first use of the database."""
     database, _ = older
     assert await database.read_in_bulk(lambda connection: connection.execute(select(policies)).all()) == []
 

@@ -129,10 +129,10 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
 
 
 def leave_out_known_links(connection: Connection, changes: Sequence[Change], arrival: Arrival) -> list[Change]:
-    """Leave out links from the node above of which nothing is new here.
+    """Leave out links from the node above that contain nothing new for this node.
 
-    An answer to a subscription has all links of its subject, however many of them this node has. The search for what is
-    known costs a statement for many links, and the storing of each link several.
+    An answer to a subscription has all links of its subject, however many of them this node has. One statement finds
+    many known links, whereas storing a link again costs several statements.
     """
     plain = [change for change in changes if isinstance(change, DocumentLink) and _is_copy(change, arrival)]
     stored: dict[str, tuple[str, Instant | None, str | None]] = {}

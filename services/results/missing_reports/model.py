@@ -38,7 +38,7 @@ def newer_answer(one: LabAnswer | None, other: LabAnswer | None) -> LabAnswer | 
 
 
 class ShownReport(NamedTuple):
-    """A report without a record, as a holder has shown it at `claim_time`."""
+    """A report without a record, as a holder showed it at `claim_time`."""
 
     lab: str
     report_number: str

@@ -99,7 +99,7 @@ def rules(content: bytes) -> Prepare:
 
 
 def certificate(kind: str) -> Prepare:
-    """Give a node a certificate that cannot serve, or authorities of the wrong kind."""
+    """Give a node a certificate that is not for servers, or authorities whose certificates may not sign others."""
 
     def prepare(folder: Path) -> Mapping[str, str]:
         authority, other = Authority(folder, "authority"), Authority(folder, "other")

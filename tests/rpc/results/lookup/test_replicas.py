@@ -55,7 +55,10 @@ async def node_with(
 
 
 def test_the_doctor_looks_at_replicas(own_server: PostgresServer, standby: CopiedServer, tmp_path: Path) -> None:
-    """One that follows is well, one that lags is a warning, the primary itself and a silent one are faults."""
+    """A standby that follows is OK.
+
+    A standby that lags is a warning. The primary itself and a silent server are faults.
+    """
     url = own_server.make("results")
     pepper = str(write_secret(tmp_path / "pepper"))
 

@@ -207,7 +207,7 @@ async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
 
 
 async def test_a_document_with_many_new_links_is_subscribed_to_once(henan: Laboratory) -> None:
-    """Each answer to a subscription has all links of its subject."""
+    """An answer to a subscription always has all links of its subject."""
     messages = []
     for number in range(5):
         documents = [LinkedDocument(subject_key(person), 1, "") for person in (1, 2)]
