@@ -53,7 +53,7 @@ class Authority:
     """A certificate authority. The files of the authority and of its certificates are in one directory.
 
     The authority's own certificate is valid from an hour ago until `end` from now. It is signed by the authority
-    `above`, or by itself. Below it there may be `depth` authorities one below the other.
+    `above`, or by itself. The chain of authorities below it may have up to `depth` authorities.
     """
 
     def __init__(

@@ -75,7 +75,10 @@ def test_demo_tells_its_story() -> None:
 
 
 def test_the_nation_is_played_to_its_end() -> None:
-    """Five nodes, recognition across provinces or without the nation, a denial, a suspension, a recall. None stays."""
+    """Five nodes recognise results across provinces and without the nation.
+
+    A report is denied, a laboratory is suspended, and a result is recalled. No process is left.
+    """
     command = [sys.executable, "-m", "clients.examples.demo_nation"]
     done = run(command, cwd=ROOT, timeout=270)
     assert done.returncode == 0, done.stdout + done.stderr

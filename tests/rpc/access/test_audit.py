@@ -294,7 +294,10 @@ async def test_refused_changes_leave_a_denial_and_failed_ones_nothing(guarded: G
 
 
 async def test_a_caller_that_is_no_longer_accepted_is_named(guarded: Guarded) -> None:
-    """By its certificate and without a role: here because of a bad token, and likewise when it is on the deny-list."""
+    """A caller without an accepted role is named by its certificate.
+
+    Here its token is bad; a caller on the deny-list is treated alike.
+    """
     labs = LabServiceStub(await guarded.channel("results", CALLERS["app"]))
     bad = (("authorization", "Bearer none"),)
     (event,) = await made_by(

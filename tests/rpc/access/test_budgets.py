@@ -125,7 +125,7 @@ async def test_ten_thousand_strangers_are_stopped(guarded: Guarded) -> None:
 
 
 async def test_a_supervisor_with_a_case_is_stopped_too(guarded: Guarded) -> None:
-    """Results and documents of persons count together, and so does a new case."""
+    """Results and documents of persons are counted together. A new case adds to the count too."""
     channel = await guarded.channel("results", f"supervisors/{REGION}/nosy")
     results, links = ResultsServiceStub(channel), DocumentLinkServiceStub(channel)
     for person in range(2):
@@ -164,7 +164,7 @@ async def test_guessing_names_of_one_number_costs_misses(guarded: Guarded) -> No
 
 
 async def test_each_other_paper_of_one_person_costs_a_person(guarded: Guarded) -> None:
-    """Otherwise one number would do to try out a laboratory's report numbers, and to fill the stores with claims."""
+    """Otherwise one document number would suffice to try out report numbers, and to fill the stores with claims."""
     stub = await gate(guarded, "forger")
 
     def shown(number: int) -> VerifyRequest:

@@ -206,7 +206,7 @@ def lines_of(arguments: list[str], variables: Mapping[str, str]) -> list[str]:
 
 
 def check_one(command: str, language: str, variables: Mapping[str, str], cause: str) -> None:
-    """Check that a command ends with one line of a language, which says what to do."""
+    """Check that a command ends with one line in one language, and that the line says what to do."""
     arguments = [one.replace("{folder}", str(Path(variables["data_dir"]).parent)) for one in COMMANDS[command]]
     lines = lines_of([*arguments, "--lang", language], variables)
     assert command == "doctor" or len(lines) == 1, lines
@@ -218,13 +218,13 @@ def check_one(command: str, language: str, variables: Mapping[str, str], cause: 
 
 
 def check(command: str, variables: Mapping[str, str], cause: str) -> None:
-    """Check that a command ends with one line in both languages."""
+    """Check that a command ends with one line in each language."""
     for language in LANGUAGES:
         check_one(command, language, variables, cause)
 
 
 def side_by_side(work: Iterable[Callable[[], None]]) -> None:
-    """Run checks side by side. Most of their time the commands wait."""
+    """Run checks side by side, because the commands wait most of the time."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for done in [threads.submit(one) for one in work]:
             done.result()
@@ -297,7 +297,7 @@ def test_a_server_that_cannot_be_used(tmp_path: Path, postgres_server: PostgresS
 
 
 def test_a_pepper_of_another_database(tmp_path: Path) -> None:
-    """Every command that uses the pepper refuses it, in a line, and changes nothing."""
+    """Every command that uses the pepper refuses it with one line, and changes nothing."""
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
     first = write_secret(tmp_path / "first", b"1" * 32)

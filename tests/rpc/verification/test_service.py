@@ -154,9 +154,9 @@ async def test_paper_that_its_laboratory_denies_counts_for_nothing_and_is_a_case
         listed = (await callers.cases.ListCases(request)).evidence_cases
         return [it for it in listed if it.report_number == "DENIED-1"]
 
-    # The earlier showing opens the case. No one shows the report again.
+    # The earlier showing opens the case, although nobody shows the report again.
     await until(list_cases)
-    # The denial counts at once.
+    # The denial counts in the next decision at once.
     decision = (await callers.decisions.Verify(asked)).decision
     assert (decision.reason, decision.refusal_permitted) == (pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD, True)
     (considered,) = decision.considered

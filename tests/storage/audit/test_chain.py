@@ -109,7 +109,7 @@ async def test_a_row_of_a_read_tells_the_minute_and_no_identity(
 async def test_a_flood_of_refused_calls_is_summed_up(
     database: Database, trail: Trail, call: CallAudit, sealer: Sealer
 ) -> None:
-    """Reads beside it keep their rows. The sum is chained like other rows."""
+    """Reads at the same time keep their own rows. The sum is chained like other rows."""
     denial = call.event(AuditKind.DENIAL, Subject("", OTHER, 3, "410105"), code=7, count=0)
     for _ in range(3):
         await asyncio.gather(*(trail.record([denial] * 500 + [read(call)]) for _ in range(2)))

@@ -313,7 +313,10 @@ async def test_a_violated_constraint_is_the_callers_affair(database: Database) -
 
 @pytest.mark.parametrize("fit", SchemaFit)
 async def test_the_check_asks_for_the_schema(fit: SchemaFit, database_url: MakeUrl) -> None:
-    """A database that is too far behind is not healthy. SQLite, which a start migrates, must not be behind at all."""
+    """A database whose schema is too old is not healthy.
+
+    SQLite must have the newest schema, because a start migrates it.
+    """
     opened = open_database(database_url("results"), lambda _connection: fit)
     if fit is SchemaFit.CURRENT or (fit is SchemaFit.OLDER and not opened.is_sqlite):
         await opened.check()

@@ -119,7 +119,7 @@ async def test_an_overloaded_service_gets_few_of_the_calls(tmp_path: Path, reaso
 
 
 async def test_a_held_call_of_asyncio_has_all_that_a_call_has(tmp_path: Path) -> None:
-    """It has ended with the error. Nothing of it fails for want of a call that was sent."""
+    """The call has ended with the error. Each of its methods works, although no call was sent."""
     labs = Overloaded("OVERLOADED")
     async with (
         serving(pretend(labs), settings_for(tmp_path)) as address,

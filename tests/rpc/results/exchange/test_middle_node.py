@@ -166,7 +166,7 @@ async def test_a_citys_changes_are_at_all_nodes_above(country: Country) -> None:
 
 
 async def test_figures_of_a_county_are_shown_at_the_nation(small: Country) -> None:
-    """What the city has counted about the county travels through the province, with the path."""
+    """The figures that the city has about the county reach the nation through the province, with the path."""
     henan, city = await join_city(small)
     await small.join("410105", upstream=city.address)
     counted = update(nodes).where(nodes.c.node == "410105").values(conflict_count=3, second_registration_count=2)

@@ -205,7 +205,7 @@ async def test_restored_nodes_learn_that_a_link_has_ended(
 async def test_a_removal_is_not_dropped_by_a_restored_nation(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Henan's request reaches the restored nation before Jilin sends the link again, which Jilin has not ended yet."""
+    """The restored nation gets Henan's request before Jilin sends the link again. Jilin has not ended the link yet."""
     url, nation_directory = sqlite_url("results"), tmp_path / "nation"
     pair = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
     async with open_member(nation_directory, url, "000000") as nation:

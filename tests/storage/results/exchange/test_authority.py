@@ -186,14 +186,14 @@ async def test_a_request_that_comes_before_its_link_is_held(nation: Laboratory) 
     assert await ends(nation) == [(None, HENAN)]
     asked = await links_notified(nation, JILIN)
     assert [(one.source_node, one.unlink_time, one.unlink_node) for one in asked] == [(JILIN, None, HENAN)]
-    # The stated documents are not those of the link, so the request counts for nothing.
+    # The stated documents are not those of the link, so the request has no effect.
     stated = LinkedDocument(subject_key(2), 1, "")
     forged = made_link("3-4", JILIN, unlink_time=NOW, document=stated, linked_document=stated)
     assert not (await receive(nation, HENAN, forged)).not_its_own.total()
     others = [LinkedDocument(subject_key(person), 1, "") for person in (3, 4)]
     await receive(nation, JILIN, made_link("3-4", document=others[0], linked_document=others[1]))
     assert await ends(nation) == [(None, HENAN), (None, None)]
-    # A link that comes as ended needs no request. Another link under the same id is not asked about.
+    # A link that arrives with its end needs no request. A request under the same id about another link is not applied.
     await receive(nation, HENAN, made_link("5", JILIN, unlink_time=NOW))
     await receive(nation, JILIN, made_link("5", unlink_time=NOW + 3))
     await receive(nation, HENAN, made_link("6", JILIN, unlink_time=NOW))
@@ -204,7 +204,7 @@ async def test_a_request_that_comes_before_its_link_is_held(nation: Laboratory) 
 
 
 async def test_a_held_request_ends_a_link_of_this_node_and_goes_on_to_the_node_above(database_url: MakeUrl) -> None:
-    """Henan was restored. Its own link comes back from the nation, and so does the copy of Jilin's link."""
+    """Henan was restored. The nation sends Henan's own link and the copy of Jilin's link back."""
     async with open_laboratory(database_url("results")) as opened:
         henan = Laboratory(opened.database, opened.clock, source_node=HENAN)
         write, apply = henan.database.write, henan.stores.applier.apply
@@ -226,7 +226,7 @@ async def test_a_held_request_ends_a_link_of_this_node_and_goes_on_to_the_node_a
 
 
 async def test_no_more_requests_are_held_than_there_is_room_for(nation: Laboratory) -> None:
-    """A node can make up links. Old requests make room."""
+    """A node can make up links, so old requests are removed to make room."""
     await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
     columns = {"source_node": JILIN, "node": HENAN, "receive_time": NOW}
     rows = [{"link_id": f"L{number}", **columns} for number in range(MAX_HELD)]

@@ -132,7 +132,10 @@ async def test_a_state_that_no_node_has_counts_as_unavailable(nation: Laboratory
 
 
 async def test_figures_and_paths_are_kept_as_they_are_stated(nation: Laboratory) -> None:
-    """A path that does not lead downwards to the node is left out. A node of the release before states neither."""
+    """A path that does not lead downwards to the node is left out.
+
+    A node of the previous release states neither figures nor paths.
+    """
     set_aside = [
         SetAside(reason=SET_ASIDE_REASON_NOT_ITS_OWN, count=5),
         SetAside(reason=SetAsideReason.ValueType(77), count=6),

@@ -134,7 +134,10 @@ async def test_answers_that_arrive_in_any_order_and_twice_have_one_effect(store:
 
 
 async def test_denials_are_listed_from_the_time_of_their_storing(store: Laboratory) -> None:
-    """Whoever denied them; not reports to follow, reports with a record, and reports that were uploaded elsewhere."""
+    """Denials by any laboratory are listed.
+
+    Reports to follow, reports with a record, and reports that were uploaded elsewhere are not listed.
+    """
 
     async def listed(start: int | None = None, after: tuple[str, str] | None = None, limit: int = 9) -> list[str]:
         return [number for _, number in await store.database.read(list_denied, start, after, limit)]
@@ -142,14 +145,14 @@ async def test_denials_are_listed_from_the_time_of_their_storing(store: Laborato
     assert await listed() == []
     await _answer(store, "R1", DENIED)
     await _answer(store, "R2", TO_COME)
-    # The other node denied it long ago. It is stored here an hour after R1.
+    # The other node recorded the denial long ago. It is stored here an hour after the denial of R1.
     of_other = _missing("R9", DENIED._replace(answer_time=NOW - DAY))
     await store.database.write(store_answers, [of_other], (), ResultsLimits(), NOW + HOUR)
     assert await listed() == ["R1", "R9"]
     assert await listed(NOW) == ["R1", "R9"]
     assert await listed(NOW + 1) == ["R9"]
     assert (await listed(limit=1), await listed(None, (USCC, "R1"))) == (["R1"], ["R9"])
-    # A later answer takes the place of a denial.
+    # A later answer replaces a denial.
     await _answer(store, "R1", TO_COME._replace(answer_time=NOW + SECOND))
     assert await listed() == ["R9"]
     await store.database.write(close_missing, [of_other._replace(close_time=NOW)])

@@ -108,7 +108,10 @@ def test_the_file_of_the_operators_page_is_accepted(tmp_path: Path) -> None:
 
 
 def test_only_callers_that_are_held_to_their_own_ask_about_any_number_of_persons() -> None:
-    """A gate and a supervisor may ask about anybody. An app asks about its users, a laboratory about its reports."""
+    """A gate and a supervisor may ask about anybody, so they have a limit.
+
+    An app may ask about its own users, and a laboratory about its own reports.
+    """
     unlimited = {role for role, budget in DEFAULTS.items() if budget.persons_an_hour is None}
     assert unlimited == {"app", "lab", "authority", "operator"}
 

@@ -53,7 +53,7 @@ def test_a_node_at_a_greater_depth_is_silent_too() -> None:
 
 
 def test_a_node_at_a_greater_depth_has_its_figures_and_path() -> None:
-    """Without stated figures it has no skew, which differs from a skew of zero."""
+    """Without stated figures the node has no skew, which differs from a skew of zero."""
     county = RelayedNode(
         "410105", "410000", SOURCE_STATE_OK, NOW, NOW, 0, NodeFigures(-2 * SECOND, 3, 0, 1), ("410100",)
     )
