@@ -1,4 +1,4 @@
-"""A migration changes nothing that the release before it needs, unless its docstring says why it may."""
+"""A migration changes nothing that the previous release needs, unless its docstring says why it may."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def has(call: ast.Call, name: str) -> bool:
 
 
 def faults(source: str) -> Iterator[str]:
-    """Yield what a migration does on its way up that processes of the release before might not bear."""
+    """Yield what a migration does on its way up that processes of the previous release might not bear."""
     up = [
         node for node in ast.parse(source).body if not (isinstance(node, ast.FunctionDef) and node.name == "downgrade")
     ]

@@ -117,7 +117,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def fill(connection: Connection) -> None:
-    """The rows, as the version before wrote them."""
+    """The rows, as the previous version wrote them."""
     assert make_partitions(connection, [(2022, 8)])
     for table, row in OLD_ROWS.items():
         columns = ", ".join(row)

@@ -1,9 +1,9 @@
-"""An upgrade of a node on PostgreSQL under load, from the release before to this version. No caller gets an error.
+"""An upgrade of a node on PostgreSQL under load, from the previous release to this version. No caller gets an error.
 
-`make soak-upgrade` runs it. The release before is a commit, whose tree `git archive` gives. As long as there is no
+`make soak-upgrade` runs it. The previous release is a commit, whose tree `git archive` gives. As long as there is no
 release, it is the last commit before legal holds. UPGRADE_BASE names another commit.
 
-The database is migrated first, so that processes of the release before run on the new schema, or last, so that
+The database is migrated first, so that processes of the previous release run on the new schema, or last, so that
 processes of this version run on the old one.
 """
 
@@ -60,7 +60,7 @@ BATCHES, QUESTIONS = 10, 50
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """The release before."""
+    """The previous release."""
     found = Version.of_commit(BASE, tmp_path_factory.mktemp("before")) if shutil.which("git") else None
     if found is None:
         pytest.skip(f"this clone does not have the commit {BASE}")

@@ -1,4 +1,4 @@
-"""Outbox of reported refusals: the reports whose present state another node does not have yet.
+"""Outbox of reported refusals: the reports whose current state another node does not have yet.
 
 A report is sent as a whole, in its state at the time of sending. The outbox therefore has one row for each node and
 report, however often the report changes.

@@ -98,7 +98,7 @@ refusal_links = Table(
 refusal_outbox = Table(
     "refusal_outbox",
     metadata,
-    # A node of refusal_links, and a report whose present state that node does not have yet.
+    # A node of refusal_links, and a report whose current state that node does not have yet.
     Column("node", String(6), primary_key=True),
     Column("uuid", String(36), primary_key=True),
     # Larger after each change of the report. The row is removed when this version is acknowledged.

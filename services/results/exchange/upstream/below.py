@@ -97,7 +97,7 @@ class StatementsBelow:
         self._newest: dict[str, Position] = {}
 
     async def read(self) -> Statements:
-        """Return the present statements."""
+        """Return the current statements."""
         nodes = await self._states.list_below()
         if not nodes:
             return NOTHING
