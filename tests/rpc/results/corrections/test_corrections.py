@@ -200,7 +200,7 @@ async def test_timeliness_of_a_laboratory_and_of_its_region(node: ResultsNode) -
     assert (region.region, one) == ("220000", lab)
     region.lab = LAB_NAME
     for row in (region, lab):
-        for field in ("lab_display_name", "lab_contact", "lab_count"):
+        for field in ("grouping", "lab_display_name", "lab_contact", "lab_count"):
             row.ClearField(field)
     assert region == lab
     threshold = summary(lab=LAB_NAME, late_threshold=Duration(seconds=2 * 3600))
