@@ -45,7 +45,7 @@ class AuditKeys:
         self.key = key
         self.version = version
         self.versions: tuple[AuditKeys, ...] = tuple(sorted((self, *others), key=attrgetter("version")))
-        # The day for which `tagger` was called last, and the function that it returned.
+        # The day in the last call of `tagger`, and the function that this call returned.
         self._of_day: tuple[int, Callable[[bytes], bytes]] | None = None
         # Prepared once, because the request id of each Verify is hashed.
         self._text = blake2b(b"text", key=key, digest_size=TAG_LENGTH)
@@ -74,7 +74,7 @@ class AuditKeys:
         return AuditKeys(self.key, self.version, [other, *(one for one in self.versions if one is not self)])
 
     def wrap(self, older: AuditKeys) -> bytes:
-        """Return the key of an earlier version, encrypted under a sub-key of this one (RFC 3394)."""
+        """Return the key of an earlier version, encrypted under a sub-key of this version's key (RFC 3394)."""
         return aes_key_wrap(subkey(self.key, Purpose.AUDIT_KEYS), older.key)
 
     def unwrap(self, wrapped: bytes) -> bytes | None:

@@ -181,7 +181,8 @@ def _receive_link(connection: Connection, link: DocumentLink, arrival: Arrival, 
     if effect is LinkEffect.HELD:
         return
     change = link_change(link, arrival.sender)
-    # A returned link counts as a change of this node. Otherwise the sender of the link would not be notified of it.
+    # A returned link counts as a change of this node. Otherwise the node that sent the link would not be notified of
+    # it.
     applied.links.append(replace(change, source="") if effect is LinkEffect.TO_RETURN else change)
     if effect is LinkEffect.ENDED:
         # The link may have come earlier, without the name of the node that had requested its end.

@@ -186,8 +186,8 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
     if stored is None:
         return LinkEffect.SET_ASIDE
     if link.unlink_time is not None:
-        # When the link was removed at this node, this node recorded an end. The end that the maker of the link states
-        # replaces it.
+        # This node recorded an end when the link was removed here. The end that the maker of the link states replaces
+        # it.
         not_confirmed = or_(_links.c.unlink_time.is_(None), _links.c.unlink_node == arrival.node)
         ended = {"unlink_time": link.unlink_time, "unlink_node": link.unlink_node}
         connection.execute(update(_links).where(_links.c.link_id == link.link_id, not_confirmed).values(ended))

@@ -21,7 +21,7 @@ class LabAnswer(NamedTuple):
     Attributes:
         answer_time: when its node recorded the answer. Of two answers the later one counts.
         expected_time: when the laboratory expects to upload the report; None if it has not said.
-        actor: who answered; None at all nodes but the one where the answer was given.
+        actor: who answered. Only the node where the answer was given knows this; None at other nodes.
     """
 
     answer: Answer

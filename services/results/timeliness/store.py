@@ -131,8 +131,8 @@ def _steps(all_keys: Iterable[str], after: Position | None, limit: int, question
     """Yield the keys that have rows after a position, in order and in steps. One statement counts one step.
 
     If the interval is not divided, each key has one row, and one step fills a page. If the interval is divided, a key
-    has up to one row a day, so fewer keys fill a page. Keys without reports then have no row, so each step is larger
-    than the one before.
+    has up to one row a day, so fewer keys fill a page. Keys without reports then have no row, so each step takes more
+    keys than the previous step.
     """
     last = after.key if after else WHOLE
     keys = sorted(key for key in all_keys if key > last or (question.period and key == last))

@@ -223,7 +223,7 @@ def compare_reports(
 
 
 def is_stored(row: NewResult, key: ReportKey) -> bool:
-    """Return whether the stored report has the same content, or the sampling record that it replaced had."""
+    """Return whether the stored report, or the sampling record that it has replaced, has the same content."""
     return row.as_stored_under(key.subject_key).content_hash in (key.content_hash, key.sampling_hash)
 
 

@@ -35,7 +35,7 @@ KIND_OF_FLAG: dict[int, CaseKind] = {
 
 
 class CaseOpening(NamedTuple):
-    """Evidence that opens a case, unless there is a case of the same kind for the report.
+    """Evidence that opens a case. If the report already has a case of the same kind, no case is opened.
 
     Attributes:
         lab: the code of the laboratory.

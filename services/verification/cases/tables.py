@@ -22,7 +22,7 @@ evidence_cases = Table(
     Column("region", String(6), nullable=False),
     # The decision that opened the case. The decision may have been removed since.
     Column("decision", String(36), nullable=False),
-    # The other decision whose evidence was compared with this one; empty if evidence was not compared.
+    # The decision with whose evidence the evidence of this case was compared; empty if there was no such comparison.
     Column("other_decision", String(36), nullable=False),
     Column("create_time", BigInteger, nullable=False),
     # The officer who examines the case; empty while the case is open.

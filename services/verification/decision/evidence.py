@@ -27,8 +27,8 @@ def is_same_instant(shown: Instant, recorded: Instant) -> bool:
 def differing_fields(evidence: Evidence, record: Record) -> tuple[str, ...]:
     """Return the fields in which evidence contradicts the record of its report. A field not shown never differs.
 
-    If only one of the two is PENDING, outcome and report time are not compared, because one of them is a sampling
-    record and the other is the report that follows the sampling record.
+    If only one of the two is PENDING, outcome and report time are not compared. In that case one of the two is a
+    sampling record, and the other is the report that follows it.
     """
     differing = []
     one_stage = (evidence.outcome == PENDING) == (record.outcome == PENDING)

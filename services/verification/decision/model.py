@@ -256,8 +256,8 @@ class Inputs(NamedTuple):
         elsewhere: the policy for people of another province, if the origin is not known and the policies differ;
             `policy` is then the policy for people of the same province.
         own_records_alone: whether only the node's own records may count. Evidence then only explains the decision.
-        cut_items: the items for which the limit of the look-up or the nation's retention may hide a result that counted
-            at the use time.
+        cut_items: items whose results may be incomplete: the limit of the look-up, or the nation's retention, may hide
+            a result that counted at the use time.
     """
 
     use_time: Instant

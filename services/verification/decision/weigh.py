@@ -96,9 +96,9 @@ def weigh_evidence(
     """Return a piece of evidence with its use.
 
     Evidence has no effect if the policy does not weigh its item, or if its record is of another item. Other evidence
-    equals its record, contradicts its record, or has no record. Without a record it counts as much as a record would,
-    unless its laboratory denies that it has issued the report. Evidence that identifies no report may equal a record
-    with its report number, but cannot contradict one.
+    equals its record, contradicts its record, or has no record. Evidence without a record counts as much as a record
+    would. It does not count if its laboratory denies that it has issued the report. Evidence that identifies no report
+    may equal a record with its report number, but cannot contradict one.
 
     Args:
         evidence: what the holder shows.

@@ -72,7 +72,7 @@ def add_batch(connection: Connection, own: str, batch: CountBatch, last_id: str,
 
 
 def add_counts(connection: Connection, own: str, counts: Counts) -> None:
-    """Add the counts of a process to those that this node, with the region `own`, has stored.
+    """Add the counts of a process to the stored counts of this node, whose region is `own`.
 
     A row about a place outside `own` is not for the node above. Its version stays 0, so it is never unsent.
     """

@@ -109,7 +109,10 @@ class Assessor:
         return _statement_of(stored) if self._is_about(stored, refusal) else ShownDecision(name=stated.name)
 
     def _is_about(self, shown: StoredDecision, refusal: Refusal) -> bool:
-        """Return whether a shown decision is about a refusal's region and, as far as known, its purpose and person."""
+        """Return whether a shown decision is about a refusal's region, purpose and person.
+
+        A purpose or person that is not known is not compared.
+        """
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != refusal.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, refusal.purpose):
             return False

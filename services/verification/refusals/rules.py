@@ -129,9 +129,9 @@ class Refusal:
         return [key for key in (self.same_report_key, self.other_same_report_key) if key is not None]
 
     def with_keys_of(self, keys: Collection[bytes]) -> Refusal:
-        """Return the report with the hash of the other version of the pepper, if a report of the same refusal has it.
+        """Return the report with the hash of the other version of the pepper, if `keys` contains that hash.
 
-        `keys` are the hashes of that other report. One of them must be this report's own hash.
+        `keys` are the hashes of another report of the same refusal. One of them must be this report's own hash.
         """
         own = self.same_report_keys
         new = [key for key in keys if key not in own]

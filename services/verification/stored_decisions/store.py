@@ -112,8 +112,8 @@ def insert_decisions(
 ) -> None:
     """Insert decisions inside a transaction, and remember the reports that were shown for them.
 
-    `after_commit` gets functions to call once the transaction is committed. A transaction that is tried again adds its
-    own functions in place of those that the failed transaction added.
+    `after_commit` gets functions to call once the transaction is committed. If the transaction is tried again, the
+    functions of the second attempt replace those of the failed attempt.
     """
     rows = [
         {

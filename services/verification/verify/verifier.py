@@ -147,7 +147,7 @@ class Verifier:
         """Store what answers need before they are sent, in one transaction. Count their decisions afterwards.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE. None of them is counted, because none is sent.
+            Unavailable: DATABASE_UNAVAILABLE. No answer can be sent, and no decision is counted.
         """
         await self._store.keep_answers(answers)
         for answer in answers:

@@ -38,7 +38,7 @@ class HeadPosition(NamedTuple):
 
 
 def hold_heads(connection: Connection, node: str, heads: Sequence[AuditHead], now: Instant) -> list[AuditHead]:
-    """Store the heads that a node has sent. Return those that differ from the stored head of the same seal.
+    """Store the heads that a node has sent. Return the sent heads that differ from a stored head of the same seal.
 
     A stored head is never replaced. Of each day before yesterday only the last head is kept, because a head covers
     everything before it.

@@ -1,8 +1,8 @@
 """The home of a laboratory: the node that may speak for it (docs/architecture.md, "Authority over content").
 
-These functions are pure. `register` reads and stores what they need. A node knows as homes only itself and the nodes
-that replicate to it. If the home of a laboratory is a node at a greater depth, the home that this node knows is the
-node in between that replicates to this node.
+These functions are pure. `register` reads and stores what they need. For this node, the home is always this node itself
+or a node that replicates to it. If the laboratory's home is a node at a greater depth, this node records the node in
+between as the home.
 """
 
 from __future__ import annotations

@@ -185,8 +185,8 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
 def _to_send(change: Change, entry: Entry, node: str) -> Change | None:
     """Return a change as this node sends it; None if this node does not send it.
 
-    Of the links that nodes elsewhere made, this node sends only those that were removed here or whose end a node below
-    requested.
+    Nodes elsewhere have made some of the stored links. Of these, this node sends only links that were removed here, and
+    links whose end a node below requested.
     """
     if isinstance(change, Lab):
         return replace(change, home="")

@@ -190,7 +190,7 @@ def note_subscription(connection: Connection, node: str, now: Instant) -> None:
 
 
 def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NATION) -> None:
-    """Notify a node that begins without a cursor of what no subscription brings.
+    """Notify a node that begins without a cursor of changes that no subscription brings.
 
     These are all laboratories, and their answers to missing reports. If the node has missed notifications, it is also
     notified of all its adverse subjects, of its own links that have ended or whose end was requested, and of the
