@@ -63,7 +63,8 @@ def check_audit(
     """
     report = Report()
     keys = add_kept_keys(connection, tables, keys)
-    # The writers are read before the seals. Rows that are stored between the two reads are therefore not expected.
+    # The writers are read before the seals. Rows that are stored after the writers were read are therefore not looked
+    # for.
     writers = {row.writer_id: row for row in connection.execute(select(tables.writers))}
     sealed: dict[int, tuple[int, bytes]] = {}
     for chain in Chain:

@@ -74,7 +74,7 @@ class AuditKeys:
         return AuditKeys(self.key, self.version, [other, *(one for one in self.versions if one is not self)])
 
     def wrap(self, older: AuditKeys) -> bytes:
-        """Return the key of an earlier version, encrypted under a sub-key of this version's key (RFC 3394)."""
+        """Return the key of an earlier version, encrypted under a sub-key of this object's key (RFC 3394)."""
         return aes_key_wrap(subkey(self.key, Purpose.AUDIT_KEYS), older.key)
 
     def unwrap(self, wrapped: bytes) -> bytes | None:

@@ -129,8 +129,8 @@ class ChangeApplier:
             _NewEntry(one.lab, one.names, other_keys=pack_other_keys(one) if self._relays and one.other_keys else None)
             for one in results
         ]
-        # Only this node states that its own links have ended. It therefore logs such an end as if a node below had
-        # requested the end. The log brings the end to the node above.
+        # Only this node states to the node above that a link of its own has ended, and it passes on requests to end
+        # links of other nodes. Both go through the log.
         ended = [(link.link_id, 0) for link in (*applied.ended_links, *applied.links_to_end)]
         if self._relays and arrival.from_below:
             entries.append(_NewEntry("", [(uscc, 0) for uscc in applied.received_labs], ChangeKind.LABS))

@@ -9,7 +9,8 @@ from services.storage.columns import LEFT_OUT, READ_AS
 
 _NEW = text("persons <> counted")
 
-# Delays from report to upload: how many persons' results, by laboratory, hour of the report and class of delay.
+# Delays from report to upload. A row has the number of persons of one laboratory, hour of the report and class of
+# delay.
 delays = Table(
     "delays",
     metadata,

@@ -1,10 +1,10 @@
 """Recognises stored batches, so that a laboratory that sends its day again causes little work.
 
 A batch is known by a keyed hash over its tubes, in any upload and at any offset. The hash is stored in the transaction
-that commits the batch, together with the tubes that had a rejection. These tubes are validated again each time, because
-they are not stored. The laboratory's standings, the horizon of retention and the admitted items could change the
-validation of stored tubes. They are therefore part of the hash, and after a change of any of them no earlier batch is
-known.
+that commits the batch, together with the indexes of the tubes that had a rejection. Such a tube is not stored
+completely, so it is validated again each time. The laboratory's standings, the horizon of retention and the admitted
+items could change the validation of stored tubes. They are therefore part of the hash, and after a change of any of
+them no earlier batch is known.
 """
 
 from __future__ import annotations

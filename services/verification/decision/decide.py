@@ -238,9 +238,10 @@ def _steps_for(evidence: Iterable[Weighed], action: NextStepAction) -> list[Next
 def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, weighed: list[Weighed]) -> Decision:
     """Make the decision for the case that nothing counts.
 
-    The person lacks a result only if no evidence is left that may count, no result may be hidden, every source answered
-    and the nation was asked. Otherwise the outcome is undetermined. A lack is explained only by accepted items, by
-    evidence that contradicts its record, and by evidence that its laboratory denies.
+    The outcome is that the person lacks a result only if four conditions are met: no evidence is left that may count,
+    no result may be hidden, every source answered, and the nation was asked. Otherwise the outcome is undetermined. A
+    lack is explained only by accepted items, by evidence that contradicts its record, and by evidence that its
+    laboratory denies.
     """
     not_comparable = [one for one in weighed if one.use == pb.EVIDENCE_USE_NOT_COMPARABLE]
     if not_comparable:

@@ -92,7 +92,8 @@ class StoredPositives:
 def _has_ended(connection: Connection) -> bool:
     """Return whether a node has joined and all stored adverse subjects are marked.
 
-    The nodes are read before the position, because the position is stored together with the first node.
+    The first node and the position are stored by one transaction. Reading the nodes first therefore never misses a
+    position that comes with a node.
     """
     if connection.execute(select(_nodes.c.node).limit(1)).first() is None:
         return False
