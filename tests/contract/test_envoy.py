@@ -37,7 +37,7 @@ def test_committed_configuration_traces_nothing() -> None:
 
 
 def test_administration_uploads_and_exchange_are_left_out() -> None:
-    """What gates and apps call is served, and every read."""
+    """The proxy serves the calls of gates and apps, and every read."""
     served = {method.name for method in served_methods(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))}
     assert served >= SERVED
     assert not [name for name in served if any(word in name for word in LEFT_OUT)]

@@ -16,7 +16,7 @@ CLOCKS = {"monotonic", "perf_counter", "time_ns", "monotonic_ns", "perf_counter_
 
 
 def faults(path: Path) -> Iterator[str]:
-    """What a file does against the rules, each by its line."""
+    """Yield how a file breaks the rules, each fault with its line."""
     may_sleep = path.parent == TESTS / "support" and path.name in SLEEPERS
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:

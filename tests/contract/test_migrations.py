@@ -18,7 +18,7 @@ OLDEST = {"results": "0032", "policy": "0016", "verification": "0014"}
 NOTE = re.compile(r"^Contract: \S", re.MULTILINE)
 """The line of a docstring that names the release since which nothing needs what the migration takes away."""
 SQL = re.compile(r"\bRENAME\b|\bDROP (?:TABLE|COLUMN)\b|\bSET NOT NULL\b")
-"""What takes or narrows something in a statement that is written out."""
+"""Finds statements in plain SQL that remove or narrow something."""
 TAKING = {"drop_table", "drop_column", "rename_table"}
 NARROWING = {"create_unique_constraint", "create_check_constraint", "create_foreign_key", "create_primary_key"}
 
@@ -99,5 +99,5 @@ def test_what_the_rule_finds(line: str, fault: str) -> None:
 
 
 def test_the_rule_finds_older_migrations() -> None:
-    """Those from before the rule include renames and columns that were dropped, so the rule sees real files."""
+    """Migrations from before the rule contain renames and dropped columns, so the rule is tried on real files."""
     assert any(list(faults(path.read_text(encoding="utf-8"))) for path in MIGRATIONS)

@@ -24,7 +24,7 @@ from services.verification.showings.shares import Shares
 
 RULES = Path("deploy/prometheus/hutong.yaml")
 PROMETHEUS = {"up", "process_resident_memory_bytes"}
-"""What Prometheus and its library for Python export themselves."""
+"""The metrics that Prometheus and its Python library export themselves."""
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 OF_EVERY_TARGET = {"instance", "job", "worker"}
 """Labels that a scrape adds, and the label of a worker's gauges (docs/operations.md §1)."""

@@ -199,7 +199,10 @@ def brightness(colour: str) -> float:
 
 @needs_chromium
 def test_the_latest_laboratory_is_seen_first(chromium: Browser, tmp_path: Path) -> None:
-    """Its name and its red bar stand above the fold, and what laboratories are called is text, whatever it is."""
+    """The laboratory's name and its red bar are visible without scrolling.
+
+    Names of laboratories are shown as plain text.
+    """
     file = tmp_path / "page.html"
     file.write_text(timeliness_html(), encoding="utf-8")
     chromium.open(file)

@@ -197,7 +197,7 @@ async def test_what_both_know_crosses_and_the_rest_after_the_upgrade(pair: Pair)
     answers = [("DENIED-1", MISSING_REPORT_ANSWER_NOT_OURS)]
     await until(lambda: pair.rows(pair.older, missing_reports, "report_number", "answer") == answers)
     assert pair.rows(pair.newer, withheld_kinds, "node") == []
-    # What is uploaded after the upgrade crosses too.
+    # Results that are uploaded after the upgrade are sent too.
     await henan.upload(NUMBERS[2], "R-later", reported)
     await until(lambda: _is_recognized(nation, NUMBERS[2]))
 

@@ -62,7 +62,10 @@ async def guarded(
     ],
 )
 async def test_a_certificate_that_names_no_caller_is_not_known(guarded: Guarded, uris: tuple[str, ...]) -> None:
-    """One URI, of this trust domain, of a known form; that of a node is signed by the nodes' authority."""
+    """A certificate must have one URI of this trust domain in a known form.
+
+    The nodes' authority must sign that of a node.
+    """
     channel = await guarded.connect("results", guarded.clients.sign("tried", *uris, dns=f"{REGION}.nodes.hutong.org"))
     assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest())))[:2] == UNKNOWN
 

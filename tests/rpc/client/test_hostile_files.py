@@ -38,7 +38,7 @@ SIX, NOON = dt.datetime(2022, 8, 9, 6), dt.datetime(2022, 8, 9, 12)  # noqa: DTZ
 
 @dataclass(frozen=True)
 class Told:
-    """What the command printed and how it ended; with --json also what it counted."""
+    """The output and the exit code of the command; with --json also its counts."""
 
     code: int
     text: str
@@ -182,7 +182,10 @@ MANGLED = [
 
 
 def test_what_excel_mangled_is_reported_by_row_with_the_cure(node: Node, tmp_path: Path, first: int) -> None:
-    """One file with every kind among good rows, after a cell with a line break: row numbers as Excel shows them."""
+    """One file has every kind of mangled cell among good rows, after a cell with a line break.
+
+    Row numbers are those of Excel.
+    """
     rows = [line(first, name="赵\n示例")]
     for place, (change, _) in enumerate(MANGLED):
         rows += [line(first + 1 + 2 * place, **change), line(first + 2 + 2 * place)]

@@ -1,4 +1,4 @@
-"""What Policy says to faulty publications and questions, on real servers: everything at once, and never INTERNAL."""
+"""Answers of real servers to faulty publications and questions: all faults at once, and never INTERNAL."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_each_fault_names_its_field(
 
 @in_module
 async def test_publication_without_a_policy_is_refused(empty_service: Service) -> None:
-    """And not taken for an empty one."""
+    """A missing policy is not taken for an empty one."""
     with refused() as caught:
         await empty_service.admin.PublishPolicy(PublishPolicyRequest())
     assert list(field_violations(caught.value)) == ["policy"]

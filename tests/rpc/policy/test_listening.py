@@ -83,7 +83,10 @@ def cursor(url: str) -> str:
 
 
 async def test_what_is_not_understood_is_asked_for_again_at_the_next_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """It holds nothing else up; a version that understands it takes it then, and the cursor is kept again."""
+    """An unknown change holds up no other change.
+
+    A version that knows it receives it, and then stores the cursor again.
+    """
     url, spoilt = sqlite_url("policy"), told("spoilt")
     good_hash, spoilt.content_hash = spoilt.content_hash, "0" * 64
     nation = PretendedNation([spoilt, told("good")])

@@ -50,7 +50,10 @@ async def test_same_content_again_is_the_same_revision(service: Service) -> None
 
 
 async def test_earlier_content_again_is_its_own_revision(service: Service) -> None:
-    """As when a directory is applied twice at the same time; once withdrawn or replaced it is published anew."""
+    """This happens if a directory is applied twice at the same time.
+
+    A withdrawn or replaced policy is published anew.
+    """
     first, second = make_policy(), make_policy(hours=24)
     second.effective_start_time.CopyFrom(to_timestamp(SystemClock().now() + DAY))
     names = [(await service.publish(policy)).policy.name for policy in (first, second, first, second)]
@@ -90,7 +93,7 @@ async def test_validate_only_answers_the_same_and_stores_nothing(service: Servic
 
 
 async def test_withdrawal_is_a_fact_with_a_time(service: Service) -> None:
-    """Nothing governs after it; the revision stays readable by name, and by what was known before."""
+    """No policy governs after the withdrawal. The revision can still be read by name, and by what was known before."""
     published = (await service.publish(make_policy())).policy
     response = await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=published.name, reason="an error"))
     assert response.policy.withdraw_reason == "an error"
@@ -106,7 +109,10 @@ async def test_withdrawal_is_a_fact_with_a_time(service: Service) -> None:
 
 
 async def test_floor_tells_what_it_overrides_and_then_binds(service: Service) -> None:
-    """It publishes over a standing contradiction, lists it, and refuses the next one, citing its own revision."""
+    """A floor is published over an existing contradiction and lists it.
+
+    The next contradiction is refused, citing the floor.
+    """
     lower = make_policy()
     lower.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     await service.publish(lower)
@@ -293,7 +299,7 @@ async def test_lists_page_through_everything(service: Service) -> None:
 
 
 async def test_batch_pairs_answers_and_errors(service: Service) -> None:
-    """One poisoned question harms no other."""
+    """One faulty question affects no other question of the batch."""
     await service.publish(make_policy())
     good = ResolvePolicyRequest(region="410105", purpose=HOTEL)
     bad = [ResolvePolicyRequest(region="41"), ResolvePolicyRequest(region="999999", purpose=HOTEL)]

@@ -91,7 +91,7 @@ async def test_unavailable_tells_grpc_when_to_retry(
 
 
 async def test_an_unexpected_exception_in_a_stream_is_internal(tmp_path: Path) -> None:
-    """What was acknowledged before it stands."""
+    """Batches that were acknowledged before the exception stay stored."""
 
     async def upload(requests: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         async for response in acknowledge(requests):
@@ -233,7 +233,7 @@ async def test_a_wrong_request_is_refused_before_it_is_served(tmp_path: Path) ->
 
 
 async def test_a_wrong_frame_ends_the_stream(tmp_path: Path) -> None:
-    """What came before it is acknowledged, and what comes after is not read."""
+    """Frames before the wrong one are acknowledged. Frames after it are not read."""
     wrong = UploadResultsRequest(start=UploadStart(lab="labs/1", upload_id="not one word"))
     async with channel_to(pretend(), settings_for(tmp_path)) as channel:
         call = UploadServiceStub(channel).UploadResults(iter([START, wrong, START]))

@@ -118,7 +118,7 @@ def test_migrating_builds_the_schema(tmp_path: Path) -> None:
 
 
 def test_the_whole_node_is_one_process(tmp_path: Path) -> None:
-    """It serves three times, and an operator's commands find its stores and its settings."""
+    """The process serves three times, and an operator's commands find its stores and its settings."""
     variables = {f"{service}_address": "127.0.0.1:0" for service in SERVICES} | {"data_dir": str(tmp_path)}
     with daemon("serve", "all", **variables, **QUICK) as running:
         running.event("serving")

@@ -263,7 +263,7 @@ def test_an_address_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_newer_schema(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Also a start, which would migrate, says that the database is newer."""
+    """A start, which would migrate the database, also reports that the database is newer."""
     url = sqlite_url("results")
     with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
         database.execute("UPDATE alembic_version_results SET version_num = 'ffff'")

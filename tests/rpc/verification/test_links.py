@@ -98,7 +98,7 @@ async def test_results_behind_a_link_that_swallows_everything(linked: Linked) ->
 
 
 async def test_results_behind_connections_that_died_without_a_word(linked: Linked) -> None:
-    """What is whole is found by a new connection, long before keepalive gives the old one up."""
+    """Results that are complete are found by a new connection, long before keepalive gives up the old one."""
     linked.results.strand()
     assert (await linked.ask()).outcome == pb.DECISION_OUTCOME_UNDETERMINED
     await until(linked.recognizes, RECOVERY_SECONDS)

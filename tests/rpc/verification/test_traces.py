@@ -210,7 +210,7 @@ async def test_no_span_has_an_identity(traced: Traced) -> None:
 
 @in_module
 async def test_lines_of_the_log_have_the_trace(traced: Traced) -> None:
-    """Those of Results too."""
+    """Lines of the log of Results have the trace too."""
     await traced.callers.decisions.Verify(question(NUMBERS[0]), metadata=parent(10))
     for service in ("verification", "results"):
         await until(lambda service=service: trace_id(10) in traced.node.log(service))

@@ -117,7 +117,7 @@ async def test_the_proposer_does_not_approve(
 
 
 async def test_a_change_lapses(withdrawals: Withdrawals) -> None:
-    """In its last microsecond it can be approved, and then no more."""
+    """The change can be approved in its last microsecond, and not later."""
     change, last = await withdrawals.propose(), await withdrawals.propose()
     withdrawals.clock.advance(LIFE - 1)
     await withdrawals.approve(last)
@@ -153,7 +153,7 @@ async def test_old_changes_are_removed(withdrawals: Withdrawals) -> None:
 
 
 def test_local_callers_need_no_approval(sqlite_url: MakeUrl) -> None:
-    """Nor does work outside a call. Identified callers do."""
+    """Work outside a call needs no approval either. Identified callers do."""
     opened = Withdrawals(sqlite_url("policy"))
     current_call.set(None)
     assert not opened.approvals.is_needed()

@@ -89,7 +89,7 @@ def test_other_content_under_one_id_is_refused(database: Database) -> None:
 
 
 def test_ids_are_a_methods_own(database: Database) -> None:
-    """One id in two methods is two requests; so are two ids in one."""
+    """The same id in two methods stands for two requests, and so do two ids in one method."""
     work, request_id = Work(), str(uuid.uuid4())
     ask(database, work, request_id, request())
     assert ask(database, work, request_id, request(), method="/another") == "done 2"

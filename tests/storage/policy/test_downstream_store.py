@@ -1,4 +1,4 @@
-"""What a node keeps of the policies of the nodes below, on SQLite and on PostgreSQL."""
+"""The policies that a node keeps of the nodes below, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ async def test_a_positive_elsewhere_reaches_a_province_with_results(country: Cou
     await finds(henan, 1, "H1 2 1", "J1 3 3")
     await jilin.node.upload([tube("J11", 1, NEGATIVE, 0)], "clearing")
     await finds(henan, 1, "H1 2 1", "J1 3 3", "J11 2 1")
-    # What the province would have to subscribe to again.
+    # The keys to which the province would have to subscribe again.
     kept = {key for (key,) in henan.rows(subscriptions, "subject_key")}
     assert kept == {subject_key(person) for person in (0, 1, 3, 4)}
 

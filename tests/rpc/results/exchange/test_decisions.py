@@ -266,7 +266,10 @@ async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate,
 
 
 async def test_while_a_province_is_silent_no_decision_is_a_lack(country: Country, gate: Gate) -> None:
-    """Its results are unknown: UNDETERMINED, with the node to ask again. A person with another result is recognised."""
+    """The silent province's results are unknown: UNDETERMINED, with the node to ask again.
+
+    A person with a result is recognised.
+    """
     jilin = await join_jilin(country)
     await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)
@@ -282,7 +285,10 @@ async def test_while_a_province_is_silent_no_decision_is_a_lack(country: Country
 
 
 async def test_a_retired_nodes_silence_counts_no_more_until_it_comes_back(country: Country, gate: Gate) -> None:
-    """Its stored results stay valid, and a lack is a lack again. Only a silent node that is known can be retired."""
+    """The retired node's results stay valid, and a lack counts again.
+
+    Only a silent node that is known can be retired.
+    """
     jilin = await join_jilin(country)
     await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)

@@ -247,7 +247,10 @@ async def test_a_silent_nation_hides_only_itself(small: Country) -> None:
 
 
 async def test_a_city_gets_corrections_and_recalls_after_a_long_absence(small: Country, sqlite_url: MakeUrl) -> None:
-    """Its notifications are not kept any more. It subscribes again, and gets what has become of its copies."""
+    """The city's notifications are no longer kept.
+
+    The city subscribes again, and gets the current state of its copies.
+    """
     henan = await small.join(HENAN)
     jilin = await small.join(JILIN)
     await jilin.node.register()

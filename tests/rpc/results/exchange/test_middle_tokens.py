@@ -124,7 +124,10 @@ async def test_a_citys_token_is_met_while_its_province_has_a_backlog(tree: Tree)
 
 
 async def test_tokens_after_a_restore_of_the_province(tree: Tree) -> None:
-    """What Henan has lost of its own is lost at once, also at the nation. What it has lost of the city comes again."""
+    """Commits that Henan itself has lost count as lost at once, also at the nation.
+
+    Lost commits of the city come again.
+    """
     nation, henan, city = tree.nation, await tree.start_henan(), await tree.start_city()
     of_city = await laboratory(city, OTHER_USCC)
     of_henan = await laboratory(henan, HENAN_USCC)

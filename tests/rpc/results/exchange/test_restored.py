@@ -132,7 +132,7 @@ async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
 async def test_a_report_that_a_restored_province_gives_another_person_stays_the_first_ones(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Its later revisions are counted as conflicts too and change nothing."""
+    """Later revisions of the restored province's report count as conflicts too, and change nothing."""
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
     url, directory = sqlite_url("results"), tmp_path / "jilin"
     async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:

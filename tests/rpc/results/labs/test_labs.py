@@ -236,7 +236,10 @@ async def test_faulty_requests_are_refused_with_their_reasons(node: ResultsNode)
 
 
 async def test_laboratories_are_listed_by_name_page_by_page(node: ResultsNode) -> None:
-    """Those of a region take in what lies below it; a token serves the request it was issued for alone."""
+    """Laboratories of a region include those of regions below it.
+
+    A page token serves only the request for which it was issued.
+    """
     regions = ["220500", "220502", "220000", "410105", "410000"]
     names = []
     for place in range(10):

@@ -176,7 +176,7 @@ async def test_a_limit_never_hides_a_positive(node: ResultsNode) -> None:
 
 
 async def test_an_acknowledged_batch_is_seen_by_the_next_look_up(node: ResultsNode) -> None:
-    """With its consistency token or without."""
+    """This holds with and without the consistency token of the batch."""
     for person in range(10):
         answers = await node.upload([make_tube(person)], f"u{person}")
         response = await node.results.LookupLatest(ask(person, at_least_as_fresh=answers[-1].consistency_token))
@@ -327,7 +327,10 @@ async def test_the_largest_batch_is_answered(node: ResultsNode) -> None:
 
 
 async def test_what_another_node_has_committed_is_not_seen_here(node: ResultsNode) -> None:
-    """Its token is not passed over in silence: UNAVAILABLE, since the answer could rest on an older world."""
+    """The token of another node is not ignored.
+
+    The error is UNAVAILABLE, because the answer could be older than the commit.
+    """
     token = encode_token(CommitPosition("results", "410000", LogPosition("a", 1, 1)))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await node.results.LookupLatest(ask(0, at_least_as_fresh=token))

@@ -111,7 +111,7 @@ def numbers(found: LookupLatestResponse) -> list[str]:
 async def test_a_standby_answers_once_it_has_the_tokens_commit(
     own_server: PostgresServer, standby: CopiedServer, tmp_path: Path
 ) -> None:
-    """Until then the primary answers. A look-up without a token may be behind, and its source says so."""
+    """Before that the primary answers. A look-up without a token may be behind, and its source then says so."""
     async with node_with(own_server, standby, tmp_path) as node:
         first = await upload(node, 0)
 

@@ -19,7 +19,7 @@ BATCH = 1_000
 SITE = "采" * 200
 """With the longest site a batch is most of the megabyte that it may be."""
 MOST_HELD = 10 * 2**20
-"""What may be on its way before the laboratory is held back: some batches here, and a connection's window of bytes."""
+"""How much a laboratory may send before it is held back: some batches here, and a connection's window of bytes."""
 
 
 class Stream:

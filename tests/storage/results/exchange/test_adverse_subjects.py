@@ -184,7 +184,10 @@ async def test_a_positive_of_another_item_is_made_known_to_no_node(nation: Labor
 
 
 async def test_results_of_other_items_do_not_follow_a_subject(nation: Laboratory) -> None:
-    """Neither as changes nor when the node subscribes. A report that once was announced goes on to be corrected."""
+    """Such results come neither as changes nor at the subscription.
+
+    A report that was announced once is corrected further.
+    """
     hepatitis = "hepatitis-b"
     await receive(nation, JILIN, report(JILIN, outcome=POSITIVE), report(JILIN, number="old", item=hepatitis))
     await receive(nation, HENAN, report(HENAN), report(HENAN, number="own", item=hepatitis))
@@ -213,7 +216,7 @@ async def test_corrections_recalls_and_later_results_follow(nation: Laboratory) 
 
 
 async def test_a_node_that_has_everything_is_told_nothing(nation: Laboratory) -> None:
-    """Its further results of the subject cost no query for nodes, because the nation has subscribed it."""
+    """Further results of the subject from this node cost no query for nodes, because the nation has subscribed it."""
     await receive(nation, JILIN, report(JILIN, outcome=POSITIVE))
     assert await told(nation, JILIN) == []
     with statements(nation) as run:
@@ -300,9 +303,9 @@ async def test_marks_end_with_the_results(nation: Laboratory) -> None:
 async def test_two_commits_at_the_same_time_do_not_miss_each_other(
     postgresql: Laboratory, positive_first: bool
 ) -> None:
-    """One brings a positive, the other a node's first result. The first has stored its part when the second begins.
+    """One commit has a positive, the other a node's first result. The first has stored its part when the second begins.
 
-    They are of two laboratories, because commits of one wait for each other at its delays.
+    The commits are of two laboratories, because commits of one laboratory wait for each other at its delays.
     """
     nation = postgresql
     await receive(nation, SHANDONG, report(SHANDONG, 9, POSITIVE))

@@ -155,7 +155,7 @@ async def test_a_node_ends_only_links_that_it_has_made(nation: Laboratory) -> No
 
 
 async def test_the_node_that_made_a_link_is_asked_to_end_it(nation: Laboratory) -> None:
-    """It is asked if the asking node has results of a document. Until it has ended the link, the link holds."""
+    """The node is asked if the asking node has results of a document. Until it has ended the link, the link holds."""
     await nation.database.write(add_node, JILIN, NOW)
     await receive(nation, JILIN, made_link("1-2"))
     await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))

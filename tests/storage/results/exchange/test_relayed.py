@@ -81,7 +81,7 @@ async def test_a_node_states_only_what_is_below_it(nation: Laboratory) -> None:
     assert await nation.database.read(list_relayed) == [
         RelayedNode(ZHENGZHOU, HENAN, SOURCE_STATE_OK, NOW, NOW - SECOND, 3)
     ]
-    # What Henan sent of Zhengzhou before was set aside, so its tokens are met by the next statement.
+    # What Henan sent of Zhengzhou before was set aside, so the next statement satisfies its tokens.
     commits = {region: CommitPosition("results", region, LogPosition("a", 1, 7)) for region in stated}
     assert set(await nation.database.read(find_unmet, list(commits.values()))) == set(commits.values())
     await nation.database.write(record_positions, HENAN, checkpoint.positions_below)

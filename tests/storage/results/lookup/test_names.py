@@ -172,7 +172,7 @@ async def test_a_hash_of_before_fits_every_name(laboratory: Laboratory) -> None:
 
 @pytest.mark.parametrize("scope", [LOOKUP_SCOPE_LOCAL, LOOKUP_SCOPE_NATIONWIDE])
 async def test_the_record_of_a_claimed_report_is_compared_too(laboratory: Laboratory, scope: int) -> None:
-    """It may be the person's only one, and of an item that is not looked up."""
+    """The claimed record may be the person's only record, and of an item that is not looked up."""
     await laboratory.send([make_tube(0, item=ANTIGEN)], items=("sars-cov-2-antigen",))
     handler = handler_of(laboratory)
     states = []

@@ -91,7 +91,7 @@ async def test_the_newest_answer_counts_and_a_denied_report_is_awaited_no_more(s
 
 
 async def test_only_a_listed_report_without_a_record_is_answered(store: Laboratory) -> None:
-    """It is not listed if another node lists it, or if its laboratory is not registered here."""
+    """A report is not listed if another node lists it, or if its laboratory is not registered here."""
     await store.send([make_tube(1)])
     with pytest.raises(FailedPrecondition) as conflict:
         await _answer(store, "R1", DENIED)
@@ -225,7 +225,10 @@ async def test_an_answer_goes_from_the_home_up_and_to_all_nodes_below_but_the_se
 
 
 async def test_a_node_that_does_not_know_answers_gets_them_once_it_does(store: Laboratory) -> None:
-    """They are left out upwards and downwards, also for capabilities of a later release. Nothing is sent twice."""
+    """The answers are left out upwards and downwards, also for capabilities of a later release.
+
+    Nothing is sent twice.
+    """
     change_log = ChangeLog([partial(notify_nodes, own=HENAN)])
     applier = ChangeApplier(change_log, MiddleRouter(change_log, ResultsLimits()), relays=True)
     columns = {"contact_time": NOW, "backlog": 0, "clock_skew": 0, "conflict_count": 0, "newest_notification": 0}

@@ -133,7 +133,7 @@ async def test_corrections_and_results_of_the_same_reports_never_wait_in_a_circl
         try:
             await laboratory.stores.corrections.correct(correction, once)
         except InvalidArgument:
-            # Its result was there already, and a report does not become a sampling record with an earlier time again.
+            # The result was stored already. A report does not become a sampling record with an earlier time again.
             return
 
     async def correct_all(laboratory: Laboratory, seed: int) -> None:

@@ -59,14 +59,14 @@ async def test_one_stranger_among_replayed_people_is_found(laboratory: Laborator
 
 
 async def test_people_stored_by_another_upload_are_duplicates(laboratory: Laboratory) -> None:
-    """They are durable: what an acknowledgement promises is kept."""
+    """Persons of a duplicate are durable, so the promise of the acknowledgement is kept."""
     await laboratory.send(make_tubes(3))
     await laboratory.send(make_tubes(3, 10), upload_id="v")
     assert counts(await laboratory.send(make_tubes(3, 10))) == (3, 0, 3, 0)
 
 
 async def test_a_rejection_is_repeated_whatever_is_stored_in_its_place(laboratory: Laboratory) -> None:
-    """It acknowledges no person. Persons that no tube of the first upload had belong to another upload."""
+    """The rejection acknowledges no person. Persons that no tube of the first upload had belong to another upload."""
     await laboratory.send([make_tube(0), make_tube(1, region="999999")])
     assert rejected(await laboratory.send([make_tube(0), make_tube(7)])) == [(1, -1, ["REGION_UNKNOWN"])]
     bad_pool = make_tube(10, 3)
@@ -98,7 +98,7 @@ async def test_a_replay_after_revisions_is_a_replay(laboratory: Laboratory) -> N
 
 
 async def test_a_replay_after_a_purge_reports_what_is_removed(laboratory: Laboratory) -> None:
-    """It is not stored any more, and no answer says that it is."""
+    """The removed result is no longer stored, and no answer says that it is."""
     tubes = [make_tube(0, reported=BEFORE), make_tube(1), make_tube(2, reported=BEFORE, region="999999")]
     await laboratory.send(tubes)
     purge(laboratory.database, BEFORE + HOUR, NOW)
@@ -108,7 +108,7 @@ async def test_a_replay_after_a_purge_reports_what_is_removed(laboratory: Labora
 
 
 async def test_a_replay_under_a_new_standing_reports_it(laboratory: Laboratory) -> None:
-    """As any upload under that standing is."""
+    """The replay is answered as any upload under the new standing is."""
     await laboratory.send(make_tubes(2))
     await suspend(laboratory, REPORTED - DAY)
     suspended = await laboratory.stores.labs.get_lab(USCC)
