@@ -86,7 +86,7 @@ async def test_writers_of_two_processes_lose_nothing(database: Database) -> None
 
 
 async def test_a_row_is_sent_until_the_version_that_was_read_is_acknowledged(database: Database) -> None:
-    """Only places inside the node are sent. What changes while a frame is under way is sent once more."""
+    """Only counts of places inside the node are sent. A count that changes while a frame is under way is sent again."""
     for _ in range(2):
         await _add(database, HENAN, (0, ELSEWHERE, HOTEL, RECOGNIZED, 1))
     await _add(database, HENAN, (0, PLACE, HOTEL, RECOGNIZED, 1))

@@ -1,4 +1,4 @@
-"""What every store of decisions and refusals must do, on SQLite and on PostgreSQL."""
+"""Tests that hold for every store of decisions and refusals, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_refusal_comes_back_as_it_was(refusals: RefusalStore) -> None:
 
 
 async def test_decision_made_for_a_refusal_is_stored_with_it(database: Database, refusals: RefusalStore) -> None:
-    """One transaction: both or neither."""
+    """Decision and refusal are stored in one transaction: both or neither."""
     made = _decision()
     await refusals.add_refusal(_new(_refusal(), made), ReportRefusalRequest(), _encode)
     assert await DecisionStore(database).get_decision(made.uuid) == made

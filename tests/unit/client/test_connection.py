@@ -42,7 +42,7 @@ def test_tls_comes_from_the_environment() -> None:
 
 
 def test_missing_tls_file_is_an_error_at_once() -> None:
-    """And not a handshake that fails later."""
+    """A missing file is not reported as a later failed handshake."""
     with connect(tls=Tls(ca_file=Path("/nonexistent/ca.pem"))) as node, pytest.raises(FileNotFoundError):
         _ = node.labs
 
@@ -175,7 +175,7 @@ def test_options_hold_for_every_call() -> None:
 
 
 async def test_options_hold_for_every_call_of_asyncio() -> None:
-    """As for the synchronous API. Here the timeout is that of the connection."""
+    """Options hold as for the synchronous API. Here the timeout is that of the connection."""
     servicer, marked = Metadata(), AioMarked()
     own = (("authorization", "Bearer own"), ("hutong-case", "c-1"))
     with serving_fake(partial(add_RefusalServiceServicer_to_server, servicer)) as address:

@@ -52,7 +52,7 @@ def test_details_come_along() -> None:
 
 
 async def test_asyncio_error_is_mapped_like_the_synchronous_one() -> None:
-    """With its code, reason and retry delay."""
+    """The asyncio error has the same code, reason and retry delay."""
     fake = FakeUploads(before_commit=lambda _: failure(code_pb2.UNAVAILABLE, "DATABASE_UNAVAILABLE", retry_seconds=2))
     with serving(fake) as address:
         async with grpc.aio.insecure_channel(address) as channel:
@@ -89,7 +89,7 @@ def test_end_without_a_reason_is_a_cut_connection(code: int) -> None:
     "reason", [name for name in ErrorReason.DESCRIPTOR.values_by_name if name != "ERROR_REASON_UNSPECIFIED"]
 )
 def test_each_reason_has_an_exception_of_its_own(reason: str) -> None:
-    """It is caught by its reason and by its code, and survives a copy and a pickle with its details."""
+    """Each exception is caught by its reason and by its code, and keeps its details in a copy and in a pickle."""
     name = reason.removeprefix("ERROR_REASON_")
     kind = reasons.BY_REASON.get(name) or getattr(errors, "".join(map(str.capitalize, name.split("_"))))
     for code in (code_pb2.UNAVAILABLE, code_pb2.INTERNAL) if name != "INTERNAL" else (code_pb2.INTERNAL,):

@@ -52,7 +52,7 @@ def found(
 def test_a_new_node_is_well_and_stays_untouched(
     node: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing exists yet, nothing is made, and no finding is a fault."""
+    """The node has no files yet. The command makes none, and no finding is a fault."""
     code, findings = found(capsys, node, "results", "policy", "verification")
     assert code < Level.FAULT
     assert {level for check, (level, _) in findings.items() if check not in {"clock", "disk"}} == {"ok"}
@@ -166,7 +166,7 @@ def test_a_clock_that_is_off(ahead: int, level: Level, postgres_server: Postgres
 
 
 def test_the_worst_finding_is_the_exit_code() -> None:
-    """One finding is one line."""
+    """Each finding is one line."""
     findings = [Finding("a", Level.OK, "x"), Finding("b", Level.WARNING, "y")]
     assert worst(findings) == 1
     assert len(report(findings, as_json=False).splitlines()) == 2

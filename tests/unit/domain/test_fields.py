@@ -23,7 +23,7 @@ def test_a_region_that_is_none_is_found() -> None:
 
 
 def test_a_document_comes_back_canonical() -> None:
-    """As `canonical_document` gives it."""
+    """The document is as `canonical_document` returns it."""
     found: list[Violation] = []
     document = IdentityDocument(type=DOCUMENT_TYPE_RESIDENT_ID_CARD, number=f" {NUMBER} ")
     assert check_document(document, "document", found) == canonical_document(document.type, NUMBER)
@@ -58,7 +58,7 @@ def test_a_time_outside_the_calendars_is_found(seconds: int, nanos: int, good: b
 
 
 def test_a_nul_character_is_found() -> None:
-    """And no other character."""
+    """No other character is refused."""
     found: list[Violation] = []
     check_text("a\n", "venue", found)
     check_text("a\0b", "statement", found)

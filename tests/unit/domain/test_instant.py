@@ -61,14 +61,14 @@ def test_an_aware_datetime_names_an_instant(moment: datetime) -> None:
 
 
 def test_a_naive_datetime_names_none() -> None:
-    """It is refused, not guessed."""
+    """A datetime without a time zone is refused."""
     with pytest.raises(ValueError, match="zone"):
         from_datetime(datetime(2022, 8, 11, 9, 30))  # noqa: DTZ001
 
 
 @given(since_1991)
 def test_days_are_those_of_shanghai(instant: int) -> None:
-    """As the time zone database has them, for every instant since daylight saving ended."""
+    """The days equal those of the time zone database, for every instant since daylight saving ended."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)
     civil = moment.astimezone(ZoneInfo("Asia/Shanghai")).date()
     assert shanghai_day(instant) == (civil - datetime(1970, 1, 1, tzinfo=UTC).date()).days

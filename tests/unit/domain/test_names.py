@@ -120,7 +120,7 @@ def test_anything_else_is_malformed(parse: Callable[..., Any], name: str) -> Non
     ],
 )
 def test_near_misses_are_malformed(parse: Callable[..., Any], name: str) -> None:
-    """What a slip of the pen makes."""
+    """The names are such as typing errors make."""
     with pytest.raises(InvalidArgument) as caught:
         parse(name)
     assert caught.value.reason == "MALFORMED_NAME"

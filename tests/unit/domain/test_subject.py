@@ -87,7 +87,7 @@ def test_a_number_without_its_check_character_stays_in_the_class_of_its_label() 
 
 
 def test_a_pepper_never_shows_its_secret() -> None:
-    """Neither in a repr nor in what contains one."""
+    """The secret is neither in the repr of the pepper nor in the repr of anything that contains the pepper."""
     pepper = Pepper(b"a very secret secret of 32 bytes")
     assert "secret" not in f"{pepper!r} {pepper} {[pepper]}"
 
@@ -129,7 +129,7 @@ def test_a_masked_number_shows_four_characters_at_most(number: str) -> None:
 
 
 def test_masks_look_as_people_expect() -> None:
-    """As on a printed report."""
+    """The masks are those of printed reports."""
     assert mask_name("张") == "*"
     assert (mask_name("张三丰"), mask_number("41010518800101001X")) == ("张**", "41**************1X")
 

@@ -65,7 +65,7 @@ def test_what_differs_is_named(changes: dict[str, object], found: str) -> None:
 
 @pytest.mark.parametrize("field", ["next_steps", "considered", "expire_time"])
 def test_what_is_missing_is_named(field: Literal["next_steps", "considered", "expire_time"]) -> None:
-    """So is a follow-up, a consideration or an end that is not there."""
+    """A missing follow-up, consideration or end is named too."""
     decision = as_expected()
     decision.ClearField(field)
     assert len(EXPECTED.differences(decision)) == 1

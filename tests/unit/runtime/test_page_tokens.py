@@ -35,7 +35,7 @@ def refused(request: Message, shape: Sequence[type] = (str,), tokens: PageTokens
 
 @given(positions, st.integers(0, 500))
 def test_a_token_brings_back_its_position(position: list[str | int], size: int) -> None:
-    """Also when the next page is asked for in another size."""
+    """The position is the same also if the next page is asked for in another size."""
     token = TOKENS.issue(ListLabsRequest(region="410000", page_size=10), position)
     request = ListLabsRequest(region="410000", page_size=size, page_token=token)
     assert TOKENS.position(request, shape_of(position)) == position

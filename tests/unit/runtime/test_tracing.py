@@ -174,7 +174,7 @@ class Metadata:
 
 @pytest.mark.parametrize(("ratio", "flags"), [(0.0, "00"), (1.0, "01")])
 async def test_decision_about_a_call_goes_on_to_other_services(ratio: float, flags: str) -> None:
-    """Otherwise each of them would decide anew, and traces would begin in the middle."""
+    """Otherwise each service would decide anew, and traces would begin in the middle."""
     sent: list[str] = []
 
     async def proceed(_request: Any, _context: Any) -> None:

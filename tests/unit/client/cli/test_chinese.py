@@ -124,7 +124,7 @@ def test_no_word_means_two_things(enum: Enum, prefix: str) -> None:
     [("酒店", purpose_pb2.PURPOSE_HOTEL), ("医院", purpose_pb2.PURPOSE_MEDICAL_INSTITUTION), ("高铁", 3)],
 )
 def test_words_of_people_are_understood(spelling: str, number: int) -> None:
-    """What people call a purpose, besides the word that is shown."""
+    """People may use other words for a purpose than the word that is shown."""
     assert Word(purpose_pb2.Purpose, "PURPOSE_").convert(spelling, None, None) == number
 
 

@@ -37,7 +37,7 @@ def test_recognition_is_explained_with_its_policy_and_its_end_in_civil_time() ->
 
 
 def test_what_was_not_used_is_explained_with_the_reason() -> None:
-    """Also where a paper differs from its record."""
+    """The explanation also says where a paper differs from its record."""
     decision = Decision(
         outcome=decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED,
         reason=decision_pb2.DECISION_REASON_EXPIRED,

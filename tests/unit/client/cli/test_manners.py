@@ -1,4 +1,4 @@
-"""What every command has, whatever it does: JSON, an example, completion, contexts, and files of any kind and name."""
+"""Tests of what every command has: JSON, an example, completion, contexts, and files of any kind and name."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_folder_that_cannot_be_written(
 
 
 def test_a_pipe_without_an_end_is_refused(tmp_path: Path) -> None:
-    """It would fill the disk."""
+    """A pipe without an end would fill the disk."""
     target = io.BytesIO()
     with pytest.raises(NotATable, match="more than 1 GiB came from the pipe"):
         copy_stream(io.BytesIO(bytes(1 << 10)), target, most_bytes=(1 << 10) - 1)

@@ -63,7 +63,7 @@ def test_file_that_names_no_person_is_refused(tmp_path: Path) -> None:
 
 
 def test_lines_of_a_pipe_come_completely(tmp_path: Path) -> None:
-    """Also the last one, without its line end."""
+    """The last line is read too, even without its line end."""
     path = tmp_path / "pipe"
     path.write_text("a\nbb\nccc", encoding="utf-8")
     with path.open("rb") as file:

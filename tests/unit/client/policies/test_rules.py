@@ -43,7 +43,7 @@ def test_policy_without_items_names_none(tmp_path: Path) -> None:
 
 
 def test_override_names_the_item_of_the_window() -> None:
-    """And no item for the window of the policy."""
+    """For the window of the policy, no item is named."""
     basis = {"stated": "VALIDITY_BASIS_SAMPLE_TIME", "applied": "VALIDITY_BASIS_REPORT_TIME"}
     window = {"stated": {"duration": "86400s"}, "applied": {"calendar_days": 2}}
     told = [

@@ -72,7 +72,7 @@ def test_every_document_type_can_be_written(name: str) -> None:
     ],
 )
 def test_chinese_document_type_is_understood(word: str, expected: int) -> None:
-    """As it stands in files."""
+    """Document types are understood as files write them."""
     assert read_document_type(word, "") == expected
 
 
@@ -128,7 +128,7 @@ def test_short_number_of_a_workbook_is_exact() -> None:
     ],
 )
 def test_pool_size_is_understood(cell: str | float, size: int) -> None:
-    """As numbers, ratios and words."""
+    """Pool sizes are understood as numbers, ratios and words."""
     assert read_pool_size(cell) == size
 
 

@@ -58,7 +58,7 @@ def make_shortest(hours: int, policy_id: str = "shortest", **fields: object) -> 
 
 
 def answer(*revisions: Revision, at: int = 0) -> Effective:
-    """What applies to hotels of a district of Zhengzhou."""
+    """Return the answer for hotels of a district of Zhengzhou."""
     return PolicyBook(revisions).resolve_class("410105", 4, SAME_PROVINCE, at).effective
 
 
@@ -141,7 +141,7 @@ def test_shortest_window_is_united_and_does_not_take_the_place_of_the_window() -
 
 
 def test_shortest_window_that_adds_nothing_binds_and_replaces_nothing() -> None:
-    """It is named in the answer all the same."""
+    """The shortest window is still named in the answer."""
     effective = answer(make_revision(), make_shortest(24))
     assert [one.shortest.duration for one in effective.shortest_windows] == [24 * HOUR]
     assert effective.overrides == ()
@@ -206,7 +206,7 @@ def test_floor_never_makes_an_answer_worse(seed: int, kind: tuple[str, int, int]
 @given(seeds, seeds)
 @settings(deadline=None, max_examples=60)
 def test_publication_without_breach_is_not_overridden_by_that_floor(seed: int, other: int) -> None:
-    """What a floor in force at its start would replace of what it asks is a breach, and nothing else is one."""
+    """All that a floor in force at the policy's start would replace is a breach, and nothing else is."""
     standing = random_set(random.Random(seed), 15)
     governing = [one for one in random_set(random.Random(other), 10) if not one.floor]
     assume(governing)
@@ -252,7 +252,7 @@ def test_end_and_withdrawal_of_a_floor_tell_what_comes_back() -> None:
 
 
 def test_shortest_window_that_another_floor_covers_does_not_come_back() -> None:
-    """Only policies that no floor in force overrides any longer are reported."""
+    """A policy is reported only if no floor in force overrides it after the change."""
     city = make_revision(requirement=Requirement(Window(1, 24 * HOUR)))
     ending, longer, shorter = make_shortest(72, end=50), make_shortest(96, "longer"), make_shortest(48, "shorter")
     for others, expected in (([longer], []), ([shorter], [WINDOW]), ([], [WINDOW])):

@@ -1,4 +1,4 @@
-"""What stands where two nodes know a revision differently: both come to the same, however they exchange it."""
+"""Both nodes come to the same revisions if they know a revision differently, in whatever order they exchange it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_city_has_the_last_word_about_its_own(above: Revision, city: Revisio
 
 @given(revisions(), st.sampled_from(["000000", "410000", "410200", "220000"]))
 def test_a_node_states_nothing_of_other_regions(sent: Revision, region: str) -> None:
-    """Neither of those beside it nor of those above it, known or not."""
+    """A node may state nothing of regions beside it or above it, whether the revision is known or not."""
     foreign = replace(sent, region=region)
     assert merge_from_below(None, foreign, CITY) is None
     assert merge_from_below(foreign, foreign, CITY) is None

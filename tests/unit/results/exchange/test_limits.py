@@ -1,4 +1,4 @@
-"""What a node may send at all: an honest node's results pass, and nothing that no upload would have let in."""
+"""Limits of what a node may send: results of an honest node pass, and nothing that no upload would have accepted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BAD_NUMBERS = ["", "R 1", "R\0", "R" * 65, "R/1", "R@1", "R\t1"]
 
 
 def test_what_an_honest_node_sends_passes() -> None:
-    """Also of a node whose clock is days ahead, and of kinds of specimen that only a newer version knows."""
+    """Results of a node whose clock is days ahead pass too. Kinds of specimen of a newer version pass as well."""
     check_tubes(TUBES, 1, NOW)
     check_tubes(TUBES._replace(tubes=[TUBE._replace(item="sars-cov-2-antigen"), TUBE]), 1, NOW)
     check_tubes(TUBES._replace(tubes=[TUBE._replace(specimen=77, report_time=NOW + 3 * DAY)] * 2), 1, NOW)
@@ -57,7 +57,7 @@ def test_what_an_honest_node_sends_passes() -> None:
 
 
 def test_a_node_names_no_adverse_subject() -> None:
-    """Only the nation does, and not by replication."""
+    """Only the nation names adverse subjects, and not by replication."""
     with pytest.raises(InvalidArgument, match="adverse_subject"):
         check_change(AdverseSubject(subject_key(1)), 1, NOW)
 

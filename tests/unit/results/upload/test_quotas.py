@@ -93,7 +93,7 @@ async def test_one_laboratorys_persons_do_not_delay_another(world: World) -> Non
 
 
 async def test_duplicates_beyond_the_days_share_end_the_stream_and_the_next_ones(world: World) -> None:
-    """It is refused until the penalty is over, each time after a delay. The other laboratory is not affected."""
+    """New streams are refused until the penalty is over, each after a delay. The other laboratory is not affected."""
     world.quotas.count_duplicates(USCC, 100)
     with pytest.raises(ResourceExhausted) as caught:
         world.quotas.count_duplicates(USCC, 1)
@@ -111,7 +111,7 @@ async def test_duplicates_beyond_the_days_share_end_the_stream_and_the_next_ones
 
 
 async def test_a_laboratory_may_open_all_its_streams_after_its_penalty(world: World) -> None:
-    """So that a loop of many threads is held too: refused ones count while they are held."""
+    """A loop of many threads is held too, because refused streams count while they are held."""
     with pytest.raises(ResourceExhausted):
         world.quotas.count_duplicates(USCC, 101)
     await refused(world)

@@ -82,6 +82,6 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
     | st.binary(min_size=1, max_size=60).map(lambda raw: base64.b64encode(raw).decode())
 )
 def test_no_text_breaks_the_reader(text: str) -> None:
-    """It is a cursor or it is refused."""
+    """Every text is a cursor or is refused."""
     with contextlib.suppress(InvalidArgument):
         decode_cursor(text)

@@ -96,7 +96,7 @@ def test_the_closest_quota_wins(tmp_path: Path) -> None:
 
 
 def test_the_file_of_the_operators_page_is_accepted(tmp_path: Path) -> None:
-    """Its comments are true of the gate that it names."""
+    """The comments of the file are true of the gate that it names."""
     rules = read(tmp_path, block("docs/operations.md", "yaml"))
     named, other = Caller("gate", "gates/410105/3", "410105"), Caller("gate", "gates/410000/3", "410000")
     assert rules.lets_bare_number(named, MIDNIGHT + 12 * HOUR)

@@ -54,7 +54,7 @@ def info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
     ],
 )
 def test_every_error_has_its_code(kind: type[HutongError], code: grpc.StatusCode) -> None:
-    """With its reason, our domain and its metadata in exactly one ErrorInfo."""
+    """Every error has its reason, this system's domain and its metadata in exactly one ErrorInfo."""
     status = to_status(kind("SOME_REASON", "some text", metadata={"field": "lab"}))
     assert grpc_code(status) is code
     assert status.message == "some text"

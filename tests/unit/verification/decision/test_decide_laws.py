@@ -245,7 +245,7 @@ def test_no_holder_is_refused_because_a_source_is_unavailable(inputs: Inputs) ->
     st.sampled_from(("110000", "220000", "000000")),
 )
 def test_an_unavailable_province_is_no_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
-    """One more source that gave no answer, the nation or a province behind it: no lack, no refusal, nothing else."""
+    """With one more source without an answer (the nation, or a province behind it) there is no lack and no refusal."""
     away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
     others = tuple(source for source in inputs.sources if source.source != away.source)
     before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=(*others, away)))
@@ -263,7 +263,7 @@ def test_an_unavailable_province_is_no_reason_against_the_holder(inputs: Inputs,
 
 @given(worlds)
 def test_a_nation_that_is_named_as_not_asked_is_one_that_was_not_asked(inputs: Inputs) -> None:
-    """Its name among the sources changes nothing else."""
+    """The name of the nation among the sources changes nothing else."""
     others = tuple(source for source in inputs.sources if source.source != NATIONAL_RESULTS)
     named = (*others, SourceStatus(NATIONAL_RESULTS, lookup_pb2.SOURCE_STATE_NOT_ASKED, None))
     before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=named))
@@ -300,7 +300,7 @@ def test_local_never_permits_refusal(inputs: Inputs) -> None:
 
 @given(worlds)
 def test_no_refusal_on_a_ground_that_is_forbidden(inputs: Inputs) -> None:
-    """One answer does not permit what it forbids: not for a positive, not for a lack, whatever else is weighed."""
+    """A decision never permits a refusal that it forbids, for a positive or for a lack, whatever else is weighed."""
     decision = decide(inputs)
     if not decision.refusal_permitted or decision.policy is None:
         return
@@ -454,7 +454,8 @@ def test_an_unknown_laboratory_is_no_reason_against_the_holder(inputs: Inputs) -
 
 @given(worlds, st.integers(0, 2**32))
 def test_a_floor_never_makes_a_decision_worse(inputs: Inputs, seed: int) -> None:
-    """One more shortest window, a lift, or one more forbidden ground: as good for the holder, in expiry too."""
+    """A further shortest window, lift or forbidden ground never makes the decision or its expiry worse for the
+    holder."""
     if inputs.policy is None:
         return
     random = Random(seed)
@@ -482,7 +483,7 @@ def test_a_floor_that_counts_from_the_report_never_makes_a_decision_worse(inputs
 
 @given(worlds.filter(lambda inputs: inputs.policy is not None), st.booleans())
 def test_nothing_is_asked_where_a_floor_lifts(inputs: Inputs, governs: bool) -> None:
-    """Also where nothing governs; the floor is named."""
+    """This holds also where no policy governs. The floor is named."""
     assert inputs.policy is not None
     lifted = inputs.policy._replace(is_lifted=True, required=None, governing="p" if governs else "", floor="lift")
     decision = decide(inputs._replace(policy=lifted, elsewhere=None))

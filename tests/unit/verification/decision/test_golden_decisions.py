@@ -54,7 +54,7 @@ def test_golden_inputs_are_decided_as_before(corpus: tuple[dict[str, Any], list[
 
 
 def test_the_corpus_covers_every_reason_and_use(corpus: tuple[dict[str, Any], list[Case]]) -> None:
-    """But for those that the corpus names itself, which these rules do not give."""
+    """The corpus itself names the reasons and uses that these rules never give."""
     about, cases = corpus
     assert len(cases) == about["cases"] >= SIZE
     assert len({case.name for case in cases}) == len(cases)

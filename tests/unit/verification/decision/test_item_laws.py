@@ -181,7 +181,7 @@ def test_a_shorter_adverse_window_is_never_worse(inputs: Inputs, hours: int) -> 
 
 @given(worlds, st.randoms(use_true_random=False))
 def test_the_order_of_accepted_items_is_without_effect(inputs: Inputs, random: Random) -> None:
-    """It matters only as the order of the adverse items, where these are not listed."""
+    """The order matters only as the order of the adverse items, if these are not listed."""
     required = _required(inputs)
     listed = required._replace(adverse_items=tuple(item_rules(required).ranks))
     accepted = list(required.accepted)
@@ -238,7 +238,7 @@ def test_each_accepted_item_has_its_own_window() -> None:
 
 
 def test_an_adverse_item_that_is_not_accepted_only_stands_or_clears() -> None:
-    """Its negative and its sampling record satisfy nothing, and nothing of it explains a lack."""
+    """Its negative and its sampling record satisfy nothing, and its results never explain a lack."""
     rule = Requirement(RULE.window, 24 * HOUR, refusal_permitted=True, adverse_items=(ANTIGEN, NUCLEIC))
     lack = pb.DECISION_REASON_NO_RESULT
     sampled = _record("S", NOON, ANTIGEN)._replace(outcome=PENDING, report_time=None)

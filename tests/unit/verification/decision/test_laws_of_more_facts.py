@@ -74,7 +74,7 @@ def test_one_more_valid_negative_is_never_worse(inputs: Inputs, hours: int) -> N
 def test_one_more_valid_negative_of_a_report_that_is_shown_is_never_worse_in_outcome(
     inputs: Inputs, hours: int, which: int
 ) -> None:
-    """What is shown may then contradict it, which makes no outcome worse."""
+    """Shown evidence may then contradict the record, which makes no outcome worse."""
     shown = inputs.evidence[which % len(inputs.evidence)]
     if not shown.lab or not shown.report_number:
         return
@@ -120,7 +120,7 @@ def test_an_unavailable_nation_refuses_only_for_a_positive_that_is_known_here(in
         known = {(record.name, record.revision) for record in (*lost.records, *_brought_to_light(lost))}
         name, _, revision = decision.result.rpartition("@")
         assert (name, int(revision)) in known
-        # Otherwise a record that is only elsewhere clears it, or takes its place as a later revision.
+        # Otherwise a record that is only elsewhere clears it, or replaces it as a later revision.
         weighed = [one.subject for one in decide(full).considered if isinstance(one.subject, Record)]
         assert [one for one in weighed if (one.name, one.revision) not in known]
 

@@ -1,4 +1,4 @@
-"""What is stored of a decision makes it again, bit for bit."""
+"""A decision that is made again from its stored inputs equals the stored decision, bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look-up's limit may have left out is never a reason against the holder."""
+"""A result that a look-up's limit may have left out is never a reason against the holder."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_the_place_is_asked_for_once(table: Table, address: str, capsys: pytest.
 
 
 def test_hidden_rows_of_people_are_told(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """As those of results."""
+    """Hidden rows of people are named as hidden rows of results are."""
     path = xlsx(("旅客", [["card_no", "name"], [A, "-"], [B, "b"]]), hidden_rows=[3])(table.path.parent)
     table.path = path.rename(path.with_name("people.xlsx"))
     command = ["verify", str(table.path), *table.options]

@@ -120,7 +120,7 @@ def test_what_follows_the_action_is_said() -> None:
 
 
 def test_rows_are_described_shortly() -> None:
-    """As spans."""
+    """Row numbers are described as ranges."""
     assert describe_rows([3, 5, 6, 7, 9]) == "3, 5 to 7, 9"
 
 

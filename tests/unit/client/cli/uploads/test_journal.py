@@ -50,7 +50,7 @@ def test_journal_is_replaced_in_one_step_and_not_for_every_batch(tmp_path: Path)
 
 
 def test_journal_that_finds_no_room_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no draft beside it."""
+    """No draft of the journal stays beside it."""
     path = tmp_path / "journal"
     writer = JournalWriter(path, FRESH, lambda: (0, ""))
     writer.write()
@@ -62,7 +62,7 @@ def test_journal_that_finds_no_room_leaves_the_one_before(tmp_path: Path, monkey
 
 
 def test_journal_holds_no_identity(tmp_path: Path) -> None:
-    """It lies about longer than the file."""
+    """The journal is kept longer than the file."""
     path = tmp_path / "journal"
     JournalWriter(path, FRESH, lambda: (0, "")).write()
     assert not any(card in path.read_text(encoding="utf-8") for card in CARDS)

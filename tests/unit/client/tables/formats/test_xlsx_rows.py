@@ -78,7 +78,7 @@ def with_prefix(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("change", [bytes, with_prefix], ids=["", "prefix"])
 def test_formulas_without_values_are_refused(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
-    """They would be read as empty cells. Other cells of such a sheet are read."""
+    """Formulas without values would be read as empty cells. Other cells of such a sheet are read."""
     path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), SHEET, change)
     assert len(read_rows(path)) == len(TEN) - 1
     rows = [*TEN, [f"={cell!r}" for cell in line(9).values()]]

@@ -1,4 +1,4 @@
-"""What ListNodes states of a node: how far it is behind, and since when it is silent."""
+"""Tests the statements of ListNodes about a node: how far it is behind, and since when it is silent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def relayed(state: int, contact: Instant | None, *, below: Node = HENAN) -> node
 
 
 def test_a_node_that_sends_is_not_silent() -> None:
-    """Its lag is the age of what is known of it; a clock that is ahead makes no negative lag."""
+    """The lag of a node is the age of what is known of it. A clock that is ahead gives no negative lag."""
     message = node_to_proto(HENAN, NOW)
     assert (from_duration(message.lag), silence(message)) == (2 * SECOND, None)
     assert from_duration(node_to_proto(HENAN._replace(as_of_time=NOW + MINUTE), NOW).lag) == 0
