@@ -44,7 +44,7 @@ def test_administration_uploads_and_exchange_are_left_out() -> None:
 
 
 def test_openapi_document_has_every_served_method() -> None:
-    """With the types of its request and answer, and nothing else."""
+    """The document has the types of each method's request and answer, and nothing else."""
     made = yaml.load(Path("deploy/envoy/openapi.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
     served = served_methods(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))
     assert list(made["paths"]) == [f"/{method.name}" for method in served]

@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 FILES = [path for path in sorted(TESTS.rglob("*.py")) if "bench" not in path.relative_to(TESTS).parts]
 SLEEPERS = {"waiting.py", "virtual_time.py", "link.py"}
-"""Of tests/support: what waits for conditions, what lets virtual time pass, and a link that can be slow."""
+"""Modules of tests/support that may sleep: for conditions, for virtual time, and for a link that can be slow."""
 CLOCKS = {"monotonic", "perf_counter", "time_ns", "monotonic_ns", "perf_counter_ns"}
 
 

@@ -192,7 +192,7 @@ def test_a_page_fits_every_screen_and_asks_for_nothing(
 
 
 def brightness(colour: str) -> float:
-    """Of "rgb(27, 31, 36)", from 0 to 255."""
+    """Return the brightness of a colour such as "rgb(27, 31, 36)", from 0 to 255."""
     red, green, blue = (int(part) for part in colour[4:-1].split(","))
     return 0.3 * red + 0.6 * green + 0.1 * blue
 
@@ -239,7 +239,7 @@ def test_places_with_most_refusals_come_first_and_those_without_answers_are_name
 @needs_chromium
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_prints(chromium: Browser, tmp_path: Path, name: str) -> None:
-    """On white, with nothing over the paper's edge, also when the screen is dark."""
+    """The page is printed on white, and nothing exceeds the paper's edge, also if the screen is dark."""
     file = tmp_path / f"{name}.html"
     file.write_text(PAGES[name](), encoding="utf-8")
     chromium.open(file, width=720, dark=True, paper=True)

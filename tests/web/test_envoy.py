@@ -176,7 +176,7 @@ def envoy_is_installed() -> None:
 
 @in_module
 async def test_json_is_answered_as_json(web: Web) -> None:
-    """With the role of the token."""
+    """The call has the role of the token."""
     answer = await web.post(VERIFY, question(), authorization=web.gate_token())
     assert answer.status == 200
     decision = answer.json()["decision"]
@@ -329,7 +329,7 @@ _FILL_IN = """new Promise((resolve) => {
 
 @in_module
 async def test_page_in_a_browser_gets_typed_answers(web: Web, tmp_path: Path) -> None:
-    """By gRPC-Web, as the example page of the TypeScript client: a decision, and an error with its field."""
+    """The example page of the TypeScript client gets a decision, and an error with its field, by gRPC-Web."""
     missing = [] if shutil.which("npm") else ["Node.js"]
     missing += [] if browser.CHROMIUM else ["Chromium"]
     if missing:
@@ -357,7 +357,7 @@ async def test_page_in_a_browser_gets_typed_answers(web: Web, tmp_path: Path) ->
 
 @in_module
 async def test_body_that_is_too_large_is_refused(web: Web) -> None:
-    """Before it reaches a service."""
+    """The body is refused before it reaches a service."""
     answer = await web.post(VERIFY, question(advice="x" * 1_100_000), authorization=web.gate_token())
     assert answer.status == 413
     assert answer.json()["code"] == 8

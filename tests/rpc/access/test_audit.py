@@ -1,4 +1,4 @@
-"""Who did what, by real servers over mutual TLS: every read of a person, every change and every refused call."""
+"""Tests of the audit by real servers over mutual TLS: every read of a person, every change and every refused call."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ async def test_each_person_of_a_batch_and_of_a_stream_has_a_row(guarded: Guarded
 
 
 async def test_who_read_lists_exactly_the_reads_that_were_made(guarded: Guarded) -> None:
-    """By a gate, by the person's app, of the node itself; also by a document that is linked to the one in hand."""
+    """The reads are by a gate, by the person's app and by the node itself, and also by a linked document."""
     app = CALLERS["app"]
     document, passport = (
         make_document(STRANGER),
@@ -355,7 +355,7 @@ async def test_a_page_of_missing_reports_is_a_read(guarded: Guarded) -> None:
 
 
 async def test_the_case_of_a_call_is_recorded(guarded: Guarded) -> None:
-    """With reads and with changes. A case that contains the number of a document is none."""
+    """The case is recorded with reads and with changes. A case that contains a document's number is refused."""
     supervisor = CALLERS["supervisor"]
     decisions = VerificationServiceStub(await guarded.channel("verification", supervisor))
     request = GetDecisionRequest(name=guarded.decisions["own"])

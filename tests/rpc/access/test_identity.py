@@ -1,4 +1,4 @@
-"""Who calls: certificates and tokens that are accepted, and those that are not, by real servers."""
+"""Tests by real servers which certificates and tokens identify a caller, and which do not."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ def connector_of(node: Node, shown: Certificate) -> Connector:
 
 
 async def test_a_connection_between_services_shows_the_newest_certificate(node: Node) -> None:
-    """From the next call on; files that do not fit together leave the former connection."""
+    """The next call already shows the new certificate. If the files do not fit together, the old connection stays."""
     shown, newer = node.clients.sign("lab", spiffe(LAB_NAME)), node.clients.sign("newer", spiffe(f"labs/{OTHER_USCC}"))
     connection = ReconnectingStub(connector_of(node, shown), LabServiceStub)
     await connection.stub.GetLab(GET_LAB)

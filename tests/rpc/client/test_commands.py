@@ -70,7 +70,7 @@ def test_lab_is_listed_and_its_standing_changed(hutong: Shell) -> None:
 def test_decision_is_explained_and_is_the_exit_code(
     hutong: Shell, who: tuple[str, ...], place: tuple[str, ...], day: str, code: ExitCode, told: str
 ) -> None:
-    """For a gate's script and for a person."""
+    """The explanation is for people, and the exit code is for a gate's script."""
     use = ("--use-time", f"{day}T23:00:00+08:00")
     text = hutong("verify", *who, *place, *use, stdin=hutong.traveller["card_no"], code=code).stdout
     assert told in text
@@ -185,7 +185,7 @@ def test_timeliness_is_printed_for_a_laboratory(hutong: Shell) -> None:
 
 
 def test_timeliness_is_grouped_and_written_to_files(hutong: Shell, tmp_path: Path) -> None:
-    """By city and by day, with the names of regions in Chinese, as CSV and as a workbook."""
+    """Rows are by city and by day, with the names of regions in Chinese, as CSV and as a workbook."""
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     rows = hutong.json("timeliness", "--region", "000000", *day, "--group", "city")["timeliness"]
     whole_row, *cities = (row["region"] for row in rows)

@@ -94,7 +94,7 @@ def test_the_end_of_a_floor_shows_what_it_lifts_and_what_comes_back(hutong: Shel
 
 
 def test_apply_lists_each_place_and_purpose_with_a_changed_answer(hutong: Shell, tmp_path: Path) -> None:
-    """Before it asks; and what speaks against a file as things stand."""
+    """The command lists them before it asks. It also lists what forbids a file at present."""
     path = tmp_path / "hotel.yaml"
     path.write_text(BREACHING.replace("SAMPLE_TIME", "REPORT_TIME"), encoding="utf-8")
     told = hutong("policy", "apply", "-f", str(path), stdin="n\n", code=ExitCode.INTERRUPTED).stdout

@@ -25,7 +25,7 @@ from tests.support.errors import error_info, field_violations, rich_status
 from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 
 in_module = pytest.mark.asyncio(loop_scope="module")
-"""For tests with `empty_service`, whose loop lasts as long as their module."""
+"""The mark of tests with `empty_service`. The event loop of these tests lasts as long as their module."""
 NUL, ESCAPE, NEWLINE = "a\0b", "a\x1b[31mb", "a\nb"
 
 
@@ -184,7 +184,7 @@ async def test_unknown_region_is_reported_with_the_other_faults(empty_service: S
 
 @in_module
 async def test_both_unknown_regions_of_a_question_are_reported(empty_service: Service) -> None:
-    """In one answer."""
+    """One answer reports both."""
     with refused() as caught:
         await empty_service.read.ResolvePolicy(
             ResolvePolicyRequest(region="999999", arriving_from="888888", purpose=HOTEL)

@@ -32,7 +32,10 @@ PREFECTURES = [f"{province}{prefecture:02}00" for province in ("41", "37") for p
 
 
 async def test_publication_governs_at_once(service: Service) -> None:
-    """Before it nothing is in force, said as data; after its acknowledgement the rule governs city and district."""
+    """Before the publication nothing is in force.
+
+    After its acknowledgement the rule governs the city and its district.
+    """
     assert await service.governing() == ""
     response = await service.publish(make_policy())
     assert response.policy.name == "jurisdictions/410100/policies/hotel@1"
@@ -180,7 +183,10 @@ async def test_all_faults_of_items_are_told_at_once(service: Service) -> None:
 
 
 async def test_withdrawal_of_a_lift_tells_what_comes_back(service: Service) -> None:
-    """With validate_only it answers the same and stores nothing; the lift itself binds where nothing governs too."""
+    """With validate_only the answer is the same and nothing is stored.
+
+    The lift itself binds also where nothing governs.
+    """
     await service.publish(make_policy())
     lift = make_policy("jurisdictions/000000/policies/lift", floor=True)
     lift.not_required.SetInParent()
@@ -210,7 +216,7 @@ async def test_withdrawal_of_a_lift_tells_what_comes_back(service: Service) -> N
 
 
 async def test_impacts_tell_which_answers_change(service: Service) -> None:
-    """For the place and what lies below it, at the stated instant."""
+    """The answers are those for the place and the regions below it, at the stated instant."""
     await service.publish(make_policy())
     now = to_timestamp(SystemClock().now() + DAY)
     response = await service.publish(make_policy(hours=24), validate_only=True, impact_time=now)

@@ -55,7 +55,7 @@ async def henan(tmp_path: Path, database_url: MakeUrl, nation: Service) -> Async
 
 
 async def test_a_national_policy_governs_in_the_province_as_it_was_published(nation: Service, henan: Service) -> None:
-    """To the last field but the actor: number, times, items and hash are the nation's."""
+    """Every field but the actor is as at the nation: number, times, items and hash."""
     policy = make_policy(NATION_POLICY)
     policy.test_required.accepted.add()
     policy.test_required.accepted.add(item=ANTIGEN).window.CopyFrom(policy.test_required.window)

@@ -104,7 +104,10 @@ async def below_as_of(service: Service, region: str = "410105") -> int:
 
 
 async def test_every_node_answers_by_what_the_city_published(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """With the same interval, number, times and tokens; a withdrawal too. What another node may not do is refused."""
+    """Answers have the same interval, number, times and tokens, also after a withdrawal.
+
+    What another node may not do is refused.
+    """
     async with country(sqlite_url, tmp_path, sqlite_url("policy")) as (nation, henan, city, link):
         nodes = (nation, henan, city)
         begun = SystemClock().now()

@@ -117,7 +117,7 @@ async def test_streams_end_when_the_server_drains(tmp_path: Path) -> None:
 
 
 async def test_a_call_that_never_ends_does_not_stop_the_stop(tmp_path: Path) -> None:
-    """After the grace it is cancelled, and the service is closed all the same."""
+    """After the grace period the call is cancelled, and the service is closed."""
     gate = Gate()
     closed = asyncio.Event()
 
@@ -199,7 +199,10 @@ async def test_metrics_are_served_on_loopback_alone(tmp_path: Path) -> None:
 
 
 async def test_a_unix_socket_serves_its_owner_alone(tmp_path: Path) -> None:
-    """In place of a port. A socket that a killed process has left is taken over; that of a living one is not."""
+    """The socket replaces a port.
+
+    A socket that a killed process has left is taken over; that of a running one is not.
+    """
     address = f"unix:{tmp_path / 'results.sock'}"
     settings = settings_for(tmp_path)
     gate = Gate()

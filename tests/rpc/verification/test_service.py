@@ -422,7 +422,10 @@ async def test_unknown_origin_is_decided_by_the_better_rule(callers: Callers) ->
 
 
 async def test_the_items_of_a_policy_are_looked_up_and_no_others(callers: Callers) -> None:
-    """By the first question, which finds no policy in the cache, and by later ones; by a call, a batch and a stream."""
+    """The first question finds no policy in the cache, and later ones do.
+
+    Questions come by a call, a batch and a stream.
+    """
     await callers.publish("411100", 48 * HOUR, accepted={"": None, ANTIGEN: 24 * HOUR})
     reported = SystemClock().now() - HOUR
     recorded, on_paper, nucleic = _report(), _report(), _report()

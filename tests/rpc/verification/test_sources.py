@@ -1,4 +1,4 @@
-"""How Verification asks its sources: together, once for the same thing, and no faulty question harms another."""
+"""Tests how Verification asks its sources: at the same time, once for the same thing, and each question by itself."""
 
 from __future__ import annotations
 

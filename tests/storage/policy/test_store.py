@@ -160,7 +160,7 @@ async def test_what_stands_already_is_not_stored_again(publishers: list[PolicyPu
 
 
 async def test_request_id_answers_the_first_answer(store: PolicyStore) -> None:
-    """For the same content; other content is refused, and stores nothing."""
+    """The same content gets the first answer. Other content is refused, and nothing is stored."""
     request = make_request(request_id=A_REQUEST_ID)
     await publish(store, request)
 
@@ -191,7 +191,7 @@ async def test_a_change_sees_everything_committed_since_it_looked(store: PolicyS
 
 
 async def test_of_ties_at_the_same_instant_one_is_published(publishers: list[PolicyPublisher]) -> None:
-    """From several connections, round after round: one revision, and a refusal for each of the others."""
+    """Several connections try in many rounds. One revision is stored, and each of the others is refused."""
     for round_ in range(1, 6):
         region = f"4101{round_:02}"
         told = await asyncio.gather(

@@ -22,7 +22,7 @@ EVENTS = st.builds(
 
 @given(st.lists(EVENTS, min_size=1, max_size=9), st.integers(1, 10**12))
 def test_packed_events_come_back(events: list[AuditEvent], first: int) -> None:
-    """With their numbers, each once, those of a minute together and in order."""
+    """Events come back with their numbers, each once. Events of one minute are together and in order."""
     found, sequence = [], first
     for together in split_events(events):
         pack = pack_events(7, sequence, together)

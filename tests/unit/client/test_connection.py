@@ -1,4 +1,4 @@
-"""Where a connection goes, and what gRPC may repeat by itself."""
+"""The targets of a connection, and the calls that gRPC may repeat by itself."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_missing_tls_file_is_an_error_at_once() -> None:
 
 
 def test_what_may_be_repeated_is_repeated() -> None:
-    """By the contract's own words: all but streams that change something, and calls that decide anew each time."""
+    """The contract decides: all calls but streams that change something, and calls that decide anew each time."""
     service_config = dict(channel_options())["grpc.service_config"]
     names = json.loads(str(service_config))["methodConfig"][0]["name"]
     repeated = {(name["service"], name["method"]) for name in names}
@@ -235,7 +235,10 @@ def proxy() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_connections_go_through_the_proxy() -> None:
-    """By HTTP CONNECT with the address of the service; an empty proxy turns that of the environment off."""
+    """The connection uses HTTP CONNECT with the address of the service.
+
+    An empty proxy turns off the proxy of the environment.
+    """
     with (
         proxy() as (address, lines),
         connect(verification="127.0.0.1:9", proxy=address, attempts=1) as node,

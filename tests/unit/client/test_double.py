@@ -133,7 +133,7 @@ def test_chosen_failures_end_the_next_calls() -> None:
 
 
 async def test_asyncio_calls_it_too() -> None:
-    """By its address."""
+    """The asyncio client calls it by its address."""
     with Double() as double:
         async with aio.connect(*[double.address] * 3, environment={}) as node:
             assert len((await node.labs.ListLabs(ListLabsRequest())).labs) == len(LABS)

@@ -69,7 +69,7 @@ async def test_asyncio_error_is_mapped_like_the_synchronous_one() -> None:
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 def test_every_code_is_some_error(code: grpc.StatusCode) -> None:
-    """With a reason its own kind; nothing falls through."""
+    """A code with a reason gives the exception of the reason. Every code gives some exception."""
     error = from_status(failure(code.value[0], "SOMETHING"))
     assert isinstance(error, HutongError)
     assert error.reason == "SOMETHING"
@@ -123,7 +123,7 @@ def test_text_has_reason_and_request_id() -> None:
     ],
 )
 def test_tls_faults_are_told_apart(text: str, words: str) -> None:
-    """With gRPC's own text; tests/rpc/client/test_tls.py has some of real servers."""
+    """The faults are told apart by gRPC's own text. tests/rpc/client/test_tls.py has some of real servers."""
     told = describe_tls_fault(text)
     assert words in told
     assert told.endswith(f"({text})") or not words

@@ -117,7 +117,7 @@ def asynchronous(service: Service) -> Callable[[AsyncIterable[StreamVerifyReques
 
 
 def test_stream_answers_goes_on_after_breaks() -> None:
-    """With plain requests, and in their order."""
+    """Questions may be plain requests. Answers come in their order."""
     service = Service(fail_after(3, Unavailable("restarting")))
     requests = [question(row).request for row in range(1, 9)]
     told = [(asked, item.decision.name) for asked, item in stream_answers(service, requests, retry_policy=AT_ONCE)]

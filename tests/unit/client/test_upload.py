@@ -59,7 +59,7 @@ def upload(fake: FakeUploads, waits: Waits, count: int = 10, **options: object) 
 
 
 def test_every_batch_is_acknowledged_once_and_in_order() -> None:
-    """On one stream when nothing happens."""
+    """If nothing fails, one stream is enough."""
     fake = FakeUploads()
     assert upload(fake, Waits()) == list(range(10))
     assert fake.tubes == [f"T{number}" for number in range(20)]

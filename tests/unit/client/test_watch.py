@@ -110,7 +110,7 @@ async def test_cursor_that_is_too_old_is_raised(asynchronous: bool, fake: FakeWa
 
 
 def test_watch_gives_up_by_its_policy(fake: FakeWatch, address: str) -> None:
-    """After the policy's time without a message, with the last failure."""
+    """The watch ends after the policy's time without a message, with the last failure."""
     fake.breaks = dict.fromkeys(range(1, 100), (0, failure(code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED")))
     waited: list[float] = []
     policy = RetryPolicy(timedelta(seconds=30), waited.append, lambda: sum(waited))

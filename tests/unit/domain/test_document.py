@@ -40,13 +40,13 @@ def cards(region: str = "410105") -> st.SearchStrategy[str]:
 
 @given(bodies, st.sampled_from(CHECK_CHARACTERS))
 def test_the_check_character_is_iso_7064_mod_11_2(body: str, last: str) -> None:
-    """For any 17 digits and any last character, ours and python-stdnum's answers are one."""
+    """For any 17 digits and any last character, Hutong's answer equals that of python-stdnum."""
     assert has_check_character(body + last) == mod_11_2.is_valid(body + last)
 
 
 @given(bodies)
 def test_exactly_one_check_character_fits(body: str) -> None:
-    """Of the eleven characters one passes."""
+    """Of the eleven characters, one fits."""
     assert [last for last in CHECK_CHARACTERS if has_check_character(body + last)] == [mod_11_2.calc_check_digit(body)]
 
 

@@ -56,7 +56,7 @@ def test_spans_survive_a_duration(span: int) -> None:
 
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-5))])))
 def test_an_aware_datetime_names_an_instant(moment: datetime) -> None:
-    """In whatever zone it is written."""
+    """The datetime may be in any zone."""
     assert from_datetime(moment) == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
@@ -77,7 +77,7 @@ def test_days_are_those_of_shanghai(instant: int) -> None:
 
 @given(instants)
 def test_a_day_holds_its_instants_and_no_others(instant: int) -> None:
-    """From its first microsecond to the last before the next day."""
+    """A day lasts from its first microsecond to the last one before the next day."""
     day = shanghai_day(instant)
     assert shanghai_day_start(day) <= instant < shanghai_day_start(day + 1) == shanghai_day_start(day) + DAY
 

@@ -118,7 +118,7 @@ def test_medical_institutions_are_advised_to_care_for_everybody() -> None:
 
 
 def test_made_up_windows_say_so() -> None:
-    """Where no hours were published the title calls the window an example."""
+    """If no hours were published, the title calls the window an example."""
     for name in ("henan", "wuzhou"):
         for path in FILES:
             if name in path.name:

@@ -79,7 +79,7 @@ def test_scenes_obey_the_contract(story: list[Scene]) -> None:
 
 
 def test_story_tells_every_kind_of_answer(story: list[Scene]) -> None:
-    """By record and by paper, expired, another's paper, a positive pool, no result, no rule, no need."""
+    """The answers: by record, by paper, expired, another's paper, a positive pool, no result, no rule, no need."""
     told = {(scene.expected.outcome, scene.expected.reason) for scene in story}
     assert told == {
         ("RECOGNIZED", "VALID"),

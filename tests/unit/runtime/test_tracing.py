@@ -92,7 +92,10 @@ def test_receiver_that_hangs_delays_nothing_and_costs_spans() -> None:
 
 
 def test_receiver_that_fails_is_connected_again() -> None:
-    """With the certificate that the node has then. The log has a line when it fails and one when it answers."""
+    """The new connection uses the certificate that the node has then.
+
+    One line is logged for the failure and one for the recovery.
+    """
     receiver = Receiver()
     receiver.result = SpanExportResult.FAILURE
     export = TraceExport(receiver.open, 1, {})

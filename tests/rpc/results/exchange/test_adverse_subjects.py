@@ -51,7 +51,7 @@ async def finds(member: Member, person: int, *expected: str) -> None:
 
 
 async def test_a_positive_elsewhere_reaches_a_province_with_results(country: Country) -> None:
-    """In either order, also by a linked document. Corrections, recalls and later results follow."""
+    """The order does not matter, and a linked document counts too. Corrections, recalls and later results follow."""
     jilin, henan = await join(country, JILIN), await join(country, HENAN)
     link = LinkDocumentsRequest(document=make_document(3), linked_document=make_document(4), reason="seen both")
     await jilin.node.links.LinkDocuments(link)

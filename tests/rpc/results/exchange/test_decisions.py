@@ -135,7 +135,7 @@ async def test_a_result_of_jilin_is_recognised_in_henan(country: Country, gate: 
             "nodes/000000/results": SOURCE_STATE_OK,
         }
 
-    # Until the nation knows that it has all of Jilin's, a decision names Jilin too.
+    # Until the nation knows that it has all of Jilin's commits, a decision names Jilin too.
     await until(all_have_answered)
     here = await gate.verify(1, scope=LOOKUP_SCOPE_LOCAL)
     assert (here.reason, here.refusal_permitted) == (pb.DECISION_REASON_NATION_NOT_ASKED, False)
@@ -396,7 +396,7 @@ async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, gate: Gat
 
 @pytest.mark.parametrize("country", [ResultsTiming(token_wait=0.3)], indirect=True, ids=["soon"])
 async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country: Country, gate: Gate) -> None:
-    """In a call, in a batch without effect on its other questions, and when the nation itself is unavailable."""
+    """This holds for a call, for one question of a batch, and while the nation itself is unavailable."""
     jilin = await join_jilin(country)
     token = await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)

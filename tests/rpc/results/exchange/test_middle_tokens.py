@@ -119,7 +119,7 @@ async def test_a_citys_token_is_met_while_its_province_has_a_backlog(tree: Tree)
     tree.up.mend()
     tree.up.slow(0.15)
     await becomes(nation, 2, token)
-    # Of the thirty that came after it, many are not there.
+    # Many of the thirty results that came after it are not there.
     assert len(nation.results()) < 30
 
 

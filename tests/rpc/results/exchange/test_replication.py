@@ -163,7 +163,7 @@ async def test_a_link_removed_at_another_node_is_ended_by_the_node_that_made_it(
     await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
     await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
-    # Of two links of one pair each keeps its own history.
+    # Each of two links of one pair keeps its own history.
     await henan.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 2)
     answer = await henan.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))

@@ -193,7 +193,7 @@ async def test_restored_nodes_learn_that_a_link_has_ended(
         for member in (nation, henan):
             await until(lambda member=member: member.rows(document_links, "link_id", "unlink_time") == ended)
     async with node(HENAN):
-        # From here on the nation does not have the notification of the end any more.
+        # From here on the nation no longer has the notification of the end.
         await until(lambda: min(nation.rows(notifications, "number")) > (1,))
     for copy in copies:
         copy.restore()

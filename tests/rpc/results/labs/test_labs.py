@@ -146,7 +146,7 @@ async def test_a_request_id_acts_once(node: ResultsNode) -> None:
 
 
 async def test_standing_is_kept_in_history(node: ResultsNode) -> None:
-    """From now unless an instant is given; what lies ahead does not hold yet."""
+    """The standing holds from now unless an instant is given. An entry for the future does not hold yet."""
     await node.register()
     node.clock.advance(DAY)
     lab = (await node.labs.SetLabStanding(standing_request())).lab

@@ -175,7 +175,7 @@ async def test_claims_are_answered_nationwide(country: Country, jilin: Member, h
     assert [claim.lab_region for claim in found.claims] == ["220500"] * 3
     assert not found.claims[1].HasField("result")
     assert [step.report_number for step in found.next_steps] == ["R9"]
-    # By the laboratory's name, which only the nation's register knows, and by the number alone.
+    # The claims give the laboratory's name, which only the nation's register has, or the number alone.
     by_name = [ClaimedReport(lab_name="通化 第一检验所", report_number=number) for number in ("R0", "R1", "R9")]
     found = await look_up(henan, 0, limit=1, claimed_reports=[*by_name, ClaimedReport(report_number="OLD")])
     assert [(claim.state, claim.lab) for claim in found.claims] == [

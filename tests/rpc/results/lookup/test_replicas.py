@@ -192,7 +192,7 @@ async def test_a_standby_that_hangs_or_is_killed_costs_no_answer(
 async def test_a_standby_that_does_not_follow_the_primary_is_not_used(
     own_server: PostgresServer, standby: CopiedServer, tmp_path: Path
 ) -> None:
-    """After a start the primary may have another history, until the standby has an entry of its new life."""
+    """After a start the primary may have another history, until the standby has an entry of the primary's new life."""
     async with node_with(own_server, standby, tmp_path) as node:
         await upload(node, 0)
         standby.ask("SELECT pg_wal_replay_pause()")

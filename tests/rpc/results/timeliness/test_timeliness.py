@@ -102,7 +102,7 @@ def check(summary: Timeliness, expected: Sequence[Span]) -> None:
 
 
 async def test_the_numbers_are_those_of_a_naive_computation(node: ResultsNode) -> None:
-    """Of one laboratory, of a region and each of its laboratories, of some hours only."""
+    """The numbers are those of one laboratory, of a region and each of its laboratories, and of some hours only."""
     chance = random.Random(81)
     prompt = await report_for_hours(node, LAB_NAME, 0, 0.05, chance)
     late = await report_for_hours(node, OTHER_LAB, 100_000, 0.6, chance)

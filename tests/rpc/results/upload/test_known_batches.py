@@ -81,7 +81,7 @@ def essence(answers: list[Any]) -> list[Any]:
 async def test_a_day_sent_again_is_answered_as_if_it_had_been_validated(
     node: ResultsNode, validated: ValidatedTubes
 ) -> None:
-    """In any upload, rejections are repeated and all other persons are duplicates."""
+    """In any upload, rejections are repeated, and all other persons are duplicates."""
     first = await node.upload(a_day(), "first", batch=5)
     assert [answer.accepted_count for answer in first] == [3, 8]
     validated.count = 0

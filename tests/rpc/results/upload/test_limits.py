@@ -24,7 +24,7 @@ RESULTS = 40
 
 
 async def test_a_stream_that_never_starts_is_ended(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """With the documented status; one that has started may take its time."""
+    """The stream ends with the documented status. A stream that has started may take its time."""
     async with results_node(tmp_path, sqlite_url("results"), start_seconds="1") as node:
         await node.register()
         call, started = node.uploads.UploadResults(), node.uploads.UploadResults()

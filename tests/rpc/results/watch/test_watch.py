@@ -53,7 +53,7 @@ class Watcher:
 
 
 def retry_after(error: grpc.aio.AioRpcError) -> int:
-    """After how many seconds an error asks to try again."""
+    """Return the seconds after which an error permits another attempt."""
     found = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(found) for detail in rich_status(error).details)
     return found.retry_delay.seconds
@@ -105,7 +105,7 @@ async def test_a_watch_goes_on_after_any_message(node: ResultsNode) -> None:
 
 
 async def test_a_checkpoint_comes_after_all_changes_and_then_as_a_heartbeat(tmp_path: Path, url: str) -> None:
-    """With the instant up to which everything was sent."""
+    """The checkpoint has the instant up to which everything was sent."""
     async with results_node(tmp_path, url, timing=ResultsTiming(watch_heartbeat=0.2)) as node:
         await node.register()
         await node.upload([make_tube(0)])

@@ -265,8 +265,8 @@ async def test_a_batch_costs_a_query_for_nodes_only_if_it_must(sqlite_nation: La
     again = [report(JILIN, person, POSITIVE, number=f"again{person}") for person in range(30)]
     marked = await cost(JILIN, *again)
     new_node = await cost(HENAN, *(report(HENAN, person) for person in range(30)))
-    # Of those marked before, the lock's look-up; of new ones also pairs of key versions, links, their nodes, the nodes
-    # below and the marks.
+    # Subjects that were marked before cost the look-up under the lock. New ones also cost pairs of key versions, links,
+    # their nodes, the nodes below and the marks.
     assert (first - plain, marked - plain) == (5, 1)
     # Pairs, links, their nodes, the nodes below, the subscriptions, and a notification to Henan with its number; two
     # more for Jilin.
@@ -274,7 +274,7 @@ async def test_a_batch_costs_a_query_for_nodes_only_if_it_must(sqlite_nation: La
 
 
 async def test_a_node_that_begins_again_is_told_again_of_what_it_missed(nation: Laboratory) -> None:
-    """While all its notifications are kept it is not, because it has missed none."""
+    """While all its notifications are kept, the node is told nothing again, because it has missed none."""
     await receive(nation, JILIN, report(JILIN, 0, POSITIVE), report(JILIN, 1, POSITIVE), report(JILIN, 2))
     await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 2))
     await nation.database.write(subscribe_node, HENAN, [subject_key(2)], NOW)

@@ -258,7 +258,10 @@ async def test_the_node_that_made_a_link_ends_it_and_says_so(nation: Laboratory)
 
 
 async def test_a_removal_of_another_nodes_link_is_sent_and_confirmed(nation: Laboratory) -> None:
-    """Of two links of one pair each keeps its history: the own one ends, and the other one is asked to end."""
+    """Each of two links of one pair keeps its history.
+
+    The node's own link ends, and the end of the other link is requested.
+    """
     here = Laboratory(nation.database, nation.clock, source_node=HENAN)
     await nation.database.write(link_documents, made_link("own"))
     await nation.database.write(here.stores.applier.apply, [made_link("1-2", JILIN)], Arrival(HENAN, NATION, NOW))
@@ -278,7 +281,7 @@ async def test_a_removal_of_another_nodes_link_is_sent_and_confirmed(nation: Lab
 
 
 async def test_every_node_is_notified_of_every_laboratory(nation: Laboratory) -> None:
-    """Of a new one, of a new entry, and of all when a node begins, also before it has replicated anything."""
+    """Nodes are notified of a new laboratory, of a new entry, and of all laboratories when a node begins."""
     await nation.database.write(add_node, JILIN, NOW)
     for _ in range(2):
         await receive(nation, JILIN, make_lab())
@@ -295,7 +298,10 @@ async def test_every_node_is_notified_of_every_laboratory(nation: Laboratory) ->
 
 
 async def test_the_nations_word_of_a_laboratory_counts_for_copies(nation: Laboratory) -> None:
-    """Beside this node's own entries if the laboratory is at home here, and in their place otherwise."""
+    """If the laboratory's home is here, the nation's entries count beside this node's own.
+
+    Otherwise they replace them.
+    """
     await nation.database.write(create_lab, make_lab(), None)
     sent = make_lab(USCC, REVOKED)
     for home, standing in ((JILIN, lab_pb2.LAB_STANDING_REVOKED), (HENAN, STANDING_UNKNOWN)):

@@ -195,7 +195,7 @@ async def test_one_page_examines_a_limited_number_of_reports(laboratory: Laborat
 
 
 LITTLE_WORK = {"sqlite": 15 * ResultsLimits().listing_scan // 50, "postgresql": 3 * ResultsLimits().listing_scan}
-"""For the reports that a page looks at; for all hundred thousand it would be more than five times as much."""
+"""The limit fits the reports that a page examines. All hundred thousand would take more than five times as much."""
 
 
 async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(laboratory: Laboratory) -> None:

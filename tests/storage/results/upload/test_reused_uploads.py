@@ -44,7 +44,7 @@ async def refusal(laboratory: Laboratory, tubes: Sequence[upload_pb2.Tube], offs
 
 @pytest.mark.parametrize("tubes", [make_tubes(3, 100), [make_tube(0, site="另一采样点")]], ids=["people", "content"])
 async def test_an_id_used_again_is_refused(laboratory: Laboratory, tubes: list[upload_pb2.Tube]) -> None:
-    """For other people, and for the same people with other content."""
+    """This holds for other people, and for the same people with other content."""
     await laboratory.send(make_tubes(3))
     assert await refusal(laboratory, tubes) == {"field": "start.upload_id", "offset": "0"}
     assert await laboratory.numbers() == ["R0", "R1", "R2"]
@@ -76,7 +76,7 @@ async def test_a_rejection_is_repeated_whatever_is_stored_in_its_place(laborator
 
 
 async def test_a_replay_reports_what_is_rejected_only_now(laboratory: Laboratory) -> None:
-    """Of an id used again for faulty people; and once for a tube that was rejected in part before."""
+    """An id is used again for faulty people, and once for a tube that was rejected in part before."""
     bad_pool = make_tube(10, 3)
     bad_pool.persons[1].document.number = "410105186001010011"
     await laboratory.send([make_tube(0), bad_pool])

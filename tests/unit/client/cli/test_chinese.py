@@ -102,7 +102,7 @@ def test_columns_of_a_table_align_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(("enum", "prefix"), ENUMS)
 def test_every_word_that_is_shown_is_understood(enum: Enum, prefix: str) -> None:
-    """In both languages, and by the full name of the contract."""
+    """Words are understood in both languages, and so is the full name in the contract."""
     kind = Word(enum, prefix)
     for name, number in enum.items():
         if number:
@@ -148,7 +148,7 @@ def test_failure_is_shown_in_the_language_of_the_service() -> None:
 
 
 def test_calls_ask_for_the_language_of_the_process() -> None:
-    """In English nothing is added, and a language that the caller names stays."""
+    """In English nothing is added. A language that the caller names is kept."""
     assert with_language(None) is None
     with speaking(CHINESE):
         assert with_language(None) == (("accept-language", "zh-CN"),)
@@ -157,7 +157,7 @@ def test_calls_ask_for_the_language_of_the_process() -> None:
 
 
 def test_open_grant_says_until_when() -> None:
-    """In each language; a grant that is not open says no time."""
+    """The instant is shown in each language. A grant that is not open shows no time."""
     grant = EmergencyGrant(name="emergencyGrants/1", state="EMERGENCY_GRANT_STATE_OPEN", approved_count=2)
     grant.expire_time.FromSeconds(1_660_181_400)
     assert describe_grant(grant) == "emergencyGrants/1: open until 2022-08-11 09:30:00, 2 changes approved"

@@ -119,7 +119,7 @@ def test_line_that_cannot_be_asked_has_a_fault(line: str) -> None:
 
 
 def test_departures_are_read_in_the_stated_zone(tmp_path: Path) -> None:
-    """In one column or in two."""
+    """A departure may be in one column or in two."""
     for titles, cells in (("出发时间", "2022-08-11 09:30"), ("出发日期,出发时间", "2022-08-11,09:30")):
         path = tmp_path / "people.csv"
         path.write_text(f"证件号码,姓名,{titles}\n{CARDS[0]},赵示例,{cells}\n", encoding="utf-8")

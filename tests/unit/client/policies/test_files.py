@@ -25,7 +25,7 @@ def read(tmp_path: Path, text: str) -> tuple[Policy, str]:
 
 
 def test_every_sample_is_read_without_faults() -> None:
-    """In the order of their names, each with the reason that its publication needs."""
+    """The samples are read in the order of their names, each with the reason that its publication needs."""
     files = find_policy_files(SAMPLES)
     assert len(files) >= 18
     assert [file.faults for file in files if file.faults] == []
@@ -205,7 +205,7 @@ def test_limit_of_the_contract_is_named_offline(tmp_path: Path, old: str, new: s
 
 
 def test_former_names_of_enum_values_are_still_read(tmp_path: Path) -> None:
-    """Until the first release authorities' files may say them; what is shown has the present names."""
+    """Until the first release, authorities' files may have them. Output has the present names."""
     former = GOOD.replace("VALIDITY_BASIS_", "BASIS_").replace("title:", "origin: ORIGIN_SAME_PROVINCE\ntitle:")
     present = GOOD.replace("title:", "origin: TRAVELER_ORIGIN_SAME_PROVINCE\ntitle:")
     assert former != GOOD

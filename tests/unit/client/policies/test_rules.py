@@ -20,7 +20,7 @@ def read(tmp_path: Path, items: str) -> Policy:
 
 
 def test_accepted_and_adverse_items_are_named_with_their_windows(tmp_path: Path) -> None:
-    """In a policy as in what applies."""
+    """The names are in a policy and in what applies."""
     words = (
         "a negative of 48 h from report time (sars-cov-2-nucleic-acid) or of 24 h from report time"
         " (sars-cov-2-antigen), and no uncleared positive of sars-cov-2-nucleic-acid, then of sars-cov-2-antigen,"

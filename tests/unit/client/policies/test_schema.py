@@ -166,7 +166,7 @@ def test_policy_may_state_items(tmp_path: Path) -> None:
 
 
 def test_schema_knows_every_field_an_authority_states() -> None:
-    """With the contract's own words for each, and none that the service gives."""
+    """The schema has the contract's own words for each field, and no field that the service sets."""
     stated = {field.name for field in Policy.DESCRIPTOR.fields} - {
         "revision",
         "publish_time",

@@ -93,6 +93,6 @@ def test_any_text_is_a_time_or_a_bad_cell(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["Asia/Nowhere", "8", "+8", "../etc/passwd", ""])
 def test_wrong_zone_is_refused(text: str) -> None:
-    """With a hint of what a zone looks like."""
+    """The error gives an example of a zone."""
     with pytest.raises(ValueError, match="Asia/Shanghai"):
         parse_zone(text)

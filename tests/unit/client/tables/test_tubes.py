@@ -70,7 +70,7 @@ def test_row_becomes_a_tube_of_the_contract() -> None:
 
 
 def test_rows_that_stand_together_are_one_tube() -> None:
-    """By their code; without a code each is its own, with its report's number for a code."""
+    """Rows with one code are one tube. Without a code each row is a tube, and its report's number is the code."""
     items = split(*pool("A", 3), *pool("B", 2), line(7, tube_code=""), line(8, tube_code=""))
     assert [(tube.tube_code, len(tube.persons)) for tube in tubes(items)] == [
         ("A", 3),

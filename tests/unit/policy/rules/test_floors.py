@@ -162,7 +162,7 @@ def test_lift_holds_where_nothing_governs_and_where_something_does() -> None:
 @given(seeds, kinds, st.integers(-5, 2 * MONTH))
 @settings(deadline=None, max_examples=60)
 def test_nothing_undoes_a_lift(seed: int, kind: tuple[str, int, int], at: int) -> None:
-    """With a lift for a kind of question nothing is asked there, whatever else is published."""
+    """If a floor lifts for a kind of question, nothing is asked there, whatever else is published."""
     revisions = random_set(random.Random(seed), 12)
     region, purpose, origin = kind
     lift = make_lift("z-lift", region[:2] + "0000", purposes=(purpose,), origin=origin, start=-10)
@@ -174,7 +174,7 @@ def test_nothing_undoes_a_lift(seed: int, kind: tuple[str, int, int], at: int) -
 @given(seeds, kinds, st.integers(-5, 2 * MONTH), st.integers(0, 10**9))
 @settings(deadline=None, max_examples=60)
 def test_floor_never_makes_an_answer_worse(seed: int, kind: tuple[str, int, int], at: int, added: int) -> None:
-    """With one more floor nothing new is asked, no result ends earlier, and no ground or channel is lost."""
+    """A further floor asks for nothing new, ends no result earlier, and removes no ground and no channel."""
     choose = random.Random(added)
     floors = [one for one in random_set(choose, 25) if one.floor]
     assume(floors)
@@ -231,7 +231,7 @@ def test_publication_without_breach_is_not_overridden_by_that_floor(seed: int, o
 
 
 def test_end_and_withdrawal_of_a_floor_tell_what_comes_back() -> None:
-    """By its own end, by another revision in its place, and by a withdrawal from now on."""
+    """A floor ends by its own end, by another revision in its place, or by a withdrawal from now on."""
     city = make_revision(purposes=(4,), start=10)
     lift = make_lift(start=20, end=50)
     book = PolicyBook([city])

@@ -67,7 +67,7 @@ def test_each_window_that_a_later_floor_overrides_is_told() -> None:
 
 
 def test_refusal_names_the_item() -> None:
-    """In the text too."""
+    """The text of the refusal names the item too."""
     with pytest.raises(FailedPrecondition) as caught:
         publish(make_revision(requirement=EITHER), LEAST)
     assert f"a result of {ANTIGEN} counts for at least 36 hours" in caught.value.violations[0].description

@@ -41,7 +41,7 @@ def exchange(above: Revision | None, city: Revision | None, up_first: bool) -> t
 
 @given(st.none() | revisions(), st.none() | revisions(), st.booleans())
 def test_both_nodes_come_to_the_same(above: Revision | None, city: Revision | None, up_first: bool) -> None:
-    """From any states. A city has a floor of a node above only as a copy of what that node has."""
+    """The nodes begin in any states. A city has a floor of a node above only as a copy of what that node has."""
     if city is not None and is_floor_of_outside(city, CITY):
         assume(above in (city, replace(city, withdraw_time=3)))
     there, here = exchange(above, city, up_first)

@@ -228,8 +228,7 @@ def test_withdrawal_may_not_bring_a_tie_back() -> None:
 
 
 def test_all_faults_of_a_policy_are_reported_at_once() -> None:
-    """The faults are the policy's own, broken rules of the contract, a foreign place, a floor, a tie and a past
-    start."""
+    """All faults are reported: its own, broken rules of the contract, a foreign place, a floor, a tie, a past start."""
     mine = make_revision(
         requirement=replace(FROM_SAMPLING, sampling_proof=0), start=200 * HOUR, end=100 * HOUR, retroactive_reason=""
     )
@@ -272,7 +271,10 @@ def test_issue_date_is_a_day_of_the_calendar(day: str) -> None:
 
 
 def test_new_floor_tells_of_channels_it_adds() -> None:
-    """To policies that name some and not all of its own; those that name none accept all."""
+    """The answer names policies that list some channels but not all of the floor's.
+
+    Policies without a list accept all.
+    """
     floor = replace(FLOOR, channels=(1, 7))
     narrow, wide = make_revision(channels=(3,), start=NOW), make_revision("370000", start=NOW)
     (override,) = find_overridden(floor, PolicyBook([narrow, wide]))

@@ -49,7 +49,7 @@ def test_what_an_honest_node_sends_passes() -> None:
     check_tubes(TUBES._replace(tubes=[TUBE._replace(specimen=77, report_time=NOW + 3 * DAY)] * 2), 1, NOW)
     check_change(Replica(RESULT, 1, b"h" * 16, b""), 1, NOW)
     check_change(LAB, 1, NOW)
-    # From the year 1900 on and from that of 9999 on, as their contract lets them be registered.
+    # The years from 1900 to 9999 are allowed, because the contract lets laboratories be registered with them.
     changes = (StandingChange(AUTHORIZED, -(2_208_988_800 * SECOND), "r" * 500, NOW),)
     check_change(replace(LAB, authorize_time=253_402_300_799 * SECOND, changes=changes), 1, NOW)
     check_change(MissingReport(USCC, "R1", NOW, "410000"), 1, NOW)
@@ -64,7 +64,7 @@ def test_a_node_names_no_adverse_subject() -> None:
 
 @pytest.mark.parametrize(("column", "value"), [(name, value) for name, bad in BAD_COLUMNS.items() for value in bad])
 def test_a_column_that_no_upload_lets_in_is_named(column: str, value: Any) -> None:
-    """In tubes and in single results alike, wherever in the column it stands."""
+    """This holds in tubes and in single results, wherever in the column the value is."""
     with pytest.raises(InvalidArgument, match=rf"tubes\.{column}"):
         check_tubes(TUBES._replace(tubes=[TUBE, TUBE._replace(**{column: value})]), 1, NOW)
     with pytest.raises(InvalidArgument, match=rf"result\.{column}"):

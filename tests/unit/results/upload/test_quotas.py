@@ -144,7 +144,7 @@ async def test_fresh_results_are_never_refused_for_duplicates(world: World) -> N
 
 
 async def test_streams_of_one_laboratory_take_turns_and_those_of_two_do_not(world: World) -> None:
-    """In reading and in storing, each for itself, so that one stream's next batch is read while its last is stored."""
+    """Reading and storing have separate turns, so that the next batch is read while the last one is stored."""
     async with world.quotas.stream(USCC), world.quotas.stream(USCC), world.quotas.stream(OTHER_USCC):
         async with world.quotas.storing(USCC):
             assert world.quotas.storing(USCC).locked()

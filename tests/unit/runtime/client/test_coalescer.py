@@ -127,7 +127,7 @@ async def test_questions_of_one_turn_leave_together() -> None:
 
 
 async def test_under_load_all_waiting_questions_leave_together() -> None:
-    """While as many batches as allowed are under way, questions gather; never more batches at once."""
+    """While as many batches as allowed are under way, questions wait. There are never more batches at once."""
     desk = Desk(opened=False)
     coalescer = Coalescer(desk, in_flight=2)
     askers = []

@@ -86,7 +86,7 @@ def test_an_unknown_name_is_refused() -> None:
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str) -> None:
-    """By the variable the operator wrote."""
+    """The error names the variable that the operator wrote."""
     with pytest.raises(BadSetting, match=f"HUTONG_{name.upper()}"):
         settings(**{name: value})
 
@@ -243,7 +243,7 @@ def regions_file(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_an_operators_file_adds_regions(regions_file: Path) -> None:
-    """With names or without; one of them may be the node's own. Settings without the file know none of them."""
+    """Codes may have names. One of them may be the node's own. Settings without the file do not know them."""
     regions_file.write_text("\ufeff# founded later\n330197 新区\n\n331300,新市\n331301\n", encoding="utf-8")
     assert settings(regions_file=str(regions_file), jurisdiction="331300").jurisdiction == "331300"
     assert all(map(is_region, ["330197", "331300", "331301"]))

@@ -16,7 +16,10 @@ METHOD = "/lab.Lab/Get"
 
 
 def test_the_pinned_grpcio_can_be_limited() -> None:
-    """With another one, calls would not be limited by lag. Adapt `services.runtime.server.accepting` then."""
+    """With another grpcio, calls would not be limited by lag.
+
+    In that case adapt `services.runtime.server.accepting`.
+    """
     assert can_limit()
 
 

@@ -38,7 +38,7 @@ def read(directory: Path, text: str) -> AccessRules:
     ],
 )
 def test_a_grant_is_narrowed_to_regions_and_hours(entry: str, admitted: bool, tmp_path: Path) -> None:
-    """At noon; other roles are as before."""
+    """The calls are made at noon. Other roles are not narrowed."""
     rules = read(tmp_path, f"grants: [{{role: gate, {entry}}}]")
     assert rules.admits(GATE, MIDNIGHT + 12 * HOUR) is admitted
     assert rules.admits(LAB, MIDNIGHT + 12 * HOUR)
@@ -63,7 +63,7 @@ def test_one_of_several_grants_suffices(tmp_path: Path) -> None:
     ],
 )
 def test_a_grant_lets_its_callers_ask_by_the_bare_number(entry: str, lets: bool, tmp_path: Path) -> None:
-    """At noon. Without a file, and to other roles, a name must be stated."""
+    """The calls are made at noon. Without a file, and for other roles, a name must be stated."""
     noon = MIDNIGHT + 12 * HOUR
     rules = read(tmp_path, f"grants: [{{role: gate}}, {{role: gate, {entry}}}]")
     assert rules.admits(GATE, noon)

@@ -34,7 +34,7 @@ def refusal(call: Callable[[], object]) -> ResourceExhausted:
 
 @given(st.lists(st.integers(), max_size=300))
 def test_persons_are_counted_as_a_set_counts_them(persons: list[int]) -> None:
-    """By 32 bits of their hashes; 0 counts as 1."""
+    """Persons are counted by 32 bits of their hashes. The value 0 counts as 1."""
     seen, marks = SeenPersons(), set()
     for person in persons:
         mark = person & 0xFFFFFFFF or 1

@@ -79,7 +79,7 @@ def test_a_time_out_of_all_calendars_is_described_in_words() -> None:
 
 
 def test_a_required_message_is_missed() -> None:
-    """By its own name."""
+    """The violation names the field of the message."""
     assert "lab" in paths(CreateLabRequest())
 
 
@@ -100,7 +100,7 @@ def test_a_violation_never_holds_a_value(text: str) -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.integers(-2, 30)), max_size=6))
 def test_messages_checked_together_fail_as_each_would_alone(items: list[tuple[str, int]]) -> None:
-    """With the same paths and words, each at its own place."""
+    """Violations have the same paths and words, each at its own item."""
     messages = [
         LookupLatestRequest(document=IdentityDocument(type=CARD, number=number), limit=limit) for number, limit in items
     ]

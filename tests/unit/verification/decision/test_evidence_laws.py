@@ -269,7 +269,7 @@ def test_one_of_the_two_times_may_be_missing(
 def test_what_would_not_count_if_it_were_true_has_the_use_it_would_have(
     changes: dict[str, object], standing: int, use: str
 ) -> None:
-    """Of a laboratory that several registered ones may be."""
+    """The evidence is of a laboratory that may be several registered ones."""
     shown = PAPER._replace(**changes)  # type: ignore[arg-type]
     assert _uses(_decide(shown, UNKNOWN_LAB._replace(lab_standing=standing))) == [use]  # type: ignore[arg-type]
 

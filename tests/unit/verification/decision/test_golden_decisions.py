@@ -42,7 +42,7 @@ def _in_short(decision: pb.Decision) -> str:
 
 
 def test_golden_inputs_are_decided_as_before(corpus: tuple[dict[str, Any], list[Case]]) -> None:
-    """To the bit, with everything that explains the decision."""
+    """Decisions are equal bit for bit, with everything that explains them."""
     about, cases = corpus
     changed = [case for case in cases if make_decision(case.inputs) != case.decision]
     if changed:

@@ -26,7 +26,10 @@ def test_a_statement_keeps_no_identity() -> None:
     ],
 )
 def test_identities_are_masked_however_they_are_spelled(said: str, kept: str) -> None:
-    """In groups, in full width, in small letters; and what only looks like a number stays."""
+    """Identities are masked in groups, in full width and in small letters.
+
+    A text that only looks like a number stays.
+    """
     masked = mask_identity(said, "41010518600101001X", "Anna Maria Schmidt")
     assert masked.startswith(kept)
     assert len(masked) == len(said)

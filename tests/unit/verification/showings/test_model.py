@@ -82,5 +82,5 @@ def test_kinds_come_back_from_their_bits(found: set[int]) -> None:
 
 
 def test_a_number_needs_one_digit() -> None:
-    """In whatever script: the number is compared in NFKC."""
+    """A digit of any script counts, because the number is compared in NFKC."""
     assert [has_no_digit(number) for number in ("", "ABC", "核酸", "AB1", "R-٣")] == [False, True, True, False, False]

@@ -54,7 +54,7 @@ def test_floors_that_lift_or_lengthen_are_shown() -> None:
 
 
 def test_accepted_items_are_shown_with_their_windows() -> None:
-    """In the row, and each length on the bar."""
+    """The windows are shown in the row, and each length on the bar."""
     accepted = (AcceptedItem(""), AcceptedItem("sars-cov-2-antigen", Window(1, 24 * HOUR)))
     either = Requirement(Window(1, 48 * HOUR), accepted=accepted)
     calendar, _ = read_year(make_revision(purposes=(PURPOSE_HOTEL,), requirement=either))

@@ -28,7 +28,7 @@ def fail_for_want_of_room(_: int) -> None:
 
 
 def test_journal_is_replaced_in_one_step_and_not_for_every_batch(tmp_path: Path) -> None:
-    """At the end it says all that was noted."""
+    """At the end the journal has everything that was noted."""
     path = tmp_path / "journal"
     writer = JournalWriter(path, FRESH, lambda: (7, "ab"))
     writer.write()
@@ -88,7 +88,7 @@ def test_journal_of_something_else_is_refused(tmp_path: Path, change: dict[str, 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"lab": "x"})])
 def test_broken_journal_is_refused(tmp_path: Path, content: str) -> None:
-    """With a word about what to do."""
+    """The error says what to do."""
     path = tmp_path / "journal"
     path.write_text(content)
     with pytest.raises(CannotResume, match="without --resume"):

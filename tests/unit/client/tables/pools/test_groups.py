@@ -103,7 +103,7 @@ def test_a_row_that_cannot_be_read_does_not_end_the_doubt() -> None:
 
 
 def test_a_size_may_repeat_the_one_above() -> None:
-    """With and without codes, but not over a row that has a code and no size."""
+    """A size may repeat with and without codes, but not above a row that has a code and no size."""
     assert group_of(("", "1"), ("", "同上"), ("", "〃")) == [(1, False)] * 3
     assert group_of(("", "10"), ("", "同上")) == [(1, False)] * 2
     assert group_of(("Y1", "10"), ("Y2", "同上")) == [(1, False)] * 2

@@ -96,7 +96,7 @@ def test_a_file_without_sizes_gets_a_column_for_them(tmp_path: Path) -> None:
 
 
 def test_a_record_gets_the_code_and_the_size(tmp_path: Path) -> None:
-    """In NDJSON under its own keys, or under the English names if it has none."""
+    """In NDJSON, the record gets them under its own keys, or under the English names if it has no such keys."""
     first = {title: str(cell) for title, cell in zip(TITLES, person(1, "S1", 10), strict=True)}
     second = {
         title: str(cell)
