@@ -140,8 +140,7 @@ def _weigh_each(inputs: Inputs, items: frozenset[str]) -> list[Weighed]:
 def _only_compared(one: Weighed) -> Weighed:
     """Return weighed evidence as used in a decision in which only records count.
 
-    The evidence keeps its use if it equals or contradicts a record, or is denied by its laboratory. Otherwise its use
-    becomes NOT_NEEDED.
+    Its use stays if it equals or contradicts a record, or is denied by its laboratory; otherwise it becomes NOT_NEEDED.
     """
     if one.use in _COMPARED:
         return one
@@ -238,10 +237,9 @@ def _steps_for(evidence: Iterable[Weighed], action: NextStepAction) -> list[Next
 def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, weighed: list[Weighed]) -> Decision:
     """Make the decision for the case that nothing counts.
 
-    The outcome is that the person lacks a result only if four conditions are met: no evidence is left that may count,
-    no result may be hidden, every source answered, and the nation was asked. Otherwise the outcome is undetermined. A
-    lack is explained only by accepted items, by evidence that contradicts its record, and by evidence that its
-    laboratory denies.
+    The person lacks a result only if no evidence is left that may count, no result may be hidden, every source answered
+    and the nation was asked. If any of these is not so, the outcome is undetermined. A lack is explained only by
+    accepted items, by evidence that contradicts its record, and by evidence that its laboratory denies.
     """
     not_comparable = [one for one in weighed if one.use == pb.EVIDENCE_USE_NOT_COMPARABLE]
     if not_comparable:
