@@ -63,9 +63,9 @@ class Weighed:
     is_comparable: bool = True
     """Whether evidence identifies a report by a laboratory and a number. Other evidence never counts.
 
-    The laboratory must be authorised at a certain time. If evidence does not show that time, the laboratory's standing
-    is known only at another time: the time that is shown instead, or now. If the laboratory was not authorised at that
-    other time, the value is False."""
+    The value is also False in this case: The evidence does not show the time at which the laboratory must be
+    authorised, so that only the standing at another time is known. At that other time, which is the shown time or now,
+    the laboratory was not authorised."""
 
     @property
     def sample_time(self) -> Instant:

@@ -34,8 +34,8 @@ class NodesBelow:
             notify_nodes(connection, changes, now, self._own)
 
     def _are_there(self, connection: Connection) -> bool:
-        # A commit that marks an adverse subject takes the lock exclusively. Two commits of this kind that already
-        # shared the lock would wait for each other. The lock is therefore shared only while there is no node below.
+        # A commit that marks an adverse subject takes the lock exclusively. If two such commits already shared the
+        # lock, each would wait for the other. The lock is therefore shared only while there is no node below.
         if not self._exist and not _is_any(connection):
             # The first node that joins waits for this lock (`subscribers.begin_marking`). Therefore either the
             # transaction of that node sees the changes of this commit, or this commit sees the node.

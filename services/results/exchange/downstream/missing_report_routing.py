@@ -56,10 +56,10 @@ class TopRouter:
 def _store_at_top(
     connection: Connection, reports: Sequence[MissingReport], limits: ResultsLimits
 ) -> tuple[list[MissingReport], int]:
-    """Store missing reports, and return those of which home nodes are to be notified.
+    """Store missing reports.
 
-    Return two values: the newly stored reports whose laboratory has a home node, and the number of reports that were
-    dropped because the queue was full.
+    Return the newly stored reports whose laboratory has a home node, which must be notified. Return also how many
+    reports were dropped because the queue was full.
     """
     elsewhere = find_registrants(connection, _labs_of(reports))
     # A report that was raised at the home node of its laboratory is already listed there.
@@ -120,10 +120,10 @@ class MiddleRouter:
         return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*COLUMNS)))
 
     def _store(self, connection: Connection, reports: Sequence[MissingReport]) -> tuple[list[MissingReport], int]:
-        """Store missing reports, and return those of which other nodes are to be notified.
+        """Store missing reports.
 
-        Return two values: the newly stored reports that are not listed here, and the number of reports that were
-        dropped because the queue was full.
+        Return the newly stored reports that are not listed here, of which other nodes must be notified. Return also how
+        many reports were dropped because the queue was full.
         """
         usccs = _labs_of(reports)
         here = find_listed(connection, usccs)

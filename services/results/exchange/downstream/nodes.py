@@ -76,10 +76,10 @@ def open_log(
 
 
 def add_node(connection: Connection, region: str, now: Instant, own: str = NATION) -> None:
-    """Register a node, unless it is registered.
+    """Register a node if it is not registered yet.
 
-    Unless this node is the nation, it notifies nobody and marks no adverse subjects until the first node joins below
-    it.
+    From the first node that joins below it, this node notifies nodes and marks adverse subjects. The nation does so
+    from the beginning.
     """
     inserted = connection.execute(
         insert_if_absent(connection, _nodes).values(
