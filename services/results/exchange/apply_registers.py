@@ -68,8 +68,8 @@ class ReceivedLab(NamedTuple):
     """What the storing of a received laboratory has changed.
 
     Attributes:
-        is_second: whether the registration is a new conflict: another node has registered the laboratory, and no home
-            is known. Then neither node's entries count.
+        is_second: whether the registration is a new conflict, because another node has registered the laboratory and no
+            home is known. The entries of neither node count then.
         is_changed: whether the registration or an entry is new, so that other nodes may have to know of it.
     """
 
