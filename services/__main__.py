@@ -91,7 +91,7 @@ def _end_output(code: int) -> int:
 def _is_output_closed() -> bool:
     """Return whether the reader of standard output has closed it.
 
-    A broken pipe may also be another one, such as a worker's.
+    A broken pipe may also be another pipe, such as that of a worker.
     """
     try:
         sys.stdout.flush()

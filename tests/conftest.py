@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-# What tests share asserts too, and is to say as much when it fails: so before any of it is imported.
+# Helpers that tests share contain asserts too. Their failures are to show values, so this line comes before any import
+# of them.
 pytest.register_assert_rewrite("tests.support")
 
 from services.runtime.audit import current_audit  # noqa: E402

@@ -53,7 +53,7 @@ class Authority:
     """A certificate authority. The files of the authority and of its certificates are in one directory.
 
     The authority's own certificate is valid from an hour ago until `end` from now. It is signed by the authority
-    `above`, or by itself. Below it there may be `depth` authorities one below the other.
+    `above`, or by itself. The chain of authorities below it may have up to `depth` authorities.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class Authority:
         """Make a certificate for a server on loopback or for a caller, with any URIs.
 
         `life` is the start and the end of its validity, counted from now. Without `life` it is valid as long as the
-        authority. `purposes` limits what it is for; without them it is for servers and clients.
+        certificate of its authority. `purposes` limits what the certificate may be used for. Without `purposes` it is
+        for servers and clients.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = [

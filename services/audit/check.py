@@ -18,12 +18,12 @@ from services.domain.instant import format_instant
 from services.runtime.audit import AuditKind
 
 PURGED = "hutongd purge"
-"""The method of the row by which a purge records itself."""
+"""The method in the row with which a purge records itself."""
 RESTORED = "hutongd restore"
-"""The method of the row that names a restore."""
+"""The method in the row that records a restore."""
 BACKUPS = "backups/"
-"""The beginning of the object of a restore's row. The name of the backup, or the instant of the restored state,
-follows."""
+"""The beginning of the object in the row of a restore. It is followed by the name of the backup, or by the instant of
+the restored state."""
 _STEP = 500
 """Seals that are read at once."""
 
@@ -36,9 +36,9 @@ class Report:
         rows: how many rows have a seal that fits.
         seals: how many seals there are.
         faults: what was changed or is missing, one sentence each.
-        late: rows that a killed process had left without a seal, which were sealed at the next start.
-        restores: restores that the rows name. Rows that were written after the restored copy was made, and the heads of
-            their seals, are rightly missing.
+        late: rows that a killed process left without a seal. They were sealed at the next start.
+        restores: restores that the rows record. A restore loses the rows that were written after the restored copy was
+            made, and the heads of their seals. These are no faults.
         unsealed: rows without a seal. In a running service they are the rows of the last second.
     """
 
@@ -55,7 +55,7 @@ def check_audit(
 ) -> Report:
     """Check all seals and rows of one service, and that the chains have the heads in `logged`.
 
-    `logged` are heads that are kept elsewhere. Without them the check cannot notice that the newest rows were removed
+    `logged` are heads that are kept elsewhere. Without them the check does not notice if the newest rows were removed
     together with their seals.
 
     Seals of earlier versions of the pepper are checked under the keys that the store keeps. A chain never returns to an
@@ -63,7 +63,8 @@ def check_audit(
     """
     report = Report()
     keys = add_kept_keys(connection, tables, keys)
-    # The writers are read before the seals, so that rows which are stored meanwhile are not looked for.
+    # The writers are read before the seals. Rows that are stored after the writers were read are therefore not looked
+    # for.
     writers = {row.writer_id: row for row in connection.execute(select(tables.writers))}
     sealed: dict[int, tuple[int, bytes]] = {}
     for chain in Chain:
@@ -85,7 +86,7 @@ def check_audit(
 
 
 def _find_restores(connection: Connection, tables: AuditTables) -> Iterator[Text]:
-    """Yield the restores that the rows name, oldest first."""
+    """Yield the restores that the rows record, oldest first."""
     rows = tables.rows.c
     query = select(rows.time, rows.object).where(rows.method == RESTORED, rows.kind == int(AuditKind.CHANGE))
     for time, name in connection.execute(query.order_by(rows.time, rows.writer_id, rows.sequence)):
@@ -162,7 +163,7 @@ def _seals(connection: Connection, tables: AuditTables, chain: Chain) -> Iterato
 def _check_logged(connection: Connection, tables: AuditTables, logged: LoggedHead) -> list[Text]:
     """Return a fault if a chain does not have a head that is kept elsewhere.
 
-    It is no fault if a purge may have removed the head's seal.
+    If a purge may have removed the head's seal, there is no fault.
     """
     seals, name = tables.seals.c, _seal_text(logged.number, Chain(logged.chain))
     found = connection.execute(select(seals.head).where(seals.chain == logged.chain, seals.number == logged.number))
@@ -177,7 +178,7 @@ def _check_logged(connection: Connection, tables: AuditTables, logged: LoggedHea
 
 
 def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, seal: Seal) -> list[Text]:
-    """Return a fault if the seals before the first one are missing and no purge has recorded that it removed them."""
+    """Return a fault if the first seals of a chain are missing and no purge has recorded that it removed them."""
     if seal.number == 1:
         return []
     rows = tables.rows.c
@@ -198,14 +199,14 @@ def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, s
 
 
 def purged_object(keys: AuditKeys, first_kept: Seal) -> str:
-    """Return what a purge records about a chain: the first seal that the purge kept, and the head before that seal."""
+    """Return what a purge recorded about a chain: the first seal that the purge kept, and the head before that seal."""
     return f"seals/{first_kept.chain}-{first_kept.number}-{keys.hide(first_kept.previous_head.hex())}"
 
 
 def _check_rows(
     connection: Connection, tables: AuditTables, writer_id: int, span: tuple[int, int], before: bytes, digest: bytes
 ) -> Report:
-    """Return how many rows of a writer there are, and what is wrong with them. `before` is the digest before them."""
+    """Return the number of rows of a writer, and the faults in them. `before` is the digest before them."""
     report = Report()
     expected, last = span
     for entry in read_entries(connection, tables, writer_id, *span):
@@ -222,7 +223,7 @@ def _check_rows(
 
 
 def _span(writer_id: int, first: int, last: int) -> Text:
-    """Return rows of a writer in words."""
+    """Return the words that name rows of a writer in a fault."""
     if first == last:
         return english("row {writer_id}-{first}", writer_id=writer_id, first=first)
     return english("rows {writer_id}-{first} to {writer_id}-{last}", writer_id=writer_id, first=first, last=last)

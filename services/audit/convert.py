@@ -14,7 +14,7 @@ from services.runtime.audit import AuditKind
 
 
 def event_to_proto(row: StoredEvent) -> AuditEvent:
-    """Return the message of a row. It does not have the tag of the person."""
+    """Return the message of a row. The message does not contain the tag of the person."""
     return AuditEvent(
         name=event_name(row),
         kind=row.kind,  # type: ignore[arg-type]

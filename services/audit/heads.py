@@ -1,7 +1,7 @@
 """Hands the newest heads of a service's audit to Results of its node, which sends them to the node above.
 
-An attacker who can write to a database and has its key can make a new chain. The node above keeps the earlier heads,
-which the new chain does not fit. Unnoticed tampering therefore needs both nodes.
+An attacker who can write to a database and has its key can make a new chain. The earlier heads, which the node above
+keeps, do not fit the new chain. To stay unnoticed, an attacker must therefore control both nodes.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from hutong.results.internal.v1.internal_audit_service_pb2_grpc import InternalAuditServiceAsyncStub
 
 ANSWER_SECONDS = 5.0
-"""The longest that Results may take."""
+"""How long this process waits for an answer of Results."""
 Deliver: TypeAlias = Callable[[Sequence[AuditHead]], Awaitable[None]]
-"""Hands heads over. Raises NotDelivered or HutongError if that is not possible now."""
+"""Hands heads over. Raises NotDelivered or HutongError if the heads cannot be handed over now."""
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +51,10 @@ class HeadReporter:
         self._seconds = seconds
 
     async def run(self) -> None:
-        """Report for ever. A head that could not be handed over is covered by a later one. A background job."""
+        """Report until cancelled. A background job.
+
+        If a head could not be handed over, a later head covers the same rows.
+        """
         is_well = True
         while True:
             try:

@@ -1,7 +1,7 @@
 """Keeps the audit's keys of earlier versions of the pepper, because seals and tags are checked for years.
 
-A key is kept encrypted under the next version of the pepper. So the newest pepper alone opens all of them, one after
-the other, and the older pepper need not be kept for the check.
+Each key is kept encrypted under the next version of the pepper. The newest pepper therefore opens all keys, one after
+the other, and older peppers need not be kept for the check.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from services.storage.upsert import insert_if_absent
 def keep_older_key(connection: Connection, tables: AuditTables, keys: AuditKeys) -> None:
     """Store the older key, encrypted under the newer key, if two versions are known.
 
-    If an earlier change to the newer version was given up, the store may have this key encrypted under another pepper.
-    The encrypted key is then replaced.
+    If an earlier change to the newer version was abandoned, the stored key may be encrypted under another pepper. The
+    stored key is then replaced.
     """
     for older in keys.versions[:-1]:
         kept = {"wrapping_version": keys.newest.version, "wrapped_key": keys.newest.wrap(older)}

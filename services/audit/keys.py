@@ -18,14 +18,14 @@ from services.domain.subject import Pepper
 from services.domain.subkeys import Purpose, subkey
 
 TAG_LENGTH = 16
-"""Bytes of a tag, as of a subject key."""
+"""Length of a tag in bytes. A subject key has the same length."""
 _PLAIN = re.compile(
     r"labs/[0-9A-Z]{18}(?:/uploads/[0-9A-Za-z._-]{1,64})?"
     r"|nodes/[0-9]{6}"
     r"|(?:pendingChanges|emergencyGrants|legalHolds)/[0-9a-f-]{36}"
     r"|jurisdictions/[0-9]{6}(?:/policies/[a-z][a-z0-9-]{0,62}(?:@[0-9]{1,9})?)?"
 )
-"""Names that are stored as they are: they name no person's result, decision or complaint."""
+"""Matches the names that are stored in the clear, because they name no person's result, decision or complaint."""
 _COLLECTION = re.compile(r"(?:labs/[0-9A-Z]{18}/)?(results|missingReports|decisions|refusals|cases|links)/")
 
 
@@ -45,9 +45,9 @@ class AuditKeys:
         self.key = key
         self.version = version
         self.versions: tuple[AuditKeys, ...] = tuple(sorted((self, *others), key=attrgetter("version")))
-        # The day for which `tagger` was called last, and the function that it returned.
+        # The day in the last call of `tagger`, and the function that this call returned.
         self._of_day: tuple[int, Callable[[bytes], bytes]] | None = None
-        # Prepared once, because each Verify hashes its request id.
+        # Prepared once, because the request id of each Verify is hashed.
         self._text = blake2b(b"text", key=key, digest_size=TAG_LENGTH)
 
     @classmethod
@@ -57,9 +57,9 @@ class AuditKeys:
 
     @classmethod
     def of_pepper(cls, pepper: Pepper, service: str) -> AuditKeys:
-        """Return the keys of the version that is written.
+        """Return the keys of the version under which new hashes are made.
 
-        They also know the keys of the other version, if there is another.
+        If there is another version, they also know the keys of that version.
         """
         written, *others = [cls.of_secret(one.secret, service, one.version) for one in pepper.versions]
         return cls(written.key, written.version, others)
@@ -74,7 +74,7 @@ class AuditKeys:
         return AuditKeys(self.key, self.version, [other, *(one for one in self.versions if one is not self)])
 
     def wrap(self, older: AuditKeys) -> bytes:
-        """Return the key of an earlier version, encrypted under a sub-key of this one (RFC 3394)."""
+        """Return the key of an earlier version, encrypted under a sub-key of this object's key (RFC 3394)."""
         return aes_key_wrap(subkey(self.key, Purpose.AUDIT_KEYS), older.key)
 
     def unwrap(self, wrapped: bytes) -> bytes | None:
@@ -90,7 +90,7 @@ class AuditKeys:
 
     def tagger(self, day: int) -> Callable[[bytes], bytes]:
         """Return the function that makes the tags of persons, given by their subject keys, on one day."""
-        # Threads call this at the same time, so the attribute is read only once.
+        # Several threads call this function at the same time, so the attribute is read only once.
         known = self._of_day
         if known is not None and known[0] == day:
             return known[1]
@@ -114,8 +114,8 @@ class AuditKeys:
     def name_object(self, name: str) -> str:
         """Return a resource name as it is stored. A name that could point to a person is hashed.
 
-        A hashed name keeps its collection: "results/8b1a…". A text that is no name of the contract is left out, because
-        the caller of a refused call may have sent anything.
+        A hashed name keeps its collection: "results/8b1a…". A text that is no resource name of the contract is left
+        out, because a caller whose call is refused may have sent any text.
         """
         if _PLAIN.fullmatch(name):
             return name

@@ -14,7 +14,7 @@ from services.runtime.audit import AuditKind
 class Chain(IntEnum):
     """A hash chain of audit rows. Each seal covers rows of one chain.
 
-    All rows of one chain are kept equally long, so that a purge removes whole seals.
+    All rows of one chain are kept for the same time, so that a purge removes whole seals.
 
     Attributes:
         READS: reads and denials.
@@ -26,8 +26,10 @@ class Chain(IntEnum):
 
 
 KEPT: dict[Chain, Span] = {Chain.READS: 180 * DAY, Chain.CHANGES: 3 * 365 * DAY}
-"""How long rows are kept. Six months is the least for logs of a network by the Cybersecurity Law (网络安全法), article
-21. Changes are kept for three years, the time for claims by the Civil Code (民法典), article 188."""
+"""How long rows are kept.
+
+Reads are kept for six months, the minimum for network logs by the Cybersecurity Law (网络安全法), article 21. Changes
+are kept for three years, the limitation period of the Civil Code (民法典), article 188."""
 
 
 def chain_of(kind: int) -> Chain:
@@ -36,7 +38,10 @@ def chain_of(kind: int) -> Chain:
 
 
 class StoredEvent(NamedTuple):
-    """An event with its number: the fields of `services.runtime.audit.AuditEvent` after the writer and the sequence."""
+    """An event with its number.
+
+    The fields after the writer and the sequence are those of `services.runtime.audit.AuditEvent`.
+    """
 
     writer_id: int
     sequence: int
@@ -62,7 +67,7 @@ class LoggedHead(NamedTuple):
     """The head of a seal as it is kept elsewhere: in the log ("audit sealed"), or at the node above.
 
     Attributes:
-        place: where, in words.
+        place: the place where the head is kept, in words.
     """
 
     chain: int

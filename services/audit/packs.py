@@ -1,4 +1,6 @@
-"""Packs of reads: one row holds all events that are stored together, in columns, and each shared value once.
+"""Packs of reads.
+
+One row holds all events that are stored together, in columns. A value that events share is held once.
 
 If each read had a row, it would need an entry in the table and in the index, and would repeat most of its text.
 """
@@ -22,9 +24,10 @@ MOST_EVENTS = 2_000
 """The most events of one pack, so that a listing reads a pack of bounded size."""
 _DENIAL = int(AuditKind.DENIAL)
 NO_TAG = bytes(TAG_LENGTH)
-"""Stands for the tag of an event that is about no single person."""
+"""Stands for the tag if an event is not about a single person."""
 _LISTED = tuple(name for name in AuditEvent._fields if name not in {"time", "subject_tag"})
-"""The fields in the JSON of a pack. The time and the tags have columns of their own."""
+"""The fields in the JSON of a pack. The time and the tags are not among them, because they have columns of their
+own."""
 
 
 class Pack(NamedTuple):
@@ -58,7 +61,7 @@ def split_events(events: Sequence[AuditEvent]) -> Iterator[Sequence[AuditEvent]]
 
 
 def pack_events(writer_id: int, sequence: int, events: Sequence[AuditEvent]) -> Pack:
-    """Pack events of one time. The first one has this sequence."""
+    """Pack events of one time. `sequence` is the sequence of the first event."""
     columns = dict(zip(AuditEvent._fields, zip(*events, strict=True), strict=True))
     return Pack(
         writer_id,
@@ -75,7 +78,7 @@ def unpack_events(pack: Pack) -> list[StoredEvent]:
     """Return the events of a pack in order."""
     count = pack.event_count
     packed = orjson.loads(pack.events)
-    # Packs from before cases were recorded have no such column.
+    # Packs that were stored before the audit recorded cases have no column of cases.
     columns = {name: _unpack_column(packed.get(name, ""), count) for name in _LISTED}
     columns["time"] = [pack.time] * count
     cut = (pack.tags[start : start + TAG_LENGTH] for start in range(0, count * TAG_LENGTH, TAG_LENGTH))
@@ -94,8 +97,8 @@ def chain_pack(digest: bytes, pack: Pack) -> bytes:
 def _pack_column(values: Sequence[Any]) -> Any:
     """Return a column in its shortest form.
 
-    If all events share one value, the form is that value. Otherwise the form is one of two: each different value once,
-    with an index for each event, or the values of all events.
+    If all events share one value, the form is that value. Otherwise the form is the different values with an index for
+    each event; or, if most values differ, the values of all events.
     """
     # Comparing costs less than hashing, and the events of a pack share nearly all values.
     if values.count(values[0]) == len(values):

@@ -1,6 +1,6 @@
 """Removes rows of the audit that have been kept long enough, with their seals, from the beginning of each chain.
 
-Each step records itself as a change, so that `check` does not report purged rows as missing.
+Each step records itself as a change, so that a check does not report the purged rows as missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from services.storage.engine import Database
 SEALS = 1_000
 """The most seals that one transaction removes."""
 ROWS = 5_000
-"""Rows after which a transaction removes no further seal. On SQLite other writes wait for the transaction."""
+"""After this many rows a transaction removes no further seal, because other writes on SQLite wait for the
+transaction."""
 
 
 def purge_audit(

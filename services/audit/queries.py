@@ -23,15 +23,18 @@ from services.runtime.audit import AuditKind
 from services.storage.columns import in_region
 
 _PAGE_STEP = 20
-"""Rows that one statement of a listing reads. A pack takes up to 100 kB, and often fills a page."""
+"""Rows that one statement of a listing reads. A pack takes up to 100 kB, and one pack often fills a page."""
 _STEP = 200
 """Rows that one statement reads when all rows are read."""
 _AT_ONCE = 500
-"""Tags or names of one statement. SQLite takes 32,766 parameters."""
+"""Tags or names in one statement. SQLite accepts 32,766 parameters."""
 
 
 class BulkReads(NamedTuple):
-    """The number of reads of many persons by one caller with one method, and how many results or persons they read."""
+    """The reads of many persons by one caller with one method.
+
+    They are given as the number of reads, and as the number of results or persons that were read.
+    """
 
     role: str
     caller: str
@@ -54,7 +57,7 @@ BEGINNING = Position(-(2**62), 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Selects rows. An empty field selects all."""
+    """Selects rows. An empty field matches every row."""
 
     region: str = ""
     start_time: Instant | None = None
@@ -140,7 +143,7 @@ def _read(
     after: Position = BEGINNING,
     last_sequence: ColumnElement[int] | None = None,
 ) -> Iterator[Any]:
-    """Yield rows whose last sequence comes after a position, by time, `step` in each statement."""
+    """Yield the rows whose last sequence comes after a position, by time. Each statement reads `step` rows."""
     order = (table.c.time, table.c.writer_id, table.c.sequence)
     while True:
         later = or_(
@@ -151,7 +154,7 @@ def _read(
                 (table.c.sequence if last_sequence is None else last_sequence) > after.sequence,
             ),
         )
-        # The condition above implies this condition, but the index is used only for this form.
+        # This condition follows from the one above. The index is used only if the condition has this form.
         from_time = table.c.time >= after.time
         query = select(*columns, *order).where(from_time, later, *conditions).order_by(*order).limit(step)
         found = connection.execute(query).all()
@@ -237,7 +240,7 @@ def _find_packed_about(
         if made[0] != day:
             made = day, {keys.subject_tag(key, day) for keys in versions for key in subject_keys}
         tags = made[1]
-        # Most packs are passed over without being unpacked.
+        # Most packs contain none of the tags, and are skipped without being unpacked.
         if any(tag in pack.tags for tag in tags) or any(name in pack.events for name in objects):
             for event in unpack_events(pack):
                 if event.subject_tag in tags or (event.subject_tag is None and event.object in objects):
@@ -245,7 +248,7 @@ def _find_packed_about(
 
 
 def count_bulk_reads(connection: Connection, tables: AuditTables) -> list[BulkReads]:
-    """Return callers, methods and sums of the reads of many persons, which have no tag."""
+    """Return the callers, methods and sums of the reads of many persons. These reads have no tag."""
     counts: Counter[tuple[str, str, str]] = Counter()
     items: Counter[tuple[str, str, str]] = Counter()
     rows = tables.rows

@@ -23,7 +23,7 @@ _STEP = 500
 
 
 def row_text(writer_id: int, sequence: int, event: AuditEvent) -> str:
-    """Return a row as PostgreSQL's COPY takes it: the columns with tabs between them. This form is hashed too."""
+    """Return a row as PostgreSQL's COPY takes it, with tabs between the columns. This text is hashed too."""
     # No column needs escaping: `CallAudit` stores printable texts without backslashes.
     kind, time, request_id, role, caller, inner, peer, method, purpose, region, name, tag, code, outcome, *last = event
     count, case = last

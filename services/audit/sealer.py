@@ -1,8 +1,8 @@
 """Seals the writers of the audit in one hash chain, a moment after their commits.
 
-A chain over all rows inside each transaction would let only one transaction at a time commit. So each writer chains its
-own rows, and the sealer joins the digests of all writers. A person who can write to the database can change rows
-without a trace as long as no seal covers them. The sealer therefore follows the commits within a second.
+If each transaction extended one chain over all rows, only one transaction at a time could commit. Therefore each writer
+chains its own rows, and the sealer joins the digests of all writers. Until a seal covers rows, a person who can write
+to the database can change them without a trace. The sealer therefore seals rows within a second after their commit.
 """
 
 from __future__ import annotations
@@ -77,16 +77,16 @@ class Sealer:
         self._keys = keys
         self._clock = clock
         self._timing = timing or AuditTiming()
-        # What this process knows of the chains, so that a pass without new rows costs one statement.
+        # The newest seals that this process knows, so that a pass without new rows costs one statement.
         self._sealed: dict[int, tuple[int, bytes]] = {}
         self._last: dict[int, Seal | None] = {}
         self._logged = 0
 
     async def run(self) -> None:
-        """Seal for ever. A background job.
+        """Seal until cancelled. A background job.
 
-        Rows that were there at the start, and that no other process has sealed one pass later, were left by a process
-        that was killed. Their seals say so.
+        Some rows may be stored at the start and still have no seal one pass later. A killed process left these rows,
+        and their seals say so.
         """
         left: Mapping[int, _Newest] | None = None
         is_well = True
@@ -103,22 +103,22 @@ class Sealer:
                 is_well = True
             except HutongError as error:
                 FAILURES.labels(self._tables.service).inc()
-                # The rows stay, and are sealed once the database answers.
+                # The rows stay in the database, and are sealed when the database answers again.
                 if is_well:
                     _log.warning("audit not sealed", service=self._tables.service, reason=error.reason)
                 is_well = False
             await asyncio.sleep(self._timing.seal)
 
     async def close(self) -> None:
-        """Seal what is left, if the database answers."""
+        """Seal the remaining rows, if the database answers."""
         with contextlib.suppress(HutongError):
             await self.seal()
 
     async def seal(self, left: Mapping[int, _Newest] | None = None) -> int:
         """Seal all rows that are committed. Return how many seals were made.
 
-        `left` has, for each writer, its newest row when this process started. Rows up to this one that have no seal yet
-        were left by a killed process, and get a seal that is marked as late.
+        `left` has, for each writer, its newest row when this process started. If a row up to that newest row has no
+        seal yet, a killed process left the row, and its seal is marked as late.
         """
         seals = await self._database.read(self._next_seals, left or {})
         if seals and not await self._database.write(self._store, seals):
@@ -133,11 +133,11 @@ class Sealer:
         return len(seals)
 
     def _next_seals(self, connection: Connection, left: Mapping[int, _Newest]) -> list[Seal]:
-        """Return the next seals of each writer that has rows without one."""
+        """Return the next seals of all writers that have rows without a seal."""
         seals: list[Seal] = []
         if not self._last:
-            # Read before the writers' positions. If another process seals between the two reads, the numbers of the new
-            # seals are already taken and this attempt fails.
+            # The newest seals are read before the writers' positions. If another process seals between the two reads,
+            # the numbers of the new seals are already taken and this attempt fails.
             self._last = {chain: last_seal(connection, self._tables, chain) for chain in Chain}
         last = dict(self._last)
         keys = {chain: self._keys_after(seal) for chain, seal in last.items()}
@@ -157,10 +157,12 @@ class Sealer:
         return seals
 
     def _keys_after(self, previous: Seal | None) -> AuditKeys:
-        """Return the keys for the seal that follows a given seal. They are of the version that this process writes.
+        """Return the keys for the seal that follows a given seal.
 
-        The versions of a chain never go back. If another process has sealed under a newer version, that version is used
-        here too.
+        The keys are of the pepper version under which this process writes.
+
+        The versions of a chain never go back. If another process has sealed under a newer version, this process uses
+        the newer version too.
         """
         of_previous = None if previous is None else keys_of(self._keys, previous)
         return self._keys if of_previous is None else max(self._keys, of_previous, key=attrgetter("version"))
@@ -173,7 +175,7 @@ class Sealer:
         seal = Seal(
             newest.chain,
             number,
-            # Only the minute, as in the rows. Otherwise the seal would reveal when a person was somewhere.
+            # Only the minute is stored, as in the rows. Otherwise the seal would reveal when a person was somewhere.
             time - time % MINUTE,
             newest.writer_id,
             sealed[0] + 1,
@@ -242,7 +244,7 @@ def last_seal(connection: Connection, tables: AuditTables, chain: int) -> Seal |
 
 
 def _sealed(connection: Connection, tables: AuditTables, writer_id: int) -> tuple[int, bytes]:
-    """Return the last sealed sequence of a writer, and the writer's digest after that row."""
+    """Return the sequence of the last sealed row of a writer, and the writer's digest after that row."""
     seals = tables.seals.c
     query = select(seals.last_sequence, seals.digest).where(seals.writer_id == writer_id)
     row = connection.execute(query.order_by(seals.last_sequence.desc()).limit(1)).first()

@@ -64,7 +64,10 @@ class ServiceAudit:
         )
 
     async def close(self) -> None:
-        """Store and seal what is left, once. Call it after the last call and before the database is closed."""
+        """Store and seal what is left, once.
+
+        Call this method after the last call has ended and before the database is closed.
+        """
         if not self._is_closed:
             self._is_closed = True
             with contextlib.suppress(HutongError):
@@ -72,7 +75,7 @@ class ServiceAudit:
             await self._sealer.close()
 
     async def _store_sums(self) -> None:
-        """Store the sums of denials for ever. A background job."""
+        """Store the sums of denials again and again until cancelled. A background job."""
         while True:
             await asyncio.sleep(self._timing.sums)
             try:

@@ -1,4 +1,4 @@
-"""The tables of a service's audit. Their names begin with the service, as services may share a database."""
+"""The tables of a service's audit. Their names begin with the service's name, because services may share a database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.audit.keys import TAG_LENGTH
 HEAD_LENGTH = 32
 """Bytes of a digest and of a head: SHA-256."""
 WRAPPED_LENGTH = 40
-"""Bytes of an encrypted key: the bytes of the key, and 8 by which a wrong key is noticed (RFC 3394)."""
+"""Bytes of an encrypted key: the bytes of the key, and 8 bytes by which a wrong key is detected (RFC 3394)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class AuditTables:
 
     Attributes:
         service: the service's name.
-        rows: one row for each change. Rows of reads are from before reads were packed.
+        rows: one row for each change. Older rows of reads were stored before reads were packed.
         packs: one row for the reads and denials that were stored together (`services.audit.packs`).
         writers: each writer numbers and chains its own rows. At most one transaction at a time uses a writer.
         seals: the hash chain over the rows.
@@ -56,7 +56,7 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         # Counts the writer's rows from 1, without a gap.
         Column("sequence", BigInteger, primary_key=True, autoincrement=False),
         Column("kind", SmallInteger, nullable=False),
-        # Reads and denials have only their minute.
+        # Reads and denials have only the minute.
         Column("time", BigInteger, nullable=False),
         Column("request_id", String(64), nullable=False),
         Column("role", String(16), nullable=False),
@@ -67,8 +67,8 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("purpose", SmallInteger, nullable=False),
         Column("region", String(6), nullable=False),
         Column("object", String(200), nullable=False),
-        # The keyed hash of the person and the day. It has no index, because an index would cost each Verify a random
-        # write; `hutongd audit who-read` reads the whole table.
+        # The keyed hash of the person and the day. The column has no index, because an index would cost each Verify a
+        # random write. `hutongd audit who-read` reads the whole table instead.
         Column("subject_tag", LargeBinary(TAG_LENGTH)),
         Column("code", SmallInteger, nullable=False),
         Column("outcome", String(32), nullable=False),
@@ -87,7 +87,7 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("event_count", Integer, nullable=False),
         # The minute of all events.
         Column("time", BigInteger, nullable=False),
-        # Whether any event is a denial, so that a listing of denials skips the other packs.
+        # Whether any event of the pack is a denial. A listing of denials skips all other packs.
         Column("has_denials", Boolean, nullable=False),
         # The tags of the persons, 16 bytes for each event, zeros for an event without a person.
         Column("tags", LargeBinary, nullable=False),
@@ -116,14 +116,14 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("writer_id", Integer, nullable=False),
         Column("first_sequence", BigInteger, nullable=False),
         Column("last_sequence", BigInteger, nullable=False),
-        # Whether a process that was killed had left the rows without a seal.
+        # Whether a killed process left the rows without a seal.
         Column("late", Boolean, nullable=False),
-        # The digests of the writer before the first and after the last row.
+        # The digests of the writer before the first row and after the last row.
         Column("previous_digest", LargeBinary(HEAD_LENGTH), nullable=False),
         Column("digest", LargeBinary(HEAD_LENGTH), nullable=False),
-        # The head of the seal before, empty before the first.
+        # The head of the previous seal; empty in the first seal.
         Column("previous_head", LargeBinary(HEAD_LENGTH), nullable=False),
-        # The keyed hash of this row, which by `previous_head` also covers all rows before it.
+        # The keyed hash of this row. Because the row contains `previous_head`, the hash also covers all rows before it.
         Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
         Index(f"ix_{service}_audit_seals_writer", "writer_id", "last_sequence"),
     )

@@ -1,8 +1,8 @@
 """Writes the rows of the audit.
 
 The row of a change is written in the transaction of the change. Rows of reads share transactions. Rows are numbered and
-chained by a writer. A change locks a free writer until its commit. The reads of a process have a writer of their own,
-whose state the process keeps in memory, because they are thousands a second.
+chained by a writer. A change locks a free writer until its commit. The reads of a process have a writer of their own.
+The process keeps the state of this writer in memory, because there are thousands of reads a second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from services.runtime.tracing.spans import child_span
 from services.storage.engine import Database
 
 Also = Callable[[Connection], None]
-"""What a transaction does besides storing rows."""
+"""An operation of a transaction besides storing rows."""
 
 
 ROWS_A_MINUTE = 1_000
@@ -66,12 +66,12 @@ class Trail:
         self._keys = keys
         self._clock = clock
         self._statements = _Statements(tables)
-        # The keys' functions themselves, without a method around them, because each Verify calls them.
+        # These are the functions of the keys themselves. A method around each of them would cost time in each Verify.
         self.hide = keys.hide
         self.name_object = keys.name_object
         self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch, name="audit batch")
         self._denials = DenialLimit()
-        # The writer of this process's reads. None before the first read. None also after a failed write, because that
+        # The writer of this process's reads. It is None before the first read, and after a failed write, because a
         # write may have been committed although it seemed to fail.
         self._own: _Writer | None = None
 
@@ -84,10 +84,11 @@ class Trail:
         return self._keys.tagger(shanghai_day(time))
 
     def insert(self, connection: Connection, events: Sequence[AuditEvent]) -> None:
-        """Insert the rows of a change inside its transaction. Call it last: the transaction holds a writer from here.
+        """Insert the rows of a change inside its transaction.
 
-        On PostgreSQL a transaction never waits for another's writer. There are never more writers of changes than there
-        were concurrent transactions.
+        Call this method last, because the transaction locks a writer from here on. On PostgreSQL a transaction never
+        waits for another transaction's writer. There are never more writers of changes than there were concurrent
+        transactions.
         """
         writers = self._tables.writers
         free = (
@@ -119,10 +120,13 @@ class Trail:
             await self._together.ask((events, also))
 
     async def record_sums(self, *, all_of_them: bool = False) -> None:
-        """Store the sums of denials of earlier minutes; at the end of the service also those of this minute.
+        """Store the sums of denials of earlier minutes.
+
+        At the end of the service, store those of the current minute too.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE. The sums are lost, but earlier rows name their callers.
+            Unavailable: DATABASE_UNAVAILABLE. The sums are then lost, but rows that were stored earlier name their
+                callers.
         """
         sums = self._denials.take_sums(None if all_of_them else self.now())
         if sums:
@@ -169,7 +173,7 @@ class Trail:
         return self._statements.append_packs(connection, own, events)
 
     def _newest_writer(self, connection: Connection) -> _Writer | None:
-        """Return the newest writer of reads; None if there is none. Another process may use it."""
+        """Return the newest writer of reads; None if there is none. Another process may be using this writer."""
         writers = self._tables.writers
         query = select(writers).where(writers.c.chain == int(Chain.READS)).order_by(writers.c.writer_id.desc()).limit(1)
         row = connection.execute(query).first()
@@ -182,11 +186,10 @@ class Trail:
 
 
 class DenialLimit:
-    """Lets the first denials of each caller and minute pass, and sums the further ones up.
+    """Lets the first denials of each caller and minute pass, and sums up the rest.
 
-    Otherwise a caller that may do nothing could fill the disk of the database.
-
-    A sum is an event with the number of refused calls as its `item_count`, and without person and object.
+    Otherwise a caller without any permission could fill the disk of the database. A sum is an event with the number of
+    refused calls as its `item_count`, and without a person and an object.
     """
 
     def __init__(self, rows_a_minute: int = ROWS_A_MINUTE) -> None:
@@ -203,7 +206,7 @@ class DenialLimit:
         return [*(event for event in events if event.kind != _DENIAL or self._is_stored(event)), *sums]
 
     def take_sums(self, now: Instant | None = None) -> list[AuditEvent]:
-        """Return the sums and forget them. With `now`, only sums of an earlier minute."""
+        """Return the sums and forget them. If `now` is given, only sums of an earlier minute are returned."""
         minute = self._minute if now is None else now - now % MINUTE
         if now is not None and minute <= self._minute:
             return []
@@ -235,8 +238,8 @@ class _Statements:
     """Appends rows by the fastest way of each engine: COPY on PostgreSQL, one prepared statement on SQLite.
 
     Attributes:
-        append_pack: advances a writer and inserts a pack on PostgreSQL, with parameters $1, $2 and so on. It changes
-            no row if the writer is taken.
+        append_pack: advances a writer and inserts a pack on PostgreSQL, with parameters $1, $2 and so on. If the writer
+            is taken, it changes no row.
     """
 
     def __init__(self, tables: AuditTables) -> None:
@@ -254,7 +257,7 @@ class _Statements:
         listed = ", ".join(f'"{column}"' for column in Pack._fields)
         marks = ", ".join(["%s"] * (len(Pack._fields) - 1))
         self._insert_pack = f"INSERT INTO {packs} ({listed}) VALUES ({'?, ' * (len(Pack._fields) - 1)}?)"  # noqa: S608
-        # One statement, so that the transaction takes one round trip.
+        # A single statement, so that the transaction takes one round trip.
         self._append_pack = (
             f"WITH advanced AS ({self._advance} RETURNING writer_id)"  # noqa: S608 - names of tables and columns
             f" INSERT INTO {packs} ({listed}) SELECT writer_id, {marks} FROM advanced"
@@ -272,7 +275,7 @@ class _Statements:
         texts = [row_text(writer_id, sequence, event) for sequence, event in enumerate(events, newest + 1)]
         after = _Writer(writer_id, newest + len(events), chain_rows(digest, texts))
         advanced = (after.sequence, after.digest, writer_id, newest)
-        # This comes first, because on PostgreSQL it waits for another transaction that uses the writer.
+        # The writer is advanced first, because on PostgreSQL this waits for another transaction that uses the writer.
         is_sqlite = connection.dialect.name == "sqlite"
         advance = self._advance_sqlite if is_sqlite else self._advance
         if connection.exec_driver_sql(advance, advanced).rowcount != 1:
@@ -309,7 +312,8 @@ def _chained_packs(
 ) -> Iterator[tuple[Pack, _Writer, tuple[int, bytes, int, int]]]:
     """Yield the packs of events in order.
 
-    Each comes with the writer's state after it, and with the parameters of the statement that advances the writer.
+    Each pack comes with the writer's state after the pack, and with the parameters of the statement that advances the
+    writer.
     """
     for together in split_events(events):
         writer_id, newest, digest = writer

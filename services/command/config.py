@@ -22,8 +22,8 @@ from services.storage.migrate import SERVICES
 def check_settings(settings: Settings) -> None:
     """Check for faults that would prevent a start, although each setting by itself is valid.
 
-    Such faults are TLS files and files of rules that cannot be used, files that other users can use, and callers that
-    would be unknown.
+    Such faults are TLS files or rule files that cannot be used, files that other users can use, and callers that nobody
+    could identify.
 
     Raises:
         BadSetting: a start would refuse the settings.

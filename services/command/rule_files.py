@@ -1,4 +1,4 @@
-"""Checks of the operator's files of rules, which a start reads too."""
+"""Checks the operator's rule files, which are also read at start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from services.runtime.server.access.deny_list import read_deny_list
 
 
 def find_rule_faults(settings: Settings) -> Iterator[tuple[Text, Text]]:
-    """Yield each file of rules that is set, with why it cannot be used; empty if it can."""
+    """Yield each rule file that is set, with the reason why it cannot be used.
+
+    The reason is empty for a usable file.
+    """
     if (access := settings.access_file) is not None:
         yield english("access file"), _fault(lambda: read_access_file(access))
     if (denied := settings.deny_file) is not None:

@@ -32,10 +32,10 @@ the index."""
 
 
 def has_check_character(number: str) -> bool:
-    """Whether the 18th character fits the 17 digits before it (ISO 7064 MOD 11-2, GB 11643).
+    """Return whether the 18th character fits the 17 digits before it (ISO 7064 MOD 11-2, GB 11643).
 
-    The standard weighs the digits by powers of 2 modulo 11. Modulo 11, 13 equals 2, so int() to the base 13 gives the
-    same sum. Every uploaded person is checked here, and python-stdnum's general form takes nine times as long.
+    The standard weighs the digits by powers of 2 modulo 11. Because 13 equals 2 modulo 11, int() to the base 13 gives
+    the same sum. Every uploaded person is checked here, and python-stdnum's general form takes nine times as long.
     """
     return _CHECK_CHARACTERS[int(number[:17], 13) % 11] == number[17]
 

@@ -36,7 +36,7 @@ def _first_day(instant: Instant, period: Period) -> int:
 
 
 def _next_first_day(first: int, period: Period) -> int:
-    """Return the first day of the day, week or month after the one that begins with `first`."""
+    """Return the first day of the next day, week or month, given the first day of the current one."""
     if period == summary_period_pb2.SUMMARY_PERIOD_DAY:
         return first + 1
     if period == summary_period_pb2.SUMMARY_PERIOD_WEEK:

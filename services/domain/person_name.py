@@ -56,7 +56,7 @@ _GLYPHS = {
     "尚": "尙",
     "富": "冨",
 }
-"""Characters of names. Each has its other glyphs, which Unicode encodes as separate characters."""
+"""For each character of names in this table: its other glyphs, which Unicode encodes as separate characters."""
 _PRIVATE = {
     0x51: "\U00020087",
     0x52: "\U00020089",

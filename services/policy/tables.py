@@ -16,7 +16,7 @@ metadata = new_metadata()
 audit = audit_tables(metadata, "policy")
 pending_changes, emergency_grants = approval_tables(metadata, "policy")
 
-# A revision never changes. Only its withdrawal may be added later.
+# A revision never changes, except that its withdrawal may be added later.
 policies = Table(
     "policies",
     metadata,
@@ -64,17 +64,17 @@ upstream_positions = Table(
     Column("region", String(6), primary_key=True),
     Column("cursor", String(256), nullable=False),
     Column("as_of_time", BigInteger, nullable=False),
-    # When this node had received every policy that stood at the node above for its region; NULL until then. This node
-    # publishes nothing before.
+    # When this node had received all policies of the node above that apply to its region; NULL until then. Before that,
+    # this node publishes nothing.
     Column("founded_time", BigInteger, info={LEFT_OUT: True, READ_AS: "{row}as_of_time"}),
 )
 
-# The nodes below this one. Each of them alone publishes for its own region.
+# The nodes below this one. Only a node itself publishes for its own region.
 nodes_below = Table(
     "nodes_below",
     metadata,
     Column("region", String(6), primary_key=True),
-    # The number of the node's newest stream. A message of an earlier stream is refused.
+    # The number of the node's newest stream. Messages of earlier streams are refused.
     Column("stream", BigInteger, nullable=False),
     # The cursor with which the node resumes its stream. Empty if the node is to send everything.
     Column("cursor", String(256), nullable=False),

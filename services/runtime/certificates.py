@@ -53,13 +53,14 @@ def check_tls_files(tls: TlsSettings) -> None:
 
 
 def check_certificate_use(tls: TlsSettings) -> None:
-    """Check that other nodes and callers can accept the certificate now, and that authorities are authorities.
+    """Check that other nodes and callers can accept the certificate now, and that authorities may sign certificates.
 
-    A process that runs goes on with a certificate that expires, so only a start and `hutongd config check` ask.
+    A running process goes on when its certificate expires. Only a start and `hutongd config check` therefore call this
+    function.
 
     Raises:
-        BadSetting: the certificate has expired, is not valid yet, or is not for servers, or a file of authorities holds
-            a certificate that may not sign others.
+        BadSetting: the certificate has expired, is not valid yet, or is not for servers; or a file of authorities has a
+            certificate that may not sign others.
     """
     for name, authorities in (
         ("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
@@ -87,14 +88,14 @@ def check_certificate_use(tls: TlsSettings) -> None:
 
 
 def is_for_clients(tls: TlsSettings) -> bool:
-    """Return whether other services accept the node's certificate from a client."""
+    """Return whether other services accept the node's certificate when the node calls them as a client."""
     assert tls.certificate_file is not None
     own = read_certificates("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)[0]
     return _is_for(own, ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 def _is_for(certificate: x509.Certificate, purpose: x509.ObjectIdentifier) -> bool:
-    """Return whether a certificate is for a purpose. One that names no purposes is for all."""
+    """Return whether a certificate is for a purpose. A certificate that names no purposes is for all purposes."""
     try:
         named = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
@@ -103,7 +104,7 @@ def _is_for(certificate: x509.Certificate, purpose: x509.ObjectIdentifier) -> bo
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
-    """Return whether a certificate may sign others. One that signed itself may be trusted for itself."""
+    """Return whether a certificate may be used as an authority. A self-signed certificate may be trusted for itself."""
     try:
         is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:

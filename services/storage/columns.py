@@ -10,13 +10,13 @@ from services.domain.region import prefix
 
 LEFT_OUT: Final = "hutong_left_out"
 """A key in the info of a column or table. While the database lacks the column or table, writes to it are left out. The
-service then does what the release before does."""
+service then does what the previous release does."""
 READ_AS: Final = "hutong_read_as"
 """A key in the info of a column or table. Its value says what a read finds while the database lacks the column or
 table.
 
 For a column the value is an expression of SQL, in which `{row}` stands before the name of another column. For a table
-it is a SELECT. It must say what the migration fills in.
+it is a SELECT. Its value must equal what the migration fills in.
 """
 _NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -1,8 +1,8 @@
 """Connections to the databases of the services, with the settings of each engine.
 
-SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE. They therefore cannot
-fail half way because another transaction holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as
-there are write threads.
+SQLite runs in WAL mode with full sync and one writer. Its write transactions begin with BEGIN IMMEDIATE. A write
+transaction therefore takes the write lock at its beginning, and cannot fail for lack of the lock later. PostgreSQL runs
+at READ COMMITTED, with as many writers as there are write threads.
 
 A pooler may give each transaction another session of the server. Nothing is then set for a session: there are no
 options at connect and no prepared statements. Writes and reads of many rows set what they need in their transactions.
@@ -32,9 +32,9 @@ READ_THREADS = 4
 """The number of concurrent reads in one process. Further callers wait. Four are enough, because look-ups are coalesced.
 """
 BULK_READ_THREADS = 1
-"""The number of concurrent reads of very many rows in one process. They have their own thread and connection, so that
-no look-up waits for them. With two threads, a look-up beside them took up to three times as long, because both threads
-hold the interpreter while they make rows."""
+"""The number of concurrent reads of very many rows in one process. Such reads have their own thread and connection, so
+that no look-up waits for them. Two threads would hold the interpreter while they make rows. Look-ups at the same time
+then took up to three times as long."""
 POSTGRESQL_WRITE_THREADS = 8
 """The number of concurrent write transactions in one process on PostgreSQL."""
 SQLITE_BUSY_MS = 10_000
@@ -46,11 +46,11 @@ STATEMENT_MS = 60_000
 """
 SHORT_READ_SECONDS = 5.0
 """How long a statement of a short read may run. A short read uses an index and takes milliseconds. The limit is set
-with the connection, so it costs no round trip."""
+when the connection is opened, so it costs no round trip."""
 _LIBPQ = {
     "connect_timeout": CONNECT_SECONDS,
     "application_name": "hutong",
-    # A server whose machine has failed sends nothing. Without these options a connection to it would wait for many
+    # If the machine of a server fails, the server sends nothing more. Without these options a connection would wait for
     # minutes.
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 5,
@@ -61,8 +61,8 @@ _LIBPQ = {
 _CITUS = "hutong_citus"
 _INCOMPLETE = "hutong_incomplete"
 _FAILED_COMMIT = "failed to commit transaction on"
-"""The beginning of the warning by which Citus says that a machine was lost before it had committed. The commit itself
-succeeds."""
+"""The beginning of the warning with which Citus reports that a machine was lost before it had committed. The commit
+itself succeeds."""
 WRITE_OPTION = "hutong_write"
 """The execution option of a connection on which write transactions begin."""
 
@@ -112,7 +112,7 @@ def find_sqlite_file(url: str) -> Path | None:
 def create_inspecting_engine(url: str) -> Engine:
     """Create an engine that only inspects a database.
 
-    For SQLite it neither creates a file nor changes the mode of one.
+    A SQLite database is opened read-only, so its file is neither created nor changed.
     """
     path = find_sqlite_file(url)
     if path is None:
@@ -130,8 +130,8 @@ def create_reading_engine(url: str) -> Engine:
     """Create an engine for a service's short reads on PostgreSQL. Each short read uses an index.
 
     The engine runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps
-    plans. Such a plan may be made while next month's partition is known to be empty. It would later scan that whole
-    partition for each person, until the partition is analyzed again. Behind a pooler no plans are kept.
+    plans. A plan may be made while next month's partition is still empty. It would then scan that whole partition for
+    each person, until the partition is analyzed again. Behind a pooler no plans are kept.
     """
     return _create_postgresql_engine(
         make_url(url),
@@ -142,7 +142,7 @@ def create_reading_engine(url: str) -> Engine:
 
 
 def create_standby_engine(url: str) -> Engine:
-    """Create an engine for short reads of a hot standby. The server may have been promoted since."""
+    """Create an engine for short reads of a hot standby. The server may be promoted while the engine is in use."""
     return _create_postgresql_engine(
         make_url(url), READ_THREADS, "-c enable_seqscan=off", of_standby=True, isolation_level="AUTOCOMMIT"
     )
@@ -157,7 +157,10 @@ def begin_transaction(connection: Connection) -> None:
 
 
 def has_unlimited_reads(url: str) -> bool:
-    """Return whether reads behind a pooler may run for ever, because the role has no time limit for its statements."""
+    """Return whether reads behind a pooler have no time limit.
+
+    They have none if the role of the database has no statement_timeout.
+    """
     if not is_pooled(make_url(url)):
         return False
     engine = create_reading_engine(url)
@@ -196,7 +199,7 @@ def is_distributed(connection: Connection) -> bool:
 def is_incomplete(connection: Connection) -> bool:
     """Return whether a machine of Citus was lost before it had committed the connection's last transaction.
 
-    That machine will commit later. Asking clears the note of the loss, so that the next call returns False.
+    That machine will commit later. Each loss is reported once. The next call returns False.
     """
     return bool(connection.info.pop(_INCOMPLETE, False))
 
@@ -248,9 +251,8 @@ def _note_server(connection: Any, entry: ConnectionPoolEntry) -> int:
 def _refuse_pooler(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
     """Refuse a pooler that the URL does not name. Prepared statements and settings would be lost between transactions.
 
-    A pooler reveals itself by the process id that it announces for a connection. The pooler invents this id, because
-    the connection belongs to no single process of the server.
-
+    A pooler announces a process id for a connection that it has invented, because the connection belongs to no single
+    process of the server. A pooler is therefore recognised by this id.
     """
     driver: Any = connection
     if _note_server(connection, entry) != driver.info.backend_pid:

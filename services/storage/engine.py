@@ -185,7 +185,8 @@ class Database:
         """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
         with self._faults_named(), self.engine.connect() as connection:
             self._fit_statements(connection)
-            # What was read of the schema has begun a transaction. The work chooses the kind of its own.
+            # Reading the schema has begun a transaction. It is ended here, so that `work` can begin one of its own
+            # kind.
             connection.rollback()
             return work(connection, *args, **kwargs)
 
@@ -264,7 +265,8 @@ class Database:
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         with self.reading_engine.connect() as connection:
             self._fit_statements(connection)
-            # What was read of the schema has begun a transaction. The work chooses the kind of its own.
+            # Reading the schema has begun a transaction. It is ended here, so that `work` can begin one of its own
+            # kind.
             connection.rollback()
             return work(connection, *args, **kwargs)
 

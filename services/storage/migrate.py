@@ -28,7 +28,7 @@ from services.storage.schema.fit import OLDEST_SERVED, SchemaFit
 
 SERVICES = ("results", "policy", "verification")
 UPGRADE_TRIES = 5
-"""How often a migration is tried if each attempt ends in a deadlock."""
+"""How often a migration is tried if every attempt ends in a deadlock."""
 
 _log = structlog.get_logger(__name__)
 
@@ -122,7 +122,7 @@ def _one_line(cause: object) -> str:
 
 
 def _is_unusable_file(error: exc.DBAPIError) -> bool:
-    """Whether SQLite cannot open or write the file. Another attempt would also fail."""
+    """Return whether SQLite cannot open or write the file. Another attempt would then fail too."""
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
     return code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_FULL}
 
@@ -191,7 +191,7 @@ def _find_missing(service: str, file: Path) -> Text:
 
 
 def find_newer_schema(service: str, revisions: Collection[str]) -> Text:
-    """Return a text if a newer version has written a database with these revisions; else an empty text."""
+    """Return the fault if a newer version has written a database with these revisions; otherwise an empty text."""
     if not set(revisions) - _known(service):
         return Text("")
     return english(
@@ -237,17 +237,17 @@ def _served(service: str) -> frozenset[str]:
 
 @cache
 def _read_revisions(service: str) -> Select[Any]:
-    # SQLAlchemy keeps a compiled form for each table object, and health asks every few seconds for as long as the
-    # process runs. One statement per service keeps that cache from filling up.
+    # SQLAlchemy keeps a compiled form for each table object. Health reads the revision every few seconds for as long as
+    # the process runs. With one statement for each service, the cache of compiled forms does not fill up.
     return select(column("version_num", String)).select_from(table(version_table(service)))
 
 
 def find_fit(service: str, connection: Connection) -> SchemaFit:
     """Return how the database's schema fits this version.
 
-    A migration changes nothing that the release before it needs (CONTRIBUTING.md, "Deployability"). Processes of that
-    release therefore go on serving while an upgrade replaces them one by one. Processes of this version also run on the
-    schema of the release before.
+    A migration changes nothing that the previous release needs (CONTRIBUTING.md, "Deployability"). During an upgrade,
+    processes of the previous release therefore go on serving on the new schema until they are replaced. Processes of
+    this version also run on the schema of the previous release.
     """
     revisions = read_revisions(service, connection)
     if revisions == _heads(service) or revisions - _known(service):
@@ -271,7 +271,7 @@ def read_revisions(service: str, connection: Connection) -> frozenset[str]:
 
 
 def _is_missing_table(error: exc.DBAPIError) -> bool:
-    """Whether the table of revisions does not exist, because the database was never migrated."""
+    """Return whether the table of revisions does not exist, because the database was never migrated."""
     return (
         isinstance(error.orig, psycopg.errors.UndefinedTable)
         or getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
@@ -281,10 +281,10 @@ def _is_missing_table(error: exc.DBAPIError) -> bool:
 async def open_migrated(service: str, settings: Settings) -> Database:
     """Open a service's database.
 
-    A SQLite database is migrated at once. A database server is migrated by the operator (`hutongd migrate`), who
-    chooses the time, because several processes share the server. The service starts even if that server is unavailable
-    or has an old schema. On the schema of the release before it serves. On an older schema health stays NOT_SERVING
-    until the server is available and migrated.
+    A SQLite database is migrated at once. The operator chooses when to migrate a database server (`hutongd migrate`),
+    because several processes share the server. The service starts even if the server is unavailable or has an old
+    schema. On the schema of the previous release the service serves. On a still older schema, and without the server,
+    health is NOT_SERVING until the server is available and migrated.
 
     Raises:
         UnusableDatabase: the SQLite file is no database, or a newer version has written it.

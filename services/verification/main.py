@@ -78,7 +78,7 @@ async def open_verification(
     """Open the Verification service on the database of its settings, with clients of this node's Results and Policy.
 
     Raises:
-        BadSetting: the pepper is not the one that the database was filled under.
+        BadSetting: the pepper is not the pepper under which the database was filled.
         UnusableDatabase: the subject keys in the database were made by an older rule of document classes.
     """
     clock = clock or SystemClock()

@@ -82,10 +82,10 @@ class Purge(NamedTuple):
 
 
 def purge_verification(database: Database, ages: RetentionAges, purge: Purge) -> Removed:
-    """Remove rows beyond their age, and decisions that copy or name a report that the results' purge removes.
+    """Remove rows that are too old, and decisions that copy or name a report which Results is about to purge.
 
-    Call it while Results still has the keys of these reports. A purge may be stopped at any time; the next one removes
-    the rest.
+    Call this function while Results still has the keys of these reports. A purge may be stopped at any time; the next
+    purge removes the rest.
     """
     counts = DeletionCounts(deletion_counts, purge.deletion_id)
     oldest = purge.now - ages.requests, purge.now - ages.refusals

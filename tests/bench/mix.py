@@ -79,7 +79,7 @@ MORE_DESCRIPTORS = 4
 
 
 class Sample(NamedTuple):
-    """What a service with its workers holds: MiB, and open descriptors."""
+    """The resources that a service with its workers uses: memory in MiB, and open descriptors."""
 
     memory: float
     descriptors: int

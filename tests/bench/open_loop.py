@@ -257,7 +257,7 @@ def _call(load: Load, seconds: float) -> Counter[str]:
     while True:
         now = time.perf_counter()
         if now < until:
-            # One call of `in_flight` is due as soon as another has ended.
+            # If `in_flight` is set, one call is due as soon as another has ended.
             wanted = int((now - begun) * load.rate) if load.rate else ends.total() + load.in_flight
             while sent < wanted:
                 due = begun + sent / load.rate if load.rate else now

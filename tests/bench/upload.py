@@ -22,8 +22,8 @@ from tests.support.databases import PostgresServer, SqliteDatabases
 
 BATCH = 1_000
 UNLIMITED = {"HUTONG_LAB_PERSONS_PER_SECOND": "100000000"}
-"""The quota of one laboratory is 50,000 persons a second by default. With it, the upload of 200,000 persons by the
-bench's only laboratory could not be faster than 68,000 a second."""
+"""By default the quota of one laboratory is 50,000 persons a second. With that quota, the bench's only laboratory could
+not upload 200,000 persons faster than 68,000 a second."""
 
 
 def bench_upload(directory: Path, postgres: PostgresServer, persons: int) -> list[Measurement]:
@@ -62,8 +62,8 @@ def _upload(
 def send(channel: grpc.Channel, upload_id: str, tubes: list[upload_pb2.Tube], persons: int, counted: str) -> float:
     """Upload all tubes by one stream. Return the seconds until the last acknowledgement.
 
-    The frames are encoded before, because the encoding is work of the laboratory and takes processor time of the same
-    machine.
+    The frames are encoded before the measurement, because encoding is work of the laboratory, and would take processor
+    time of the same machine.
     """
     start = upload_service_pb2.UploadResultsRequest(start=upload_pb2.UploadStart(lab=LAB, upload_id=upload_id))
     batches = (

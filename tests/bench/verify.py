@@ -36,13 +36,15 @@ from tests.support.servers import new_channel
 
 SERVICE = "/hutong.verification.v1.VerificationService"
 VERIFY_SHARE, BATCH_SHARE, STREAM_SHARE = 0.55, 0.30, 0.60
-"""The least rates of Verify, BatchVerify and StreamVerify, as shares of the rates that they are held against."""
+"""The least rates of Verify, BatchVerify and StreamVerify, as shares of the rates with which they are compared."""
 LONE_TIMES = 4.0
-"""The longest median of a Verify that comes alone, in medians of an echo that comes alone."""
+"""The longest median time of a lone Verify, as a multiple of the median time of a lone echo."""
 HALF_LOAD_P50_TIMES, HALF_LOAD_P99_TIMES = 4.0, 3.0
-"""The longest median and 99th percentile of Verify at half of its rate, in those of the echo at half of its own."""
+"""The longest median and 99th percentile of Verify at half of its rate.
+
+They are multiples of those of an echo at half of the echo's rate."""
 LONE_RATE = 60.0
-"""Calls a second that come alone: one begins 17 ms after the one before, which has ended by then."""
+"""Lone calls a second. A call begins 17 ms after the previous call, which has ended by then."""
 CALLERS = 128
 """Calls under way at once, as from the gates of a busy site. They are enough for look-ups to share batches."""
 BATCH = 500
@@ -84,7 +86,7 @@ def _unary(node: GateNode, seconds: float) -> list[Measurement]:
 
 
 class _Times(NamedTuple):
-    """Milliseconds of a Verify and of an echo."""
+    """Times of a Verify and of an echo, in milliseconds."""
 
     p50: tuple[float, float]
     p99: tuple[float, float]
@@ -93,7 +95,7 @@ class _Times(NamedTuple):
 def _times(
     verify: Target, bare: Target, questions: Sequence[Message], seconds: float, rates: tuple[float, float]
 ) -> _Times:
-    """Measure how long a Verify and an echo take, in turns, each at its own rate."""
+    """Measure in turns how long a Verify and an echo take, each at its own rate."""
 
     def taken(target: Target, rate: float) -> tuple[float, float]:
         turn = latencies(target, questions, seconds, rate)
@@ -105,7 +107,10 @@ def _times(
 
 
 def _shortness(what: str, taken: tuple[float, float], most_times: float) -> Measurement:
-    """Return the row of two times. The echo's time comes first, so that more is better as in each row."""
+    """Return the row for two times.
+
+    The time of the echo is divided by the time of Verify, so that a greater quotient is better, as in every row.
+    """
     verify, bare = taken
     return Measurement(f"  bare echo, {what}", bare, "Verify", verify, "ms", must=1 / most_times)
 

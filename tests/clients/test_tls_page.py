@@ -22,7 +22,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(directory: Path) -> Iterator[str]:
-    """Of a Results with one laboratory, which serves with certificates."""
+    """The address of a Results service with one laboratory, which serves with certificates."""
     with secured_results(directory) as address:
         yield address
 

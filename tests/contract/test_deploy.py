@@ -112,7 +112,7 @@ def test_pods_run_commands_with_settings_that_can_be_used(component: str, tmp_pa
 
 @pytest.mark.parametrize("component", [*SERVICES, "migrate"])
 def test_pods_get_no_variables_of_services(component: str) -> None:
-    """Those of the Service hutong-web are no settings, so that the pod would not start."""
+    """Variables of the Service hutong-web would be unknown settings, so the pod would not start."""
     assert "hutong-web" in of_kind("Service")
     with pytest.raises(BadSetting, match="HUTONG_WEB_SERVICE_HOST"):
         Settings.from_environment({"HUTONG_WEB_SERVICE_HOST": "10.0.0.1"})
@@ -142,7 +142,7 @@ def test_no_pod_runs_as_root_or_can_write_its_image(component: str) -> None:
 
 @pytest.mark.parametrize("component", [*SERVICES, "envoy"])
 def test_selectors_find_their_pods(component: str) -> None:
-    """Those of the Deployment, of the Service, of the disruption budget, and the port of the Service."""
+    """Selectors of the Deployment, Service and disruption budget fit the pods. The port of the Service fits too."""
     pod = pods()[component]
     labels = pod["metadata"]["labels"]
     deployment = of_kind("Deployment")[f"hutong-{component}"]
@@ -193,7 +193,7 @@ def instructions(name: str) -> list[str]:
 
 
 def test_base_images_are_of_exact_versions() -> None:
-    """No tag moves to another version. A digest may follow the tag."""
+    """No tag moves to another version. The digest after a tag may change."""
     (python,) = [one.removeprefix("PYTHON=") for one in instructions("ARG") if one.startswith("PYTHON=")]
     compose = yaml.safe_load((IMAGE / "compose.yaml").read_text(encoding="utf-8"))
     (kustomization,) = (one for one in documents() if one["kind"] == "Kustomization")
@@ -231,7 +231,7 @@ def test_the_image_installs_what_is_locked(file: str, action: str, capsys: pytes
 
 
 def test_the_unit_runs_commands_that_exist() -> None:
-    """It waits longer for the end than the service drains."""
+    """The unit waits longer for the end of its command than the service drains."""
     unit = (ROOT / "deploy/systemd/hutong@.service").read_text(encoding="utf-8")
     values = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
     for key in ("ExecStart", "ExecStartPre"):

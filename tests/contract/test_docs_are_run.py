@@ -45,7 +45,7 @@ RECIPES = {
     "vulnerabilities": "tests/contract/test_supply.py",
     "wheel": "tests/contract/test_wheel.py",
 }
-"""What runs the code of a target that CI does not make: a file of tests, or targets of CI."""
+"""The code that a target runs and CI does not make: a file of tests, or targets of CI."""
 BY_HAND = {
     "soak-citus": "it needs a Citus, which is no package",
     "bench-compare": "its figures are those of a quiet machine",
@@ -79,7 +79,7 @@ def blocks_asked_for() -> set[Block]:
 
 @dataclasses.dataclass
 class Words:
-    """What a file of tests says in its calls, lists, tuples and texts."""
+    """The names in a test file's calls, lists, tuples and texts."""
 
     paths: set[tuple[str, ...]] = dataclasses.field(default_factory=set)
     """Words that stand side by side, two to four of them, and words among the first three of a sequence.

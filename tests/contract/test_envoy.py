@@ -37,14 +37,14 @@ def test_committed_configuration_traces_nothing() -> None:
 
 
 def test_administration_uploads_and_exchange_are_left_out() -> None:
-    """What gates and apps call is served, and every read."""
+    """The proxy serves the calls of gates and apps, and every read."""
     served = {method.name for method in served_methods(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))}
     assert served >= SERVED
     assert not [name for name in served if any(word in name for word in LEFT_OUT)]
 
 
 def test_openapi_document_has_every_served_method() -> None:
-    """With the types of its request and answer, and nothing else."""
+    """The document has the types of each method's request and answer, and nothing else."""
     made = yaml.load(Path("deploy/envoy/openapi.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
     served = served_methods(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))
     assert list(made["paths"]) == [f"/{method.name}" for method in served]

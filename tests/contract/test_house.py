@@ -11,12 +11,12 @@ import pytest
 TESTS = Path(__file__).parents[1]
 FILES = [path for path in sorted(TESTS.rglob("*.py")) if "bench" not in path.relative_to(TESTS).parts]
 SLEEPERS = {"waiting.py", "virtual_time.py", "link.py"}
-"""Of tests/support: what waits for conditions, what lets virtual time pass, and a link that can be slow."""
+"""Modules of tests/support that may sleep: for conditions, for virtual time, and for a link that can be slow."""
 CLOCKS = {"monotonic", "perf_counter", "time_ns", "monotonic_ns", "perf_counter_ns"}
 
 
 def faults(path: Path) -> Iterator[str]:
-    """What a file does against the rules, each by its line."""
+    """Yield how a file breaks the rules, each fault with its line."""
     may_sleep = path.parent == TESTS / "support" and path.name in SLEEPERS
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:

@@ -1,4 +1,4 @@
-"""What a newcomer opens: small files and folders, none named for a metaphor, and RPCs where the map says."""
+"""Tests the layout: small files and folders, no folder named by a metaphor, and RPCs where the map says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A migration changes nothing that the release before it needs, unless its docstring says why it may."""
+"""A migration changes nothing that the previous release needs, unless its docstring says why it may."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OLDEST = {"results": "0032", "policy": "0016", "verification": "0014"}
 NOTE = re.compile(r"^Contract: \S", re.MULTILINE)
 """The line of a docstring that names the release since which nothing needs what the migration takes away."""
 SQL = re.compile(r"\bRENAME\b|\bDROP (?:TABLE|COLUMN)\b|\bSET NOT NULL\b")
-"""What takes or narrows something in a statement that is written out."""
+"""Finds statements in plain SQL that remove or narrow something."""
 TAKING = {"drop_table", "drop_column", "rename_table"}
 NARROWING = {"create_unique_constraint", "create_check_constraint", "create_foreign_key", "create_primary_key"}
 
@@ -34,7 +34,7 @@ def has(call: ast.Call, name: str) -> bool:
 
 
 def faults(source: str) -> Iterator[str]:
-    """Yield what a migration does on its way up that processes of the release before might not bear."""
+    """Yield what a migration does on its way up that processes of the previous release might not bear."""
     up = [
         node for node in ast.parse(source).body if not (isinstance(node, ast.FunctionDef) and node.name == "downgrade")
     ]
@@ -57,7 +57,7 @@ def faults(source: str) -> Iterator[str]:
 
 
 def test_the_rule_holds_since_the_release_before() -> None:
-    """This version runs on the schema of the release before, so every migration after that one keeps the rule."""
+    """This version runs on the schema of the previous release, so every migration after that schema keeps the rule."""
     for service, served in OLDEST_SERVED.items():
         first = min(path.stem[:4] for path in MIGRATIONS if path.parts[-3] == service and path.stem[:4] > served)
         assert OLDEST[service] <= first
@@ -99,5 +99,5 @@ def test_what_the_rule_finds(line: str, fault: str) -> None:
 
 
 def test_the_rule_finds_older_migrations() -> None:
-    """Those from before the rule include renames and columns that were dropped, so the rule sees real files."""
+    """Migrations from before the rule contain renames and dropped columns, so the rule is tried on real files."""
     assert any(list(faults(path.read_text(encoding="utf-8"))) for path in MIGRATIONS)

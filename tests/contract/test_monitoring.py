@@ -24,7 +24,7 @@ from services.verification.showings.shares import Shares
 
 RULES = Path("deploy/prometheus/hutong.yaml")
 PROMETHEUS = {"up", "process_resident_memory_bytes"}
-"""What Prometheus and its library for Python export themselves."""
+"""The metrics that Prometheus and its Python library export themselves."""
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 OF_EVERY_TARGET = {"instance", "job", "worker"}
 """Labels that a scrape adds, and the label of a worker's gauges (docs/operations.md §1)."""
@@ -90,7 +90,7 @@ def test_every_metric_exists(series: dict[str, set[str]]) -> None:
 
 
 def test_every_label_exists(series: dict[str, set[str]]) -> None:
-    """Of the metric that it selects from, and where it is listed, of any metric of the expression."""
+    """A label exists in the metric from which it selects. A label in a list exists in any metric of the expression."""
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     for expression in expressions():
         bare = _TEXT.sub('""', expression)
@@ -106,7 +106,7 @@ def test_every_label_exists(series: dict[str, set[str]]) -> None:
 
 
 def test_every_metric_is_documented(series: dict[str, set[str]]) -> None:
-    """In docs/operations.md §6, so that an operator finds its meaning."""
+    """The metrics are documented in docs/operations.md §6, where an operator finds their meaning."""
     page = Path("docs/operations.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`((?:hutong|grpc)_[a-z0-9_]+)", page))
     missing = {re.sub("_(bucket|count|sum)$", "", name) for name in series if not name.startswith("process_")}

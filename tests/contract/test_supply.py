@@ -1,4 +1,4 @@
-"""What is said of the packages that Hutong consists of: their licences, and their known vulnerabilities."""
+"""The statements about the packages that Hutong consists of: their licences and their known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Package(Distribution):
 
     @property
     def metadata(self) -> Message:
-        """What the package's METADATA states."""
+        """Return the fields in the package's METADATA."""
         return self._metadata
 
     def read_text(self, filename: str) -> None:
@@ -36,7 +36,7 @@ class Package(Distribution):
 
 
 def test_licences_of_the_locked_packages_are_allowed(capsys: pytest.CaptureFixture[str]) -> None:
-    """This is what `make licences` asks."""
+    """`make licences` makes the same check."""
     assert main(["licences"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -59,7 +59,10 @@ def test_an_unknown_licence_is_named(fields: dict[str, str], fault: str) -> None
 
 
 def test_notices_are_of_what_a_node_runs() -> None:
-    """They reach dependencies of dependencies and the extras of the command, and no tool of tests. All are locked."""
+    """The notices include dependencies of dependencies and the extras of the command, but no tool of tests.
+
+    All are locked.
+    """
     run = find_run({canonicalize_name(package.name): package for package in distributions()})
     assert {"grpcio", "sqlalchemy", "mako", "psycopg-binary", "rich"} <= set(run)
     assert not {"pytest", "ruff", "bandit", "hutong", "hutong-client"} & set(run)
@@ -86,6 +89,6 @@ FAULT = {"id": "PYSEC-1", "fix_versions": ["2.0"]}
 def test_vulnerabilities_fail_and_a_missing_network_does_not(
     answer: object, lines: list[str], is_vulnerable: bool
 ) -> None:
-    """What was not checked is said."""
+    """The output names what was not checked."""
     text = json.dumps({"dependencies": answer}) if answer else ""
     assert summarize(text) == (lines, is_vulnerable)

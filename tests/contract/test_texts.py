@@ -116,7 +116,7 @@ def test_placeholders_are_equal_in_both_languages() -> None:
 
 
 def test_committed_files_are_those_that_make_texts_writes() -> None:
-    """Both files are as `make texts` writes them, so that programs read what people have edited."""
+    """Both files equal what `make texts` writes, so that programs read the texts that people have edited."""
     with SOURCE.open("rb") as file:
         committed = read_po(file, locale=CHINESE)
     committed.header_comment = catalogue().header_comment

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a real node that stays empty."""
+"""Fixtures of the end-to-end tests: a real node that stays empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one valid certificate of each role could do to others, tried against a real node, and what a kill leaves."""
+"""Tries what one valid certificate of each role could do to others, against a real node. Checks what a kill leaves."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _RPCS = {method.input_type.full_name: method for method in METHODS}
 
 
 class Site:
-    """A node that serves with certificates of its own authorities, and its callers."""
+    """A node with certificates of its own authorities, and its callers."""
 
     def __init__(self, directory: Path) -> None:
         self._clients, self._nodes = Authority(directory, "client-ca"), Authority(directory, "node-ca")
@@ -105,7 +105,7 @@ class Site:
         return self._channels[caller, service]
 
     def call(self, caller: str, request: Message, **options: Any) -> Any:
-        """Call the RPC of a request. Return its answer, of a stream the first one."""
+        """Call the RPC that takes this request. Return its answer, or the first answer of a stream."""
         method = _RPCS[request.DESCRIPTOR.full_name]
         service = method.containing_service.full_name
         channel = self.channel(caller, next((name for name in SERVICES if f".{name}." in service), "results"))
@@ -124,7 +124,7 @@ class Site:
         return done.stdout.splitlines()
 
     def reads_of(self, person: int) -> list[str]:
-        """Return the methods by which gates have read of a person, as `hutongd audit who-read` lists them."""
+        """Return the methods by which gates have read results of a person, as `hutongd audit who-read` lists them."""
         settings = Settings.from_environment({f"HUTONG_{name.upper()}": text for name, text in self.variables.items()})
         output, number = io.StringIO(), make_document(person).number
         who_read(settings, ["verification"], (1, number, ""), SystemClock().now(), output)
@@ -154,7 +154,7 @@ def upload(site: Site, lab: str, persons: range) -> None:
 
 
 def doings() -> list[tuple[Message, set[str]]]:
-    """Return requests that harm others or read of them, with the attackers whose role may make the request."""
+    """Return requests that change or read data of others, each with the attackers whose role may make the request."""
     standing = SetLabStandingRequest(name=VICTIM, standing=LAB_STANDING_REVOKED, reason="x")
     standing.effective_time.CopyFrom(to_timestamp(SystemClock().now() - 10_000 * HOUR))
     recall = RecallResultsRequest(lab=VICTIM, reason="x")
@@ -176,7 +176,7 @@ def doings() -> list[tuple[Message, set[str]]]:
 
 
 def test_a_valid_certificate_does_nothing_to_others(site: Site) -> None:
-    """Nothing is changed or read, each try is in the audit, and no other user reads the databases."""
+    """No request changes or reads anything. Each attempt is in the audit. No other user can read the databases."""
     running = site.serve()
     for lab, region in ((VICTIM, "220502"), (ATTACKERS[0], "410105")):
         site.call("operators/1", CreateLabRequest(lab=Lab(name=lab, display_name="检验所", region=region)))
@@ -201,18 +201,18 @@ def test_a_valid_certificate_does_nothing_to_others(site: Site) -> None:
     running.kill()
     rows = map(json.loads, site.command("audit", "export", "--since", "1d"))
     found = {(it["caller"], it["method"].rpartition("/")[2]) for it in rows if it["kind"] == "DENIAL"}
-    # A request about two documents has a row for each.
+    # A request about two documents has a row for each document.
     assert found == tried
 
 
 class Gate(threading.Thread):
-    """Asks about one person after the other, each once, until it is stopped, whatever happens."""
+    """Asks about one person after the other until it is stopped, whatever happens. It asks about each person once."""
 
     def __init__(self, site: Site, persons: Iterator[int]) -> None:
         super().__init__()
         self.answered: list[int] = []
         self._site = site
-        # All gates share the connection, which is made before their threads begin.
+        # All gates share one connection. It is made before the threads of the gates begin.
         site.channel("gates/220000/1", "verification")
         self._persons = persons
         self._stopped = threading.Event()
@@ -231,7 +231,10 @@ class Gate(threading.Thread):
 
 
 def test_each_read_whose_answer_left_before_a_kill_is_listed(site: Site) -> None:
-    """`who-read` lists one read of an answered person and none of another. `verify` names what a kill left unsealed."""
+    """`who-read` lists one read of each answered person, and no read of other persons.
+
+    `verify` names the rows that a kill left unsealed.
+    """
     chance = random.Random(SEED)
     running = site.serve()
     gates = [Gate(site, iter(range(first, first + 10_000))) for first in (100_000, 110_000, 120_000)]

@@ -30,7 +30,7 @@ MOST_BATCHES = 4
 
 
 def test_a_server_that_crashes_under_load_loses_nothing(tmp_path: Path, citus_url: MakeUrl) -> None:
-    """By turns a worker loses its sessions, a worker crashes and comes back, and the coordinator does either."""
+    """In turns, a worker loses its sessions, a worker crashes and comes back, and the coordinator does either."""
     chance = random.Random(SEED)
     url = citus_url("results")
     coordinator, *workers = find_nodes(url)

@@ -44,7 +44,7 @@ NAMES = re.compile(
     |\b(?:Hutong|Asia/Shanghai|PATH|Ctrl-C|results|policy|verification|CONFLICT)\b""",
     re.VERBOSE,
 )
-"""What is written in Latin letters in any language: names of resources, commands and their options, reasons."""
+"""Matches words in Latin letters in every language: names of resources, commands, options and reasons."""
 
 
 def find_english(told: str) -> list[str]:
@@ -54,7 +54,7 @@ def find_english(told: str) -> list[str]:
 
 
 def test_demo_tells_its_story() -> None:
-    """It exits 0, shows every kind of answer, and stops its three processes."""
+    """The demo exits with 0, shows every kind of answer, and stops its three processes."""
     done = run(COMMAND, cwd=ROOT, timeout=170)
     assert done.returncode == 0, done.stdout + done.stderr
     for word in (
@@ -75,7 +75,10 @@ def test_demo_tells_its_story() -> None:
 
 
 def test_the_nation_is_played_to_its_end() -> None:
-    """Five nodes, recognition across provinces or without the nation, a denial, a suspension, a recall. None stays."""
+    """Five nodes recognise results across provinces and without the nation.
+
+    A report is denied, a laboratory is suspended, and a result is recalled. No process is left.
+    """
     command = [sys.executable, "-m", "clients.examples.demo_nation"]
     done = run(command, cwd=ROOT, timeout=270)
     assert done.returncode == 0, done.stdout + done.stderr

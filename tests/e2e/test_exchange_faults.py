@@ -186,7 +186,7 @@ def _keys(url: str, table: Table = report_keys) -> list[tuple[object, ...]]:
 
 
 async def _check_at_rest(address: str, count: int) -> None:
-    """Nothing is outstanding at a node with so many nodes below it, and no report was stored for another person."""
+    """Check that nothing is outstanding between a node and its nodes, and that no report is another person's."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub = ExchangeServiceStub(channel)
 

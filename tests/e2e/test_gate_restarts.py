@@ -92,7 +92,7 @@ def test_a_thousand_lines_through_three_restarts(node: Node) -> None:
 
 
 def test_closed_output_is_quiet(node: Node) -> None:
-    """As with `| head -1`."""
+    """The output is closed early, as by `| head -1`."""
     command = [sys.executable, "-m", "hutong_client", "verify", "-", *PLACE]
     with started(command, env=node.environment, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
         assert process.stdin

@@ -20,8 +20,8 @@ SCRIPTS = sorted((ROOT / "clients/examples/grpcurl").glob("*.sh"))
 # In `make test` it is on the PATH; a bare pytest finds the one that make built.
 GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".tools"))
 
-# What nodes say to one another, with keys and logs that no user has (operators ask ListNodes), and what a node's
-# own services do.
+# Methods that nodes call with keys and logs that no user has, and methods that only a node's own services call.
+# Operators call ListNodes instead.
 NOT_FOR_PEOPLE = {
     "hutong.results.internal.v1.InternalAuditService/ReportAuditHeads",
     "hutong.results.internal.v1.InternalLookupService/BatchLookupColumns",
@@ -32,7 +32,7 @@ NOT_FOR_PEOPLE = {
     f"hutong.exchange.v1.ExchangeService/{method}"
     for method in ("AdmitNode", "Replicate", "LookupSubjects", "SubscribeSubjects", "WatchNotifications")
 }
-# What only a node with other nodes below it can do: a node that begins empty knows none of them.
+# Methods that only a node with nodes below it can answer. A node that begins empty has none.
 NEEDS_NODES = {f"hutong.exchange.v1.ExchangeService/{method}" for method in ("RetireNode", "ReinstateNode")}
 
 pytestmark = pytest.mark.skipif(GRPCURL is None, reason="no grpcurl: `make .tools/grpcurl` builds it, with Go")
@@ -71,20 +71,23 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def rounds(node: Node) -> list[dict[str, subprocess.CompletedProcess[str]]]:
-    """What every script said, run in the order of their names on a node that began empty, and then all once more."""
+    """The output of every script. All scripts ran in the order of their names on an empty node, and then once more."""
     return [{path.stem: run(node, "sh", str(path)) for path in SCRIPTS} for _ in range(2)]
 
 
 @pytest.mark.parametrize("name", [path.stem for path in SCRIPTS])
 def test_script_runs(rounds: list[dict[str, subprocess.CompletedProcess[str]]], name: str) -> None:
-    """It exits 0 and prints the answer as JSON, and again when all have run: none leaves what another trips over."""
+    """Each script exits with 0 and prints the answer as JSON, also in the second round.
+
+    No script disturbs another one.
+    """
     for done in (each[name] for each in rounds):
         assert done.returncode == 0, done.stderr
         assert answers(done.stdout)
 
 
 def test_every_served_method_has_a_script(node: Node) -> None:
-    """What reflection lists is shown by a script, but for what is not for people."""
+    """Each method that reflection lists has a script, except methods that are not for people."""
     listed = set()
     for address in node.addresses.values():
         names = run(node, "grpcurl", "-plaintext", address, "list").stdout.split()

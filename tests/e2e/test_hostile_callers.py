@@ -148,7 +148,7 @@ async def test_random_requests_have_an_answer_of_the_contract(victims: Sequence[
     for victim in victims:
         await victim.require_well()
     assert report.total >= MESSAGES, f"{SECONDS} seconds were too short"
-    # Of the few calls of a short run, those of one RPC may all end at their deadlines.
+    # In a short run, the few calls of one RPC may all end at their deadlines.
     assert not IS_SOAK or not report.not_reached(rpc.full_name for rpc in RPCS)
     assert len(report.all_codes()) > 5, "too few different answers: the requests reach nothing"
 

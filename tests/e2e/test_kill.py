@@ -51,7 +51,10 @@ def test_nothing_acknowledged_is_lost_and_nothing_doubled(tmp_path: Path, databa
 
 
 def test_postgresql_restarted_under_load_loses_nothing(tmp_path: Path, own_server: PostgresServer) -> None:
-    """By turns as an operator restarts it and as a crash does; the service and the clients bear it by themselves."""
+    """PostgreSQL is restarted as by an operator and as after a crash, in turns.
+
+    Service and clients recover by themselves.
+    """
     url = own_server.make("results")
     address = free_address()
     laboratories = Laboratories(address)

@@ -53,7 +53,7 @@ def upload(node: Node, day: Path, *options: str) -> dict[str, Any]:
 
 
 class Expected:
-    """What must be stored and rejected of the first `lines` lines of the day's file."""
+    """The numbers that must be stored and rejected for the first `lines` lines of the day's file."""
 
     def __init__(self, lines: int) -> None:
         with demo.DAY.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:

@@ -192,14 +192,17 @@ def test_a_page_fits_every_screen_and_asks_for_nothing(
 
 
 def brightness(colour: str) -> float:
-    """Of "rgb(27, 31, 36)", from 0 to 255."""
+    """Return the brightness of a colour such as "rgb(27, 31, 36)", from 0 to 255."""
     red, green, blue = (int(part) for part in colour[4:-1].split(","))
     return 0.3 * red + 0.6 * green + 0.1 * blue
 
 
 @needs_chromium
 def test_the_latest_laboratory_is_seen_first(chromium: Browser, tmp_path: Path) -> None:
-    """Its name and its red bar stand above the fold, and what laboratories are called is text, whatever it is."""
+    """The laboratory's name and its red bar are visible without scrolling.
+
+    Names of laboratories are shown as plain text.
+    """
     file = tmp_path / "page.html"
     file.write_text(timeliness_html(), encoding="utf-8")
     chromium.open(file)
@@ -236,7 +239,7 @@ def test_places_with_most_refusals_come_first_and_those_without_answers_are_name
 @needs_chromium
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_prints(chromium: Browser, tmp_path: Path, name: str) -> None:
-    """On white, with nothing over the paper's edge, also when the screen is dark."""
+    """The page is printed on white, and nothing exceeds the paper's edge, also if the screen is dark."""
     file = tmp_path / f"{name}.html"
     file.write_text(PAGES[name](), encoding="utf-8")
     chromium.open(file, width=720, dark=True, paper=True)

@@ -81,9 +81,9 @@ async def publish(nation: Process, policy: policy_pb2.Policy) -> None:
 async def test_a_province_has_exactly_what_the_nation_published_after_any_kills(
     tmp_path: Path, sqlite_url: MakeUrl, postgres_url: MakeUrl
 ) -> None:
-    """Both are killed while publications come, Henan starts without the nation, and the nation is frozen.
+    """Both nodes are killed while publications come, Henan starts without the nation, and the nation is frozen.
 
-    Nothing is lost, nothing comes otherwise, and Henan answers by the nation's last word all the while.
+    Nothing is lost or stored twice, and Henan always answers by the nation's last publication that it has.
     """
     nation = Process(tmp_path, sqlite_url("policy"), jurisdiction="000000")
     async with link_to(await nation.start()) as link:

@@ -72,7 +72,10 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, database_url: MakeUrl) -> None:
-    """What the command prints is in the record; the service answers with the horizon and takes nothing old in again."""
+    """The printed deletion record equals the stored one.
+
+    The service answers with the horizon and refuses old uploads.
+    """
     url, now = database_url("results"), SystemClock().now()
     pepper = write_secret(tmp_path / "pepper")
     variables = {"data_dir": str(tmp_path), "results_database_url": url, "pepper_file": str(pepper)}
@@ -111,7 +114,7 @@ def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, databa
 
 
 def test_a_running_service_makes_months_ahead(tmp_path: Path, postgres_url: MakeUrl) -> None:
-    """This month and the next are made before the first upload."""
+    """The partitions of this month and of the next are made before the first upload."""
     url = postgres_url("results")
     pepper = write_secret(tmp_path / "pepper")
     month = month_of(SystemClock().now())

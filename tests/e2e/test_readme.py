@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The commands in the README work as they are written there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PORTS = {"results": "127.0.0.1:50051", "policy": "127.0.0.1:50052", "verificatio
 
 
 def environment(node: Node) -> dict[str, str]:
-    """As the node's, with the environment's own commands in reach."""
+    """Return the node's environment with the commands of the virtual environment on PATH."""
     return node.environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 

@@ -46,7 +46,7 @@ def test_places_answer_as_on_those_days(answers: list[tuple[Case, EffectivePolic
 
 
 def test_floor_binds_every_rule_from_29_july(answers: list[tuple[Case, EffectivePolicy]]) -> None:
-    """From that instant no answer anywhere counts from sampling, and the two named grounds are forbidden."""
+    """From that instant, no answer counts from sampling, and the two named grounds are forbidden."""
     named = {REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, REFUSAL_GROUND_NOT_TESTED_LOCALLY}
     since = [(case, effective) for case, effective in answers if case.question.effective_time.seconds >= THE_FLOOR]
     assert len(since) > 50

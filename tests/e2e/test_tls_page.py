@@ -48,5 +48,5 @@ def test_python_lists_laboratories(secured: Secured) -> None:
     shutil.which("grpcurl") is None, reason="grpcurl is not here; make .tools/grpcurl builds it with Go"
 )
 def test_grpcurl_lists_laboratories(secured: Secured) -> None:
-    """By the descriptor set, without reflection."""
+    """The command uses the descriptor set, without reflection."""
     assert LAB_NAME in secured.runs("sh", "-ec", block("docs/tls.md", "sh"))

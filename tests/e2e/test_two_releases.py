@@ -1,6 +1,6 @@
 """A nation and a province of two releases: each sends what the other one knows, and the rest after the upgrade.
 
-A release before is a commit, whose tree `git archive` gives. EXCHANGE_BASE names another one.
+An earlier release is a commit, whose tree `git archive` gives. EXCHANGE_BASE names another one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ BASES = {
     # The last commit before the three.
     "a71e28a6": ("HUTONG_UPSTREAM_VERIFICATION",),
 }
-"""Commits of the release before, each with the variables of a node that it does not know."""
+"""Commits of the previous release, each with the variables of a node that it does not know."""
 if os.environ.get("EXCHANGE_BASE", ""):
     BASES = {os.environ["EXCHANGE_BASE"]: ()}
 WITHOUT_SENT_POLICIES = "a71e28a6"
@@ -54,7 +54,7 @@ HENANS_POLICY = "jurisdictions/410000/policies/venue"
 
 @dataclass
 class Pair:
-    """A nation and Henan below it. One of them runs the release before."""
+    """A nation and Henan below it. One of them runs the previous release."""
 
     nodes: dict[str, Node]
     callers: dict[str, Callers]
@@ -91,7 +91,7 @@ class Pair:
 
 @pytest.fixture(scope="module", params=list(BASES))
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Version]:
-    """A release before."""
+    """An earlier release."""
     commit = request.param
     folder = tmp_path_factory.mktemp("before")
     found = Version.of_commit(commit, folder, BASES[commit]) if shutil.which("git") else None
@@ -197,7 +197,7 @@ async def test_what_both_know_crosses_and_the_rest_after_the_upgrade(pair: Pair)
     answers = [("DENIED-1", MISSING_REPORT_ANSWER_NOT_OURS)]
     await until(lambda: pair.rows(pair.older, missing_reports, "report_number", "answer") == answers)
     assert pair.rows(pair.newer, withheld_kinds, "node") == []
-    # What is uploaded after the upgrade crosses too.
+    # Results that are uploaded after the upgrade are sent too.
     await henan.upload(NUMBERS[2], "R-later", reported)
     await until(lambda: _is_recognized(nation, NUMBERS[2]))
 

@@ -19,7 +19,7 @@ VALUES: dict[str, object] = {"grounds": 2, "forbidden_grounds": 2, "region": "41
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_a_report_of_the_release_before_is_sent(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """One report is stored before the upgrade, and one after it by a process of the release before."""
+    """One report is stored before the upgrade, and one after it by a process of the previous release."""
     server = request.getfixturevalue("postgres_server") if engine == "postgresql" else None
     url = server.make_empty() if isinstance(server, PostgresServer) else f"sqlite:///{tmp_path / 'refusals.db'}"
     upgrade("verification", url, "0013")

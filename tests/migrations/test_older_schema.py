@@ -1,4 +1,4 @@
-"""Services of this version run on the schema of the release before (services/storage/schema/older.py)."""
+"""Services of this version run on the schema of the previous release (services/storage/schema/older.py)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def opened(service: str, url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def older(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> Iterator[tuple[Database, str]]:
-    """A service's database with the schema of the release before, and its URL. The parameter is the service."""
+    """A service's database with the schema of the previous release, and its URL. The parameter is the service."""
     service = request.param
     url = postgres_server.make_empty()
     upgrade(service, url, OLDEST_SERVED[service])
@@ -66,7 +66,7 @@ def rows_of(connection: Connection, table: Table, names: list[str]) -> list[tupl
 
 @pytest.mark.parametrize("older", SERVICES, indirect=True)
 def test_a_read_finds_what_the_migration_will_fill_in(older: tuple[Database, str], request: Any) -> None:
-    """Each table with a row of the release before, and each table that is missing, reads as after the migration."""
+    """Each table with a row of the previous release, and each missing table, reads as after the migration."""
     database, url = older
     service = request.node.callspec.params["older"]
     stored = MetaData()
@@ -89,7 +89,7 @@ def test_a_read_finds_what_the_migration_will_fill_in(older: tuple[Database, str
 
 @pytest.mark.parametrize("older", SERVICES, indirect=True)
 def test_only_what_may_be_missing_is_marked(older: tuple[Database, str], request: Any) -> None:
-    """A mark for upgrades is removed once the release before has the column or table."""
+    """A mark for upgrades must be removed once the previous release has the column or table."""
     database, _ = older
     stored = MetaData()
     stored.reflect(database.engine)
@@ -118,7 +118,10 @@ def test_every_table_is_read_whole(older: tuple[Database, str], request: Any) ->
 
 @of("policy")
 def test_what_may_be_left_out_is_left_out(older: tuple[Database, str]) -> None:
-    """A policy is stored without its node, and with its node once the database is migrated, without a new start."""
+    """A policy is stored without its node.
+
+    Once the database is migrated, a policy is stored with its node, and no process needs a restart.
+    """
     database, url = older
 
     def publish(connection: Connection, policy_id: str) -> None:
@@ -141,7 +144,7 @@ def test_what_may_be_left_out_is_left_out(older: tuple[Database, str]) -> None:
 
 @of("policy")
 async def test_bulk_reads_are_limited_on_an_older_schema(older: tuple[Database, str]) -> None:
-    """A read of many rows sets its limit in a transaction of its own, also as the first use of a database."""
+    """A read of many rows sets its limit in its own transaction, even if it is the first use of the database."""
     database, _ = older
     assert await database.read_in_bulk(lambda connection: connection.execute(select(policies)).all()) == []
 
@@ -161,7 +164,7 @@ def test_what_must_not_be_lost_is_refused(older: tuple[Database, str]) -> None:
     def hold(connection: Connection) -> None:
         connection.execute(insert(legal_holds).values(sample(legal_holds)))
 
-    # The default needs no column.
+    # The default can be left out, so it needs no column.
     database.write_now(lambda connection: connection.execute(insert(missing_reports).values(row | {"answer": None})))
     for change, lacking in (
         (answer, "missing_reports.answer"),
@@ -178,7 +181,7 @@ def test_what_must_not_be_lost_is_refused(older: tuple[Database, str]) -> None:
 
 @of("policy")
 def test_a_missing_table_has_no_rows_to_change(older: tuple[Database, str]) -> None:
-    """An update and a delete of a missing table change nothing, and nothing of another table."""
+    """An update and a delete of a missing table change no row, neither there nor in another table."""
     database, _ = older
     database.write_now(lambda connection: connection.execute(insert(policies).values(sample(policies))))
     for statement in (update(nodes_below).values(cursor=""), delete(nodes_below)):
@@ -188,7 +191,7 @@ def test_a_missing_table_has_no_rows_to_change(older: tuple[Database, str]) -> N
 
 @of("results")
 def test_an_upload_is_counted_by_what_the_database_has(older: tuple[Database, str]) -> None:
-    """The time of the last upload is left out, and read from the delays."""
+    """The time of the last upload is not written, and is read from the delays."""
     database, _ = older
 
     def upload(connection: Connection) -> None:
@@ -203,7 +206,7 @@ def test_an_upload_is_counted_by_what_the_database_has(older: tuple[Database, st
 
 @of("verification")
 def test_a_conflict_sets_what_the_database_has(older: tuple[Database, str]) -> None:
-    """If a conflict would set only what is missing, the stored row stays."""
+    """If a conflict would set only missing columns, the stored row stays as it is."""
     database, _ = older
     row = sample(refusals, uuid="1", venue_kind=0, escalation_count=0, due_time=7 + 5 * 86_400_000_000, code="ABC")
 
@@ -222,7 +225,7 @@ def test_a_conflict_sets_what_the_database_has(older: tuple[Database, str]) -> N
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_older_schema_still_is_not_served(service: str, postgres_server: PostgresServer) -> None:
-    """The schema of the release before passes the health check. One that is older does not."""
+    """The schema of the previous release passes the health check. An older schema does not."""
     url = postgres_server.make_empty()
     upgrade(service, url, f"{int(OLDEST_SERVED[service]) - 1:04}")
     with opened(service, url) as database:

@@ -117,7 +117,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def fill(connection: Connection) -> None:
-    """The rows, as the version before wrote them."""
+    """The rows, as the previous version wrote them."""
     assert make_partitions(connection, [(2022, 8)])
     for table, row in OLD_ROWS.items():
         columns = ", ".join(row)
@@ -132,7 +132,7 @@ def counts(connection: Connection) -> dict[str, int]:
 
 
 def test_every_row_is_there_under_its_new_name_and_is_read(url: str) -> None:
-    """Also after going down and up again, as a deployment does that is taken back."""
+    """The rows are there also after the schema has gone down and up again, as when a deployment is taken back."""
     upgrade("results", url)
     downgrade("results", url, "0007")
     upgrade("results", url)
@@ -154,7 +154,7 @@ def test_every_row_is_there_under_its_new_name_and_is_read(url: str) -> None:
 
 
 def check_reads(database: Database) -> None:
-    """What the service reads of each."""
+    """Check that the service reads the rows of each table."""
     subjects, by_subject = database.read_now(find_subjects, [KEY])
     assert subjects == [[KEY]]
     ((result,),) = by_subject

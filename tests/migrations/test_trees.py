@@ -106,7 +106,7 @@ def test_asking_for_the_revision_keeps_to_one_statement(empty_url: MakeEmpty) ->
 
 
 def test_a_schema_of_a_newer_version_is_served_and_not_changed(empty_url: MakeEmpty) -> None:
-    """Processes of the release before go on during an upgrade. Its commands refuse the database."""
+    """Processes of the previous release go on during an upgrade. Its commands refuse the database."""
     url = empty_url()
     upgrade("policy", url)
     engine = create_service_engine(url)

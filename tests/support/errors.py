@@ -12,7 +12,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 Detail = TypeVar("Detail", bound=Message)
 LOST_STATUS = "Internal error from Core"
-"""What grpc.aio says of some calls in place of the server's status: it wrote to a stream that was already refused."""
+"""Statuses that grpc.aio reports in place of the server's status, because it wrote to a stream that was already
+refused."""
 Failure = tuple[grpc.StatusCode, str, list[str]]
 """The code, the reason and the sorted faulty fields of a failed call."""
 

@@ -24,7 +24,7 @@ from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 USER = "pgserver"
 """The user that runs the wheel's servers if the tests run as root."""
 AS_POSTGRES = ["setpriv", f"--reuid={USER}", "--clear-groups"] if os.geteuid() == 0 else []
-"""What comes before a command, so that the server's user runs it."""
+"""The words before a command with which the server's user runs it."""
 FAST = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB", "wal_receiver_timeout": "5s"}
 
 

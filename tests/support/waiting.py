@@ -26,7 +26,7 @@ async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float 
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> None:
-    """As `until`, in a test without an event loop."""
+    """Do as `until`, in a test without an event loop."""
     for _ in range(round(seconds / _POLL_SECONDS)):
         if condition():
             return

@@ -44,7 +44,7 @@ def search(directory: Path, *definitions: str) -> str:
 
 @pytest.mark.parametrize("limits", SEARCHES)
 def test_no_state_breaks_an_invariant(tmp_path: Path, limits: str) -> None:
-    """Nothing is lost, each effect happens once, order holds, no token is met early, and no stranger is believed."""
+    """No state loses anything, has an effect twice, breaks the order, meets a token early or believes a stranger."""
     report = search(tmp_path, *limits.split())
     assert "errors: 0" in report, report
     assert "Search not completed" not in report, report

@@ -63,7 +63,7 @@ def root() -> Iterator[Path]:
 
 
 def test_the_image_runs_as_another_user(root: Path) -> None:
-    """It knows its commit, serves all three services, and its own health command finds it healthy."""
+    """The image knows its commit and serves all three services. Its own health command finds it healthy."""
     with tempfile.TemporaryDirectory(prefix="hutong-data-") as data:
         if AS_OTHER:
             os.chown(data, 65534, 65534)

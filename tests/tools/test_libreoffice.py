@@ -112,7 +112,7 @@ def test_a_csv_survives(rejects: tuple[Path, list[Tube]], tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", ["xlsx", "ods", "xls", AS_CSV], ids=["xlsx", "ods", "xls", "csv"])
 def test_a_workbook_survives(rejects: tuple[Path, list[Tube]], tmp_path: Path, kind: str) -> None:
-    """Its cells are text, also after they were saved in another format."""
+    """The cells of the workbook are text, also after the workbook was saved in another format."""
     path, expected = rejects
     book = tmp_path / "rejects.xlsx"
     write_workbook(path, book)

@@ -25,7 +25,7 @@ from tests.support.systemctl import path_of, put, put_systemctl
 from tests.support.waiting import wait_until
 
 AS_POSTGRES = ["setpriv", "--reuid=pgserver", "--clear-groups"] if os.geteuid() == 0 else []
-"""What comes before a command, so that the server's user runs it."""
+"""The words before a command with which the server's user runs it."""
 
 
 VERIFY = r"""#!/bin/sh -e
@@ -68,7 +68,7 @@ def ask(url: str, query: str) -> str:
 def test_postgresql_goes_back_to_an_instant_and_is_loaded_from_a_dump(
     place: Path, own_server: PostgresServer, tmp_path: Path
 ) -> None:
-    """Both restored databases recognise the tokens of lost commits, and the audit names the gap."""
+    """Both restored databases recognise the tokens of lost commits. The audit names the gap."""
     url = own_server.make("results")
     name = str(make_url(url).database)
     host = str(make_url(url).query["host"])

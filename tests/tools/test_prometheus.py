@@ -144,7 +144,7 @@ def test_rules_are_valid() -> None:
 
 @pytest.mark.parametrize(("series", "firing"), CASES.values(), ids=CASES)
 def test_alerts_fire_when_they_should(series: dict[str, str], firing: set[str], tmp_path: Path) -> None:
-    """And no others do. The series last for ten hours, and the alerts are those at their end."""
+    """No other alerts fire. The series last for ten hours, and the alerts are those at their end."""
     assert PROMTOOL
     samples = [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(firing)]
     query = 'count by (alertname) (ALERTS{alertstate="firing"})'

@@ -1,9 +1,9 @@
-"""An upgrade of a node on PostgreSQL under load, from the release before to this version. No caller gets an error.
+"""An upgrade of a node on PostgreSQL under load, from the previous release to this version. No caller gets an error.
 
-`make soak-upgrade` runs it. The release before is a commit, whose tree `git archive` gives. As long as there is no
+`make soak-upgrade` runs it. The previous release is a commit, whose tree `git archive` gives. As long as there is no
 release, it is the last commit before legal holds. UPGRADE_BASE names another commit.
 
-The database is migrated first, so that processes of the release before run on the new schema, or last, so that
+The database is migrated first, so that processes of the previous release run on the new schema, or last, so that
 processes of this version run on the old one.
 """
 
@@ -60,7 +60,7 @@ BATCHES, QUESTIONS = 10, 50
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """The release before."""
+    """The previous release."""
     found = Version.of_commit(BASE, tmp_path_factory.mktemp("before")) if shutil.which("git") else None
     if found is None:
         pytest.skip(f"this clone does not have the commit {BASE}")
@@ -120,7 +120,7 @@ class Office:
             self._refusals.append(await callers.refusals.ReportRefusal(request))
 
     async def check(self) -> None:
-        """Check that every policy and refusal is there, and that each code of a receipt leads to its refusal."""
+        """Check that every policy and refusal is stored, and that the code of each receipt leads to its refusal."""
         async with calling(self._addresses) as callers:
             for step, reported in enumerate(self._refusals):
                 named = GetPolicyRequest(name=f"jurisdictions/000000/policies/school@{step + 1}")
@@ -147,9 +147,10 @@ class Node:
         self._addresses: dict[str, str] = {}
 
     async def replace(self, service: str, version: Version) -> None:
-        """Start a process of a version, lead new connections to it once it is SERVING, and stop the former one.
+        """Start a process of a version, and stop the process of the former version.
 
-        The process asks the other services at their addresses.
+        New connections are directed to the new process once it is SERVING. The process calls the other services at
+        their addresses.
         """
         address = free_address()
         addresses = {f"HUTONG_{name.upper()}_ADDRESS": link.address for name, link in self._links.items()}
@@ -214,9 +215,9 @@ async def opened_node(
 async def test_an_upgrade_under_load_has_no_error(
     round_: int, order: str, tmp_path: Path, own_server: PostgresServer, before: Version
 ) -> None:
-    """Uploads go on and are stored once. Each question about one person is answered alike.
+    """Uploads go on and are stored once. Every question about one person gets the same answer.
 
-    A policy is published and a refusal reported at each step, and both are there in the end.
+    At each step a policy is published and a refusal is reported. All of them are stored at the end.
     """
     urls = {service: own_server.make_empty() for service in SERVICES}
     now = Version()

@@ -48,7 +48,7 @@ in_module = pytest.mark.asyncio(loop_scope="module")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the HTTP status, the headers in lower case and the body."""
+    """An answer: the HTTP status, the headers in lower case and the body."""
 
     status: int
     headers: dict[str, str]
@@ -176,7 +176,7 @@ def envoy_is_installed() -> None:
 
 @in_module
 async def test_json_is_answered_as_json(web: Web) -> None:
-    """With the role of the token."""
+    """The call has the role of the token."""
     answer = await web.post(VERIFY, question(), authorization=web.gate_token())
     assert answer.status == 200
     decision = answer.json()["decision"]
@@ -253,7 +253,7 @@ async def test_error_is_a_status_with_readable_details(web: Web) -> None:
 
 @in_module
 async def test_edge_without_token_may_do_nothing(web: Web) -> None:
-    """Neither by its certificate nor by a claim of the caller."""
+    """Neither its certificate nor a caller's claim lets the edge do anything."""
     answer = await web.post(VERIFY, question())
     assert answer.status in (401, 403)
     assert answer.json()["details"][0]["domain"] == "hutong.org"
@@ -261,7 +261,7 @@ async def test_edge_without_token_may_do_nothing(web: Web) -> None:
 
 @in_module
 async def test_token_of_another_issuer_is_refused_by_envoy(web: Web) -> None:
-    """As JSON with gRPC's code."""
+    """The refusal is JSON with gRPC's code."""
     forged = ECKey.generate_key("P-256", {"kid": "k1"})
     issuer, web.guarded.issuer = web.guarded.issuer, forged
     try:
@@ -329,7 +329,7 @@ _FILL_IN = """new Promise((resolve) => {
 
 @in_module
 async def test_page_in_a_browser_gets_typed_answers(web: Web, tmp_path: Path) -> None:
-    """By gRPC-Web, as the example page of the TypeScript client: a decision, and an error with its field."""
+    """The example page of the TypeScript client gets a decision, and an error with its field, by gRPC-Web."""
     missing = [] if shutil.which("npm") else ["Node.js"]
     missing += [] if browser.CHROMIUM else ["Chromium"]
     if missing:
@@ -357,7 +357,7 @@ async def test_page_in_a_browser_gets_typed_answers(web: Web, tmp_path: Path) ->
 
 @in_module
 async def test_body_that_is_too_large_is_refused(web: Web) -> None:
-    """Before it reaches a service."""
+    """The body is refused before it reaches a service."""
     answer = await web.post(VERIFY, question(advice="x" * 1_100_000), authorization=web.gate_token())
     assert answer.status == 413
     assert answer.json()["code"] == 8
@@ -365,7 +365,7 @@ async def test_body_that_is_too_large_is_refused(web: Web) -> None:
 
 @in_module
 async def test_body_that_is_no_json_is_refused(web: Web) -> None:
-    """Also a field of the wrong type."""
+    """A field of the wrong type is refused too."""
     for body in (b"{", json.dumps(question(use_time="yesterday")).encode()):
         answer = await web.post(VERIFY, body, authorization=web.gate_token())
         assert answer.status == 400

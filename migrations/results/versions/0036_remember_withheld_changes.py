@@ -1,4 +1,4 @@
-"""Remember which kinds of changes were not sent to a node of the release before. Nothing was withheld so far.
+"""Remember which kinds of changes were not sent to a node of the previous release. Nothing was withheld so far.
 
 Revision: 0036, after 0035
 """

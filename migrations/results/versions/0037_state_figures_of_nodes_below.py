@@ -1,4 +1,4 @@
-"""Store what nodes at a greater depth have in conflicts, skew and changes set aside, and the nodes between.
+"""Store conflicts, skew and set-aside changes of nodes at a greater depth, and the nodes between.
 
 The next checkpoint of each node brings these values.
 

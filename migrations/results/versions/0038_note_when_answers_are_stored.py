@@ -1,4 +1,4 @@
-"""Note when the answer to a missing report was stored here. Of earlier answers this is not known.
+"""Store when the answer to a missing report was stored here. For earlier answers this is not known.
 
 Revision: 0038, after 0037
 """

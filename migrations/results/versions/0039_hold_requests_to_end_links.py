@@ -1,4 +1,4 @@
-"""Hold requests to end links that are not stored here, which come before their links after a restore.
+"""Hold requests to end links that are not stored here. After a restore, requests may come before their links.
 
 Revision: 0039, after 0038
 """

@@ -1,7 +1,7 @@
 """Keep totals of delays by city and day, so that a summary of a country reads few rows.
 
 No row is included in the totals at first. The service includes the rows in small transactions. Until then a summary
-reads the rows themselves. A process of the release before adds to `persons` alone, so its rows are new to the totals.
+reads the rows themselves. A process of the previous release changes only `persons`, so its rows count as new.
 
 Revision: 0040, after 0039
 """

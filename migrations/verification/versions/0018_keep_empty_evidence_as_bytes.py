@@ -1,6 +1,6 @@
 """Store no evidence as an empty value of bytes in SQLite. Its default was an empty text, which cannot be read as bytes.
 
-Reports of the time before revision 0014 have the default. So do reports that processes of the release before still
+Reports of the time before revision 0014 have the default. So do reports that processes of the previous release still
 store.
 
 Revision: 0018, after 0017

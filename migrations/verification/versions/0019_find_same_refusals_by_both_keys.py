@@ -1,4 +1,6 @@
-"""Find reports of one refusal also by the key under the other version of the pepper. Earlier reports have no such key.
+"""Also find reports of one refusal by the key under the other version of the pepper.
+
+Earlier reports have no such key.
 
 Revision: 0019, after 0018
 """

@@ -20,11 +20,12 @@ from services.storage.errors import UnusableDatabase
 R = TypeVar("R")
 
 FAR_OFF: Span = 5 * MINUTE
-"""A clock that differs by more is a fault: uploads and tokens tolerate five minutes of clock skew."""
+"""A greater difference between two clocks is a fault, because uploads and tokens tolerate five minutes of clock
+skew."""
 OFF: Span = 2 * SECOND
-"""A clock that differs by more is a warning. NTP keeps clocks within some milliseconds."""
+"""A greater difference between two clocks is a warning. NTP keeps clocks within some milliseconds of each other."""
 POLL_SECONDS = 0.1
-"""How often a standby is asked while it catches up."""
+"""The pause between two queries while a standby catches up."""
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _PRIMARY = """
 SELECT pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN 0
@@ -37,7 +38,7 @@ FROM pg_control_system()
 
 
 class _State(NamedTuple):
-    """A server: whether it is a standby, how far its log is flushed or replayed, and which cluster it belongs to."""
+    """A server: whether it is a standby, the position up to which its log is flushed or replayed, and its cluster."""
 
     is_standby: bool
     position: int
@@ -45,7 +46,7 @@ class _State(NamedTuple):
 
 
 def _ask(engine: Engine, work: Callable[[Connection], R]) -> R:
-    """Run `work(connection)` on a server, and let the server go."""
+    """Run `work(connection)` on a server, then close all connections to the server."""
     try:
         with engine.connect() as connection:
             return work(connection)
@@ -66,7 +67,10 @@ def check_clocks(settings: Settings, services: Sequence[str], clock: Clock) -> I
 
 
 def _ahead(connection: Connection, clock: Clock) -> Span:
-    """Return how far this machine's clock is ahead of a server's; half of the answer's time is taken off."""
+    """Return how far this machine's clock is ahead of a server's clock.
+
+    The server's clock is compared with the middle of the question's duration.
+    """
     start = clock.now()
     theirs = int(connection.exec_driver_sql(_NOW).scalar_one())
     return (start + clock.now()) // 2 - theirs
@@ -92,7 +96,7 @@ def check_replicas(settings: Settings) -> Iterator[Finding]:
     try:
         primary = _ask(create_inspecting_engine(own.database_url), lambda connection: _read(connection, _PRIMARY))
     except (exc.SQLAlchemyError, UnusableDatabase):
-        # The check of the database says why.
+        # The check of the database reports the reason.
         primary = None
     for url in own.replica_url:
         level, text = _check_replica(url, primary, own.replica_lag_seconds)

@@ -130,7 +130,7 @@ class _Intake:
         self._cursor = stream.cursor
         self._stored_at = 0.0
         self._received: list[ReceivedRevision] = []
-        # A checkpoint states only changes. What checkpoints have stated is kept here until it is stored.
+        # A checkpoint states only what has changed. The statements of checkpoints are kept here until they are stored.
         self._extents: dict[str, Instant] = {}
         self._set_aside: list[SetAsidePolicy] = []
 

@@ -62,7 +62,7 @@ _writers = tables.change_writers
 
 
 class _EntryKey(NamedTuple):
-    """The sort key of an entry among the entries of all writers. `turn` is the entry's turn and its commit time."""
+    """The sort key of an entry among all entries. `turn` is the pair of the entry's turn and its commit time."""
 
     turn: tuple[int, Instant]
     writer_id: int

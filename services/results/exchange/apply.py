@@ -1,9 +1,10 @@
 """Apply changes that another node sent. Applying the same changes again has no further effect.
 
 Changes of one writer arrive in order; changes of several writers arrive in any order. A report belongs to the node that
-received it first, unless its laboratory's home sends it later. Its greatest revision counts, whichever revision arrives
-first. A node that was restored from an older copy may send another revision under a number that is known already. Of
-the two revisions the one that was written later counts, and the node above stores it under the next number.
+received it first, unless its laboratory's home sends it later. The revision with the greatest number counts, in
+whatever order revisions arrive. A node that was restored from an older copy may send another revision under a number
+that is known already. Of these two revisions the later written one counts, and the node above stores it under the next
+number.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ from services.results.timeliness.delays import record_delays, record_national_de
 class ChangeApplier:
     """Stores the changes of another node, notifies the subscribers of the change log, and logs new results.
 
-    `relays` says that this node has a node above it. This node then logs everything that a node below sends, so that
-    those changes go to the node above too.
+    If `relays` is set, this node has a node above it. It then logs everything that a node below sends, so that these
+    changes go to the node above too.
     """
 
     def __init__(
@@ -69,11 +70,11 @@ class ChangeApplier:
         tubes: Sequence[FormedTubes] = (),
         positions: Sequence[PositionBelow] = (),
     ) -> Applied:
-        """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
+        """Store registers, then tubes and results, then missing reports. Log what is new, and notify subscribers.
 
-        Changes that a node below sends but may not make are first set aside. Every call takes its locks in the same
-        order. The caller commits. `positions` are the positions that nodes below have reached with these changes. This
-        node sends the positions to the node above.
+        Changes that a node below may not make are set aside first. Every call takes its locks in the same order. The
+        caller commits. `positions` are the positions that nodes below have reached with these changes. This node sends
+        the positions to the node above.
         """
         applied = Applied()
         if arrival.from_below:
@@ -86,14 +87,13 @@ class ChangeApplier:
         reports = [change for change in changes if isinstance(change, MissingReport)]
         answered = [report for report in reports if report.answer is not None]
         answers = receive_answers(connection, answered, arrival, self._limits, applied)
-        # A change with an answer does not tell of a new missing report, but it may tell that the missing report has
-        # ended.
+        # A change with an answer does not announce a missing report, but may state that the missing report has ended.
         missing = [report for report in reports if report.answer is None or report.close_time is not None]
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
         if applied.received_labs:
             passed_on += self._router.receive_labs(connection, set(applied.received_labs))
         adverse, others = applied.adverse_keys(), applied.other_keys()
-        # The store keeps both keys only of documents with links.
+        # The store keeps both keys of a document only if the document has links.
         record_linked_pairs(connection, list(others.items()))
         results = [
             LoggedChange(
@@ -121,16 +121,16 @@ class ChangeApplier:
         arrival: Arrival,
         positions: Sequence[PositionBelow],
     ) -> None:
-        """Make the entries of the log. The last entry names the positions.
+        """Make the entries of the log. The last entry has the positions.
 
-        Positions without changes get an entry of their own.
+        If there are positions but no changes, an entry is made for the positions alone.
         """
         entries = [
             _NewEntry(one.lab, one.names, other_keys=pack_other_keys(one) if self._relays and one.other_keys else None)
             for one in results
         ]
-        # Only this node states that its own links have ended. It therefore logs the end, which the log brings to the
-        # node above, like a request of a node below.
+        # Only this node states to the node above that a link of its own has ended, and it passes on requests to end
+        # links of other nodes. Both go through the log.
         ended = [(link.link_id, 0) for link in (*applied.ended_links, *applied.links_to_end)]
         if self._relays and arrival.from_below:
             entries.append(_NewEntry("", [(uscc, 0) for uscc in applied.received_labs], ChangeKind.LABS))
@@ -181,10 +181,11 @@ def _receive_link(connection: Connection, link: DocumentLink, arrival: Arrival, 
     if effect is LinkEffect.HELD:
         return
     change = link_change(link, arrival.sender)
-    # A returned link counts as a change of this node, so that the sender of the link is notified of it too.
+    # A returned link counts as a change of this node. Otherwise the node that sent the link would not be notified of
+    # it.
     applied.links.append(replace(change, source="") if effect is LinkEffect.TO_RETURN else change)
     if effect is LinkEffect.ENDED:
-        # The link may have come without the name of the node that had asked for its end before.
+        # The link may have come earlier, without the name of the node that had requested its end.
         applied.ended_links += find_links(connection, [link.link_id])
     elif effect is LinkEffect.TO_PASS_UP:
         applied.links_to_end.append(link)
@@ -199,8 +200,8 @@ def _store_results(
 ) -> None:
     """Store tubes in bulk if all of their reports are new, and everything else result by result."""
     horizon = read_horizon(connection)
-    # Rows under a version of the pepper that has ended here would not be found. Only a purge ends a version, so these
-    # rows are as old as rows from before the horizon.
+    # Rows under a pepper version that has ended here could not be found by their keys. Only a purge ends a version.
+    # These rows are therefore older than the horizon.
     oldest = connection.execute(select(func.min(pepper_marks.c.key_version))).scalar() or 0
     kept = [
         change
@@ -244,10 +245,10 @@ def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
 
 
 def _insert_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes], arrival: Arrival) -> bool:
-    """Store a laboratory's tubes in bulk if every report is new here. Otherwise store nothing and return False."""
+    """Store a laboratory's tubes in bulk if every report is new here. Otherwise store nothing, and return False."""
     rows = [row for formed in some for row in formed.rows]
     rows.sort(key=attrgetter("report_number"))
-    # A number that occurs twice in the tubes fails like a number that is stored already.
+    # If a number occurs twice in the tubes, the insert fails as for a number that is stored already.
     if not claim_all(connection, bulk, rows):
         return False
     national_receive_time = arrival.now if arrival.at_nation else None

@@ -40,20 +40,21 @@ _LINKS_AT_ONCE = 500
 
 
 class LinkEffect(Enum):
-    """What receiving a link has done."""
+    """The outcome of receiving a link."""
 
     STORED = auto()
     SET_ASIDE = auto()
-    """Another node made the link, and the sender may not ask for its end. Nothing is stored."""
+    """Another node made the link, and the sender may not request its end. Nothing is stored."""
     HELD = auto()
-    """The sender asks for the end of a link that has not come yet."""
+    """The sender requests the end of a link that has not arrived yet."""
     ENDED = auto()
     """A link of this node has ended, because it was removed at another node."""
     TO_RETURN = auto()
-    """The node that made the link sends it as active, but here the link has ended or is to be ended. This node returns
-    the link."""
+    """The link has ended here or its end was requested, but the node that made the link sends it as active. This node
+    returns the link."""
     TO_PASS_UP = auto()
-    """The link has come from the node above. A node below has asked for its end before, which this node passes on."""
+    """The link has come from the node above. A node below has requested its end before. This node passes the request
+    on."""
 
 
 _EFFECTS = {
@@ -77,7 +78,10 @@ class ReceivedLab(NamedTuple):
 
 
 def receive_lab(connection: Connection, lab: Lab, arrival: Arrival) -> ReceivedLab:
-    """Store a laboratory as a node below knows it. Add the entries of its history that the node has not sent before."""
+    """Store a laboratory as a node below sends it.
+
+    Add the entries of its history that the node sends for the first time.
+    """
     sender = arrival.sender
     share_until_commit(connection, AdvisoryLock.HOMES)
     stated = {**lab_values(lab), "source_node": sender}
@@ -88,7 +92,7 @@ def receive_lab(connection: Connection, lab: Lab, arrival: Arrival) -> ReceivedL
     is_added = _add_standings(connection, lab, sender)
     receive_signing_keys(connection, lab.uscc, lab.signing_keys, sender)
     store_homes(connection, [lab.uscc], arrival.node)
-    # The home's statement replaces that of another node. A registration by this node itself stays.
+    # The statement of the home replaces the statement of another node. A registration by this node itself stays.
     at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))
     if connection.execute(select(_labs.c.uscc).where(*at_home)).first() is not None:
         move_lab(connection, lab.uscc, lab.region)
@@ -98,7 +102,7 @@ def receive_lab(connection: Connection, lab: Lab, arrival: Arrival) -> ReceivedL
 
 
 def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
-    """Add the entries that the node has not sent before. Return whether there are any."""
+    """Add the entries that the node sends for the first time. Return whether there are any."""
     of_lab = _standings.c.uscc == lab.uscc
     columns = [_standings.c[name] for name in ("standing", "effective_time", "reason", "record_time")]
     query = select(*columns).where(of_lab, _standings.c.source_node.in_(("", sender)))
@@ -125,10 +129,10 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
 
 
 def leave_out_known_links(connection: Connection, changes: Sequence[Change], arrival: Arrival) -> list[Change]:
-    """Leave out links from the node above of which nothing is new here.
+    """Leave out links from the node above that contain nothing new for this node.
 
-    An answer to a subscription has all links of its subject, however many of them this node has. The search for what is
-    known costs a statement for many links, and the storing of each link several.
+    An answer to a subscription has all links of its subject, however many of them this node has. One statement finds
+    many known links, whereas storing a link again costs several statements.
     """
     plain = [change for change in changes if isinstance(change, DocumentLink) and _is_copy(change, arrival)]
     stored: dict[str, tuple[str, Instant | None, str | None]] = {}
@@ -182,7 +186,8 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
     if stored is None:
         return LinkEffect.SET_ASIDE
     if link.unlink_time is not None:
-        # The removal of the link at this node recorded an end. The end that the maker of the link states replaces it.
+        # This node recorded an end when the link was removed here. The end that the maker of the link states replaces
+        # it.
         not_confirmed = or_(_links.c.unlink_time.is_(None), _links.c.unlink_node == arrival.node)
         ended = {"unlink_time": link.unlink_time, "unlink_node": link.unlink_node}
         connection.execute(update(_links).where(_links.c.link_id == link.link_id, not_confirmed).values(ended))
@@ -207,9 +212,9 @@ def _insert(connection: Connection, link: DocumentLink) -> bool:
 def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:
     """Store the pairs of keys of a link. The two keys of a pair are of one document, under two key versions.
 
-    This node cannot check the pairs that a node below states. A pair therefore counts only if the node that states the
-    pair has results under one of the two keys. Links follow the same rule. Otherwise a node could join documents of
-    which the node has no results.
+    This node cannot check the pairs that a node below states. A pair therefore counts only if the node that states it
+    has results under one of the two keys. Otherwise a node could join documents of which it has no results. Links
+    follow the same rule.
     """
     pairs = pairs_of(link.document, link.linked_document)
     if pairs and arrival.from_below:

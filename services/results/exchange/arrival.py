@@ -19,8 +19,8 @@ from services.results.records.model import ACTIVE, NewResult, is_adverse
 class Arrival(NamedTuple):
     """The arrival of changes at `node` from `sender`, at the instant `now`.
 
-    `sender` is a node below, or NATION for the node above. At the nation, `now` becomes the national receive time of
-    the results.
+    `sender` is a node below, or NATION for the node above. At the nation, `now` is the national receive time of the
+    results.
     """
 
     node: str
@@ -34,11 +34,11 @@ class Arrival(NamedTuple):
 
     @property
     def from_below(self) -> bool:
-        """Whether a node below sent the changes. Otherwise the node above did."""
+        """Whether a node below sent the changes. If not, the node above did."""
         return self.sender != self.node and within(self.sender, self.node)
 
     def is_of_sender(self, node: str) -> bool:
-        """Whether the sender speaks for a node: the sender is that node, or a node above that node."""
+        """Return whether the sender speaks for a node: the sender is that node, or a node above that node."""
         return within(node, self.sender)
 
 
@@ -56,12 +56,12 @@ class Applied:
     Attributes:
         not_its_own: by node, the changes that were set aside because another node is the laboratory's home.
         second_registration_count: laboratories without a known home that another node had registered before.
-        labs: the laboratories that are new here, or whose standing changed, and the laboratories that the node above
-            has sent.
+        labs: the laboratories that are new here, the laboratories whose standing changed, and the laboratories that the
+            node above has sent.
         received_labs: the codes of all laboratories that a node below has sent.
         links: the changes of links that are not set aside.
         ended_links: the links of this node that have ended, because they were removed at another node.
-        links_to_end: the links of nodes elsewhere of which a node below has asked the end before they came.
+        links_to_end: links of nodes elsewhere whose end a node below had requested before the links arrived.
         dropped_answer_count: answers of laboratories that were not stored, because the capacity was used up.
     """
 
@@ -92,7 +92,10 @@ class Applied:
         return reports
 
     def other_keys(self) -> dict[bytes, bytes]:
-        """Return the subjects' keys under the other key version, as far as the sender stated other keys."""
+        """Return the keys of the subjects under the other key version.
+
+        Only keys that the sender stated are returned.
+        """
         others = {
             key: other
             for tubes in self.tubes

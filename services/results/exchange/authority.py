@@ -1,7 +1,7 @@
-"""Authority over content: a node sets aside changes that a node below it may not make.
+"""Authority over content. A node sets aside changes that a node below it may not make.
 
-A node may change the records of a laboratory if the home of the laboratory is the node itself or a node below it. If
-the home is another node, the change is not stored, but counted for the sender. The rest of the batch is stored.
+A node may change the records of a laboratory if it is the home of the laboratory, or if the home is a node below it. If
+the home is another node, the change is not stored, but is counted for the sender. The rest of the batch is stored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The clock skew between a province and the nation: logged when it begins to matter and when it ends."""
+"""The clock skew between a province and the nation.
+
+It is logged when it exceeds a limit, and when it no longer does.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ SKEW_TO_REPORT: Span = MINUTE
 """A larger skew is logged. Decisions tolerate a skew of one minute. With a larger skew, nodes may decide
 differently."""
 SKEW_TO_CLEAR: Span = MINUTE // 2
-"""Clocks count as agreeing again only below half the limit. A skew that stays near the limit is therefore not logged
-every second."""
+"""Clocks count as agreeing again only below half the limit. Otherwise a skew near the limit would be logged every
+second."""
 
 _log = structlog.get_logger(__name__)
 
@@ -24,7 +27,10 @@ class ClockSkewMonitor:
         self._differs = False
 
     def note(self, skew: Span) -> None:
-        """Take a measurement of how far the province's clock is ahead. Log if clocks begin to differ or agree."""
+        """Take a measurement of how far the province's clock is ahead.
+
+        Log when the clocks begin to differ and when they agree again.
+        """
         differs = abs(skew) > (SKEW_TO_CLEAR if self._differs else SKEW_TO_REPORT)
         if differs == self._differs:
             return

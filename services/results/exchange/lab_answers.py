@@ -28,17 +28,17 @@ def receive_answers(
 ) -> list[LoggedChange]:
     """Store answers that are newer than the stored ones. Return the changes of which other nodes are notified.
 
-    Call it after the registrations of the same arrival are stored. Reports that no laboratory could upload are left
-    out, such as the number of an identity card. A node below may send answers for a laboratory of which that node is
-    not the firm home. These answers are set aside.
+    Call it after the registrations of the same arrival are stored. Answers about reports that no laboratory could
+    upload are left out, for example if the report number is the number of an identity card. A node below may send
+    answers for a laboratory of which that node is not the firm home. These answers are set aside.
     """
     reports = select_uploadable(reports)
     usccs = {report.lab for report in reports}
     if not usccs:
         return []
     if arrival.from_below:
-        # An answer can deny a report, and a denial is stored against a holder. A provisional home may later give way to
-        # another node, so it may not answer.
+        # An answer can deny a report, and the denial counts against the holder. A provisional home may not answer,
+        # because another node may later become the home.
         homes = read_homes(connection, usccs, arrival.node)
         own = [report for report in reports if homes[report.lab] == Home(arrival.sender, is_firm=True)]
         if len(own) < len(reports):
@@ -62,5 +62,8 @@ def receive_answers(
 
 
 def count_dropped(answer_count: int) -> None:
-    """Count dropped answers in the metric. Call it after the commit, because a transaction may be tried again."""
+    """Count dropped answers in the metric.
+
+    Call this function after the commit, because a transaction may be tried again.
+    """
     DROPPED.labels("limit reached").inc(answer_count)

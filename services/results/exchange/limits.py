@@ -1,8 +1,8 @@
 """Limits on what a node may send: the limits of uploads, checked again at the nation.
 
-A node is trusted for its own results, not for their form. What no upload accepts must not enter the nation's store,
-because every node reads that store. The limits are wide enough for an honest node of another version or with a wrong
-clock, because a refused batch is sent again and blocks everything after it.
+A node is trusted for its own results, but the form of results is checked. What no upload accepts must not enter the
+nation's store, because every node reads that store. The limits are wide enough for an honest node of another version or
+with a wrong clock, because a refused batch is sent again and blocks everything after it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
 
 MAX_AHEAD: Span = 31 * DAY
-"""How far a time may be ahead of this node's clock. The limit is wide, because a wrong clock is reported, not
-refused."""
+"""How far a time may be ahead of this node's clock. The limit is wide, because a wrong clock is to be reported, and not
+to block the exchange."""
 _EARLIEST_STANDING: Instant = -2_208_988_800_000_000
 """1900-01-01: the contract allows no earlier authorisation of a laboratory."""
 _END_OF_STANDINGS: Instant = 253_402_300_800_000_000
 """The end of the year 9999: the contract allows no standing that begins later."""
 MAX_POOL = 20
-"""The largest pool: a tube made for 20 persons."""
+"""The largest pool. A tube is made for 20 persons."""
 MAX_KIND = 1_000
-"""The largest number that may stand for a kind of specimen, method or answer. The limit is far above the known numbers,
-to admit numbers of newer versions."""
+"""The largest number of a kind of specimen, method or answer. The limit is far above the known numbers, because newer
+versions may know further kinds."""
 
 _CODE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _REGION = re.compile(r"[0-9]{6}")
@@ -53,7 +53,7 @@ def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
 
 
 def check_change(change: Change, key_version: int, now: Instant) -> None:
-    """Check a change. Raise InvalidArgument that names the field. Links have no texts, so they are not checked."""
+    """Check a change. Raise InvalidArgument that names the field. Links are not checked, because they have no texts."""
     if isinstance(change, Replica):
         _check_replica(change, key_version, now)
     elif isinstance(change, Lab):

@@ -37,20 +37,21 @@ _COLUMNS = [
 ]
 
 _OF_RESULTS = [column for column in _COLUMNS if column.table is _results]
-"""The columns of results. PostgreSQL reads results with their keys by one statement. SQLite needs two statements. So
-does Citus, which keeps results and keys on different machines."""
+"""The columns of results. PostgreSQL reads results and their keys by one statement. SQLite needs two statements. Citus
+needs two as well, because it keeps results and keys on different machines."""
 
 REVISION = 3
-"""Index of the revision in a row. This index and the indexes below follow _COLUMNS."""
+"""The index of the revision in a row. This index and the indexes below refer to the order of _COLUMNS."""
 STATE = 4
 ORIGIN = 5
 """Index of the source node."""
 NAME_HASH = 10
 OF_COMMIT = itemgetter(5, 6, 7)
-"""Source node, key version and upload time of a row: equal for all first revisions of a commit under one pepper."""
+"""Source node, key version and upload time of a row. They are equal for all first revisions of a commit under one
+pepper."""
 
 OWN = len(_COLUMNS) - len(SharedColumns._fields)
-"""Number of columns before the columns that the persons of a tube share."""
+"""The number of columns before the columns that the persons of a tube share."""
 
 _ROWS_AT_ONCE = 5_000
 """The most results that one statement reads."""
@@ -80,7 +81,10 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
 
 
 def find_rows(connection: Connection, entry: Entry) -> Iterator[Row]:
-    """Return the revisions that an entry names, in its order, without those that retention has removed."""
+    """Return the revisions that an entry names, in the entry's order.
+
+    Revisions that retention has removed are left out.
+    """
     for start in range(0, len(entry.reports), _ROWS_AT_ONCE):
         some = entry.reports[start : start + _ROWS_AT_ONCE]
         newest = {row[0]: row for row in _find_newest(connection, entry.lab, [number for number, _ in some])}
@@ -103,7 +107,7 @@ _POSTGRESQL_NEWEST = (
     " AND results.reference_time = report_keys.reference_time"
     " AND results.lab = report_keys.lab AND results.report_number = report_keys.report_number"
     " AND results.revision = report_keys.revision"
-    # The numbers are passed as one string separated by spaces, which no report number contains. One string hides the
+    # The numbers are passed as one string, separated by spaces. No report number contains a space. The string hides the
     # count of numbers from the planner, which would otherwise choose a parallel sequential scan. It also spares the
     # driver an array.
     " WHERE report_keys.lab = %s AND report_keys.report_number = ANY (ARRAY(SELECT unnest(string_to_array(%s, ' '))))"
@@ -111,9 +115,9 @@ _POSTGRESQL_NEWEST = (
 
 
 def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
-    """Return each report's newest revision, to which the report's key points.
+    """Return the newest revision of each report, to which the report's key points.
 
-    The newest revision is nearly always the wanted revision.
+    Nearly always this is the revision that the entry names.
     """
     if connection.dialect.name == "postgresql" and not is_distributed(connection):
         # Calling the driver directly, in binary format, is faster. Look-ups do the same.
@@ -149,7 +153,7 @@ def _find_keys(connection: Connection, lab: str, numbers: Sequence[str]) -> dict
 
 
 def _with_key(row: Any, keys: Mapping[str, Any]) -> Row:
-    """Return the values of _COLUMNS, given the values of _OF_RESULTS and the report's key."""
+    """Return the values of _COLUMNS, made from the values of _OF_RESULTS and the report's key."""
     key = keys[row[0]]
     return (*row[:2], key.content_hash, *row[2:7], key.sampling_hash, *row[7:])
 

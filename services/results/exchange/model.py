@@ -1,4 +1,4 @@
-"""What nodes send to one another, independent of messages and storage. Subjects appear only as keyed hashes."""
+"""What nodes send to each other, as values without messages and storage. Subjects appear only as keyed hashes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 MAX_CHANGES = 3_000
 """The most persons and changes in one batch, which one transaction stores. With the longest texts, a batch of this size
-would exceed the 4 MiB of a gRPC message, so senders limit a batch by bytes too."""
+would exceed 4 MiB, the limit of a gRPC message. Senders therefore also limit a batch by bytes."""
 
 
 class Replica(NamedTuple):
     """One revision of a result, with what the receiver needs to store it as its source node did.
 
-    Hashes are empty where the sender left them out. `other_key` is the subject's key under the other key version, while
-    the pepper rotates; empty if it is not known.
+    A hash that the sender left out is empty. While the pepper rotates, `other_key` is the subject's key under the other
+    key version; it is empty if the key is not known.
     """
 
     result: StoredResult
@@ -62,8 +62,8 @@ class SharedColumns(NamedTuple):
 class ReplicaTubes(NamedTuple):
     """First revisions of one commit that are still active, in columns by tube. Nearly all changes are first revisions.
 
-    `sizes` gives the number of persons in each tube. The columns of persons run through all tubes in order.
-    `other_keys` has for each person what `other_key` is in `Replica`. The whole column may be left out.
+    `sizes` gives the number of persons in each tube. The columns of persons contain the persons of all tubes in order.
+    The column `other_keys` is what the field `other_key` is in `Replica`. The whole column may be left out.
     """
 
     lab: str
@@ -162,13 +162,13 @@ class NodeFigures(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A node as the nation knows it.
+    """A node as the node above it knows it.
 
     Attributes:
         as_of_time: everything that the node acknowledged before this instant of its clock is here. None before its
             first checkpoint.
-        contact_time: when the node last sent something, by the nation's clock.
-        backlog: commits that the node has not sent yet.
+        contact_time: when the node last sent something, by the clock of the node above.
+        backlog: the number of commits that the node has not sent yet.
         clock_skew: how far the node's clock is ahead.
         conflict_count: reports that the node sent with another content than is stored here.
         not_its_own_count: changes of the node that were set aside, because another node is the laboratory's home.
@@ -192,7 +192,7 @@ class Node(NamedTuple):
 
     @property
     def figures(self) -> NodeFigures:
-        """What this node has counted about the node."""
+        """The figures that this node has counted about the node."""
         return NodeFigures(self.clock_skew, self.conflict_count, self.not_its_own_count, self.second_registration_count)
 
 
@@ -204,7 +204,7 @@ class NodeState(NamedTuple):
         as_of_time: the instant up to which everything acknowledged at the node is known here, at most now.
         contact_time: when the node last sent something to the node above it, by the clock of that node above. None if
             that is not known.
-        backlog: the commits that the node had not sent then.
+        backlog: the number of commits that the node had not sent at the contact time.
         figures: what the node above it has counted about it. None if that is not known.
         path: the regions of the nodes between this node and that node, the nearest to this node first.
     """

@@ -1,4 +1,4 @@
-"""Reconcile a received revision whose number is known: a replay, a late revision, or a conflict.
+"""Reconciles a received revision whose number is known already: a replay, a late revision, or a conflict.
 
 A conflict arises when a node was restored from an older copy and continued from there. Two revisions then have one
 number. The revision that was written later by the node's clock counts.
@@ -27,7 +27,7 @@ class Reconciliation(Enum):
 
 
 def reconcile(received: StoredResult, history: Sequence[StoredResult]) -> Reconciliation:
-    """Return how to treat a revision whose number is not above that of the report's newest revision.
+    """Return how to treat a revision whose number is not greater than that of the report's newest revision.
 
     `history` holds the report's stored revisions of the same subject, oldest first.
     """
@@ -39,18 +39,18 @@ def reconcile(received: StoredResult, history: Sequence[StoredResult]) -> Reconc
     newest = history[-1]
     if received.state == newest.state and _content(received) == _content(newest):
         return Reconciliation.KNOWN
-    # Later revisions of the sender arrive too, and are reconciled when they arrive.
+    # Later revisions of the sender will arrive too, and are reconciled then.
     overtaken = received.state == SUPERSEDED or received.upload_time <= newest.upload_time
-    # Uploading the original report again does not undo later revisions.
+    # If the original report is uploaded again, this does not undo later revisions.
     repeated = received.revision == 1 and _content(received) == _content(same_number)
     unissued = received.outcome == PENDING and newest.outcome != PENDING
     return Reconciliation.CONFLICTS if overtaken or repeated or unissued else Reconciliation.SUCCEEDS
 
 
 def _is_same_revision(received: StoredResult, kept: StoredResult) -> bool:
-    """Return whether both are the same revision.
+    """Return whether the two are the same revision.
 
-    Their numbers may differ, and one of the two may be superseded meanwhile.
+    Their numbers may differ, and one of them may have been superseded in the meantime.
     """
     if received.upload_time != kept.upload_time or _content(received) != _content(kept):
         return False

@@ -1,9 +1,9 @@
 """Store replicated results of one laboratory. Storing the same results again has no further effect.
 
-A report belongs to the node that received it first. If its laboratory's home sends it later, it belongs to the home.
-Its greatest revision counts, whichever revision arrives first.
-A node that was restored from an older copy may send another revision under a number that is known already. The
-revision that was written later counts, and the node above stores it under the next number.
+A report belongs to the node that received it first. If the home of its laboratory sends the report later, it belongs to
+the home. The revision with the greatest number counts, in whatever order revisions arrive. A node that was restored
+from an older copy may send another revision under a number that is known already. The revision that was written later
+counts, and the node above stores it under the next number.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ResultWriter:
             claimed = self._bulk.insert_free_keys(self._connection, self._lab, rows)
         fresh = [replica for number, replica in first.items() if number in claimed]
         self._insert((replica, replica.result.state) for replica in fresh)
-        # Claiming a number lets the report's key point to revision 1.
+        # When a number is claimed, the report's key points to revision 1.
         self._point_keys([replica for replica in fresh if replica.result.revision > 1])
         again += [replica for number, replica in first.items() if number not in claimed]
         if again:
@@ -99,7 +99,7 @@ class ResultWriter:
     def _succeed(self, present: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
         """Store the further revisions of each report. The last of them becomes the newest revision.
 
-        `present` are the revisions that were the newest so far, and that become superseded now.
+        `present` are the revisions that were the newest so far. They become superseded.
         """
         self._supersede(present)
         self._insert(
@@ -137,8 +137,9 @@ class ResultWriter:
     def _find_taken(self, replicas: Sequence[Replica], newest: dict[tuple[str, str], StoredResult]) -> set[str]:
         """Return the numbers under which the replicas replace reports of another node.
 
-        If a node below sends the replicas, that node is the laboratory's home. If the node above sends them, both
-        reports are copies, and the node above sends the report that it keeps itself.
+        A replica replaces a stored report in two cases: a node below that is the laboratory's home sends it, or the
+        node above sends it. In the second case both reports are copies, and the node above sends the copy that it
+        keeps.
         """
         arrival = self._arrival
         present = {number: kept.source_node for (_, number), kept in newest.items()}
@@ -146,7 +147,7 @@ class ResultWriter:
             number
             for number, source in ((r.result.report_number, r.result.source_node) for r in replicas)
             if present.get(number, source) not in (source, NATION, arrival.node)
-            # A report of a node below does not give way to a copy.
+            # A copy does not replace a report of a node below.
             and (arrival.from_below or not within(present[number], arrival.node))
         }
         if not taken or (arrival.from_below and not is_home(self._connection, self._lab, arrival.sender, arrival.node)):
@@ -176,7 +177,7 @@ class ResultWriter:
     ) -> bool:
         """Return whether the report belongs to the sender.
 
-        A report that another node sent first, with other content, counts as a conflict.
+        If another node sent the report first with other content, this counts as a conflict.
         """
         number = replica.result.report_number
         present = newest.get((self._lab, number))
@@ -200,7 +201,7 @@ class ResultWriter:
         return False
 
     def _row(self, replica: Replica) -> NewResult:
-        """Return the replica's rows for the bulk statements. The rows of a replica are formed only once."""
+        """Return the replica's rows for the bulk statements. The rows of a replica are formed once."""
         row = self._rows.get(id(replica))
         if row is None:
             row = self._rows[id(replica)] = self._form_row(replica)

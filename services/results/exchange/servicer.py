@@ -149,7 +149,7 @@ class ExchangeServicer(ExchangeServiceServicer):
 
 
 class InternalAuditServicer(InternalAuditServiceServicer):
-    """Takes the heads of the audits of the node's other services. The sender sends these heads to the node above."""
+    """Takes the heads of the audits of the node's other services, which are sent to the node above."""
 
     def __init__(self, store: UpstreamStore) -> None:
         self._store = store

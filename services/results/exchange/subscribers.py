@@ -1,8 +1,7 @@
 """Subscriptions to subjects.
 
-A node with nodes below it stores the subscriptions of these nodes, and rows of its own region as marks of adverse
-subjects. A node below another stores its own subscriptions at the node above as rows of NATION. A node in the middle
-has both.
+A node with nodes below it stores their subscriptions. Rows with its own region mark adverse subjects. A node with a
+node above it stores its own subscriptions at that node in rows of NATION. A node in the middle has all these rows.
 
 A subscription lasts while any result of the subject is kept here, and for at least one retention period after it was
 made or last renewed.
@@ -36,7 +35,7 @@ def add_subscriptions(connection: Connection, node: str, subject_keys: Sequence[
 
 
 def add_rows(connection: Connection, pairs: Collection[tuple[bytes, str]], now: Instant) -> None:
-    """Make or renew subscriptions to many subjects by many nodes. Rows are locked in one order."""
+    """Make or renew subscriptions of many nodes to many subjects. Rows are always locked in the same order."""
     if not pairs:
         return
     rows = [{"subject_key": key, "node": node, "subscribe_time": now} for key, node in sorted(pairs)]
@@ -49,7 +48,10 @@ def add_rows(connection: Connection, pairs: Collection[tuple[bytes, str]], now: 
 
 
 def find_subscribers(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, list[str]]:
-    """Return the nodes that subscribe to each of these subjects. This node's own region among them is a mark."""
+    """Return the nodes that subscribe to each of these subjects.
+
+    If this node's own region is among them, it is a mark.
+    """
     statement = "SELECT subject_key, node FROM subscriptions WHERE subject_key"
     query = select(_subscriptions.c.subject_key, _subscriptions.c.node)
     found: dict[bytes, list[str]] = {}
@@ -62,7 +64,8 @@ def begin_marking(connection: Connection) -> None:
     """Begin to mark stored adverse subjects, when the first node joins below this one (`stored_positives`).
 
     The lock waits for commits that found no node below. Later commits see the node, and mark their adverse subjects
-    themselves. The steps after this transaction therefore see all adverse subjects that are not marked.
+    themselves. The steps of the marking run after this transaction, so they see all adverse subjects that are not
+    marked.
     """
     lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     new = insert_if_absent(connection, tables.marking_positions)
@@ -73,7 +76,7 @@ def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) ->
     """End the next subscriptions that were made or renewed before the horizon, if their subjects have no newer results.
 
     Results of all documents of a subject count. `after` is the last key that an earlier call checked. Return two
-    values: the last key that this call checked, or None if no keys are left; and how many subscriptions ended.
+    values: the last key that this call checked (None if no keys are left), and how many subscriptions ended.
     """
     old = select(_subscriptions.c.subject_key).where(
         _subscriptions.c.subject_key > after, _subscriptions.c.subscribe_time < horizon

@@ -10,7 +10,7 @@ from services.results.schema import metadata
 from services.storage.columns import LEFT_OUT
 from services.storage.life import LIFE_LENGTH
 
-# At a province, how many of a writer's commits the nation has acknowledged.
+# At a node with a node above: how many of a writer's commits the node above has acknowledged.
 acknowledged_positions = Table(
     "acknowledged_positions",
     metadata,
@@ -18,7 +18,7 @@ acknowledged_positions = Table(
     Column("acknowledged", BigInteger, nullable=False),
 )
 
-# At the nation, the nodes that replicate to it. Times are in microseconds.
+# At a node with nodes below: the nodes that replicate to it. Times are in microseconds.
 nodes = Table(
     "nodes",
     metadata,
@@ -42,12 +42,12 @@ nodes = Table(
     Column("retire_actor", String(100)),
 )
 
-# Nodes below the nodes of the table "nodes", at any depth, as the nodes of the table "nodes" state them in checkpoints.
+# Nodes below the nodes of the table "nodes", at any depth. The nodes of the table "nodes" state them in checkpoints.
 relayed_nodes = Table(
     "relayed_nodes",
     metadata,
     Column("node", String(6), primary_key=True),
-    # The node of the table "nodes" that states the node at a greater depth.
+    # The node of the table "nodes" that states this node.
     Column("relaying_node", String(6), nullable=False),
     # A hutong.results.v1.SourceState.
     Column("state", SmallInteger, nullable=False),
@@ -56,9 +56,9 @@ relayed_nodes = Table(
     # When the node last sent something to the node above it, by the clock of that node above; NULL if that is not
     # known.
     Column("contact_time", BigInteger, info={LEFT_OUT: True}),
-    # The commits that the node had not sent then.
+    # The number of commits that the node had not sent at the contact time.
     Column("backlog", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
-    # What the node above it has counted about it, as in the table "nodes". The skew is NULL if that is not known.
+    # What the node above this node has counted about it, as in the table "nodes". The skew is NULL if it is not known.
     Column("clock_skew", BigInteger, info={LEFT_OUT: True}),
     Column("conflict_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
     Column("not_its_own_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
@@ -67,7 +67,7 @@ relayed_nodes = Table(
     Column("path", String(40), nullable=False, server_default="", info={LEFT_OUT: True}),
 )
 
-# At the nation, how many of a writer's commits are durable here.
+# At a node with nodes below: how many of a writer's commits are durable here.
 replicated_positions = Table(
     "replicated_positions",
     metadata,
@@ -79,8 +79,8 @@ replicated_positions = Table(
     Column("commit_time", BigInteger),
 )
 
-# At the nation, the newest sequence of each writer that is durable here, for each life of a node's database. A
-# consistency token names such a position. A later life of a node has a greater ordinal.
+# At a node with nodes below: for each life of a node's database, the newest sequence of each writer that is durable
+# here. A consistency token names such a position. A later life of a node has a greater ordinal.
 replicated_lives = Table(
     "replicated_lives",
     metadata,
@@ -91,8 +91,8 @@ replicated_lives = Table(
     Column("ordinal", BigInteger, nullable=False),
 )
 
-# The kinds of changes that were not sent to a node above or below, because the node does not know them. A kind is a
-# ChangeKind. Once the node knows the kind, everything that is stored of it is sent, and the row ends.
+# The kinds of changes (ChangeKind) that were not sent to a node above or below, because that node does not know them.
+# Once the node knows a kind, all stored changes of the kind are sent, and the row is removed.
 withheld_kinds = Table(
     "withheld_kinds",
     metadata,
@@ -100,7 +100,7 @@ withheld_kinds = Table(
     Column("kind", SmallInteger, primary_key=True, autoincrement=False),
 )
 
-# At the nation, the number of each node's current replication stream.
+# At a node with nodes below: the number of each node's current replication stream.
 replication_streams = Table(
     "replication_streams",
     metadata,
@@ -108,8 +108,8 @@ replication_streams = Table(
     Column("stream", BigInteger, nullable=False),
 )
 
-# At the nation, the nodes that have registered a laboratory; once the laboratory has a firm home, that home alone. The
-# laboratory's missing reports are listed at these nodes.
+# At a node with nodes below: the nodes that have registered a laboratory. If the laboratory has a firm home, only the
+# home has a row. The laboratory's missing reports are listed at these nodes.
 lab_homes = Table(
     "lab_homes",
     metadata,
@@ -117,10 +117,10 @@ lab_homes = Table(
     Column("node", String(6), primary_key=True),
 )
 
-# The subjects whose results a node keeps up to date. At the nation, these are the subjects that a node has imported,
-# and the adverse subjects of which the node has results. A row of the nation itself marks a subject that has had a
-# positive result. At a province, these are the province's own subjects, and `node` is the nation, which notifies the
-# province. A row has no version of its key and keeps no version in use, because a node subscribes to both keys of a
+# The subjects whose results a node keeps up to date. In a row with a node below, that node has imported the subject, or
+# the subject is adverse and that node has results of it. A row with the region of this node itself marks a subject that
+# has had a positive result. In a row with the nation, at a node with a node above, the node above notifies this node of
+# the subject. A row has no version of its key and keeps no version in use, because a node subscribes to both keys of a
 # subject while the pepper rotates. A row under the older key ends when the results under it have been purged.
 subscriptions = Table(
     "subscriptions",
@@ -132,8 +132,9 @@ subscriptions = Table(
     Column("subscribe_time", BigInteger, nullable=False, server_default="0"),
 )
 
-# The report after which the marking of stored adverse subjects goes on. The table has one row. The transaction in which
-# the first node joins below this one makes the row. It stays until all reports that were stored then have been read.
+# The report after which the marking of stored adverse subjects continues. The table has at most one row. The
+# transaction in which the first node joins below this one inserts the row. The row stays until all reports that were
+# stored before that have been read.
 marking_positions = Table(
     "marking_positions",
     metadata,
@@ -142,7 +143,8 @@ marking_positions = Table(
     Column("report_number", String(64), nullable=False),
 )
 
-# At the nation, notifications to a node. A commit locks the node's row, so numbers are in the order of commits.
+# At a node with nodes below: notifications to a node. A commit locks the node's row, so numbers are in the order of
+# commits.
 notifications = Table(
     "notifications",
     metadata,
@@ -155,18 +157,18 @@ notifications = Table(
     Column("commit_time", BigInteger, nullable=False),
 )
 
-# At a province, how many notifications of the nation the province has processed, in one row.
+# At a node with a node above: how many of its notifications this node has processed. The table has one row.
 notification_positions = Table(
     "notification_positions",
     metadata,
     Column("node", String(6), primary_key=True),
     Column("processed", BigInteger, nullable=False),
-    # When the nation committed the last of them; NULL if there was none. The time shows whether the nation was restored
-    # from a copy.
+    # When the node above committed the last of them; NULL if there was none. The time shows whether the node above was
+    # restored from a copy.
     Column("commit_time", BigInteger),
 )
 
-# At a province, the newest head of each chain of the node's audits, which is sent to the nation with a checkpoint.
+# At a node with a node above: the newest head of each chain of this node's audits, which is sent with a checkpoint.
 audit_heads_to_send = Table(
     "audit_heads_to_send",
     metadata,
@@ -176,8 +178,8 @@ audit_heads_to_send = Table(
     Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
 )
 
-# At the nation, heads of the audits of its nodes. The heads prove later that the rows of the audit before them were not
-# changed.
+# At a node with nodes below: heads of their audits. The heads prove later that the rows of the audit before them were
+# not changed.
 held_audit_heads = Table(
     "held_audit_heads",
     metadata,

@@ -1,7 +1,8 @@
-"""Changes that a node of the release before does not know, and that are therefore not sent to it.
+"""Changes of kinds that a node of the previous release does not know, and that are therefore not sent to it.
 
-A node tells its capabilities at the start of each stream. A change that it does not know is left out, and the store
-remembers that before the stream goes on. Once the node tells the capability, it gets all that is stored of this kind.
+A node states its capabilities at the start of each stream. A change of a kind that the node does not know is left out.
+The store remembers the kind before the stream goes on. Once the node states the capability, it gets all stored changes
+of the kind.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from services.results.exchange.tables import withheld_kinds
 from services.storage.upsert import insert_if_absent
 
 NEEDED: Mapping[ChangeKind, int] = {ChangeKind.MISSING_REPORT_ANSWERS: capability_pb2.CAPABILITY_LAB_ANSWERS}
-"""The capability that a node needs to be sent a kind of change. Every release knows the other kinds."""
+"""The capability that a node needs to be sent a kind of change. Every release knows the kinds that are not in this
+table."""
 
 
 def unknown_kinds(told: Iterable[int]) -> frozenset[ChangeKind]:
@@ -32,9 +34,9 @@ def note_withheld(connection: Connection, node: str, kinds: Iterable[ChangeKind]
 
 
 def take_withheld(connection: Connection, node: str, unknown: Iterable[ChangeKind]) -> set[ChangeKind]:
-    """Return the kinds that were withheld from a node and that it knows now. They are no longer remembered.
+    """Return the kinds that were withheld from a node and that it knows now. The kinds are no longer remembered.
 
-    The caller sends everything that is stored of these kinds, in the same transaction.
+    In the same transaction, the caller arranges that all stored changes of these kinds are sent.
     """
     table = withheld_kinds
     known = sorted(NEEDED.keys() - set(unknown))

@@ -29,7 +29,7 @@ def answer_missing(
 ) -> tuple[MissingReport, bool]:
     """Store the answer to a report that this node lists. Return the report, and whether the answer is new.
 
-    The time of `answer` is the present time. An answer that equals the stored one is not stored again.
+    The time of `answer` is the current time. An answer that equals the stored answer is not stored again.
 
     Raises:
         NotFound: this node does not list the report, or has not registered its laboratory.
@@ -53,8 +53,8 @@ def answer_missing(
     if before is not None:
         if (before.answer, before.expected_time) == (answer.answer, answer.expected_time):
             return report, False
-        # Of two answers to a report other nodes keep the later. A new answer therefore gets a later time than the
-        # answer before it, even if the clock has gone back.
+        # Of two answers to one report, other nodes keep the later one. A new answer therefore gets a later time than
+        # the previous answer, even if the clock has been set back.
         answer = answer._replace(answer_time=max(answer.answer_time, before.answer_time + 1))
     connection.execute(update(_table).where(*of_report).values(_values(answer, now)))
     return report._replace(answer=answer), True
@@ -69,9 +69,9 @@ def store_answers(
 ) -> tuple[list[MissingReport], int]:
     """Store the answers that another node has sent, if they are newer than the stored ones.
 
-    If a report is not stored here yet, it is stored with its answer, so that decisions know the answer without asking
-    another node. This node lists the report if its laboratory is in `listed`. Return the reports whose answers were
-    stored, and how many reports were dropped because the capacity is used up.
+    If a report is not stored here yet, it is stored with its answer, so that decisions of this node can use the answer.
+    This node lists the report if its laboratory is in `listed`. Return the reports whose answers were stored, and how
+    many reports were dropped because the capacity is used up.
     """
     # Every transaction changes rows in this order, so that two transactions never deadlock.
     wanted = {(report.lab, report.report_number): report for report in sorted(reports, key=_order)}

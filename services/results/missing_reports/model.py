@@ -21,7 +21,7 @@ class LabAnswer(NamedTuple):
     Attributes:
         answer_time: when its node recorded the answer. Of two answers the later one counts.
         expected_time: when the laboratory expects to upload the report; None if it has not said.
-        actor: who answered; None at all nodes but the one where the answer was given.
+        actor: who answered. Only the node where the answer was given knows this; None at other nodes.
     """
 
     answer: Answer
@@ -38,7 +38,7 @@ def newer_answer(one: LabAnswer | None, other: LabAnswer | None) -> LabAnswer | 
 
 
 class ShownReport(NamedTuple):
-    """A report without a record, as a holder has shown it at `claim_time`."""
+    """A report without a record, as a holder showed it at `claim_time`."""
 
     lab: str
     report_number: str

@@ -22,8 +22,8 @@ from services.runtime.clock import Clock
 from services.storage.engine import Database
 
 MAX_WAITING = 2_000
-"""The most claims that may wait. Further claims are dropped. Nothing is lost for good, because holders show their
-reports again."""
+"""The most claims that may wait. Further claims are dropped. Holders show their reports again, so nothing is lost for
+good."""
 BATCH = 500
 """How many claims one transaction stores."""
 REMEMBERED_FOR: Span = HOUR

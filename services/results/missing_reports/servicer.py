@@ -44,8 +44,10 @@ Context = Any
 _POSITION = (int, str, str)
 
 LONGEST_STORING: Span = 10 * MINUTE
-"""How long after the instant that an answer states its transaction may end. The value has a wide margin, because the
-clocks of a node's machines may differ."""
+"""The longest time from the instant that is stored as an answer's store time to the end of the answer's transaction.
+
+Verification's next question begins this long before the current question, so that it misses no denial. The time has a
+wide margin, because the clocks of a node's machines may differ."""
 MAX_EXPECTED: Span = 30 * DAY
 """How far ahead a laboratory may expect its upload. A missing report is kept for 30 days by default."""
 

@@ -52,8 +52,8 @@ _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.r
 def can_be_missing(lab: str, report_number: str) -> bool:
     """Return whether a laboratory could upload a report under this number and a holder could read the number on it.
 
-    What people type in place of a number often has no digit or repeats one character. The number of an identity card is
-    no report number.
+    A text that people type in place of a number often has no digit, or repeats one character. The number of an identity
+    card is not a report number.
     """
     return (
         is_report_number(report_number)
@@ -65,9 +65,11 @@ def can_be_missing(lab: str, report_number: str) -> bool:
 
 
 def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | None) -> list[MissingReport]:
-    """Return those claims as missing reports that a laboratory could upload and that retention would keep.
+    """Return claims as missing reports.
 
-    `node` is the node that has raised them.
+    Claims that no laboratory could upload, or that retention would remove, are left out.
+
+    `node` is the node at which the reports were shown.
     """
     sound = {
         (claim.lab, claim.report_number): MissingReport(claim.lab, claim.report_number, claim.claim_time, node)
@@ -151,10 +153,11 @@ def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportNam
 
 
 class _Capacity:
-    """How many more reports may be stored: for each laboratory, for unregistered laboratories together, and in all.
+    """The remaining capacity for reports.
 
-    A report that its laboratory has answered with NOT_OURS takes no capacity. A laboratory that answers is therefore
-    asked about further reports. Answered reports of other nodes have their own capacity (`answers.store_answers`).
+    There is a capacity for each laboratory, for all unregistered laboratories together, and for all reports. A report
+    that its laboratory has answered with NOT_OURS takes no capacity. Further reports of a laboratory that answers can
+    therefore be listed. Answered reports of other nodes have a capacity of their own (`answers.store_answers`).
     """
 
     def __init__(
@@ -286,8 +289,8 @@ def remove_old(connection: Connection, before: Instant) -> None:
 def remove_with_keys(connection: Connection, horizon: Instant) -> int:
     """Delete missing reports whose records retention is about to remove, and missing reports shown before the horizon.
 
-    The key of its record closes a missing report. Without the key the missing report would be open again. Return how
-    many were deleted.
+    A missing report is closed by the key of its record. Without the key it would be open again. Return how many missing
+    reports were deleted.
     """
     closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
     old = _table.c.create_time < horizon

@@ -27,7 +27,7 @@ missing_reports = Table(
     Column("answer_time", BigInteger),
     # When the laboratory expects to upload the report; NULL if the answer states no time.
     Column("expected_time", BigInteger),
-    # Who answered. NULL at other nodes than the one where the answer was given.
+    # Who answered. Only the node where the answer was given knows this; NULL at other nodes.
     Column("answer_actor", String(100)),
     # When the answer was stored here. NULL without an answer, and for an answer that is older than this column.
     Column("answer_store_time", BigInteger),

@@ -19,9 +19,9 @@ _keys = tables.report_keys
 def write_next_revisions(
     connection: Connection, keyed: Collection[KeyedReport], stated: dict[str, Any], now: Instant
 ) -> None:
-    """Write a next revision of each report with new values in the `stated` columns, and supersede the revision before.
+    """Write the next revision of each report, and supersede the previous revision.
 
-    The reports are of one laboratory. The caller has locked their keys.
+    The `stated` columns get new values. The reports are of one laboratory. The caller has locked their keys.
     """
     # The rows that the first statement writes are newest revisions too. The numbers of the older revisions keep the
     # second statement from superseding them.

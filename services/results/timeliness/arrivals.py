@@ -15,7 +15,7 @@ _times = tables.national_receive_times
 
 
 def with_national_receive_times(connection: Connection, results: Sequence[StoredResult]) -> list[StoredResult]:
-    """Return the same results, with the national receive time where this node knows it."""
+    """Return the same results, each with its national receive time if this node knows that time."""
     commits = sorted({(result.lab, result.upload_time) for result in results if result.national_receive_time is None})
     if not commits:
         return list(results)

@@ -22,9 +22,9 @@ from services.storage.upsert import greater_of, insert_or_update
 GROWTH = 1.05
 """The ratio between the longest delays of two neighbouring classes. It bounds the error of quantiles to 5 %."""
 DEFAULT_LATE: Span = 4 * HOUR
-"""Delay that counts as late by default.
+"""The delay beyond which an upload counts as late by default.
 
-The notice of 29 July 2022 sets no deadline; two to four hours to the national platform were usual.
+The notice of 29 July 2022 sets no deadline. Two to four hours to the national platform were usual.
 """
 
 _delays = tables.delays
@@ -34,7 +34,7 @@ _LOG_GROWTH = math.log(GROWTH)
 
 
 class Quantiles(NamedTuple):
-    """Quantiles of delays: 50, 95 and 99 % of the delays were at most this long."""
+    """Quantiles of delays: 50 % of the delays were at most `p50`, 95 % at most `p95`, and 99 % at most `p99`."""
 
     p50: Span
     p95: Span
@@ -56,7 +56,10 @@ class Timeliness:
 
 
 def delay_class(delay: Span) -> int:
-    """Return the class of a delay. Class 0 has delays up to one second and negative ones, which clock skew causes."""
+    """Return the class of a delay.
+
+    Class 0 has delays of up to one second, and negative delays, which clock skew causes.
+    """
     seconds = max(delay, 0) / SECOND
     return int(math.log(seconds) / _LOG_GROWTH) + 1 if seconds > 1 else 0
 
@@ -84,7 +87,7 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
             index_elements=[_delays.c.lab, _delays.c.report_hour, _delays.c.delay_class],
             set_={
                 "persons": _delays.c.persons + new.excluded.persons,
-                # Another node may send an older upload after a newer one.
+                # Another node may send an earlier upload after a later one.
                 "last_upload_time": greater_of(connection, _delays.c.last_upload_time, new.excluded.last_upload_time),
             },
         ),
@@ -124,8 +127,11 @@ def record_national_delays(connection: Connection, lab: str, report_times: Itera
 def timeliness_of(
     counts: Counter[int], to_nation: Counter[int], last_upload_time: Instant | None, late: Span
 ) -> Timeliness:
-    """Return the summary of persons counted by class of delay; `late` is the longest delay that is not late."""
-    # A class counts as late only if all its delays are beyond the threshold, so that no result within the threshold
+    """Return the summary of persons that are counted by class of delay.
+
+    `late` is the longest delay that does not count as late.
+    """
+    # A class counts as late only if all its delays exceed the threshold. A result within the threshold therefore never
     # counts as late.
     late_count = sum(persons for class_, persons in counts.items() if class_ and longest_of_class(class_ - 1) >= late)
     return Timeliness(counts.total(), _quantiles(counts), _quantiles(to_nation), late_count, last_upload_time)
@@ -137,7 +143,7 @@ def _quantiles(counts: Counter[int]) -> Quantiles | None:
 
 
 def quantile_of(counts: Counter[int], total: int, share: float) -> Span:
-    """Return the upper bound of the delay class within which a share of all persons was reported."""
+    """Return the upper bound of the delay class within which this share of all persons was reported."""
     classes = sorted(counts)
     seen = accumulate(counts[class_] for class_ in classes)
     return longest_of_class(

@@ -1,4 +1,4 @@
-"""Statements that count delays by laboratory, city or province, as a whole or by day."""
+"""Statements that count delays by laboratory, city or province, for the whole interval or by day."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ Counted = dict[str, dict[Part, Counts]]
 """Counts by key and part."""
 
 _CITY_DIGITS = 4
-"""How many digits of its own the code of a city has. The totals are by city."""
+"""How many digits the code of a city has without the final zeros. The totals are by city."""
 
 
 def count_by_region(
     connection: Connection, region: str, digits: int, question: Question, only: Sequence[str] | None = None
 ) -> Counted:
-    """Count the laboratories of a region together for each of its regions whose codes have so many digits of their own.
+    """Count delays by the regions inside a region whose codes have so many digits without the final zeros.
 
-    The keys are codes of six digits. With 0 digits the one key is empty. `only` restricts the count to these keys.
+    The keys are codes of six digits. With 0 digits the only key is empty. `only` restricts the count to these keys.
     """
     found = _fold(read_counts(connection, region, digits, question, only), question)
     return {code.ljust(6, "0") if code else "": counts for code, counts in found.items()}
 
 
 def count_by_lab(connection: Connection, codes: Sequence[str], question: Question) -> Counted:
-    """Count each of these laboratories."""
+    """Count delays by laboratory."""
     return _fold(_read_labs(connection, codes, question), question)
 
 
 def count_labs(connection: Connection, region: str, digits: int) -> dict[str, int]:
-    """Return how many laboratories each region has that `count_by_region` counts."""
+    """Return how many laboratories each region has. The regions are those that `count_by_region` counts."""
     key = _own_digits(labs.c.region, digits).label("group_key")
     query = select(key, func.count()).select_from(labs).where(in_region(labs.c.region, region))
     if digits:
@@ -65,10 +65,10 @@ def count_labs(connection: Connection, region: str, digits: int) -> dict[str, in
 def read_counts(
     connection: Connection, region: str, digits: int, question: Question, only: Sequence[str] | None = None
 ) -> list[Any]:
-    """Return rows of counts of a region's laboratories: to upload, then to the nation.
+    """Return rows of counts of a region's laboratories, first delays to upload, then delays to the nation.
 
-    Whole days come from the totals of cities, with the counts that the totals do not include yet. The hours at the ends
-    of the interval, and districts, come from the counts of laboratories.
+    Whole days come from the totals of cities, together with the counts that the totals do not include yet. The hours at
+    both ends of the interval, and all counts of districts, come from the counts of laboratories.
     """
     hours = _hours(question)
     days = -(-(hours.start + SHANGHAI_HOURS) // DAY_HOURS), (hours.stop + SHANGHAI_HOURS) // DAY_HOURS
@@ -90,7 +90,7 @@ def read_counts(
 
 
 def _read_labs(connection: Connection, codes: Sequence[str], question: Question) -> list[Any]:
-    """Return rows of counts of laboratories: to upload, then to the nation."""
+    """Return rows of counts of laboratories, first delays to upload, then delays to the nation."""
     hours = _hours(question)
     found: list[Any] = []
     for table in TOTALS:
@@ -110,7 +110,7 @@ def _of_totals(
     key, day = _own_digits(total.city, digits), total.report_day if question.period else literal(0)
     within = [total.report_day >= days.start, total.report_day < days.stop, in_region(total.city, region)]
     if only is not None and digits == _CITY_DIGITS:
-        # With a list of days, the databases find the rows of a few cities by their index.
+        # With a list of days, the databases use the index to find the rows of a few cities.
         within = [total.report_day.in_(days), total.city.in_(only)]
     elif only is not None:
         within.append(key.in_([one[:digits] for one in only]))
@@ -125,7 +125,8 @@ def _of_new_counts(
     columns = _Columns(
         count.lab, _day(table, question), count.delay_class, count.persons - count.counted, _upload_time(table)
     )
-    # OFFSET makes the databases read these rows first, by their index, instead of all counts of each laboratory.
+    # OFFSET makes the databases read these rows first, by their index. Otherwise they would read all counts of each
+    # laboratory.
     new = (
         select(*columns.labelled())
         .where(is_new(table), count.report_hour >= hours.start, count.report_hour < hours.stop)
@@ -149,10 +150,10 @@ def _of_laboratories(
     of_lab = _sum(columns) if connection.dialect.name == "postgresql" else select(*columns.labelled())
     of_lab = of_lab.where(count.report_hour >= hours.start, count.report_hour < hours.stop)
     if connection.dialect.name == "sqlite" or is_distributed(connection):
-        # Without the list of laboratories, SQLite reads the counts of all hours.
+        # Without this list of laboratories, SQLite would read the counts of all hours.
         found: FromClause = of_lab.where(count.lab.in_(select(labs.c.uscc).where(*asked))).subquery()
         return _by_region(found, labs.join(found, labs.c.uscc == found.c.group_key), digits).where(*asked)
-    # PostgreSQL would otherwise read the counts of all hours.
+    # Without LATERAL, PostgreSQL would read the counts of all hours.
     found = of_lab.where(count.lab == labs.c.uscc).correlate(labs).lateral()
     return _by_region(found, labs.join(found, true()), digits).where(*asked)
 
@@ -175,25 +176,25 @@ def _sum(columns: _Columns) -> Select[Any]:
     """Return the query for the sum of persons and the last upload time, by key, day and class."""
     key, day, class_, persons, upload_time = columns
     summed = _Columns(key, day, class_, func.sum(persons), func.max(upload_time))
-    # Databases do not group by constants.
+    # Databases do not accept constants in GROUP BY.
     varying = [one for one in (key, day, class_) if not isinstance(one, BindParameter)]
     return select(*summed.labelled()).group_by(*varying)
 
 
 def _by_region(found: FromClause, source: FromClause, digits: int) -> Select[Any]:
-    """Return the query for the sum of rows of laboratories, by region."""
+    """Return the query that sums up rows of laboratories by region."""
     one = found.c
     key = _own_digits(labs.c.region, digits)
     return _sum(_Columns(key, one.day, one.delay_class, one.persons, one.upload_time)).select_from(source)
 
 
 def _own_digits(region: ColumnElement[str], digits: int) -> ColumnElement[str]:
-    """Return the first digits of a region; an empty text for none."""
+    """Return the first digits of a region's code; an empty text for 0 digits."""
     return func.substr(region, 1, digits) if digits else literal("")
 
 
 def _hours(question: Question) -> range:
-    """Return the hours that overlap the interval and are kept."""
+    """Return the hours that overlap the interval and that retention has kept."""
     start = max(question.start, question.kept_from or question.start)
     return range(start // HOUR, -(-question.end // HOUR))
 
@@ -204,12 +205,15 @@ def _day(table: Table, question: Question) -> ColumnElement[Any]:
 
 
 def _upload_time(table: Table) -> ColumnElement[Any]:
-    """Return the time of the last upload. A time of -1 marks counts to the nation."""
+    """Return the time of the last upload. The time -1 marks a row of delays to the nation."""
     return table.c.last_upload_time if "last_upload_time" in table.c else literal(-1)
 
 
 def _fold(rows: Iterable[Any], question: Question) -> Counted:
-    """Return counts by key and part from rows by key and day. An upload time of -1 marks counts to the nation."""
+    """Return counts by key and part from rows by key and day.
+
+    The upload time -1 marks a row of delays to the nation.
+    """
     found: defaultdict[str, defaultdict[Part, Counts]] = defaultdict(lambda: defaultdict(Counts))
     parts: dict[int, Part] = {}
     for key, day, class_, persons, upload_time in rows:

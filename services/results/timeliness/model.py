@@ -35,8 +35,8 @@ class Question:
     Attributes:
         late: the longest delay that is not late.
         silent_before: a laboratory is silent if its last upload was before this instant.
-        now: the instant at which the standing of laboratories is asked.
-        kept_from: the horizon of retention, before which nothing is counted; None without one.
+        now: the instant for which the standing of laboratories is read.
+        kept_from: the horizon of retention, before which nothing is counted; None if retention has removed nothing.
     """
 
     start: Instant
@@ -75,11 +75,12 @@ class Row:
     Attributes:
         grouping: what the row stands for.
         key: the laboratory's code, the code of the province or city, or WHOLE.
-        part: start and end of the row's part of the interval; None without a period.
+        part: start and end of the row's part of the interval; None if the interval is not divided.
         name: a laboratory's registered name.
         contact: a laboratory's contact.
-        silence_start: when a silent laboratory has uploaded last; None for others.
-        lab_count: how many laboratories a region has; None for laboratories and in rows of a period.
+        silence_start: the last upload of a silent laboratory; None for a laboratory that is not silent.
+        lab_count: how many laboratories a region has; None in rows of laboratories and in rows of a part of the
+            interval.
         silent_count: how many of them are silent.
     """
 

@@ -22,7 +22,7 @@ Context = Any
 """A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 DEFAULT_SILENCE: Span = DAY
-"""How long a laboratory may be without uploads by default before it is silent. Every laboratory works daily."""
+"""How long a laboratory may upload nothing by default before it is silent. Every laboratory works daily."""
 
 
 class TimelinessServicer(TimelinessServiceServicer):

@@ -1,4 +1,4 @@
-"""Laboratories that may report, have reported before, and have not reported for some time."""
+"""Laboratories that may report and have reported before, but have uploaded nothing for some time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AT_ONCE = 1000
 def find_silent(
     connection: Connection, codes: Sequence[str], known: Mapping[str, Lab], question: Question
 ) -> dict[str, Instant]:
-    """Return the last upload times of the silent ones among these laboratories."""
+    """Return the last upload times of those of these laboratories that are silent."""
     late = last_uploads.c.upload_time < question.silent_before
     rows = connection.execute(select(last_uploads).where(last_uploads.c.lab.in_(codes), late))
     return {row.lab: row.upload_time for row in rows if row.lab in known and _may_report(known[row.lab], question)}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from services.results.timeliness.model import Grouping
 
 _DIGITS = {TIMELINESS_GROUPING_PROVINCE: 2, TIMELINESS_GROUPING_CITY: 4, TIMELINESS_GROUPING_WHOLE: 0}
-"""How many digits the codes of a grouping's regions have of their own."""
+"""How many digits the codes of a grouping's regions have without the final zeros."""
 
 
 class TimelinessStore:
@@ -60,7 +60,7 @@ class TimelinessStore:
         after: Position | None,
         limit: int,
     ) -> Page:
-        """Return rows of a region after a position; by laboratory without groupings.
+        """Return rows of a region after a position; without groupings, return rows by laboratory.
 
         Raises the errors of `require_kept`.
         """
@@ -75,7 +75,10 @@ class TimelinessStore:
 
 
 def _horizon_within(connection: Connection, question: Question) -> Instant | None:
-    """Return the horizon if the interval begins before it, else None. Raises the errors of `require_kept`."""
+    """Return the horizon of retention if the interval begins before it; otherwise None.
+
+    Raises the errors of `require_kept`.
+    """
     horizon = require_kept(connection, question.end)
     return horizon if horizon is not None and question.start < horizon else None
 
@@ -110,10 +113,10 @@ def _region_rows(
 def _place_rows(
     connection: Connection, region: str, grouping: Grouping, question: Question, after: Position | None, limit: int
 ) -> Iterator[Row]:
-    """Yield the rows of the regions in a region whose codes have the grouping's digits of their own."""
+    """Yield the rows of the regions of one grouping inside a region."""
     digits = _DIGITS[grouping]
     lab_counts, silent_counts = count_labs(connection, region, digits), Counter[str]()
-    # Rows of a period have no silence.
+    # Silence is not stated for parts of the interval.
     silent = {} if question.period else find_silent_in(connection, region, question)
     for own in silent.values():
         silent_counts[own[:digits].ljust(6, "0") if digits else WHOLE] += 1
@@ -127,8 +130,9 @@ def _place_rows(
 def _steps(all_keys: Iterable[str], after: Position | None, limit: int, question: Question) -> Iterator[list[str]]:
     """Yield the keys that have rows after a position, in order and in steps. One statement counts one step.
 
-    Without a period each key has one row, and one step fills a page. With a period a key has up to one row a day, so
-    that fewer keys fill a page. Keys without reports have no row then, so that the steps grow.
+    If the interval is not divided, each key has one row, and one step fills a page. If the interval is divided, a key
+    has up to one row a day, so fewer keys fill a page. Keys without reports then have no row, so each step takes more
+    keys than the previous step.
     """
     last = after.key if after else WHOLE
     keys = sorted(key for key in all_keys if key > last or (question.period and key == last))
@@ -162,7 +166,7 @@ def _rows_of(
     lab_count: int | None = None,
     silent_count: int | None = None,
 ) -> Iterator[Row]:
-    """Yield the rows of one key: one for each part that has counts, or one for the whole interval."""
+    """Yield the rows of one key: one row for each part that has counts, or one row for the whole interval."""
     by_part: Mapping[Part, Counts] = counted.get(key, {})
     name, contact = (lab.display_name, lab.contact) if lab else ("", "")
     if not question.period:

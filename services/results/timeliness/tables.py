@@ -9,7 +9,8 @@ from services.storage.columns import LEFT_OUT, READ_AS
 
 _NEW = text("persons <> counted")
 
-# Delays from report to upload: how many persons' results, by laboratory, hour of the report and class of delay.
+# Delays from report to upload. A row has the number of persons of one laboratory, hour of the report and class of
+# delay.
 delays = Table(
     "delays",
     metadata,
@@ -20,7 +21,7 @@ delays = Table(
     Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
     Column("persons", BigInteger, nullable=False),
     Column("last_upload_time", BigInteger, nullable=False),
-    # How many of the persons `city_delays` includes. The rest are new.
+    # How many of the persons `city_delays` includes already.
     Column("counted", BigInteger, nullable=False, server_default="0"),
     Index("ix_delays_new", "report_hour", "lab", "delay_class", postgresql_where=_NEW, sqlite_where=_NEW),
 )
@@ -73,7 +74,7 @@ city_national_delays = Table(
 )
 
 # When the last report of each laboratory was uploaded. Purges keep the row, so that a laboratory that has been silent
-# for long stays known as one that has reported.
+# for a long time still counts as one that has reported.
 last_uploads = Table(
     "last_uploads",
     metadata,

@@ -1,11 +1,11 @@
 """Totals of delays by city and day, so that a summary of a country reads few rows.
 
-An upload writes the counts of its laboratory alone, so uploads of one city never wait for each other. A background job
-includes these counts in the totals, in short transactions. Each row of counts has the number of its persons that the
-totals include. A row whose persons are more than this number is new. A summary reads the totals and the new rows while
-none are included, so it always has the same figures as a sum over all rows.
+An upload writes only the counts of its own laboratory, so uploads of one city never wait for each other. A background
+job includes these counts in the totals, in short transactions. In each row of counts, `counted` says how many of the
+row's `persons` the totals include. A row is new if the two numbers differ. No row is included while a summary reads the
+totals and the new rows, so the summary always equals a sum over all rows.
 
-A process of the release before this one adds to a row's persons alone. The row is then new as well.
+A process of the previous release changes only `persons`. The row is then new as well.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from services.storage.upsert import greater_of, insert_or_update
 TOTALS: dict[Table, Table] = {delays: city_delays, national_delays: city_national_delays}
 """The totals of each table of counts."""
 SHANGHAI_HOURS = 8
-"""How many hours the days of Asia/Shanghai begin before those of UTC."""
+"""How many hours a day in Asia/Shanghai begins before the same day in UTC."""
 DAY_HOURS = 24
 ROWS_AT_ONCE = 2_000
-"""The most rows of counts that one transaction includes. Uploads of their laboratories wait meanwhile."""
+"""The most rows of counts that one transaction includes. During the transaction, uploads of the rows' laboratories
+wait."""
 _ON_CITUS = 0
 """The number of the lock that is held until every machine of Citus has committed."""
 
@@ -40,7 +41,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TotalsMaintainer:
-    """Includes new counts in the totals. The processes of one node do the steps in turn."""
+    """Includes new counts in the totals. The processes of a node take turns, step by step."""
 
     def __init__(self, database: Database, timing: ResultsTiming, rows_at_once: int = ROWS_AT_ONCE) -> None:
         self._database = database
@@ -48,7 +49,7 @@ class TotalsMaintainer:
         self._rows_at_once = rows_at_once
 
     async def run(self) -> None:
-        """Include what is new from time to time. A background job."""
+        """Include new counts in the totals, again and again, until cancelled. A background job."""
         while True:
             try:
                 await self.include_new()
@@ -57,7 +58,7 @@ class TotalsMaintainer:
             await asyncio.sleep(self._timing.totals_interval)
 
     async def include_new(self) -> None:
-        """Include all counts that are new, in steps. Other commits of SQLite go on between two steps."""
+        """Include all new counts in steps. On SQLite, other transactions can commit between two steps."""
         for table in TOTALS:
             included = self._rows_at_once
             while included == self._rows_at_once:
@@ -126,9 +127,9 @@ def _add(connection: Connection, totals: Table, rows: list[Row[Any]]) -> None:
 
 
 def move_lab(connection: Connection, lab: str, region: str) -> None:
-    """Prepare the totals for a laboratory that gets this region. Call it before the region changes.
+    """Prepare the totals for a laboratory that gets this region. Call this function before the region changes.
 
-    If the laboratory moves to another city, everything of its old city is taken out of the totals. The counts of the
+    If the laboratory moves to another city, everything of its old city is removed from the totals. The counts of the
     old city are then new again.
     """
     old = connection.execute(select(_city()).where(labs.c.uscc == lab)).scalar()
@@ -145,14 +146,14 @@ def move_lab(connection: Connection, lab: str, region: str) -> None:
 def hold_totals(connection: Connection) -> None:
     """Let the next statements of a read transaction see the totals and the counts in one state.
 
-    Until the transaction ends, counts are neither included in the totals nor taken out.
+    Until the transaction ends, the totals stay as they are.
     """
     share_until_commit(connection, AdvisoryLock.DELAY_TOTALS)
     await_commits(connection, AdvisoryLock.DELAY_TOTALS, [_ON_CITUS])
 
 
 def is_new(table: Table) -> ColumnElement[bool]:
-    """Return the condition that the totals do not include all persons of a row of counts."""
+    """Return the condition under which a row of counts is new."""
     return table.c.persons != table.c.counted
 
 

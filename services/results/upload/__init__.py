@@ -1,1 +1,1 @@
-"""Uploads: their batches are received, validated, committed and acknowledged."""
+"""Uploads: receives, validates, commits and acknowledges their batches."""

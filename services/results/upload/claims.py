@@ -27,7 +27,7 @@ _results = results
 
 
 class RemovedMeanwhile(Unavailable):
-    """Retention removed stored results that a batch was compared with. The batch must be validated again."""
+    """Retention has removed stored results with which a batch was compared. The batch must be validated again."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -61,7 +61,8 @@ class StoredReports(NamedTuple):
         items: the id of each report's item.
         foreign: the source node's region of each report that another node received. If such a report is a sampling
             record, its result must be uploaded at that node.
-        contents: what new results are compared with to name the field that differs. Recalled reports are left out.
+        contents: the fields that are compared with those of a new result, to name the fields that differ. Recalled
+            reports are left out.
     """
 
     items: dict[str, str]
@@ -89,8 +90,8 @@ def claim_reports(
 ) -> Claims:
     """Claim the report numbers of results that `source_node` received.
 
-    If `likely_free` is set, all numbers are first inserted at once. Which numbers are free is found out only if that
-    insert fails.
+    If `likely_free` is set, all numbers are first inserted by one statement. Only if this insert fails, the numbers are
+    inserted in a way that shows which of them are free.
 
     Raises:
         RemovedMeanwhile: a report number was taken, and then its report was removed.
@@ -155,8 +156,8 @@ def find_stored(
 ) -> StoredReports:
     """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region.
 
-    Contents are read only for the conflicting reports, because these are few. They are not read for sampling records
-    that get a result, because these are many.
+    Contents are read only for conflicting reports, because these are few. They are not read for sampling records that
+    get a result, because these are many.
     """
     stored = StoredReports({}, {}, {})
     light = (_results.c.report_number, _results.c.item, _results.c.source_node)
@@ -187,10 +188,10 @@ def compare_reports(
 ) -> Comparison:
     """Separate duplicates, results of sampling records, and conflicts, in the order of the upload.
 
-    Each row is compared under the key version of the stored report, and a sampling record's result is stored under the
-    version of the record. `known` is updated. Once a row is the result of a sampling record, later rows are compared
-    with that result. If `stored` is None, every stored report counts as a report of the same item that this node
-    received.
+    Each row is compared under the key version of the stored report. The result of a sampling record is stored under the
+    key version of the record. If a row is the result of a sampling record, `known` is updated, so that later rows are
+    compared with that result. If `stored` is None, every stored report counts as a report of the same item that this
+    node received.
     """
     comparison = Comparison()
     items = dict(stored.items) if stored else {}
@@ -222,10 +223,10 @@ def compare_reports(
 
 
 def is_stored(row: NewResult, key: ReportKey) -> bool:
-    """Return whether the stored report, or the sampling record that it replaced, has the same content."""
+    """Return whether the stored report, or the sampling record that it has replaced, has the same content."""
     return row.as_stored_under(key.subject_key).content_hash in (key.content_hash, key.sampling_hash)
 
 
 def key_of(row: NewResult, revision: int = 1, sampling_hash: bytes | None = None) -> ReportKey:
-    """Return the key of a report once this result is stored as the given revision."""
+    """Return the key that the report has after this result is stored as the given revision."""
     return ReportKey(row.subject_key, row.reference_time, revision, row.outcome, row.content_hash, sampling_hash)

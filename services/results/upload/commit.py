@@ -37,13 +37,13 @@ _REJECTION_INDEX = attrgetter("tube_index", "person_index")
 
 @dataclass(frozen=True, slots=True)
 class CommitSummary:
-    """The outcome for the part of a batch that is not a replay.
+    """The outcome for the tubes of a batch that are not a replay.
 
     Attributes:
         stored: the results that were stored, in the order of the upload.
         revisions: the revision of each stored result.
-        duplicate_count: persons that were stored before.
-        rejections: the other items, in the order of the upload.
+        duplicate_count: persons whose results were stored before.
+        rejections: the rejected items, in the order of the upload.
     """
 
     stored: Sequence[NewResult]
@@ -57,7 +57,7 @@ def commit_batch(
 ) -> Acknowledgement:
     """Store the valid results of a batch and its rejections, and advance the upload's offset.
 
-    Tubes below the committed offset are a replay: they are answered again and not stored.
+    Tubes below the committed offset are a replay. They are answered again, and are not stored.
 
     Raises:
         OutOfRange: UPLOAD_GAP, the batch begins beyond the committed offset.
@@ -82,8 +82,9 @@ def commit_batch(
         _advance_upload(connection, position, end, (len(summary.stored), summary.duplicate_count, rejected), now)
     rejected_again = count_rejected(replay.rejections, batch.person_counts)
     duplicates = summary.duplicate_count + replay.persons - rejected_again
-    # Persons that were stored before may be in commits of other writers. An entry that is logged now comes after all of
-    # these commits, whether it lists new results or is a barrier.
+    # The batch may contain persons that were stored before, in commits of other writers. The entry that is logged now
+    # comes after all these commits. If the batch has new results, the entry names them. Otherwise the entry is a
+    # barrier.
     reached = _record_changes(connection, change_log, position, summary, now, barrier=duplicates > 0)
     if end > committed:
         record_change(connection, format_upload(position.lab, position.upload_id), count=len(summary.stored))
@@ -113,8 +114,8 @@ def upload_gap(committed: int, offset: int) -> OutOfRange:
 def _lock_upload(connection: Connection, position: UploadPosition, now: Instant) -> tuple[int, Instant | None]:
     """Lock the upload's row until the commit, and return the committed offset and the horizon of retention.
 
-    The lock makes two streams of one upload take turns. The horizon is read under the lock. A purge sets the horizon
-    after the end of all transactions that hold such locks.
+    The lock makes two streams of one upload take turns. The horizon is read while the lock is held, because a purge
+    sets the horizon only after all transactions with such locks have ended.
     """
     uploads = tables.uploads
     held = (
@@ -191,8 +192,8 @@ def _store_all(
 ) -> bool:
     """Store all results of a batch as validation joined them, and return True.
 
-    If the upload had reports before that were not new, or if any report may not be new now, store nothing and return
-    False.
+    If any earlier report of the upload was not new, or if any report of the batch may not be new, store nothing and
+    return False.
     """
     if not results or not position.reports_are_new or not isinstance(results, NewResults) or not results.are_distinct:
         return False
@@ -252,7 +253,10 @@ def _store_digest(
 def _advance_upload(
     connection: Connection, position: UploadPosition, end: int, counts: tuple[int, int, int], now: Instant
 ) -> None:
-    """Set the upload's committed offset to `end`, and add `counts` of accepted, duplicate and rejected persons."""
+    """Set the upload's committed offset to `end`, and add `counts`.
+
+    These are the numbers of accepted, duplicate and rejected persons.
+    """
     uploads = tables.uploads
     accepted, duplicates, rejected = counts
     connection.execute(
@@ -279,7 +283,7 @@ def _record_changes(
 ) -> LogPosition:
     """Count the stored results in the laboratory's delays, and log them in the change log.
 
-    Return the position of the entry. If nothing was stored, `barrier` makes an entry nevertheless.
+    Return the position of the entry. If nothing was stored, an entry is made only if `barrier` is set.
     """
     columns = columns_of(summary.stored)
     reported = columns.reference_times

@@ -16,7 +16,8 @@ from services.results.upload.validation import WHOLE_TUBE, TubeFaults
 from services.runtime.server.status import asked_language
 
 _new_person = partial(tuple.__new__, TubePerson)
-"""Makes a TubePerson of a tuple, at half the cost of `TubePerson(...)`. Every uploaded person is made here."""
+"""Makes a TubePerson of a tuple, at half the cost of `TubePerson(...)`. This matters because one is made for each
+person."""
 
 
 def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
@@ -71,7 +72,7 @@ def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:
 def acknowledgement_to_proto(
     acknowledgement: Acknowledgement, consistency_token: str
 ) -> upload_service_pb2.UploadResultsResponse:
-    """Return the response to a batch, with its faults also in the language that the caller reads."""
+    """Return the response to a batch, with its faults also in the caller's language."""
     language = asked_language() if acknowledgement.rejections else ENGLISH
     return upload_service_pb2.UploadResultsResponse(
         committed_offset=acknowledgement.committed_offset,

@@ -1,4 +1,4 @@
-"""Answers uploads with `validate_only` as a real upload would be answered, and stores nothing."""
+"""Answers uploads with `validate_only` as a real upload would be answered. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from services.results.upload.validation import part_removed
 
 
 class DryRunBudget:
-    """Limits how many reports the dry runs of a process keep in memory together."""
+    """Limits the number of reports that all dry runs of a process keep in memory."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -98,8 +98,8 @@ class DryRun:
             to_revise = {row.report_number for row, _ in comparison.revised}
             unequal = comparison.conflicting | to_revise
             stored = await self._store.find_stored(self._lab, to_revise, comparison.conflicting)
-            # A report that is compared here and is not stored came earlier in this dry run: in an earlier batch or in
-            # this one.
+            # A report that is found here but is not stored came earlier in this dry run, in an earlier batch or in this
+            # batch.
             for number in unequal - stored.items.keys():
                 stored.items[number] = items.get(number, self._items.get(number, DEFAULT_ITEM))
             stored.contents.update((number, self._digests[number]) for number in unequal & self._digests.keys())
@@ -109,7 +109,7 @@ class DryRun:
             expected = dict(known)
             comparison = compare_reports(expected, others, stored)
         changed = [*fresh, *(row for row, _ in comparison.revised)]
-        # This runs in a thread, because a large batch would block the event loop, and so every call that arrives.
+        # This runs in a thread, because a large batch would block the event loop and delay every call.
         self._digests.update(await asyncio.to_thread(_digests_of, changed))
         self._items |= {number: item for number, item in items.items() if item != DEFAULT_ITEM}
         known = expected

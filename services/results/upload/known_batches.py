@@ -1,10 +1,10 @@
 """Recognises stored batches, so that a laboratory that sends its day again causes little work.
 
 A batch is known by a keyed hash over its tubes, in any upload and at any offset. The hash is stored in the transaction
-that commits the batch, together with the tubes that had a rejection. Those tubes are validated again each time, so that
-a hash never stands for more than what is stored. The laboratory's standings, the horizon of retention and the admitted
-items are part of the hash, because they could change the validation of stored tubes. After a change of any of these, no
-earlier batch is known.
+that commits the batch, together with the indexes of the tubes that had a rejection. Such a tube is not stored
+completely, so it is validated again each time. The laboratory's standings, the horizon of retention and the admitted
+items could change the validation of stored tubes. They are therefore part of the hash, and after a change of any of
+them no earlier batch is known.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from services.results.upload import tables
 from services.storage.upsert import insert_if_absent
 
 DIGEST_LENGTH = 16
-"""In bytes. 128 bits are enough, because a collision cannot be searched for without the pepper."""
+"""The length of the hash in bytes. 128 bits are enough, because nobody can search for a collision without the
+pepper."""
 
 MAX_REJECTED_TUBES = 200
-"""A batch with more rejected tubes is not stored as known, because most of it must be validated again anyway."""
+"""A batch with more rejected tubes is not stored as known, because most of its tubes must be validated again anyway."""
 
 _batches = tables.known_batches
 
@@ -39,8 +40,8 @@ class KnownBatch:
 
     Attributes:
         unstored: indexes of the tubes that had a rejection.
-        horizon: the horizon of retention under which the other tubes are stored. Under a later horizon they may be
-            removed.
+        horizon: the horizon of retention when the other tubes were stored. Under a later horizon these tubes may have
+            been removed.
     """
 
     unstored: Sequence[int]
@@ -50,8 +51,8 @@ class KnownBatch:
 def batch_digest(pepper: Pepper, lab: Lab, items: Sequence[str], tubes: bytes) -> bytes:
     """Return the keyed hash of a batch's serialized tubes under a laboratory's standings and the admitted items.
 
-    The hash is keyed, because a batch may be one tube of one person. Trying out values could otherwise reveal that
-    person's data.
+    The hash is keyed, because a batch may be one tube of one person. From a hash without a key, an attacker could find
+    that person's data by trying out values.
     """
     standings = repr([(change.standing, change.effective_time) for change in lab.changes])
     # If only the default item is admitted, the hash gets no items, so that batches that were stored before uploads had
@@ -79,7 +80,7 @@ def add_known(
     rejected_tubes: Sequence[int],
     now: Instant,
 ) -> None:
-    """Record that every person of the batch, except in the rejected tubes, is stored. Part of the commit."""
+    """Record that every person of the batch is stored, except the persons in the rejected tubes. Part of the commit."""
     if len(rejected_tubes) > MAX_REJECTED_TUBES:
         return
     connection.execute(

@@ -56,7 +56,7 @@ class Tube(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An item that is not stored. Indexes are within the batch; person_index -1 means the whole tube."""
+    """An item that is not stored. Indexes are within the batch. The person_index -1 means the whole tube."""
 
     tube_index: int
     person_index: int
@@ -68,8 +68,8 @@ class Rejection:
 class UploadPosition:
     """The identity of an upload.
 
-    `reports_are_new` says whether all its reports have been new so far. If they have, the next reports are claimed all
-    at once.
+    `reports_are_new` says whether all earlier reports of the upload were new. If they were, the next reports are
+    claimed by one statement.
     """
 
     lab: str
@@ -89,7 +89,7 @@ class ValidatedBatch:
         rejections: the invalid items, with all their faults.
         digest: the keyed hash of its tubes, by which it is recognised later; empty if it is not to be recognised.
         known_tubes: indexes of the tubes that are stored completely and were not validated again.
-        known_horizon: the horizon of retention under which they are stored.
+        known_horizon: the horizon of retention under which the known tubes are stored.
     """
 
     offset: int

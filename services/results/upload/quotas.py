@@ -3,9 +3,9 @@
 A laboratory's streams take turns, so that eight streams get no greater share than one. Each laboratory has three limits
 per process: concurrent streams, persons per second, and duplicates per day. A stream above the rate waits, and flow
 control passes the wait on to its sender. A stream above the limit of duplicates ends with an error that has RetryInfo.
-Every new stream ends in the same way until the time in RetryInfo. If a client ignores RetryInfo, its new stream is held
-for some seconds before it is refused, because otherwise the client would retry a thousand times a second. The counts
-are in memory, and a restart resets them.
+Until the time in RetryInfo, every new stream ends with the same error. A client that ignores RetryInfo would retry a
+thousand times a second. Its new stream is therefore held for some seconds before it is refused. The counts are in
+memory, and a restart resets them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from services.domain.names import format_lab
 from services.runtime.clock import Clock
 
 PENALTY: Span = MINUTE
-"""How long a laboratory waits after it has used up its duplicates: long enough to slow a loop to one batch a minute."""
+"""How long a laboratory waits after it has used up its duplicates. The wait slows a loop down to one batch a minute."""
 REFUSAL_SECONDS = 5.0
-"""How long a refused stream is held before its error is returned. Each new stream sends at once as much as the
-flow-control window allows. A new stream every second would slow down other laboratories."""
+"""How long a refused stream is held before its error is returned.
+
+Each new stream at once sends as much as the flow-control window allows, so a new stream every second would slow down
+other laboratories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Quotas:
         self._accounts: dict[str, _Account] = {}
 
     def __len__(self) -> int:
-        """Return the number of laboratories with counts."""
+        """Return for how many laboratories counts are kept."""
         return len(self._accounts)
 
     @contextlib.asynccontextmanager
@@ -104,8 +106,8 @@ class Quotas:
         account = self._accounts.setdefault(lab, _Account())
         now = self._clock.now()
         # The persons that the rate allows in one second may come at once. After that each batch waits until the rate
-        # allows the batches before it. A wait is at most the time that the previous batch takes at the rate, so that a
-        # clock set back does not stall the upload.
+        # allows the batches before it. A wait is never longer than the time that the previous batch takes at the rate.
+        # Otherwise a clock that is set back would stall the upload.
         wait = min(account.paid_until - now - SECOND, account.last_price)
         account.last_price = persons * SECOND // self._limits.persons_per_second
         account.paid_until = max(account.paid_until, now) + account.last_price

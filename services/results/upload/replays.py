@@ -1,8 +1,8 @@
-"""Answers replayed tubes. They lie below the committed offset of their upload. Nothing is stored.
+"""Answers replayed tubes, which lie below the committed offset of their upload. Nothing is stored.
 
-Each person is checked, because a tube may differ from the one that was sent before. A person whose report is stored as
-it was sent is a duplicate. A stored rejection is returned again, and a new rejection is returned too. If a person is
-neither stored nor rejected, the upload id was used for other tubes before.
+Each person is checked, because a tube may differ from the tube that was sent before. If the report of a person is
+stored with the same content, the person is a duplicate. Stored rejections are returned again, and new rejections are
+returned too. If a person is neither stored nor rejected, different tubes were sent under this upload id before.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def count_rejected(rejections: Iterable[Rejection], person_counts: Sequence[int]
 def store_rejections(
     connection: Connection, position: UploadPosition, offset: int, rejections: Sequence[Rejection]
 ) -> None:
-    """Store the rejections of the batch at an offset, so that a replay returns them again."""
+    """Store the rejections of the batch at an offset, so that a replay can return them again."""
     if not rejections:
         return
     connection.execute(
@@ -137,7 +137,10 @@ def store_rejections(
 
 
 def _to_json(fault: Violation) -> list[Any]:
-    """Return a fault as it is stored. The template is stored if values were put into it."""
+    """Return a fault in the form in which it is stored.
+
+    If values were put into a template, the template is stored too.
+    """
     described = fault.description
     stored = [fault.field, fault.reason, str(described)]
     return [*stored, described.template, dict(described.values)] if described.values else stored
@@ -146,7 +149,7 @@ def _to_json(fault: Violation) -> list[Any]:
 def _from_json(
     field: str, reason: str, description: str, template: str = "", values: Mapping[str, Any] | None = None
 ) -> Violation:
-    """Return a stored fault. Faults that an older version stored have no template."""
+    """Return a stored fault. Faults that an earlier version stored have no template."""
     return Violation(field, reason, Text(template, values) if values else Text(description))
 
 
@@ -174,7 +177,10 @@ def find_rejections(connection: Connection, position: UploadPosition, offset: in
 
 
 def delete_rejections(connection: Connection, position: UploadPosition) -> None:
-    """Delete the rejections that remain of an earlier upload with this id. Retention has removed that upload."""
+    """Delete rejections of an earlier upload with this id.
+
+    Retention has removed that upload, but not these rejections.
+    """
     connection.execute(
         delete(_rejections).where(_rejections.c.lab == position.lab, _rejections.c.upload_id == position.upload_id)
     )

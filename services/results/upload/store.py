@@ -53,13 +53,19 @@ class UploadStore:
         return await self._database.read(find_known, lab, digests)
 
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Return the keys of a laboratory's reports by report number. Reports that are not stored have none."""
+        """Return the keys of a laboratory's reports by report number.
+
+        The result has no entry for a report that is not stored.
+        """
         return await self._database.read(
             lambda connection: bulk_for(connection).find_keys(connection, lab, report_numbers)
         )
 
     async def find_stored(self, lab: str, to_revise: Collection[str], conflicting: Collection[str]) -> StoredReports:
-        """Return items and foreign source nodes of a laboratory's stored reports, and contents of conflicting ones."""
+        """Return what the keys of a laboratory's stored reports do not contain.
+
+        Contents are returned for conflicting reports only.
+        """
         return await self._database.read(find_stored, lab, to_revise, conflicting, self._node)
 
     async def get_horizon(self) -> Instant | None:
@@ -67,12 +73,20 @@ class UploadStore:
         return await self._database.read(read_horizon)
 
     async def get_upload(self, lab: str, upload_id: str) -> Upload:
-        """Return the state of an upload. Raises NotFound if nothing of it was committed."""
+        """Return the state of an upload.
+
+        Raises:
+            NotFound: nothing of the upload was committed.
+        """
         return await self._database.read(get_upload, lab, upload_id)
 
 
 def get_upload(connection: Connection, lab: str, upload_id: str) -> Upload:
-    """Return the state of an upload. Raises NotFound if nothing of it was committed."""
+    """Return the state of an upload.
+
+    Raises:
+        NotFound: nothing of the upload was committed.
+    """
     uploads = tables.uploads
     query = select(uploads).where(uploads.c.lab == lab, uploads.c.upload_id == upload_id)
     row = connection.execute(query).one_or_none()

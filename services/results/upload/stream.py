@@ -1,4 +1,7 @@
-"""Receives an upload: batches are validated while earlier ones commit, and acknowledged in order once durable."""
+"""Receives an upload.
+
+Batches are validated while earlier batches commit, and are acknowledged in order once they are durable.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +47,15 @@ UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
 @dataclass(frozen=True, slots=True)
 class _PendingBatch:
-    """A batch that is being validated, and the function that validates all of it again."""
+    """A batch that is being validated, and a function that validates all of the batch again."""
 
     batch: asyncio.Future[ValidatedBatch]
     revalidate: Callable[[], Awaitable[ValidatedBatch]]
 
 
 _Queue = asyncio.Queue[_PendingBatch | Exception | None]
-"""Batches in order, and then the error that ends the stream, or None if it ends without an error."""
+"""The batches in order. After them comes the error that ends the stream, or None if the stream ends without an
+error."""
 _Commit = Callable[[ValidatedBatch], Awaitable[Acknowledgement]]
 
 
@@ -74,8 +78,8 @@ class UploadReceiver:
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         """Receive an upload from its first frame to its last, and yield one response for each batch."""
         start = await self._first_frame(frames)
-        # The laboratory is checked before the quotas, so that the quotas keep counts only for registered laboratories.
-        # Callers could name any number of other laboratories.
+        # The laboratory is checked before the quotas, because callers could name any number of laboratories. The quotas
+        # therefore keep counts only for registered laboratories.
         lab = await self._require_lab(parse_lab(start.lab, "start.lab"))
         async with self.quotas.stream(lab.uscc):
             async for response in self._receive_batches(start, lab, frames):
@@ -105,7 +109,10 @@ class UploadReceiver:
 
     @contextlib.contextmanager
     def _committing(self, position: UploadPosition, validate_only: bool) -> Iterator[_Commit]:
-        """Return the function that commits a batch or, with validate_only, only returns what a commit would."""
+        """Yield the function that commits a batch.
+
+        With validate_only, the function only returns what a commit would return.
+        """
         if not validate_only:
             yield lambda batch: self.store.commit_batch(position, batch, self.clock.now())
             return
@@ -120,7 +127,7 @@ class UploadReceiver:
         position: UploadPosition,
         validate_only: bool,
     ) -> AsyncGenerator[_PendingBatch]:
-        """Yield the batches of a stream in order while they are validated; raise the error that ends the stream."""
+        """Yield the batches of a stream in order while they are validated. Raise the error that ends the stream."""
         queue: _Queue = asyncio.Queue(VALIDATED_AHEAD)
         reader = asyncio.ensure_future(self._validate_frames(frames, lab, items, position, validate_only, queue))
         try:
@@ -181,7 +188,7 @@ class UploadReceiver:
         validate_only: bool,
         queue: _Queue,
     ) -> None:
-        """Start the validation of each batch in order; at the end queue the stream's error, or None."""
+        """Start the validation of each batch in order. At the end, queue the error of the stream, or None."""
         try:
             expected = 0 if validate_only else await self._committed_offset(position)
             read_time = self.clock.now()
@@ -192,7 +199,8 @@ class UploadReceiver:
                 expected = max(expected, batch.offset + len(batch.tubes))
                 now = self.clock.now()
                 if now - read_time >= KEPT_FOR:
-                    # The laboratory is read again, because it may be suspended while a stream lasts for days.
+                    # The laboratory is read again from time to time, because it may be suspended while a stream lasts
+                    # for days.
                     lab, read_time = await self._require_lab(lab.uscc), now
                 async with self.quotas.reading(lab.uscc):
                     pending = await self._begin_validation(lab, items, now, batch, validate_only)
@@ -215,7 +223,7 @@ class UploadReceiver:
         tubes = batch.SerializeToString()
         digests = [] if validate_only else [batch_digest(one, lab, items, tubes) for one in self.pepper.versions]
         known = await self.store.find_known_batch(lab.uscc, digests) if digests else None
-        # Stored tubes do not count here, because they cost hardly any work, and duplicates have a limit of their own.
+        # Stored tubes do not count here, because they cost hardly any work. Duplicates have a limit of their own.
         unvalidated = range(len(person_counts)) if known is None else known.unstored
         await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in unvalidated))
         revalidate = partial(self._validate, lab, items, now, offset, tubes, digests[0] if digests else b"")

@@ -1,7 +1,7 @@
-"""Validates what a laboratory sends: which items are valid, and all faults of the others. Pure functions.
+"""Validates what a laboratory sends: finds the valid items, and all faults of the others. Pure functions.
 
-A tube is validated as a whole (times, region, pool, standing) and person by person (document, report number). All
-faults of an item are found at once. A faulty item does not affect its neighbours.
+The times, region, pool and standing of a tube are validated once for the tube; document and report number are validated
+for each person. All faults of an item are found in one pass. A faulty item does not affect other items.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ _new_result = partial(tuple.__new__, NewResult)
 
 
 class _Shared(NamedTuple):
-    """The parts that all persons of a valid tube share, made once for all of them.
+    """The parts that all persons of a valid tube share. They are made once for each tube.
 
-    `statement` is the hash object of `tube_statement`. Each person's content hash continues a copy of this object.
+    `statement` is the hash object of `tube_statement`. The content hash of each person continues a copy of this object.
     """
 
     tube_index: int
@@ -71,9 +71,8 @@ class _Shared(NamedTuple):
 class BatchValidator:
     """Validates batches of a laboratory at an instant.
 
-    `rows` makes rows in the form that the database takes. They are made here and not by the commit, because validation
-    runs in worker processes and the commit does not.
-    `items` are the ids of the items that the upload admits.
+    `rows` makes rows in the form that the database takes. Rows are made here, because validation runs in worker
+    processes. The commit runs in the server's process. `items` are the ids of the items that the upload admits.
     """
 
     now: Instant
@@ -83,7 +82,7 @@ class BatchValidator:
     items: Collection[str] = (DEFAULT_ITEM,)
 
     def validate_batch(self, offset: int, tubes: Iterable[Tube], faults: TubeFaults) -> ValidatedBatch:
-        """Validate every item by itself. A tube is not needed any more once the next one is read."""
+        """Validate each item by itself. A tube is no longer needed once the next tube is read."""
         person_counts: list[int] = []
         results: list[NewResult] = []
         rejections: list[Rejection] = []
@@ -109,7 +108,7 @@ class BatchValidator:
         of_persons: list[Violation] = []
         good: list[NewResult] = []
         bad: list[Rejection] = []
-        # A faulty tube needs no rows, and its times may be missing.
+        # No rows are made for a faulty tube, because its times may be missing.
         shared = None if of_tube else self._share(index, tube)
         for position, person in enumerate(tube.persons):
             document_type, number, country, _, report_number = person
@@ -213,7 +212,7 @@ class BatchValidator:
         horizon = self.now + FUTURE_TOLERANCE
         stated = [instant for instant in times if instant is not None]
         if stated == sorted(stated) and (not stated or stated[-1] <= horizon):
-            # So it is with nearly every tube.
+            # Nearly every tube takes this branch.
             return faults
         latest: Instant | None = None
         latest_name = ""
@@ -233,7 +232,7 @@ class BatchValidator:
 
 
 def _holds_number(field: str) -> Violation:
-    """Return the fault of a code that contains a document number, because every reader would see the number."""
+    """Return the fault of a code that contains a document number, which every reader of the code would see."""
     text = english("holds a resident identity card number: codes and report numbers must be the laboratory's own")
     return Violation(field, "INVALID_FIELD", text)
 
@@ -259,9 +258,9 @@ def without_numbers(tube: Tube) -> Tube:
 
 
 def tube_statement(tube: Tube) -> bytes:
-    """Return everything a laboratory stated of a tube except its persons, in a fixed form for the content hash.
+    """Return everything that a laboratory stated of a tube except its persons, in a fixed form for the content hash.
 
-    The default item adds nothing, so that a tube without an item has the hash that it had before tubes had items.
+    The default item adds nothing. A tube without an item therefore has the same hash as before tubes had items.
     """
     of_item = (tube.item,) if tube.item else ()
     return "\x1f".join(
@@ -283,7 +282,7 @@ def tube_statement(tube: Tube) -> bytes:
 
 
 def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Sequence[NewResult], Sequence[Rejection]]:
-    """Separate the results that may be stored from those before the horizon, which are rejected."""
+    """Separate the results that may be stored from the results before the horizon, which are rejected."""
     if horizon is None or all(row.reference_time >= horizon for row in rows):
         return rows, ()
     text = english(

@@ -1,8 +1,8 @@
 """Validates batches in worker processes.
 
-Validation is pure Python and takes half of an upload's time. In the server's process it would hold the interpreter lock
-and delay all commits and look-ups. Workers are spawned, because a fork after gRPC has started deadlocks. The workers
-end when their server ends, even if the server is killed.
+Validation is pure Python and takes half of an upload's time. In the server's process, validation would hold the
+interpreter lock and delay all commits and look-ups. Workers are started by spawning, because a fork after gRPC has
+started deadlocks. The workers end when their server ends, even if the server is killed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The settings of a worker, which do not change."""
+    """The settings of a worker. They never change."""
 
     secret: bytes
     key_version: int
@@ -61,7 +61,7 @@ class WorkerContext:
         return cls(pepper.secret, pepper.version, dialect, *other)
 
     def pepper(self) -> Pepper:
-        """Return the pepper, with the pepper of the other key version while the key rotates."""
+        """Return the pepper. While the key rotates, the pepper has the key of the other key version too."""
         other = Pepper(self.other_secret, self.other_version) if self.other_secret else None
         return Pepper(self.secret, self.key_version, other)
 
@@ -96,7 +96,10 @@ def _validate_in_columns(
 
 
 class ValidationPool:
-    """Validates batches, one in each worker at a time. Without workers, as in tests, a server thread validates."""
+    """Validates batches. Each worker validates one batch at a time.
+
+    Without workers, as in tests, a thread of the server validates.
+    """
 
     def __init__(self, context: WorkerContext, workers: int) -> None:
         self._worker_context = context
@@ -111,7 +114,7 @@ class ValidationPool:
         """Validate one batch, given as a serialized TubeBatch. `items` are the ids of the admitted items.
 
         Raises:
-            Unavailable: SHUTTING_DOWN, the worker was killed. The worker is replaced, and the batch was not stored.
+            Unavailable: SHUTTING_DOWN, the worker was killed. The batch is not stored, and the worker is replaced.
         """
         pool = self._pool
         try:
@@ -129,7 +132,8 @@ class ValidationPool:
     async def warm(self) -> None:
         """Start the workers and wait until all are ready, so that the first upload need not wait."""
         loop = asyncio.get_running_loop()
-        # Each task starts a worker unless one is idle. `_ready` is awaited too, because one worker may run all tasks.
+        # Each task starts a worker unless a worker is idle. One worker may therefore run all tasks, so `_ready` is
+        # awaited too.
         starting = [loop.run_in_executor(self._pool, os.getpid) for _ in range(self._workers)]
         try:
             async with asyncio.timeout(WORKERS_START_SECONDS):
@@ -147,7 +151,7 @@ class ValidationPool:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _renew(self, broken: Executor) -> None:
-        """Replace a broken pool, unless it is replaced already."""
+        """Replace a broken pool, unless another call has replaced it already."""
         if self._pool is broken:
             broken.shutdown(wait=False)
             self._pool = self._new_pool()
@@ -167,9 +171,9 @@ def _begin_worker(ready: Semaphore, regions: frozenset[str]) -> None:
     """Prepare a worker process.
 
     It ignores Ctrl-C and SIGHUP, which the server handles. It ends when its server ends, because otherwise the worker
-    of a killed server would wait for ever. It compiles the contract's rules, takes over the operator's regions and
-    reads the table of regions before the first upload. It freezes the heap, because garbage collection would take a
-    tenth of its time.
+    of a killed server would wait for ever. Before the first upload it compiles the contract's rules, takes over the
+    operator's regions and reads the table of regions. It freezes the heap, because garbage collection would take a
+    tenth of the worker's time.
     """
     harden_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -244,7 +244,7 @@ class _Method:
 def find_refusal(limit: Limit, connection: str, left: float | None) -> Refusal | None:
     """Return the status that refuses a call with so many seconds left; None for a call that is admitted.
 
-    A call whose time is over is no matter of its limit.
+    A call without time left is refused without asking the limit.
     """
     return _EXPIRED if left == 0 else limit.refuse(connection, left)
 

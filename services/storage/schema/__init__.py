@@ -1,1 +1,4 @@
-"""How the schema of a database fits this version, and statements on the schema of the release before."""
+"""How the schema of a database fits this version.
+
+Statements are adapted to the schema of the previous release (`older`).
+"""

@@ -6,9 +6,9 @@ from enum import Enum, auto
 from typing import Final
 
 OLDEST_SERVED: Final = {"results": "0031", "policy": "0015", "verification": "0013"}
-"""The schema of the release before, for each service. This version runs on that schema during a rolling upgrade.
+"""The schema of the previous release, for each service. During a rolling upgrade, this version runs on that schema.
 
-Each release sets the values to the newest revisions of the release before it.
+Each release sets these values to the newest revisions of the previous release.
 """
 
 
@@ -18,6 +18,7 @@ class SchemaFit(Enum):
     CURRENT = auto()
     """The schema of this version, or a newer one."""
     OLDER = auto()
-    """An older schema, but not older than that of the release before. Tables or columns are missing."""
+    """The schema of the previous release, or a schema between that and the schema of this version. Tables or columns
+    are missing."""
     UNFIT = auto()
     """A still older schema, an empty database, or a schema that was not read yet."""

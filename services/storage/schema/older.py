@@ -1,13 +1,13 @@
-"""Statements on a database of PostgreSQL that still has the schema of the release before.
+"""Adapts statements to a PostgreSQL database that still has the schema of the previous release.
 
-During a rolling upgrade processes of this version may run before the migration. The tables of a service describe this
-version's schema. Where the database lacks a column or a table, the compiler of statements writes them so that they fit:
+During a rolling upgrade, processes of this version may run before the migration. The tables of a service describe this
+version's schema. If the database lacks a column or a table, the compiler adapts the statements:
 
-- A read finds in a missing column what `READ_AS` says, or else the column's default. It finds in a missing table the
-  rows of the SELECT that `READ_AS` says, or else none.
-- A change of rows of a missing table changes none.
-- A write to a missing column or table is left out if its info has `LEFT_OUT`, or if it writes the column's default.
-  Any other write is refused, because its value would be lost.
+- A read gets for a missing column the expression in `READ_AS`, or else the column's default. For a missing table it
+  gets the rows of the SELECT in `READ_AS`, or else no rows.
+- An UPDATE or DELETE of a missing table changes no row.
+- A write to a missing column or table is left out if the info of the column or table has `LEFT_OUT`, or if the value is
+  the column's default. Any other write is refused, because its value would be lost.
 
 Statements that are written out as text are not rewritten.
 """
@@ -54,11 +54,11 @@ class OlderSchema:
         self._columns = None
 
     def lacks(self, table: object) -> bool:
-        """Whether the database lacks a table."""
+        """Return whether the database lacks a table."""
         return self._columns is not None and isinstance(table, Table) and table.name not in self._columns
 
     def lacks_column(self, column: object) -> bool:
-        """Whether the database lacks a column of a table that it has."""
+        """Return whether the database lacks a column of a table that it has."""
         if self._columns is None or not isinstance(column, ColumnClause):
             return False
         table = _table_of(column)
@@ -71,7 +71,7 @@ class OlderSchema:
 
 
 def fit_statements(engine: Engine, schema: OlderSchema) -> None:
-    """Let an engine for PostgreSQL compile its statements for what the database has."""
+    """Make an engine for PostgreSQL adapt its statements to the tables and columns that the database has."""
 
     class Compiler(_Compiler):
         older = schema
@@ -80,7 +80,7 @@ def fit_statements(engine: Engine, schema: OlderSchema) -> None:
 
 
 def stand_in(column: ColumnClause[Any], row: str, type_name: str) -> str:
-    """Return the expression that a read finds in a missing column.
+    """Return the expression that replaces a missing column in a read.
 
     `row` is the prefix for names of the row's columns.
     """
@@ -133,7 +133,7 @@ _Base: Any = PGCompiler_psycopg
 
 
 class _Compiler(_Base):  # type: ignore[misc]
-    """Compiles statements for what the database has."""
+    """Compiles statements for the tables and columns that the database has."""
 
     older: OlderSchema
     column_keys: Sequence[str] | None
@@ -194,7 +194,7 @@ class _Compiler(_Base):  # type: ignore[misc]
         return text
 
     def _sets(self, table: Table) -> bool:
-        """Whether the parameters with which the statement is executed set columns of its table."""
+        """Return whether the parameters with which the statement is executed set columns of its table."""
         return any(key in table.c for key in self.column_keys or ())
 
     def _without_missing(self, statement: Any) -> Any:
@@ -229,9 +229,9 @@ class _Compiler(_Base):  # type: ignore[misc]
         )
 
     def _is_left_out(self, column: Column[Any], value: object) -> bool:
-        """Whether a write to a column is left out, because the database lacks the column.
+        """Return whether a write to a column is left out, because the database lacks the column.
 
-        Refuses a write that matters.
+        A write whose value would be lost is refused.
         """
         if not self.older.lacks_column(column):
             return False
@@ -258,7 +258,7 @@ class _Compiler(_Base):  # type: ignore[misc]
 
 
 def _is_default(column: Column[Any], value: object) -> bool:
-    """Whether a value of a statement equals what the migration fills into the column."""
+    """Return whether a value of a statement equals the value that the migration fills into the column."""
     if isinstance(value, BindParameter):
         value = _UNKNOWN if value.required else value.value
     default = default_of(column)

@@ -26,16 +26,16 @@ KIND_OF_USE: dict[EvidenceUse, CaseKind] = {
     decision_pb2.EVIDENCE_USE_DENIED_BY_LAB: evidence_case_pb2.EVIDENCE_CASE_KIND_DENIED_BY_LAB,
     decision_pb2.EVIDENCE_USE_WOULD_CLEAR: evidence_case_pb2.EVIDENCE_CASE_KIND_CLEARANCE_NOT_RECORDED,
 }
-"""The kind of case that evidence opens by its use in a decision."""
+"""For each use of evidence in a decision that opens a case: the kind of that case. Other uses open no case."""
 KIND_OF_FLAG: dict[int, CaseKind] = {
     evidence_flag_pb2.EVIDENCE_FLAG_KIND_OTHER_PERSON: evidence_case_pb2.EVIDENCE_CASE_KIND_OTHER_PERSON,
     evidence_flag_pb2.EVIDENCE_FLAG_KIND_OTHER_TIMES: evidence_case_pb2.EVIDENCE_CASE_KIND_OTHER_TIMES,
 }
-"""The kind of case that a showing with each flag opens. Other flags open no case."""
+"""For each flag of a showing that opens a case: the kind of that case. Other flags open no case."""
 
 
 class CaseOpening(NamedTuple):
-    """Evidence that opens a case, unless there is a case of the same kind for the report.
+    """Evidence that opens a case. If the report already has a case of the same kind, no case is opened.
 
     Attributes:
         lab: the code of the laboratory.
@@ -78,7 +78,7 @@ class EvidenceCase(NamedTuple):
 
     @property
     def state(self) -> CaseState:
-        """How far the case is."""
+        """The state of the case: open, assigned or concluded."""
         if self.finding != NOT_CONCLUDED:
             return CONCLUDED
         return ASSIGNED if self.assignee else OPEN

@@ -48,7 +48,7 @@ class CaseStore:
         self._writer = IdempotentWriter(database, requests, secrets)
 
     async def list_cases(self, query: CaseQuery, before: str, limit: int) -> list[EvidenceCase]:
-        """Return at most `limit` cases that are older than the case `before`, newest first.
+        """Return at most `limit` cases that were opened before the case `before`, newest first.
 
         If `before` is empty, begin at the newest case.
         """
@@ -67,7 +67,7 @@ class CaseStore:
 
         Raises:
             NotFound: there is no such case.
-            FailedPrecondition: CONFLICT, it is concluded.
+            FailedPrecondition: CONFLICT, the case is concluded.
         """
         stated = {"assignee": assignee, "assign_time": request.now, "assign_actor": actor or None}
         other = _C.assignee != assignee
@@ -80,7 +80,7 @@ class CaseStore:
 
         Raises:
             NotFound: there is no such case.
-            FailedPrecondition: CONFLICT, it has another conclusion.
+            FailedPrecondition: CONFLICT, the case has another conclusion.
         """
         stated = {"finding": finding, "note": note, "conclude_time": request.now, "conclude_actor": actor or None}
         return await self._change(uuid, stated, lambda case: (case.finding, case.note) == (finding, note), request)

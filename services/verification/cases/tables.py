@@ -22,14 +22,14 @@ evidence_cases = Table(
     Column("region", String(6), nullable=False),
     # The decision that opened the case. The decision may have been removed since.
     Column("decision", String(36), nullable=False),
-    # Empty unless a showing was compared with another one.
+    # The decision with whose evidence the evidence of this case was compared; empty if there was no such comparison.
     Column("other_decision", String(36), nullable=False),
     Column("create_time", BigInteger, nullable=False),
-    # Empty while nobody examines it.
+    # The officer who examines the case; empty while the case is open.
     Column("assignee", String(100), nullable=False),
     Column("assign_time", BigInteger),
     Column("assign_actor", String(100)),
-    # A hutong.verification.v1.EvidenceCaseFinding; 0 until it is concluded.
+    # A hutong.verification.v1.EvidenceCaseFinding; 0 until the case is concluded.
     Column("finding", SmallInteger, nullable=False),
     Column("note", Text, nullable=False),
     Column("conclude_time", BigInteger),

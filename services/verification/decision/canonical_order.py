@@ -50,7 +50,7 @@ def order_of_evidence(pair: tuple[Evidence, Claim]) -> EvidenceOrder:
 
 @lru_cache(maxsize=256)
 def in_order(sources: tuple[SourceStatus, ...]) -> tuple[SourceStatus, ...]:
-    """Return sources by name. Cached, because decisions made together have the same sources."""
+    """Return sources sorted by name. The result is cached, because decisions made together have the same sources."""
     return tuple(sorted(sources, key=_order_of_source))
 
 

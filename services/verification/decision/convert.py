@@ -46,7 +46,7 @@ def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
 
 
 def _item(name: str) -> str:
-    """Return the id of an item. Nearly every result is of the default item, whose name is empty."""
+    """Return the id of an item. An empty name stands for the default item."""
     return parse_item(name) if name else DEFAULT_ITEM
 
 
@@ -97,7 +97,10 @@ def source_name(message: lookup_pb2.DataSource | next_step_pb2.NextStep) -> str:
 
 
 def mend_sources(message: decision_pb2.Decision | decision_pb2.DecisionInputs) -> None:
-    """Set the field for each source's kind in a stored message. In older messages `node` holds the whole name."""
+    """Set the field for each source's kind in a stored message.
+
+    In older messages the field `node` holds the whole name of the source.
+    """
     for source in message.sources:
         set_source(source, source_name(source))
     if isinstance(message, decision_pb2.Decision):

@@ -79,9 +79,9 @@ _COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_OTHER_ITE
 def decide(inputs: Inputs) -> Decision:
     """Return the decision on the inputs. The order of records, evidence and sources has no effect.
 
-    If the origin is not known and the policies differ, each policy decides over the same look-up, and the better
-    decision for the holder is the answer. Which one is better depends on the records. A ground of refusal that one of
-    the policies forbids is forbidden in both decisions.
+    If the person's origin is not known and policies differ by origin, each of these policies decides over the same
+    look-up, and the better decision for the holder is the answer. Which one is better depends on the records. A ground
+    of refusal that one of the policies forbids is forbidden in both decisions.
     """
     if inputs.policy is None or inputs.elsewhere is None:
         return _decide_by_policy(inputs)
@@ -138,9 +138,9 @@ def _weigh_each(inputs: Inputs, items: frozenset[str]) -> list[Weighed]:
 
 
 def _only_compared(one: Weighed) -> Weighed:
-    """Return weighed evidence for a decision in which only records count.
+    """Return weighed evidence as used in a decision in which only records count.
 
-    The evidence can only equal or contradict a record, or be denied by its laboratory.
+    Its use stays if it equals or contradicts a record, or is denied by its laboratory; otherwise it becomes NOT_NEEDED.
     """
     if one.use in _COMPARED:
         return one
@@ -238,8 +238,8 @@ def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, wei
     """Make the decision for the case that nothing counts.
 
     The person lacks a result only if no evidence is left that may count, no result may be hidden, every source answered
-    and the nation was asked. Otherwise the outcome is undetermined. A lack is explained only by accepted items, by
-    evidence that contradicts its record, and by evidence that its laboratory denies.
+    and the nation was asked. If any of these is not so, the outcome is undetermined. A lack is explained only by
+    accepted items, by evidence that contradicts its record, and by evidence that its laboratory denies.
     """
     not_comparable = [one for one in weighed if one.use == pb.EVIDENCE_USE_NOT_COMPARABLE]
     if not_comparable:

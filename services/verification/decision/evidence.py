@@ -27,8 +27,8 @@ def is_same_instant(shown: Instant, recorded: Instant) -> bool:
 def differing_fields(evidence: Evidence, record: Record) -> tuple[str, ...]:
     """Return the fields in which evidence contradicts the record of its report. A field not shown never differs.
 
-    If only one of the two is PENDING, outcome and report time are not compared, because one of them is a sampling
-    record and the other is the report that follows the sampling record.
+    If only one of the two is PENDING, outcome and report time are not compared. In that case one of the two is a
+    sampling record, and the other is the report that follows it.
     """
     differing = []
     one_stage = (evidence.outcome == PENDING) == (record.outcome == PENDING)
@@ -42,12 +42,18 @@ def differing_fields(evidence: Evidence, record: Record) -> tuple[str, ...]:
 
 
 def is_ahead_of_record(evidence: Evidence, record: Record) -> bool:
-    """Return whether evidence is a report that is not uploaded yet, so that its record is still the sampling record."""
+    """Return whether evidence shows a report while the record is still the sampling record.
+
+    The report is then not uploaded yet.
+    """
     return record.outcome == PENDING and evidence.outcome != PENDING
 
 
 def is_same_as_record(evidence: Evidence, record: Record) -> bool:
-    """Return whether evidence shows what the record says: no field differs, and it is not ahead of the record."""
+    """Return whether evidence shows what the record says.
+
+    No field differs, and the evidence does not show a report while the record is still the sampling record.
+    """
     return not differing_fields(evidence, record) and not is_ahead_of_record(evidence, record)
 
 

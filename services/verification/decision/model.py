@@ -158,7 +158,10 @@ class SourceStatus(NamedTuple):
 
 
 class Window(NamedTuple):
-    """How long a negative counts: `duration`, or `calendar_days` of Asia/Shanghai. The other field is None."""
+    """How long a negative counts.
+
+    Either `duration` or `calendar_days`, in days of Asia/Shanghai, is set; the other is None.
+    """
 
     duration: Span | None
     calendar_days: int | None
@@ -167,9 +170,10 @@ class Window(NamedTuple):
 
 
 class ShortestWindow(NamedTuple):
-    """The shortest time for which a floor lets a negative count: `duration` or `calendar_days`. The other is None.
+    """The shortest time for which a floor lets a negative count.
 
-    The time counts from the same basis as the window of the negative.
+    Either `duration` or `calendar_days` is set; the other is None. The time counts from the same basis as the window of
+    the negative.
     """
 
     duration: Span | None
@@ -220,8 +224,8 @@ NO_DOCUMENT = PolicyDocument()
 class EffectivePolicy(NamedTuple):
     """What applies at the place for the purpose.
 
-    `governing` is empty if no policy is in force. A policy in force asks for no result if `required` is None.
-    `is_lifted` means that the floor named by `floor` is a lift: no result is asked for, whether or not a policy is in
+    `governing` is empty if no policy is in force. A policy in force asks for no result if `required` is None. If
+    `is_lifted` is set, the floor named by `floor` is a lift. No result is then asked for, whether or not a policy is in
     force.
     """
 
@@ -252,8 +256,8 @@ class Inputs(NamedTuple):
         elsewhere: the policy for people of another province, if the origin is not known and the policies differ;
             `policy` is then the policy for people of the same province.
         own_records_alone: whether only the node's own records may count. Evidence then only explains the decision.
-        cut_items: the items for which the limit of the look-up or the nation's retention may hide a result that counted
-            at the use time.
+        cut_items: items whose results may be incomplete: the limit of the look-up, or the nation's retention, may hide
+            a result that counted at the use time.
     """
 
     use_time: Instant

@@ -120,7 +120,7 @@ def _may_be_sampled_only(subject: Record | Evidence, required: Requirement, inpu
 
 
 def _hold_to_proof_window(one: Weighed, required: Requirement, inputs: Inputs, unless: EvidenceUse) -> EvidenceUse:
-    """Return USABLE if `one` counts as a sampling record at the use time, otherwise `unless`.
+    """Return USABLE if the report `one` counts as a sampling record at the use time; otherwise return the use `unless`.
 
     The window begins at the sample time. Without a sample time the use may also be NOT_COMPARABLE.
     """

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from services.verification.decision.model import EvidenceUse, Standing
 
 CLOCK_TOLERANCE: Span = 5 * MINUTE
-"""A time further ahead of this node's clock than this is impossible. Clocks of laboratories are less exact."""
+"""The most that a time may be ahead of this node's clock. Later times are impossible.
+
+The limit is wider than CLOCK_SKEW, because clocks of laboratories are less exact than clocks of nodes."""
 
 USABLE = pb.EVIDENCE_USE_UNSPECIFIED
 """The use of a record or piece of evidence until a step sets another use. No decision that is sent contains it."""
@@ -52,7 +54,7 @@ class Weighed:
     differing_fields: tuple[str, ...] = ()
     next_step: NextStep | None = None
     is_sampling: bool = False
-    """Whether the record or evidence counts as a sampling record, even if it has a report."""
+    """Whether the record or evidence counts as a sampling record. This may be so even if it has a report."""
     lab_answer: LabAnswer | None = None
     """What the laboratory of evidence has answered, if its report has no record."""
     lab: str = ""
@@ -61,9 +63,9 @@ class Weighed:
     is_comparable: bool = True
     """Whether evidence identifies a report by a laboratory and a number. Other evidence never counts.
 
-    It is also False if evidence does not show the time at which the laboratory's standing counts, and the laboratory
-    was not authorised at another time. This other time is the time that is shown instead, or now if no time is
-    shown."""
+    The value is also False in this case: The evidence does not show the time at which the laboratory must be
+    authorised, so that only the standing at another time is known. At that other time, which is the shown time or now,
+    the laboratory was not authorised."""
 
     @property
     def sample_time(self) -> Instant:
@@ -94,9 +96,9 @@ def weigh_evidence(
     """Return a piece of evidence with its use.
 
     Evidence has no effect if the policy does not weigh its item, or if its record is of another item. Other evidence
-    equals its record, contradicts its record, or has no record. Without a record it counts as much as a record would,
-    unless its laboratory denies that it has issued the report.
-    Evidence that identifies no report may equal a record with its report number, but cannot contradict one.
+    equals its record, contradicts its record, or has no record. Evidence without a record counts as much as a record
+    would. It does not count if its laboratory denies that it has issued the report. Evidence that identifies no report
+    may equal a record with its report number, but cannot contradict one.
 
     Args:
         evidence: what the holder shows.
@@ -160,9 +162,9 @@ def _weigh_by_itself(evidence: Evidence, claim: Claim, lab: str, inputs: Inputs)
     """Return evidence that has no record as USABLE, or with the reason why it cannot count whatever its outcome is.
 
     A report counts by its laboratory's standing at the report time, and a sampling record by its laboratory's standing
-    at the sample time. If evidence does not show that time, the known standing is the standing at another time, and
-    gives no reason. A laboratory that was not authorised at that other time may have been authorised at the right time,
-    so the evidence is not comparable.
+    at the sample time. If evidence does not show that time, the standing is known only at another time, and is no
+    reason against the evidence. A laboratory that was not authorised at the other time may have been authorised at the
+    right time, so the evidence is then not comparable.
     """
     reference = evidence.sample_time if evidence.outcome == PENDING else evidence.report_time
     if reference is not None:
@@ -180,7 +182,10 @@ def _fault(
     receive_time: Instant | None = None,
     test_time: Instant | None = None,
 ) -> EvidenceUse:
-    """Return why a record or evidence cannot count whatever its outcome is; USABLE if it can."""
+    """Return the reason why a record or evidence cannot count, whatever its outcome is.
+
+    Return USABLE if there is no such reason.
+    """
     if standing in NOT_AUTHORIZED:
         return pb.EVIDENCE_USE_LAB_NOT_AUTHORIZED
     latest = _NEVER

@@ -30,7 +30,7 @@ A plain tuple, because each decision has one.
 
 
 class CountBatch(NamedTuple):
-    """Counts that are stored together. By its id a batch that is stored already is recognised."""
+    """Counts that are stored together. The id of the batch shows whether the batch is stored already."""
 
     id: str
     counts: Counts
@@ -50,5 +50,5 @@ class OutcomeCounts(NamedTuple):
         return sum(self)
 
     def plus(self, other: OutcomeCounts) -> OutcomeCounts:
-        """Return the sums of both."""
+        """Return the sums of these and other counts, outcome by outcome."""
         return OutcomeCounts(*(one + more for one, more in zip(self, other, strict=True)))

@@ -96,7 +96,10 @@ def reopen_hour(connection: Connection, from_hour: int) -> int | None:
 
 
 def merge_counts(connection: Connection, received: Iterable[HourCount]) -> None:
-    """Store counts of other nodes. Of a stored and a received count the greater one holds."""
+    """Store counts of other nodes.
+
+    If a count is stored already, the greater of the stored and the received count is kept.
+    """
     insert = insert_or_update(connection, decision_counts)
     merged: dict[str, Any] = {name: greater_of(connection, _C[name], insert.excluded[name]) for name in OUTCOME_COLUMNS}
     changed = insert.on_conflict_do_update(

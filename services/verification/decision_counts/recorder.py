@@ -42,9 +42,10 @@ class DecisionCountRecorder:
             await self.store()
 
     async def store(self) -> None:
-        """Store the counts. What is not stored, or perhaps not, is stored by a later call, and counts once.
+        """Store what was counted since the last call.
 
-        Not stored are counts while the database cannot be reached, and those of a call that is cancelled.
+        If the database cannot be reached or the call is cancelled, a later call stores the counts. Each decision is
+        counted once, even if the database had stored counts of the failed call.
         """
         for batch in self._batches():
             self._unsettled = batch
@@ -56,7 +57,7 @@ class DecisionCountRecorder:
             self._last_id, self._unsettled = batch.id, None
 
     def _batches(self) -> Iterator[CountBatch]:
-        """Yield the batch of which it is not known whether it is stored, then what was counted since."""
+        """Yield the batch whose last write may have failed, if there is one; then a batch of what was counted since."""
         if self._unsettled is not None:
             yield self._unsettled
         if counts := self._counter.take():

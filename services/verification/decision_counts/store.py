@@ -25,7 +25,7 @@ _COLUMN_OF: dict[int, str] = {
 }
 OUTCOME_COLUMNS = tuple(_COLUMN_OF.values())
 _METHOD = "DecisionCounts"
-"""Stands in place of a method with the ids of batches."""
+"""Stands in the column `method` of the table of request ids, for rows with the ids of batches."""
 _DAY_HOURS, _SHANGHAI_HOURS = 24, 8
 
 
@@ -72,7 +72,7 @@ def add_batch(connection: Connection, own: str, batch: CountBatch, last_id: str,
 
 
 def add_counts(connection: Connection, own: str, counts: Counts) -> None:
-    """Add the counts of a process to those that this node, with the region `own`, has stored.
+    """Add the counts of a process to the stored counts of this node, whose region is `own`.
 
     A row about a place outside `own` is not for the node above. Its version stays 0, so it is never unsent.
     """
@@ -108,7 +108,8 @@ def sum_counts(
         _C.region >= max(digits.ljust(6, "0"), wanted.from_region),
         _C.region <= digits.ljust(6, "9"),
     )
-    # PostgreSQL would not see that two expressions with parameters are the same, so the rows are grouped by names.
+    # Rows are grouped by names, because PostgreSQL does not recognise two equal expressions with parameters as the
+    # same.
     found = connection.execute(query.group_by(*(literal_column(key.name) for key in keys)))
     return [
         DecidedInGroup(row[0], row[1] if by_day else None, OutcomeCounts(*map(int, row[len(keys) :]))) for row in found

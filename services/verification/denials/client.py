@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
 
 ANSWER_SECONDS = 5.0
-"""The longest that Results may take."""
+"""How long this node waits for an answer of Results."""
 _PAGE_SIZE = 500
 
 

@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Denials(Protocol):
-    """The reports that laboratories have denied."""
+    """Reads the reports that laboratories have denied."""
 
     async def list_denied(self, start: Timestamp | None, page_token: str) -> ListDeniedReportsResponse:
         """Return a page of the denied reports whose answers were stored from an instant on; None for all.
@@ -60,7 +60,7 @@ class DeniedCaseOpener:
         self._start: Timestamp | None = None
 
     async def run(self) -> None:
-        """Open cases for ever. A background job."""
+        """Open cases until cancelled. A background job."""
         is_well = True
         while True:
             try:

@@ -26,7 +26,8 @@ from services.domain.subkeys import Purpose
 GOOD_FOR: Span = 60 * SECOND
 """How long a code page shows a token before it asks for a new one."""
 CLOCK_SKEW: Span = 30 * SECOND
-"""The tolerated clock skew between two nodes. It is tolerated before a token's issue and after its end."""
+"""The tolerated clock skew between two nodes. A token is accepted from this long before its issue until this long after
+its end."""
 FIELD = "holder_token"
 _NONCE_LENGTH = 12
 _TIME_LENGTH = 8
@@ -82,7 +83,10 @@ class TokenSeal:
         return encode_base64url(head + nonce + sealed)
 
     def read(self, text: str, purpose: int, now: Instant, found: list[Violation]) -> HolderToken | None:
-        """Return the content of a token. If it is not accepted for a purpose now, add the reason and return None."""
+        """Return the content of a token that is accepted for a purpose now.
+
+        If the token is not accepted, add the reason to `found` and return None.
+        """
         token = self._open(text)
         if token is None:
             found.append(Violation(FIELD, "HOLDER_TOKEN_INVALID", english("is no token of this nation")))

@@ -64,12 +64,16 @@ class TokenUses:
 
 
 def accept_tokens(connection: Connection, uses: Sequence[TokenUse]) -> list[bool]:
-    """Insert the tokens that are new. Return for each whether it is new or is shown with the same question again."""
+    """Insert the tokens that are new.
+
+    Return for each token whether it is accepted: it is new, or was shown before with the same question.
+    """
     accepted = [False] * len(uses)
     # All transactions insert in one order, so that two of them never deadlock.
     for index in sorted(range(len(uses)), key=lambda index: uses[index].token.token_id):
         token, question = uses[index]
-        # A question without an id cannot be recognised when it is asked again. Its hash therefore equals no other hash.
+        # A question without an id cannot be recognised when it is asked again. It gets a random hash, which equals no
+        # other hash.
         identity = question.encode() or secrets.token_bytes(KEY_LENGTH)
         question_hash = blake2b(identity, digest_size=KEY_LENGTH).digest()
         row = {"token_id": token.token_id, "question_hash": question_hash, "end_time": token.end_time}

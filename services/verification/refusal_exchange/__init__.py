@@ -1,1 +1,1 @@
-"""Exchanges reported refusals with the nodes above and below, assesses those that come, and takes over overdue ones."""
+"""Exchanges reported refusals with other nodes, assesses received reports, and takes over overdue reports."""

@@ -48,7 +48,10 @@ class DecisionCountOutbox:
         return await self._database.read(read_unsent, COUNTS_BATCH)
 
     async def reopen(self, node: str) -> bool:
-        """Make further counts unsent if counts are to be sent again to the node above. Return whether there are any."""
+        """Make some sent counts unsent, if counts are to be sent to the node above again.
+
+        Return whether more are to follow.
+        """
         if await self._database.read(_resend_hour, node) is None:
             return False
         return await self._database.write(_reopen, node)

@@ -80,7 +80,7 @@ class RefusalDuties:
             await asyncio.sleep(seconds)
 
     async def assess_waiting(self) -> None:
-        """Assess the reports that wait for this node. Only one process of the node does."""
+        """Assess the reports that wait for this node. Only one process of the node does this."""
         now = self._clock.now()
         if not await self._database.read(self._waiting, "", now):
             return
@@ -108,8 +108,8 @@ class RefusalDuties:
             _C.uuid > after,
         ]
         if elsewhere is not None:
-            # If the node of the place is a node below, this node assesses a report only if it has taken the report over
-            # or if the report has waited too long.
+            # If the node of the place is a node below, this node assesses a report in two cases: it has taken the
+            # report over, or the report has waited too long.
             late = _C.create_time < now - ASSESS_WITHIN
             conditions.append(or_(not_(elsewhere), _C.escalation_count > 0, late))
         query = select(refusals).where(and_(*conditions)).order_by(_C.uuid).limit(_AT_ONCE)

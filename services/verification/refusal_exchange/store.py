@@ -81,8 +81,8 @@ class RefusalExchangeStore:
     async def adopt_older_reports(self) -> None:
         """Complete the reports that processes of earlier versions have stored, once the schema allows it.
 
-        Write this node's name into the reports that were stored before reports named nodes, and the codes of receipts
-        into those that have none.
+        Reports that were stored before reports named nodes get this node's name. Reports without a code of a receipt
+        get a code.
         """
         if self._has_adopted or not self._database.has_current_schema:
             return

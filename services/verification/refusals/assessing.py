@@ -109,7 +109,10 @@ class Assessor:
         return _statement_of(stored) if self._is_about(stored, refusal) else ShownDecision(name=stated.name)
 
     def _is_about(self, shown: StoredDecision, refusal: Refusal) -> bool:
-        """Return whether a shown decision is about a refusal's region and, as far as known, its purpose and person."""
+        """Return whether a shown decision is about a refusal's region, purpose and person.
+
+        A purpose or person that is not known is not compared.
+        """
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != refusal.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, refusal.purpose):
             return False
@@ -170,7 +173,7 @@ def _read(decision: ShownDecision, refuse_time: Instant, *, was_shown: bool) -> 
 
 
 def _either(said: Sequence[bool | None], *, weighs_more: bool) -> bool | None:
-    """Combine what decisions say. If the decisions differ, the answer `weighs_more` counts.
+    """Combine what decisions say. If the decisions differ, `weighs_more` is returned.
 
     Return None if no decision says anything.
     """

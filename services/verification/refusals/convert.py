@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def refusal_to_proto(
     refusal: Refusal, now: Instant, *, with_actors: bool = False, with_words: bool = True
 ) -> refusal_pb2.Refusal:
-    """Return the message of a report, which contains nothing about the person.
+    """Return the message of a report. The message contains nothing about the person, except the person's own words.
 
-    `with_words` says whether the caller may read the person's own words.
+    `with_words` says whether the caller may read these words.
     """
     return refusal_pb2.Refusal(
         name=format_refusal(refusal.uuid),

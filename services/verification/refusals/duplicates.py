@@ -42,10 +42,10 @@ def copy_to_duplicates(connection: Connection, refusal: Refusal, links: Links, n
 
 
 def lock_same(connection: Connection, keys: Iterable[bytes]) -> None:
-    """Let no other transaction store reports with any of these keys until this one ends.
+    """Lock these keys until the transaction ends, so that no other transaction stores reports with any of them.
 
     Two reports may have one key in common, but in different columns. No unique index then excludes the second report. A
-    transaction calls this once, before it locks any row.
+    transaction calls this function once, before it locks any row.
     """
     if connection.dialect.name == "postgresql" and (names := [key.hex() for key in keys]):
         lock_names_until_commit(connection, AdvisoryLock.SAME_REFUSALS, names)
@@ -54,7 +54,7 @@ def lock_same(connection: Connection, keys: Iterable[bytes]) -> None:
 def unite(
     connection: Connection, same: Sequence[Refusal], keys: Collection[bytes], links: Links, now: Instant
 ) -> Refusal:
-    """Make the later ones of several stored reports of one refusal duplicates of the earliest. Return the earliest.
+    """Of several stored reports of one refusal, make all but the earliest its duplicates. Return the earliest.
 
     `keys` are the hashes of a further report of the refusal.
     """
@@ -74,7 +74,7 @@ def unite(
 def demote(connection: Connection, refusal: Refusal, earlier: str, links: Links, now: Instant) -> None:
     """Make a report a duplicate of an earlier report of the same refusal.
 
-    The duplicates that the later report had become duplicates of the earlier report too.
+    Duplicates of the later report also become duplicates of the earlier report.
     """
     query = select(refusals).where((_C.uuid == refusal.uuid) | (_C.duplicate_of == refusal.uuid)).order_by(_C.uuid)
     for one in [from_row(row) for row in connection.execute(query)]:

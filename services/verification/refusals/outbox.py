@@ -1,4 +1,4 @@
-"""Outbox of reported refusals: the reports whose present state another node does not have yet.
+"""Outbox of reported refusals: the reports whose current state another node does not have yet.
 
 A report is sent as a whole, in its state at the time of sending. The outbox therefore has one row for each node and
 report, however often the report changes.
@@ -51,8 +51,8 @@ def enqueue_for(connection: Connection, uuid: str, nodes: Iterable[str], now: In
         row = (_outbox.node == node) & (_outbox.uuid == uuid)
         changed = update(refusal_outbox).where(row).values(version=_outbox.version + 1, send_time=now)
         new = insert_if_absent(connection, refusal_outbox).values(node=node, uuid=uuid, version=now, send_time=now)
-        # The update misses a row that another transaction inserts meanwhile. By the time this transaction commits, the
-        # report may have been sent in the state in which the other transaction left it. The version must therefore
-        # change again.
+        # The update misses a row that another transaction inserts at the same time. Before this transaction commits,
+        # the report may be sent in the state that the other transaction has stored. The version must therefore change
+        # again.
         while connection.execute(changed).rowcount == 0 and connection.execute(new).rowcount == 0:
             pass

@@ -1,4 +1,7 @@
-"""Codes of receipts, by which a report is read again, and hashes that find two reports of one refusal. Pure."""
+"""Codes of receipts, and hashes that find two reports of one refusal. Pure.
+
+With the code of its receipt a report is read again.
+"""
 
 from __future__ import annotations
 

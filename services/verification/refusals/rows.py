@@ -1,4 +1,4 @@
-"""Rows of reported refusals: read, found again, and converted."""
+"""Reads, finds and converts rows of reported refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _C = refusals.c
 
 
 def select_refusal(connection: Connection, uuid: str, *, to_change: bool = False) -> Refusal:
-    """Return one report. With `to_change` no other transaction changes the report until this one ends.
+    """Return one report. With `to_change`, no other transaction changes the report until the current transaction ends.
 
     Raises:
         NotFound: there is no such report.
@@ -32,7 +32,10 @@ def select_refusal(connection: Connection, uuid: str, *, to_change: bool = False
 
 
 def find_refusal(connection: Connection, uuid: str, *, to_change: bool = False) -> Refusal | None:
-    """Return one report; None if there is none. With `to_change` no other transaction changes it meanwhile."""
+    """Return one report; None if there is none.
+
+    With `to_change`, no other transaction changes the report until the current transaction ends.
+    """
     query = select(refusals).where(_C.uuid == uuid)
     row = connection.execute(query.with_for_update() if to_change else query).one_or_none()
     return None if row is None else from_row(row)
@@ -41,8 +44,8 @@ def find_refusal(connection: Connection, uuid: str, *, to_change: bool = False) 
 def find_same(connection: Connection, refusal: Refusal) -> list[Refusal]:
     """Return the reports of the same refusal that are no duplicates, the earliest first.
 
-    There is more than one if nodes that know different versions of the pepper have stored reports, and `refusal` is the
-    first report with the keys of both versions.
+    There can be more than one. Nodes that know different versions of the pepper store reports whose keys have nothing
+    in common. `refusal` may be the first report that has keys of both versions.
     """
     same: list[ColumnElement[bool]] = []
     if keys := refusal.same_report_keys:

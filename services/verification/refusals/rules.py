@@ -37,7 +37,7 @@ _REPEAT_TEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 _POSITIVE = frozenset({decision_pb2.DECISION_REASON_POSITIVE_RESULT, decision_pb2.DECISION_REASON_PENDING_RECHECK})
 
 SPEAKS_FOR: Span = HOUR
-"""How long after its use time a decision counts for a refusal. People argue before they are refused."""
+"""How long after its use time a decision counts for a refusal. A refusal may follow the decision after an argument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Refusal:
 
     @property
     def responsibility(self) -> Responsibility:
-        """Which node answers it, and by when."""
+        """The node that answers the report, and when the answer is due."""
         return Responsibility(self.responsible_node, self.due_time, self.escalation_count)
 
     def with_responsibility(self, taken: Responsibility) -> Refusal:
@@ -115,7 +115,7 @@ class Refusal:
         return taken if taken.assess_time is None else replace(taken, evidence=b"", shown_decision=b"")
 
     def is_overdue(self, now: Instant) -> bool:
-        """Return whether it has no answer although the answer is due."""
+        """Return whether the report has no answer although the answer is due."""
         return self.answer_time is None and self.due_time < now
 
     @property
@@ -129,9 +129,9 @@ class Refusal:
         return [key for key in (self.same_report_key, self.other_same_report_key) if key is not None]
 
     def with_keys_of(self, keys: Collection[bytes]) -> Refusal:
-        """Return the report with the hash of the other version of the pepper, if a report of the same refusal has it.
+        """Return the report with the hash of the other version of the pepper, if `keys` contains that hash.
 
-        `keys` are the hashes of that other report. One of them must be this report's own hash.
+        `keys` are the hashes of another report of the same refusal. One of them must be this report's own hash.
         """
         own = self.same_report_keys
         new = [key for key in keys if key not in own]

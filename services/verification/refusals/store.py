@@ -49,10 +49,10 @@ _IN_STATE = {
 
 @dataclass(frozen=True, slots=True)
 class RefusalFilter:
-    """A filter of reports. An empty field matches all reports. No filter matches duplicates.
+    """A filter of reports. An empty field matches all reports. Duplicates never match.
 
-    `from_region` leaves out the regions whose codes come before it. `overdue_at` is the instant at which answers are
-    overdue; None for all reports.
+    `from_region` leaves out the regions whose codes come before it. If `overdue_at` is set, only reports whose answers
+    are overdue at that instant match.
     """
 
     region: str = ""

@@ -60,7 +60,8 @@ refusals = Table(
     # A hash of subject key, region, purpose and day; NULL for duplicates, for reports without a document, and for
     # reports that are older than this column.
     Column("same_report_key", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
-    # The same with the key under the other version of the pepper. It finds reports of nodes that know one version only.
+    # The same hash, made with the key under the other version of the pepper. It finds reports of nodes that know one
+    # version only.
     Column("other_same_report_key", LargeBinary(KEY_LENGTH), info={LEFT_OUT: True}),
     # The UUID of the earlier report of the same refusal; empty for none.
     Column("duplicate_of", String(36), nullable=False),
@@ -97,7 +98,7 @@ refusal_links = Table(
 refusal_outbox = Table(
     "refusal_outbox",
     metadata,
-    # A node of refusal_links, and a report whose present state that node does not have yet.
+    # A node of refusal_links, and a report whose current state that node does not have yet.
     Column("node", String(6), primary_key=True),
     Column("uuid", String(36), primary_key=True),
     # Larger after each change of the report. The row is removed when this version is acknowledged.

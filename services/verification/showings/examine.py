@@ -56,7 +56,10 @@ _HAS_RECORD = {
 
 
 class Signature(Enum):
-    """What is known of a signature. It is UNKNOWN if the key that it names is not known here."""
+    """The result of checking a signature.
+
+    UNKNOWN means that this node does not know the key that the signature names.
+    """
 
     GOOD = "good"
     BAD = "bad"

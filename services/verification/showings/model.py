@@ -92,7 +92,7 @@ def report_tag(lab: str, report_number: str, pepper: Pepper) -> bytes:
 def compare(first: ReportTags, later: ReportTags) -> Iterator[FlagKind]:
     """Yield why a later showing of a report does not fit the first one.
 
-    A time that is missing in one of the two showings fits.
+    If a time is missing in one of the two showings, the times count as equal.
     """
     if first.subject != later.subject:
         yield OTHER_PERSON

@@ -111,7 +111,7 @@ def find_first_showings(connection: Connection, tags: Collection[bytes]) -> dict
 
 
 def to_prefecture(region: str) -> str:
-    """Return the code of a region's prefecture; a province's and the nation's own code for these."""
+    """Return the code of a region's prefecture. For a province or the nation, return its own code."""
     return f"{region[:4]}00"
 
 

@@ -37,7 +37,7 @@ evidence_flags = Table(
     # The prefecture of the place.
     Column("region", String(6), nullable=False),
     Column("show_day", Integer, nullable=False),
-    # Empty unless a showing was compared with another showing.
+    # The other decision with whose showing this one was compared; empty if showings were not compared.
     Column("other_decision", String(36), nullable=False),
     Index("ix_evidence_flags_lab", "lab"),
 )

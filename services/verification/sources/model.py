@@ -26,7 +26,7 @@ class LookUp(NamedTuple):
     """A question to Results.
 
     Attributes:
-        request: the request, with a document unless a token was shown in place of the document.
+        request: the request. It has a document, or none if a token was shown in place of the document.
         subject_key: the subject key that the token contains; empty if the request has a document.
         other_key: the key of the same document under the other key version; empty if the token contains none.
     """
@@ -98,8 +98,8 @@ class PolicyAnswer:
     def needs_results(self) -> bool:
         """Whether results have to be looked up.
 
-        If the origin is not known, the better policy for the person applies. No results are needed if either policy
-        asks for none, or if neither governs.
+        If the origin is not known, the better policy for the person applies. No results are needed if at least one of
+        the two policies asks for none, or if no policy governs.
         """
         if self.effective.asks_nothing or (self.elsewhere is not None and self.elsewhere.asks_nothing):
             return False

@@ -39,7 +39,8 @@ BATCHES_AT_ONCE = 2
 More calls would only wait in Results, and that wait would look like a failure.
 """
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT})
-"""Codes with which one faulty look-up fails its whole batch. The batch is halved until only that look-up fails."""
+"""gRPC codes with which one faulty look-up makes its whole batch fail. The batch is halved until only that look-up
+fails."""
 
 
 class ResultsClient:

@@ -1,4 +1,4 @@
-"""Remembers which consistency tokens Policy has met, so that cached answers can be used with them."""
+"""Remembers which consistency tokens Policy has satisfied, so that cached answers can be used with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_TOKENS = 10_000
 
 
 class SeenTokens:
-    """For each token, the sequence from which on the answers of this node's Policy rest on the token's commit.
+    """For each token, the first sequence from which the answers of this node's Policy include the token's commit.
 
     Sequences of different epochs of the watch are not compared, because a restore may lie between them.
     """
@@ -19,11 +19,11 @@ class SeenTokens:
         self._sequences: dict[CommitPosition, int] = {}
 
     def find(self, commit: CommitPosition, epoch: int) -> int | None:
-        """Return the sequence from which on every answer rests on a commit; None if it is not known."""
+        """Return the sequence from which every answer includes a commit; None if it is not known."""
         return self._sequences.get(commit) if epoch == self._epoch else None
 
     def keep(self, commit: CommitPosition, sequence: int, epoch: int) -> None:
-        """Remember that an answer of this epoch and sequence rests on a commit."""
+        """Remember that an answer with this epoch and sequence includes a commit."""
         if epoch != self._epoch or len(self._sequences) >= MAX_TOKENS:
             self._epoch = epoch
             self._sequences.clear()

@@ -40,15 +40,17 @@ class StoredDecision:
 
 
 _CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
-"""Reasons for UNDETERMINED that need a follow-up. The other reasons say that something is absent, such as a source."""
+"""Reasons with which an UNDETERMINED decision is stored. The other reasons say that something, such as a source, is
+absent."""
 
 
 def must_be_kept(decision: Decision) -> bool:
-    """Return whether a decision is stored even if the caller does not ask for it.
+    """Return whether a decision is stored even if the caller does not ask for this.
 
-    NOT_RECOGNIZED and decisions for which evidence was weighed are stored. Other decisions are not stored, so that the
-    system knows as little as possible of where people go. An UNDETERMINED decision whose only reason is an absence,
-    such as that of a source, says nothing about the person, and in an outage every question would store one.
+    A decision is stored if it is NOT_RECOGNIZED, or if evidence was weighed for it. Other decisions are not stored, so
+    that the system knows as little as possible of where people go. In particular, an UNDETERMINED decision is not
+    stored if its only reason is an absence, such as that of a source. Such a decision says nothing about the person,
+    and in an outage every question would store one.
     """
     if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
         return True
@@ -110,8 +112,8 @@ def insert_decisions(
 ) -> None:
     """Insert decisions inside a transaction, and remember the reports that were shown for them.
 
-    `after_commit` gets functions to call once the transaction is committed. A transaction that is tried again adds its
-    own functions in place of those that the failed transaction added.
+    `after_commit` gets functions to call once the transaction is committed. If the transaction is tried again, the
+    functions of the second attempt replace those of the failed attempt.
     """
     rows = [
         {

@@ -33,7 +33,8 @@ _OUTCOMES = {number: name.removeprefix("DECISION_OUTCOME_") for name, number in 
 class FailingAlone:
     """Puts the failure of a block into a reply, so that the other questions do not fail with it.
 
-    A class takes a third of the time of `contextlib.contextmanager`, and each question of a batch needs two.
+    A class takes a third of the time of `contextlib.contextmanager`, and each question of a batch enters two such
+    blocks.
     """
 
     __slots__ = ("_reply",)

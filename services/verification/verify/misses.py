@@ -7,14 +7,14 @@ from hutong.verification.v1 import decision_pb2 as pb
 from services.verification.decision.model import Decision, Inputs
 
 _WITHOUT_RESULT = {pb.DECISION_REASON_NO_RESULT, pb.DECISION_REASON_NATION_NOT_ASKED}
-"""Reasons that are always misses. An unavailable source is no such reason, because an outage would make every answer a
-miss."""
+"""Reasons that always count as misses. An unavailable source does not count, because an outage would make every answer
+a miss."""
 _WITHOUT_LOOK_UP = {
     pb.DECISION_REASON_NO_TEST_REQUIRED,
     pb.DECISION_REASON_NO_POLICY_IN_FORCE,
     pb.DECISION_REASON_SOURCE_UNAVAILABLE,
 }
-"""Reasons that are never misses, because no look-up was needed or a source did not answer."""
+"""Reasons that never count as misses, because no look-up was needed or a source did not answer."""
 
 
 def is_miss(decision: Decision, inputs: Inputs) -> bool:

@@ -39,8 +39,8 @@ class Asked(NamedTuple):
 
 
 Answered = Reply | Unanswered | Unkept
-"""The answer to a question, the question itself if the nation must still be asked, or an answer that must be stored
-before it is sent."""
+"""The answer to a question; the question itself, if the nation must still be asked; or an answer to store before
+sending."""
 
 QUESTIONS_AT_ONCE = 64
 """The most open questions of one stream. At this limit the stream is not read, so flow control stops the gate."""

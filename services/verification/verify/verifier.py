@@ -147,7 +147,7 @@ class Verifier:
         """Store what answers need before they are sent, in one transaction. Count their decisions afterwards.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE. None of them is counted, because none is sent.
+            Unavailable: DATABASE_UNAVAILABLE. No answer can be sent, and no decision is counted.
         """
         await self._store.keep_answers(answers)
         for answer in answers:
@@ -251,7 +251,8 @@ class Verifier:
     ) -> KeptAnswer | None:
         """Write a decision into an empty message.
 
-        Return what must be stored before it is sent. It is counted then. Return None for nothing, and count it now.
+        If something must be stored before the decision is sent, return what must be stored; the decision is counted
+        after that. Otherwise count the decision and return None.
         """
         asked = question.policy
         counted = (asked.region, asked.purpose, settled.decision.outcome, question.evaluate_time)
@@ -264,8 +265,8 @@ class Verifier:
     def _fill(self, question: Question, settled: SettledQuestion, message: pb.Decision) -> StoredDecision | None:
         """Write a decision into an empty message, in the view of the question.
 
-        Return what must be stored before it is sent; None for nothing. The stored decision has all fields, whatever the
-        view is.
+        Return the decision to store before the message is sent; None for nothing. The stored decision has all fields,
+        whatever the view is.
         """
         _, gathered, decision = settled
         inputs = gathered.inputs

@@ -23,9 +23,9 @@ def cut_to_view(decision: decision_pb2.Decision, view: View) -> None:
 
 
 def show(decision: decision_pb2.Decision, question: Question) -> None:
-    """Cut a decision to the view of its question, and add the masked name of a token. Call it after storing.
+    """Cut a decision to the view of its question, and add the masked name of a token's holder.
 
-    Masks are not stored.
+    Call this function after the stored form of the decision is made, because masks must not be stored.
     """
     cut_to_view(decision, question.view)
     if question.token is not None:

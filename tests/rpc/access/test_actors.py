@@ -1,4 +1,4 @@
-"""Who changed what: supervisors see the caller beside each change, and others do not."""
+"""Tests who changed what: supervisors see the caller beside each change, and others do not."""
 
 from __future__ import annotations
 

@@ -176,7 +176,10 @@ async def test_recalls_in_small_parts_are_counted_together(guarded: Guarded) -> 
 
 
 async def test_the_proposer_does_not_approve(guarded: Guarded) -> None:
-    """Neither by another certificate of the same name nor, behind an edge, by another name in a token of one sub."""
+    """Another certificate of the same name does not help.
+
+    Behind an edge, another name in a token of the same `sub` does not help either.
+    """
 
     def signed_in(name: str, sub: str) -> tuple[Any, ...]:
         claims = {"hutong_role": "supervisor", "hutong_name": name, "hutong_region": REGION, "sub": sub}
@@ -295,7 +298,7 @@ async def test_a_floor_and_its_withdrawal_wait_for_a_second_officer(guarded: Gua
 
 
 async def test_a_floor_that_changed_meanwhile_is_proposed_anew(guarded: Guarded) -> None:
-    """Otherwise the older of two proposals would become the newer revision if it is approved last."""
+    """Otherwise, of two proposals, the older one would become the newer revision if it is approved last."""
     admin = PolicyAdminServiceStub(await guarded.channel("policy", FIRST))
     second = await approvals(guarded, SECOND, "policy")
     names = []
@@ -309,7 +312,7 @@ async def test_a_floor_that_changed_meanwhile_is_proposed_anew(guarded: Guarded)
 
 
 async def test_the_command_lists_approves_and_rejects(guarded: Guarded, capsys: pytest.CaptureFixture[str]) -> None:
-    """It finds the service that has a change. A floor in a file waits as well."""
+    """The command finds the service that has a change. A floor in a file waits for approval too."""
 
     async def hutong_text(caller: str, *arguments: str) -> tuple[int, str]:
         code, lines = await hutong(guarded, capsys, caller, *arguments)

@@ -1,4 +1,4 @@
-"""Who did what, by real servers over mutual TLS: every read of a person, every change and every refused call."""
+"""Tests of the audit by real servers over mutual TLS: every read of a person, every change and every refused call."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_the_changes_that_filled_the_stores_have_rows(guarded: Guarded) ->
 
 
 async def test_a_decision_is_recorded_once_by_the_service_that_answers(guarded: Guarded) -> None:
-    """With its region, purpose and outcome; the minute alone; and no event at Results, which was asked inside."""
+    """The row has the region, purpose and outcome, and only the minute. Results, which was asked inside, has no row."""
     gate = VerificationServiceStub(await guarded.channel("verification", CALLERS["gate"]))
     at_results = {event.name for event in await events(guarded, "results")}
 
@@ -145,7 +145,7 @@ async def test_a_decision_is_recorded_once_by_the_service_that_answers(guarded: 
 
 
 async def test_each_person_of_a_batch_and_of_a_stream_has_a_row(guarded: Guarded) -> None:
-    """Also the one whom the gate may not ask about."""
+    """The person about whom the gate may not ask has a row too."""
     gate = VerificationServiceStub(await guarded.channel("verification", CALLERS["gate"]))
     batch = BatchVerifyRequest(requests=[question(USER), question(OTHER_USER), question(USER, "410105")])
     found = await made_by(guarded, "verification", lambda: gate.BatchVerify(batch))
@@ -164,7 +164,7 @@ async def test_each_person_of_a_batch_and_of_a_stream_has_a_row(guarded: Guarded
 
 
 async def test_who_read_lists_exactly_the_reads_that_were_made(guarded: Guarded) -> None:
-    """By a gate, by the person's app, of the node itself; also by a document that is linked to the one in hand."""
+    """The reads are by a gate, by the person's app and by the node itself, and also by a linked document."""
     app = CALLERS["app"]
     document, passport = (
         make_document(STRANGER),
@@ -258,7 +258,7 @@ async def test_pages_and_watches_are_recorded_with_their_counts(guarded: Guarded
 
 
 async def test_only_verification_is_believed_for_whom_it_calls(guarded: Guarded) -> None:
-    """Its own reads leave no event at Results. Without a name, and from another caller, a read is recorded."""
+    """Verification's own reads have no event at Results. Reads without a name, or from another caller, have one."""
     request = BatchLookupLatestRequest(requests=[LookupLatestRequest(document=make_document(USER))])
     named = ((ON_BEHALF_OF, CALLERS["gate"]),)
     own = ResultsServiceStub(await guarded.channel("results", CALLERS["verification"]))
@@ -294,7 +294,10 @@ async def test_refused_changes_leave_a_denial_and_failed_ones_nothing(guarded: G
 
 
 async def test_a_caller_that_is_no_longer_accepted_is_named(guarded: Guarded) -> None:
-    """By its certificate and without a role: here because of a bad token, and likewise when it is on the deny-list."""
+    """A caller without an accepted role is named by its certificate.
+
+    Here its token is bad; a caller on the deny-list is treated alike.
+    """
     labs = LabServiceStub(await guarded.channel("results", CALLERS["app"]))
     bad = (("authorization", "Bearer none"),)
     (event,) = await made_by(
@@ -322,7 +325,10 @@ async def test_a_supervisor_sees_its_region(guarded: Guarded) -> None:
 
 
 async def test_a_pending_unlinking_is_a_read_of_both_persons(guarded: Guarded) -> None:
-    """Its masks show whom it is about. A page is recorded with the count of unlinkings, and one without has no row."""
+    """The masks show whom the change is about.
+
+    A page with unlinkings has a row with their count; other pages have none.
+    """
     document = make_document(640)
     pending = await propose_unlinking(guarded, f"supervisors/{REGION}/li", 640)
     supervisor = CALLERS["supervisor"]
@@ -342,14 +348,14 @@ async def test_a_pending_unlinking_is_a_read_of_both_persons(guarded: Guarded) -
 
 
 async def test_a_page_of_missing_reports_is_a_read(guarded: Guarded) -> None:
-    """Its laboratory knows the holder of each report."""
+    """The laboratory knows the holder of each report, so the page is a read."""
     lab = MissingReportServiceStub(await guarded.channel("results", LAB_NAME))
     (event,) = await made_by(guarded, "results", lambda: lab.ListMissingReports(ListMissingReportsRequest()))
     assert brief(event) == ("READ", LAB_NAME, "ListMissingReports", "OK", 0)
 
 
 async def test_the_case_of_a_call_is_recorded(guarded: Guarded) -> None:
-    """With reads and with changes. A case that contains the number of a document is none."""
+    """The case is recorded with reads and with changes. A case that contains a document's number is refused."""
     supervisor = CALLERS["supervisor"]
     decisions = VerificationServiceStub(await guarded.channel("verification", supervisor))
     request = GetDecisionRequest(name=guarded.decisions["own"])

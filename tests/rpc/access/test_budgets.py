@@ -99,7 +99,7 @@ def missed() -> float:
 
 
 async def test_ten_thousand_strangers_are_stopped(guarded: Guarded) -> None:
-    """In batches of the largest size: as many are answered as the budget has, and the others have errors."""
+    """In batches of the largest size, as many persons are answered as the budget has. The others get errors."""
     stub = await gate(guarded, "crowd")
     before, answered = missed(), 0
     for start in range(1000, 11_000, 500):
@@ -125,7 +125,7 @@ async def test_ten_thousand_strangers_are_stopped(guarded: Guarded) -> None:
 
 
 async def test_a_supervisor_with_a_case_is_stopped_too(guarded: Guarded) -> None:
-    """Results and documents of persons count together, and so does a new case."""
+    """Results and documents of persons are counted together. A new case adds to the count too."""
     channel = await guarded.channel("results", f"supervisors/{REGION}/nosy")
     results, links = ResultsServiceStub(channel), DocumentLinkServiceStub(channel)
     for person in range(2):
@@ -147,7 +147,7 @@ async def test_misses_are_stopped_earlier(guarded: Guarded) -> None:
 
 
 async def test_guessing_names_of_one_number_costs_misses(guarded: Guarded) -> None:
-    """With made-up evidence too, although the answer then has another reason."""
+    """Guesses with made-up evidence are misses too, although their answers have another reason."""
     report = evidence_pb2.PresentedEvidence(channel=1, lab=LAB_NAME, report_number="nosuch", outcome=1)
     for name, evidence in (("guesses", []), ("papers", [report])):
         stub = await gate(guarded, name)
@@ -164,7 +164,7 @@ async def test_guessing_names_of_one_number_costs_misses(guarded: Guarded) -> No
 
 
 async def test_each_other_paper_of_one_person_costs_a_person(guarded: Guarded) -> None:
-    """Otherwise one number would do to try out a laboratory's report numbers, and to fill the stores with claims."""
+    """Otherwise one document number would suffice to try out report numbers, and to fill the stores with claims."""
     stub = await gate(guarded, "forger")
 
     def shown(number: int) -> VerifyRequest:

@@ -1,4 +1,4 @@
-"""What gates must state and what gates and apps see of a decision, by real servers over mutual TLS."""
+"""What gates must state, and what gates and apps see of a decision, by real servers over mutual TLS."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ async def test_a_gate_states_number_and_name(guarded: Guarded) -> None:
 
 
 async def test_another_name_is_answered_as_a_person_without_results(guarded: Guarded) -> None:
-    """And with as many rows. Every lack advises comparing number and name with the document."""
+    """The answer has as many rows too. Every lack advises comparing number and name with the document."""
     stub = await stub_of(guarded, CALLERS["gate"])
     other, variant = question(), question()
     other.document.name, variant.document.name = "李四", " 王\u3000芳"
@@ -268,7 +268,7 @@ async def test_a_gate_reads_a_holders_token_in_place_of_number_and_name(guarded:
 
 
 async def test_a_token_has_a_name_to_compare(guarded: Guarded) -> None:
-    """Otherwise the gate lets in everybody who shows it."""
+    """Otherwise the gate would admit everybody who shows the token."""
     app = CALLERS["app"]
     stub = HolderTokenServiceStub(await guarded.channel("verification", app))
     for name in ("", "王*"):
@@ -279,7 +279,7 @@ async def test_a_token_has_a_name_to_compare(guarded: Guarded) -> None:
 
 
 async def test_a_question_with_a_token_is_asked_again_in_any_company(guarded: Guarded) -> None:
-    """It does not matter which questions share its batch. A question that nothing names is asked once."""
+    """A question with an id may be asked again in any batch. A question without an id can be asked only once."""
     stub = await stub_of(guarded, CALLERS["gate"])
     frames = [StreamVerifyRequest(correlation_id=f"again-{i}", request=shown(await issue(guarded))) for i in range(9)]
     for asked in (frames, frames[::-1]):

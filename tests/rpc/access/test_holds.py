@@ -45,7 +45,7 @@ async def listed(guarded: Guarded, caller: str, region: str = "") -> set[str]:
 
 
 async def test_a_hold_is_seen_and_lifted_in_its_own_region_alone(guarded: Guarded) -> None:
-    """A supervisor of a part of the region does not lift it, and one of the nation may."""
+    """A supervisor of a part of the region cannot lift the hold. A supervisor of the nation can."""
     city, province = await holds_of(guarded, CITY), await holds_of(guarded, PROVINCE)
     request = CreateLegalHoldRequest(document=make_document(30), reason="forged")
     of_city = (await city.CreateLegalHold(request, metadata=(CASE,))).legal_hold.name

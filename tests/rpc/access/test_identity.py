@@ -1,4 +1,4 @@
-"""Who calls: certificates and tokens that are accepted, and those that are not, by real servers."""
+"""Tests by real servers which certificates and tokens identify a caller, and which do not."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ async def guarded(
     ],
 )
 async def test_a_certificate_that_names_no_caller_is_not_known(guarded: Guarded, uris: tuple[str, ...]) -> None:
-    """One URI, of this trust domain, of a known form; that of a node is signed by the nodes' authority."""
+    """A certificate must have one URI of this trust domain in a known form.
+
+    The nodes' authority must sign that of a node.
+    """
     channel = await guarded.connect("results", guarded.clients.sign("tried", *uris, dns=f"{REGION}.nodes.hutong.org"))
     assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest())))[:2] == UNKNOWN
 
@@ -75,7 +78,7 @@ async def test_the_nodes_authority_signs_no_other_caller(guarded: Guarded) -> No
 
 
 async def test_an_intermediate_authority_of_the_nodes_signs_no_caller(guarded: Guarded) -> None:
-    """The service sees no chain, so an intermediate of the clients' authority has to be in the file of authorities."""
+    """The service sees no chain, so an intermediate authority of the clients must be in the file of authorities."""
     for above in (guarded.nodes, guarded.clients):
         authority = Authority(guarded.directory, "intermediate", above)
         for name in ("operators/1", f"supervisors/{REGION}", f"nodes/{REGION}"):
@@ -85,7 +88,10 @@ async def test_an_intermediate_authority_of_the_nodes_signs_no_caller(guarded: G
 
 
 async def test_an_intermediate_authority_of_the_clients_is_listed(guarded: Guarded) -> None:
-    """Listed beside its root, it signs callers, and still no nodes."""
+    """An intermediate authority that is listed beside its root signs callers.
+
+    The nodes' authorities do not change, so it signs no nodes.
+    """
     authority, listed = Authority(guarded.directory, "listed", guarded.clients), guarded.clients.root.certificate
     supervisor = authority.sign_with_chain("tried", spiffe(f"supervisors/{REGION}"))
     node = authority.sign_with_chain("node", spiffe(f"nodes/{REGION}"))

@@ -1,4 +1,4 @@
-"""Who may call what: every RPC, health and reflection, by every role, about what is its own and what is another's.
+"""Tests who may call what: every RPC, health and reflection, by every role, about own and others' objects.
 
 The calls are made from the contract's options, so that a new RPC is tested without a change here.
 """

@@ -108,7 +108,10 @@ def serial_of(shown: Certificate) -> str:
 
 @pytest.mark.parametrize("by", ["serial", "name"])
 async def test_a_denied_caller_is_out_on_an_open_connection(by: str, node: Node) -> None:
-    """Its open streams end and its next call is refused. Those of another caller go on."""
+    """The open streams of the denied caller end and its next call is refused.
+
+    Another caller's streams and calls go on.
+    """
     denied, other = node.clients.sign("lab", spiffe(LAB_NAME)), f"labs/{OTHER_USCC}"
     async with node.connect(denied) as channel, node.connect(node.clients.sign("lab2", spiffe(other))) as other_channel:
         stream, other_stream = await upload(channel, LAB_NAME), await upload(other_channel, other)
@@ -178,7 +181,7 @@ async def test_a_stream_ends_when_its_certificate_expires(node: Node) -> None:
 
 
 async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node) -> None:
-    """It is counted, because operators must hear of it."""
+    """The failure is counted in a metric, so that operators notice it."""
     denied = node.clients.sign("lab", spiffe(LAB_NAME))
     node.deny_list.write_text(spiffe(LAB_NAME))
     async with node.connect(denied) as channel:
@@ -296,7 +299,7 @@ def connector_of(node: Node, shown: Certificate) -> Connector:
 
 
 async def test_a_connection_between_services_shows_the_newest_certificate(node: Node) -> None:
-    """From the next call on; files that do not fit together leave the former connection."""
+    """The next call already shows the new certificate. If the files do not fit together, the old connection stays."""
     shown, newer = node.clients.sign("lab", spiffe(LAB_NAME)), node.clients.sign("newer", spiffe(f"labs/{OTHER_USCC}"))
     connection = ReconnectingStub(connector_of(node, shown), LabServiceStub)
     await connection.stub.GetLab(GET_LAB)
@@ -322,7 +325,7 @@ async def test_a_stream_that_connects_again_shows_the_newest_certificate(node: N
 
 
 async def test_a_connection_ends_at_its_age(tmp_path: Path) -> None:
-    """Its client opens another by itself for the next call."""
+    """For the next call, the client opens a new connection by itself."""
     peers = set()
 
     async def get_lab(request: GetLabRequest) -> GetLabResponse:

@@ -70,7 +70,7 @@ def test_lab_is_listed_and_its_standing_changed(hutong: Shell) -> None:
 def test_decision_is_explained_and_is_the_exit_code(
     hutong: Shell, who: tuple[str, ...], place: tuple[str, ...], day: str, code: ExitCode, told: str
 ) -> None:
-    """For a gate's script and for a person."""
+    """The explanation is for people, and the exit code is for a gate's script."""
     use = ("--use-time", f"{day}T23:00:00+08:00")
     text = hutong("verify", *who, *place, *use, stdin=hutong.traveller["card_no"], code=code).stdout
     assert told in text
@@ -185,7 +185,7 @@ def test_timeliness_is_printed_for_a_laboratory(hutong: Shell) -> None:
 
 
 def test_timeliness_is_grouped_and_written_to_files(hutong: Shell, tmp_path: Path) -> None:
-    """By city and by day, with the names of regions in Chinese, as CSV and as a workbook."""
+    """Rows are by city and by day, with the names of regions in Chinese, as CSV and as a workbook."""
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     rows = hutong.json("timeliness", "--region", "000000", *day, "--group", "city")["timeliness"]
     whole_row, *cities = (row["region"] for row in rows)
@@ -211,7 +211,7 @@ def test_timeliness_is_grouped_and_written_to_files(hutong: Shell, tmp_path: Pat
 
 
 def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) -> None:
-    """They cover a region or one laboratory, by its name. A file that cannot be written is reported."""
+    """A page covers a region, or one laboratory by its name. A file that cannot be written is reported."""
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     page = tmp_path / "page.html"
     for whose in (("--region", "220000"), ("--lab", LAB)):
@@ -228,7 +228,7 @@ def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) ->
 
 
 def test_timeliness_asks_for_one_subject(hutong: Shell) -> None:
-    """Both options or none are refused. A refusal by the service names its reason."""
+    """The command refuses both options together, and none of them. A refusal by the service names its reason."""
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     hutong("timeliness", *day, code=ExitCode.USAGE)
     hutong("timeliness", "--lab", LAB, "--region", "220000", *day, code=ExitCode.USAGE)
@@ -274,7 +274,7 @@ def test_example_of_the_readme_runs(hutong: Shell) -> None:
 
 
 def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(hutong: Shell, tmp_path: Path) -> None:
-    """They are listed for people and machines, without anything about the holder."""
+    """Missing reports are listed as text and as JSON, without anything about the holder."""
     lab = "91370100MA000LAB0H"
     assert "No report is missing" in hutong("missing-reports", "--lab", lab).stdout
     shown = f"channel=paper-report,lab=labs/{lab},report_number=JN-0001,report_time=2022-08-10T08:00:00+08:00"

@@ -28,7 +28,7 @@ def test_stored_decision_is_explained_and_replayed(hutong: Shell, tmp_path: Path
 
 
 def test_a_signed_report_is_verified_and_flagged_evidence_listed(hutong: Shell, tmp_path: Path) -> None:
-    """Its number has no digit. It is flagged until the key is registered, and again once the key is revoked."""
+    """The report number has no digit. The evidence is flagged until the key is registered, and after it is revoked."""
     secret, public = str(tmp_path / "lab.key"), str(tmp_path / "lab.pub")
     hutong("report", "new-key", secret, public)
     issued = "2022-08-15T12:00:00+08:00"

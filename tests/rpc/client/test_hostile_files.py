@@ -38,7 +38,7 @@ SIX, NOON = dt.datetime(2022, 8, 9, 6), dt.datetime(2022, 8, 9, 12)  # noqa: DTZ
 
 @dataclass(frozen=True)
 class Told:
-    """What the command printed and how it ended; with --json also what it counted."""
+    """The output and the exit code of the command; with --json also its counts."""
 
     code: int
     text: str
@@ -142,7 +142,7 @@ def test_missing_column_is_named(node: Node, tmp_path: Path, first: int, column:
 
 
 def test_times_without_a_zone_are_never_taken_for_chinas(node: Node, tmp_path: Path, first: int) -> None:
-    """In a CSV and in a workbook's date cells: nothing is sent, and the message offers the option."""
+    """If a CSV or a date cell of a workbook has such times, nothing is sent, and the message offers the option."""
     bare = line(first, sample_date="2022-08-09 06:00:00", report_date="2022-08-09 12:00:00")
     written = tmp_path / "day.csv"
     written.write_text(as_csv([bare]), encoding="utf-8")
@@ -182,7 +182,10 @@ MANGLED = [
 
 
 def test_what_excel_mangled_is_reported_by_row_with_the_cure(node: Node, tmp_path: Path, first: int) -> None:
-    """One file with every kind among good rows, after a cell with a line break: row numbers as Excel shows them."""
+    """One file has every kind of mangled cell among good rows, after a cell with a line break.
+
+    Row numbers are those of Excel.
+    """
     rows = [line(first, name="赵\n示例")]
     for place, (change, _) in enumerate(MANGLED):
         rows += [line(first + 1 + 2 * place, **change), line(first + 2 + 2 * place)]
@@ -317,7 +320,7 @@ def test_a_folder_is_uploaded_file_by_file(node: Node, tmp_path: Path, first: in
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx", "ndjson"])
 def test_four_thousand_identical_rows_are_one_result(node: Node, tmp_path: Path, first: int, kind: str) -> None:
-    """In every format: one is accepted, the others are duplicates, none is an error."""
+    """In every format, one row is accepted and the others are duplicates. None is an error."""
     file, row = tmp_path / f"day.{kind}", line(first)
     if kind == "csv":
         file.write_text(as_csv([row] * 4_000), encoding="utf-8")

@@ -52,7 +52,7 @@ def test_breach_of_a_floor_is_reported_with_the_floor(hutong: Shell, tmp_path: P
 
 
 def test_faulty_file_keeps_all_back(hutong: Shell, tmp_path: Path) -> None:
-    """Nothing of a set is begun that cannot be read as a whole."""
+    """If one policy of a set cannot be read, nothing of the set is sent."""
     (tmp_path / "1.yaml").write_text(BREACHING.replace("SAMPLE_TIME", "REPORT_TIME"), encoding="utf-8")
     (tmp_path / "2.yaml").write_text("title: x\n", encoding="utf-8")
     assert (
@@ -78,7 +78,7 @@ AFTER = "2022-12-08T00:00:00+08:00"
 
 
 def test_the_end_of_a_floor_shows_what_it_lifts_and_what_comes_back(hutong: Shell, tmp_path: Path) -> None:
-    """Its overrides and their ends; a lift is shown where no policy governs."""
+    """The command shows the floor's overrides and their ends, and a lift also where no policy governs."""
     path = tmp_path / "lift.yaml"
     text = BREACHING.replace("410100", "410000").replace("2022-08-20", "2022-08-21")
     window = "test_required:\n  window: {duration: 86400s, basis: VALIDITY_BASIS_SAMPLE_TIME}\n"
@@ -94,7 +94,7 @@ def test_the_end_of_a_floor_shows_what_it_lifts_and_what_comes_back(hutong: Shel
 
 
 def test_apply_lists_each_place_and_purpose_with_a_changed_answer(hutong: Shell, tmp_path: Path) -> None:
-    """Before it asks; and what speaks against a file as things stand."""
+    """The command lists them before it asks. It also lists what forbids a file at present."""
     path = tmp_path / "hotel.yaml"
     path.write_text(BREACHING.replace("SAMPLE_TIME", "REPORT_TIME"), encoding="utf-8")
     told = hutong("policy", "apply", "-f", str(path), stdin="n\n", code=ExitCode.INTERRUPTED).stdout
@@ -109,7 +109,7 @@ def test_apply_lists_each_place_and_purpose_with_a_changed_answer(hutong: Shell,
 
 
 def test_calendar_of_a_place_through_a_year(hutong: Shell, tmp_path: Path) -> None:
-    """As a table, as JSON and as a page; a region that is none is a failed call."""
+    """The calendar is shown as a table, as JSON and as a page. For an unknown region the call fails."""
     asked = ("policy", "calendar", "--region", "310104", "--year", "2022", "--purpose", "city-transport")
     table = hutong(*asked).stdout
     assert "a negative of 72 h from sample time, or proof of sampling of 24 h" in table

@@ -75,7 +75,7 @@ def test_upload_and_nodes_are_shown(hutong: Shell, tmp_path: Path) -> None:
 
 
 def test_documents_are_linked_and_unlinked(hutong: Shell, tmp_path: Path) -> None:
-    """Both numbers come from standard input. Nothing that is printed has a number in full."""
+    """Both numbers are read from standard input. No output contains a whole number."""
     (name,) = upload_negatives(hutong, tmp_path, 605)
     passport = ("--linked-type", "passport", "--linked-country", "FRA", "--linked-number", "-")
     both = ("--number", "-", *passport, "--case", "2022-0815", "--reason", "saw both documents")
@@ -128,7 +128,7 @@ def test_node_that_sends_no_audit_heads_has_none(hutong: Shell) -> None:
 
 
 def test_legal_holds_are_put_listed_and_lifted(hutong: Shell) -> None:
-    """What a hold keeps beyond a purge is none yet. The document's number is shown in no output."""
+    """No results are held beyond a purge yet. No output contains the document's number."""
     conditions = ("--number", "-", "--lab", LAB, "--to", "2022-08-01T00:00:00+08:00")
     put = hutong.json("hold", "create", *conditions, "--case", "C-17", "--reason", "forged", stdin=f"{card(606)}\n")
     held = put["legal_hold"]

@@ -20,7 +20,10 @@ from tests.support.waiting import TIMEOUT_SECONDS
 
 
 async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the library, by options and by the environment; without one of its own the call fails as a connection."""
+    """The certificate comes from the library, options or the environment.
+
+    Without a certificate the connection fails.
+    """
     authority = Authority(tmp_path, "ours")
     server, caller = authority.sign("node"), authority.sign("caller", spiffe("apps/1"))
     settings = settings_for(

@@ -28,7 +28,7 @@ from tests.support.processes import started
 from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 PEOPLE, WRONG = 4_000, 80
-"""So many that a fast machine does not come to the end between a look at the journal and the kill."""
+"""So many rows that even a fast machine is not done between a look at the journal and the kill."""
 
 
 @pytest.fixture

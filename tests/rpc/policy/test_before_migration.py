@@ -17,7 +17,7 @@ from tests.support.waiting import until
 async def test_policies_that_were_not_read_are_not_answered_as_absent(
     tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
-    """Neither a question nor a watch is answered before the migration; both are answered after it."""
+    """Before the migration, neither a question nor a watch is answered. After it both are."""
     url = postgres_server.make_empty()
     upgrade("policy", url, "0014")
     async with policy_at(url, tmp_path) as service:

@@ -1,4 +1,4 @@
-"""What Policy says to faulty publications and questions, on real servers: everything at once, and never INTERNAL."""
+"""Answers of real servers to faulty publications and questions: all faults at once, and never INTERNAL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.errors import error_info, field_violations, rich_status
 from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 
 in_module = pytest.mark.asyncio(loop_scope="module")
-"""For tests with `empty_service`, whose loop lasts as long as their module."""
+"""The mark of tests with `empty_service`. The event loop of these tests lasts as long as their module."""
 NUL, ESCAPE, NEWLINE = "a\0b", "a\x1b[31mb", "a\nb"
 
 
@@ -136,7 +136,7 @@ async def test_each_fault_names_its_field(
 
 @in_module
 async def test_publication_without_a_policy_is_refused(empty_service: Service) -> None:
-    """And not taken for an empty one."""
+    """A missing policy is not taken for an empty one."""
     with refused() as caught:
         await empty_service.admin.PublishPolicy(PublishPolicyRequest())
     assert list(field_violations(caught.value)) == ["policy"]
@@ -184,7 +184,7 @@ async def test_unknown_region_is_reported_with_the_other_faults(empty_service: S
 
 @in_module
 async def test_both_unknown_regions_of_a_question_are_reported(empty_service: Service) -> None:
-    """In one answer."""
+    """One answer reports both."""
     with refused() as caught:
         await empty_service.read.ResolvePolicy(
             ResolvePolicyRequest(region="999999", arriving_from="888888", purpose=HOTEL)

@@ -77,13 +77,16 @@ def told(policy_id: str) -> policy_pb2.Policy:
 
 
 def cursor(url: str) -> str:
-    """Where the next process of the province begins; "nowhere" before the nation was heard."""
+    """Return where the next process of the province begins; "nowhere" before the first answer of the nation."""
     rows = read_rows(url, tables.upstream_positions, "cursor")
     return str(rows[0][0]) if rows else "nowhere"
 
 
 async def test_what_is_not_understood_is_asked_for_again_at_the_next_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """It holds nothing else up; a version that understands it takes it then, and the cursor is kept again."""
+    """An unknown change holds up no other change.
+
+    A version that knows it receives it, and then stores the cursor again.
+    """
     url, spoilt = sqlite_url("policy"), told("spoilt")
     good_hash, spoilt.content_hash = spoilt.content_hash, "0" * 64
     nation = PretendedNation([spoilt, told("good")])
@@ -103,7 +106,7 @@ async def test_what_is_not_understood_is_asked_for_again_at_the_next_start(tmp_p
 async def test_a_snapshot_of_any_size_is_taken_in_before_its_end_is_claimed(
     tmp_path: Path, database_url: MakeUrl
 ) -> None:
-    """In several transactions, of which the last one holds the place."""
+    """The snapshot is stored in several transactions. The last one stores the position."""
     url = database_url("policy")
     nation = PretendedNation([told(f"policy-{number}") for number in range(20)])
     async with following(nation, url, tmp_path, replace(PATIENT, revisions_per_write=7)) as henan:

@@ -32,7 +32,7 @@ async def is_met(service: Service, token: str) -> bool:
 
 
 async def test_a_city_has_the_policies_of_its_province_and_of_the_nation(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """With their tokens. What the city publishes itself governs there."""
+    """The city also knows their tokens. A policy that the city publishes itself governs there."""
     for name in ("nation", "henan", "city"):
         (tmp_path / name).mkdir()
     async with (

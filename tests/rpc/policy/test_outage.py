@@ -83,7 +83,7 @@ async def test_the_nations_policies_hold_while_it_is_unavailable_and_after_a_res
 async def test_nation_as_of_time_stands_still_while_the_nation_is_unavailable(
     tmp_path: Path, sqlite_url: MakeUrl
 ) -> None:
-    """Also after a restart, when it is as far as was written down; the province's own instant moves on."""
+    """This holds after a restart too, where the instant is the last stored one. The province's own instant moves on."""
     url = sqlite_url("policy")
     async with nation_at(sqlite_url("policy"), tmp_path) as (_, link):
         async with province(url, tmp_path, link.address) as henan:
@@ -173,9 +173,10 @@ async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, datab
 async def test_a_nation_that_was_restored_is_read_anew_and_takes_nothing_back(
     tmp_path: Path, database_url: MakeUrl
 ) -> None:
-    """It lost publications and made others since, as many and more, so that the cursor's number is another change's.
+    """The nation lost publications and made as many new ones since, so the cursor's number belongs to another change.
 
-    What it lost stands; what it published anew under a known number is not taken in; both are told and counted.
+    What the nation lost stays in force here. A revision with a known number and new content is not taken over. Both are
+    reported and counted.
     """
     url = database_url("policy")
     async with nation_at(url, tmp_path) as (nation, link):
@@ -206,7 +207,7 @@ async def test_a_nation_that_was_restored_is_read_anew_and_takes_nothing_back(
 
 
 def _lose_changes(url: str, *, after: int) -> None:
-    """As a backup from before them leaves a database; its policies are as many as their changes."""
+    """Remove changes as a restore from an earlier backup would. There are as many policies as changes."""
     database = open_database(url)
     lost = tables.policy_changes.c.sequence > after
     database.write_now(

@@ -32,7 +32,10 @@ PREFECTURES = [f"{province}{prefecture:02}00" for province in ("41", "37") for p
 
 
 async def test_publication_governs_at_once(service: Service) -> None:
-    """Before it nothing is in force, said as data; after its acknowledgement the rule governs city and district."""
+    """Before the publication nothing is in force.
+
+    After its acknowledgement the rule governs the city and its district.
+    """
     assert await service.governing() == ""
     response = await service.publish(make_policy())
     assert response.policy.name == "jurisdictions/410100/policies/hotel@1"
@@ -50,7 +53,10 @@ async def test_same_content_again_is_the_same_revision(service: Service) -> None
 
 
 async def test_earlier_content_again_is_its_own_revision(service: Service) -> None:
-    """As when a directory is applied twice at the same time; once withdrawn or replaced it is published anew."""
+    """This happens if a directory is applied twice at the same time.
+
+    A withdrawn or replaced policy is published anew.
+    """
     first, second = make_policy(), make_policy(hours=24)
     second.effective_start_time.CopyFrom(to_timestamp(SystemClock().now() + DAY))
     names = [(await service.publish(policy)).policy.name for policy in (first, second, first, second)]
@@ -90,7 +96,7 @@ async def test_validate_only_answers_the_same_and_stores_nothing(service: Servic
 
 
 async def test_withdrawal_is_a_fact_with_a_time(service: Service) -> None:
-    """Nothing governs after it; the revision stays readable by name, and by what was known before."""
+    """No policy governs after the withdrawal. The revision can still be read by name, and by what was known before."""
     published = (await service.publish(make_policy())).policy
     response = await service.admin.WithdrawPolicy(WithdrawPolicyRequest(name=published.name, reason="an error"))
     assert response.policy.withdraw_reason == "an error"
@@ -106,7 +112,10 @@ async def test_withdrawal_is_a_fact_with_a_time(service: Service) -> None:
 
 
 async def test_floor_tells_what_it_overrides_and_then_binds(service: Service) -> None:
-    """It publishes over a standing contradiction, lists it, and refuses the next one, citing its own revision."""
+    """A floor is published over an existing contradiction and lists it.
+
+    The next contradiction is refused, citing the floor.
+    """
     lower = make_policy()
     lower.test_required.window.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
     await service.publish(lower)
@@ -174,7 +183,10 @@ async def test_all_faults_of_items_are_told_at_once(service: Service) -> None:
 
 
 async def test_withdrawal_of_a_lift_tells_what_comes_back(service: Service) -> None:
-    """With validate_only it answers the same and stores nothing; the lift itself binds where nothing governs too."""
+    """With validate_only the answer is the same and nothing is stored.
+
+    The lift itself binds also where nothing governs.
+    """
     await service.publish(make_policy())
     lift = make_policy("jurisdictions/000000/policies/lift", floor=True)
     lift.not_required.SetInParent()
@@ -204,7 +216,7 @@ async def test_withdrawal_of_a_lift_tells_what_comes_back(service: Service) -> N
 
 
 async def test_impacts_tell_which_answers_change(service: Service) -> None:
-    """For the place and what lies below it, at the stated instant."""
+    """The answers are those for the place and the regions below it, at the stated instant."""
     await service.publish(make_policy())
     now = to_timestamp(SystemClock().now() + DAY)
     response = await service.publish(make_policy(hours=24), validate_only=True, impact_time=now)
@@ -293,7 +305,7 @@ async def test_lists_page_through_everything(service: Service) -> None:
 
 
 async def test_batch_pairs_answers_and_errors(service: Service) -> None:
-    """One poisoned question harms no other."""
+    """One faulty question affects no other question of the batch."""
     await service.publish(make_policy())
     good = ResolvePolicyRequest(region="410105", purpose=HOTEL)
     bad = [ResolvePolicyRequest(region="41"), ResolvePolicyRequest(region="999999", purpose=HOTEL)]

@@ -55,7 +55,7 @@ async def henan(tmp_path: Path, database_url: MakeUrl, nation: Service) -> Async
 
 
 async def test_a_national_policy_governs_in_the_province_as_it_was_published(nation: Service, henan: Service) -> None:
-    """To the last field but the actor: number, times, items and hash are the nation's."""
+    """Every field but the actor is as at the nation: number, times, items and hash."""
     policy = make_policy(NATION_POLICY)
     policy.test_required.accepted.add()
     policy.test_required.accepted.add(item=ANTIGEN).window.CopyFrom(policy.test_required.window)
@@ -85,7 +85,7 @@ async def test_a_national_floor_binds_what_the_province_published_before(nation:
 
 
 async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service, henan: Service) -> None:
-    """Its publication is refused with the nation's floor as the reason."""
+    """The province's publication is refused, with the nation's floor as the reason."""
     await nation.publish(make_floor())
     await wait_until_known(henan, FLOOR)
     undercut = make_policy(HENAN_POLICY)
@@ -96,7 +96,7 @@ async def test_a_province_cannot_undercut_a_floor_that_came_down(nation: Service
 
 
 async def test_a_withdrawal_comes_down_too(nation: Service, henan: Service) -> None:
-    """With its time and reason; nothing governs any more."""
+    """The withdrawal comes with its time and reason. After that nothing governs."""
     await nation.publish(make_policy(NATION_POLICY))
     await wait_until_governing(henan, f"{NATION_POLICY}@1")
     withdrawal = WithdrawPolicyRequest(name=f"{NATION_POLICY}@1", reason="over")
@@ -106,7 +106,7 @@ async def test_a_withdrawal_comes_down_too(nation: Service, henan: Service) -> N
 
 
 async def test_only_the_nations_own_policies_come(nation: Service, henan: Service) -> None:
-    """What the national node keeps for another jurisdiction is not this province's."""
+    """Policies that the nation keeps for another jurisdiction do not come to this province."""
     elsewhere = "jurisdictions/370100/policies/hotel"
     await nation.publish(make_policy(elsewhere))
     await nation.publish(make_policy(NATION_POLICY))
@@ -116,7 +116,7 @@ async def test_only_the_nations_own_policies_come(nation: Service, henan: Servic
 
 @pytest.mark.parametrize("name", [NATION_POLICY, "jurisdictions/370000/policies/hotel"])
 async def test_a_province_publishes_for_itself_alone(henan: Service, name: str) -> None:
-    """Neither for the nation nor for another province; for its cities it may."""
+    """A province may not publish for the nation or for another province. It may publish for its cities."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await henan.publish(make_policy(name))
     assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
@@ -125,7 +125,7 @@ async def test_a_province_publishes_for_itself_alone(henan: Service, name: str) 
 
 
 async def test_a_province_cannot_withdraw_what_the_nation_published(nation: Service, henan: Service) -> None:
-    """It goes on to govern."""
+    """The nation's policy goes on to govern."""
     await nation.publish(make_policy(NATION_POLICY))
     await wait_until_governing(henan, f"{NATION_POLICY}@1")
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -104,7 +104,10 @@ async def below_as_of(service: Service, region: str = "410105") -> int:
 
 
 async def test_every_node_answers_by_what_the_city_published(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """With the same interval, number, times and tokens; a withdrawal too. What another node may not do is refused."""
+    """Answers have the same interval, number, times and tokens, also after a withdrawal.
+
+    What another node may not do is refused.
+    """
     async with country(sqlite_url, tmp_path, sqlite_url("policy")) as (nation, henan, city, link):
         nodes = (nation, henan, city)
         begun = SystemClock().now()
@@ -203,7 +206,7 @@ async def test_a_city_that_is_founded_while_the_nation_publishes_for_it(tmp_path
 
 
 async def test_a_restored_city_gets_back_what_it_lost(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Also a withdrawal. What it published anew under a lost number, while nobody was there, stands everywhere."""
+    """A lost withdrawal comes back too. A revision that the city published anew under a lost number stays in force."""
     url = sqlite_url("policy")
     async with (
         policy_at(sqlite_url("policy"), tmp_path) as nation,
@@ -292,7 +295,10 @@ class OneRetired(ExchangeServiceServicer):
 
 
 async def test_the_nation_publishes_for_a_node_that_was_retired(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """As long as Results says so. A city of that province is then served by the nation."""
+    """The nation may publish while Results says that the node is retired.
+
+    It then also serves a city of that province.
+    """
     jilin = "jurisdictions/220000/policies/hotel"
     async with (
         bare_server(add_ExchangeServiceServicer_to_server, OneRetired()) as results,

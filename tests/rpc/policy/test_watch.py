@@ -79,7 +79,7 @@ async def test_watcher_of_one_server_sees_a_change_of_another_within_a_second(
     ],
 )
 async def test_watch_refuses_a_cursor_it_does_not_know(service: Service, cursor: str, reason: str) -> None:
-    """One of another database, of another change under a number that is known here, or none at all."""
+    """Refused are cursors of another database, cursors with a known number of another change, and malformed cursors."""
     await service.publish(make_policy())
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.read.WatchPolicies(WatchPoliciesRequest(cursor=cursor)).read()

@@ -116,7 +116,10 @@ async def test_listings_watches_columns_corrections_and_recalls_know_the_item(no
 
 
 async def test_the_item_crosses_between_nodes(country: Country) -> None:
-    """In columns for new reports, in changes for further revisions; a claim of another item returns no content."""
+    """The item is sent in columns for new reports, and in changes for further revisions.
+
+    A claim of another item returns no content.
+    """
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     await jilin.node.register()
     await jilin.node.upload([make_tube(0), ANTIGEN_OF_0, make_tube(1)], items=[ANTIGEN])

@@ -91,7 +91,7 @@ async def test_unavailable_tells_grpc_when_to_retry(
 
 
 async def test_an_unexpected_exception_in_a_stream_is_internal(tmp_path: Path) -> None:
-    """What was acknowledged before it stands."""
+    """Batches that were acknowledged before the exception stay stored."""
 
     async def upload(requests: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         async for response in acknowledge(requests):
@@ -185,7 +185,10 @@ async def test_a_deadline_already_past_leaves_the_server_well(tmp_path: Path) ->
 
 
 async def test_a_message_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    """Before it is read, with the limit; unary and in a stream. What is larger still gRPC refuses by itself."""
+    """The message is refused with the limit before it is read, in unary calls and in streams.
+
+    gRPC itself refuses still larger ones.
+    """
     async with channel_to(pretend(), settings_for(tmp_path)) as channel:
         large = "x" * MAX_MESSAGE_BYTES
         error = await failure(LabServiceStub(channel).GetLab(GetLabRequest(name=large)))
@@ -202,7 +205,7 @@ async def test_a_message_that_is_too_large_is_refused(tmp_path: Path) -> None:
 
 
 async def test_calls_beyond_the_limit_are_shed(tmp_path: Path) -> None:
-    """At once, with RetryInfo; those inside are answered, and then there is room again."""
+    """They are refused at once with RetryInfo. Admitted calls are answered, and then new calls are admitted again."""
     gate = Gate()
     async with channel_to(pretend(gate), settings_for(tmp_path, max_calls="3")) as channel:
         stub = LabServiceStub(channel)
@@ -222,7 +225,7 @@ async def test_calls_beyond_the_limit_are_shed(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_request_is_refused_before_it_is_served(tmp_path: Path) -> None:
-    """With every faulty field."""
+    """The error names every faulty field."""
     gate = Gate()
     async with channel_to(pretend(gate), settings_for(tmp_path)) as channel:
         error = await failure(LabServiceStub(channel).GetLab(GetLabRequest()))
@@ -233,7 +236,7 @@ async def test_a_wrong_request_is_refused_before_it_is_served(tmp_path: Path) ->
 
 
 async def test_a_wrong_frame_ends_the_stream(tmp_path: Path) -> None:
-    """What came before it is acknowledged, and what comes after is not read."""
+    """Frames before the wrong one are acknowledged. Frames after it are not read."""
     wrong = UploadResultsRequest(start=UploadStart(lab="labs/1", upload_id="not one word"))
     async with channel_to(pretend(), settings_for(tmp_path)) as channel:
         call = UploadServiceStub(channel).UploadResults(iter([START, wrong, START]))
@@ -270,7 +273,7 @@ async def test_the_longest_status_arrives_whole(error: Exception, tmp_path: Path
 
 
 async def test_headers_that_are_too_large_are_refused(tmp_path: Path) -> None:
-    """By the transport, and the server stays well."""
+    """The transport refuses them, and the server stays up."""
     async with channel_to(pretend(), settings_for(tmp_path)) as channel:
         error = await failure(LabServiceStub(channel).GetLab(LAB, metadata=(("x-much", "x" * 100_000),)))
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -117,7 +117,7 @@ async def test_streams_end_when_the_server_drains(tmp_path: Path) -> None:
 
 
 async def test_a_call_that_never_ends_does_not_stop_the_stop(tmp_path: Path) -> None:
-    """After the grace it is cancelled, and the service is closed all the same."""
+    """After the grace period the call is cancelled, and the service is closed."""
     gate = Gate()
     closed = asyncio.Event()
 
@@ -163,7 +163,7 @@ async def test_loopback_in_plain_text_must_be_asked_for(tmp_path: Path) -> None:
 
 
 async def test_when_one_unit_cannot_be_served_all_are_closed(tmp_path: Path) -> None:
-    """Nothing keeps running behind an error at start."""
+    """After an error at the start, no service keeps running."""
     closed: list[str] = []
 
     async def open_service(settings: Settings) -> Service:
@@ -189,7 +189,7 @@ async def test_when_one_unit_cannot_be_served_all_are_closed(tmp_path: Path) -> 
 
 
 async def test_metrics_are_served_on_loopback_alone(tmp_path: Path) -> None:
-    """They travel in plain text; and a port that is taken is said by name."""
+    """Metrics are served in plain text. If the port is taken, the error names it."""
     for address in ("0.0.0.0:9464", "metrics.example:9464"):
         with pytest.raises(BadSetting, match="HUTONG_METRICS_ADDRESS must be on loopback"):
             await serve([], settings_for(tmp_path, metrics_address=address))
@@ -199,7 +199,10 @@ async def test_metrics_are_served_on_loopback_alone(tmp_path: Path) -> None:
 
 
 async def test_a_unix_socket_serves_its_owner_alone(tmp_path: Path) -> None:
-    """In place of a port. A socket that a killed process has left is taken over; that of a living one is not."""
+    """The socket replaces a port.
+
+    A socket that a killed process has left is taken over; that of a running one is not.
+    """
     address = f"unix:{tmp_path / 'results.sock'}"
     settings = settings_for(tmp_path)
     gate = Gate()

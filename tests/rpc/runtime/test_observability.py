@@ -1,4 +1,4 @@
-"""What operators see of a server: the access log, metrics, health and reflection."""
+"""The data that operators see of a server: the access log, metrics, health and reflection."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_a_call_that_its_caller_cancels_is_logged_and_counted(tmp_path: Pa
 
 
 async def test_calls_are_counted_by_method_and_code(tmp_path: Path) -> None:
-    """And timed; those under way are seen while they are."""
+    """Calls are timed too. Calls under way are visible while they last."""
     gate = Gate()
     before = handled(GET_LAB, "OK"), handled(GET_LAB, "InvalidArgument")
     timed = counted("grpc_server_handling_seconds_count", **labels(GET_LAB))

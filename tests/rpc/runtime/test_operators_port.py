@@ -62,7 +62,7 @@ def fetch(port: OperatorsPort, path: str) -> tuple[int, bytes]:
     ids=["starting", "healthy", "not serving", "stale"],
 )
 def test_health_over_http(port: OperatorsPort, report: HealthReport | None, healthy: bool) -> None:
-    """It is 200 only if every service of the process has passed a check lately."""
+    """The answer is 200 only if every service of the process has passed a check recently."""
     if report is not None:
         port.add("results", lambda: report)
     status, body = fetch(port, "/healthz")
@@ -118,7 +118,7 @@ async def test_operators_are_answered_while_the_event_loop_is_held(tmp_path: Pat
 
 
 async def test_a_health_check_overtakes_calls_that_wait_inside_grpc(tmp_path: Path) -> None:
-    """All of them came before it, on the same connection."""
+    """All of the waiting calls came before the health check on the same connection."""
     begun = 0
     are_sent = threading.Event()
 

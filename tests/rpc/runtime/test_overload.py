@@ -88,7 +88,7 @@ async def test_a_quiet_gate_is_answered_beside_a_flood(tmp_path: Path) -> None:
 
 
 async def test_calls_beyond_the_limit_of_a_connection_wait_at_the_client(tmp_path: Path) -> None:
-    """None is reset. Calls begin as others end, which is when gRPC counts more calls than the client does."""
+    """No call is reset. Calls begin as others end. At that time gRPC counts more calls than the client does."""
 
     async def call(labs: Any) -> None:
         for _ in range(2):

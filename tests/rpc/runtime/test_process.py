@@ -111,14 +111,14 @@ def test_wrong_usage_exits_as_a_wrong_setting(arguments: list[str], capsys: pyte
 
 
 def test_migrating_builds_the_schema(tmp_path: Path) -> None:
-    """On SQLite; it says what it did."""
+    """The command migrates SQLite and says what it did."""
     ended = hutongd("migrate", "results", data_dir=str(tmp_path))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "results: at the newest schema\n", "")
     assert (tmp_path / "results.db").exists()
 
 
 def test_the_whole_node_is_one_process(tmp_path: Path) -> None:
-    """It serves three times, and an operator's commands find its stores and its settings."""
+    """The process serves three times, and an operator's commands find its stores and its settings."""
     variables = {f"{service}_address": "127.0.0.1:0" for service in SERVICES} | {"data_dir": str(tmp_path)}
     with daemon("serve", "all", **variables, **QUICK) as running:
         running.event("serving")
@@ -143,7 +143,10 @@ def test_migrating_an_unavailable_server_fails_in_one_line(tmp_path: Path) -> No
 
 
 def test_it_waits_for_an_operator_to_migrate(postgres_server: PostgresServer, tmp_path: Path) -> None:
-    """On PostgreSQL it starts, is NOT_SERVING while the schema is behind, and SERVING once it is not; no restart."""
+    """On PostgreSQL the service starts and is NOT_SERVING until the schema is migrated.
+
+    It then serves without a restart.
+    """
     variables = {
         "data_dir": str(tmp_path),
         "results_address": "127.0.0.1:0",

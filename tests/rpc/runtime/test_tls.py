@@ -52,7 +52,10 @@ def nation(tmp_path_factory: pytest.TempPathFactory) -> Nation:
 
 
 async def code_of(address: str, roots: Certificate | None, own: Certificate | None = None) -> grpc.StatusCode:
-    """How a call ends: in plain text without roots, else trusting them and showing a certificate of its own, if any."""
+    """Return how a call ends.
+
+    Without `roots` it is in plain text. Otherwise it trusts them and may show a certificate.
+    """
     if roots is None:
         channel = grpc.aio.insecure_channel(address)
     else:

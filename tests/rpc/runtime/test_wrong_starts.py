@@ -99,7 +99,7 @@ def rules(content: bytes) -> Prepare:
 
 
 def certificate(kind: str) -> Prepare:
-    """Give a node a certificate that cannot serve, or authorities of the wrong kind."""
+    """Give a node a certificate that is not for servers, or authorities whose certificates may not sign others."""
 
     def prepare(folder: Path) -> Mapping[str, str]:
         authority, other = Authority(folder, "authority"), Authority(folder, "other")
@@ -206,7 +206,7 @@ def lines_of(arguments: list[str], variables: Mapping[str, str]) -> list[str]:
 
 
 def check_one(command: str, language: str, variables: Mapping[str, str], cause: str) -> None:
-    """Check that a command ends with one line of a language, which says what to do."""
+    """Check that a command ends with one line in one language, and that the line says what to do."""
     arguments = [one.replace("{folder}", str(Path(variables["data_dir"]).parent)) for one in COMMANDS[command]]
     lines = lines_of([*arguments, "--lang", language], variables)
     assert command == "doctor" or len(lines) == 1, lines
@@ -218,13 +218,13 @@ def check_one(command: str, language: str, variables: Mapping[str, str], cause: 
 
 
 def check(command: str, variables: Mapping[str, str], cause: str) -> None:
-    """Check that a command ends with one line in both languages."""
+    """Check that a command ends with one line in each language."""
     for language in LANGUAGES:
         check_one(command, language, variables, cause)
 
 
 def side_by_side(work: Iterable[Callable[[], None]]) -> None:
-    """Run checks side by side. Most of their time the commands wait."""
+    """Run checks side by side, because the commands wait most of the time."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for done in [threads.submit(one) for one in work]:
             done.result()
@@ -263,7 +263,7 @@ def test_an_address_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_newer_schema(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Also a start, which would migrate, says that the database is newer."""
+    """A start, which would migrate the database, also reports that the database is newer."""
     url = sqlite_url("results")
     with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
         database.execute("UPDATE alembic_version_results SET version_num = 'ffff'")
@@ -297,7 +297,7 @@ def test_a_server_that_cannot_be_used(tmp_path: Path, postgres_server: PostgresS
 
 
 def test_a_pepper_of_another_database(tmp_path: Path) -> None:
-    """Every command that uses the pepper refuses it, in a line, and changes nothing."""
+    """Every command that uses the pepper refuses it with one line, and changes nothing."""
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
     first = write_secret(tmp_path / "first", b"1" * 32)

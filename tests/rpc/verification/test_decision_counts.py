@@ -41,7 +41,7 @@ async def _ask(callers: Callers, times: int) -> None:
 
 
 async def test_a_kill_loses_at_most_what_was_not_stored_and_a_stop_nothing(tmp_path: Path) -> None:
-    """What was stored before the kill is there afterwards, and nothing is counted that was not asked."""
+    """Counts that were stored before the kill are still there, and nothing is counted that was not asked."""
     node = Node(tmp_path)
     try:
         await node.start(ALL)

@@ -133,7 +133,7 @@ async def test_results_frozen(node: Node, callers: Callers) -> None:
     await node.freeze("results")
     asked = question(NUMBERS[0])
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        # As many as are always admitted, however long each takes.
+        # As many calls as are always admitted, however long each takes.
         verifying = (callers.decisions.Verify(asked, timeout=NO_DEADLINE) for _ in range(LIGHT_CALLS))
         decisions = await asyncio.gather(*verifying)
     assert {one.decision.reason for one in decisions} == {pb.DECISION_REASON_SOURCE_UNAVAILABLE}

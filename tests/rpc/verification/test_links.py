@@ -98,7 +98,7 @@ async def test_results_behind_a_link_that_swallows_everything(linked: Linked) ->
 
 
 async def test_results_behind_connections_that_died_without_a_word(linked: Linked) -> None:
-    """What is whole is found by a new connection, long before keepalive gives the old one up."""
+    """Results that are complete are found by a new connection, long before keepalive gives up the old one."""
     linked.results.strand()
     assert (await linked.ask()).outcome == pb.DECISION_OUTCOME_UNDETERMINED
     await until(linked.recognizes, RECOVERY_SECONDS)
@@ -117,7 +117,10 @@ async def test_policy_behind_connections_that_died_without_a_word(linked: Linked
 
 
 async def test_a_policy_is_asked_for_over_a_working_connection(linked: Linked) -> None:
-    """Of a place whose rule is not at hand: undetermined in time, and by its rule once the line was given up."""
+    """The rule of the place is not cached.
+
+    The decision is undetermined in time; with a new connection the rule decides.
+    """
     await linked.callers.publish("410200", 2 * DAY)
     linked.policy.strand()
 

@@ -189,7 +189,7 @@ async def test_a_positive_outweighs_a_decision_that_was_shown_before_it(callers:
 
 
 async def test_statement_keeps_no_identity(callers: Callers) -> None:
-    """What names the person is masked in their own words."""
+    """Everything that names the person is masked in the statement."""
     words = f"我是张三，{NUMBERS[0]}，他们不认"
     report = _report(NOT_LOCAL, document=document(NUMBERS[0]), statement=words)
     statement = (await callers.refusals.ReportRefusal(report)).refusal.statement
@@ -228,7 +228,7 @@ async def test_same_request_id_reports_once(callers: Callers) -> None:
 
 
 async def test_a_report_is_recognised_under_both_keys(tmp_path: Path) -> None:
-    """What was shown or reported before a change of the pepper is the same person's after it, and nobody else's."""
+    """Evidence and reports from before a change of the pepper are still the same person's, and nobody else's."""
     node = Node(tmp_path)
     try:
         await node.start(ALL)

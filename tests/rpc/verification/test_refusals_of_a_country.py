@@ -88,7 +88,10 @@ def _report(number: str, *grounds: int, region: str = "410105", **fields: object
 
 
 async def _sign(nation: Callers, number: str) -> str:
-    """Register a laboratory with a key at the nation. Return a report that it has signed for the holder of a number."""
+    """Register a laboratory with a key at the nation.
+
+    Return a report that the laboratory has signed for the holder of a document number.
+    """
     key = Ed25519PrivateKey.generate()
     signing_key = LabSigningKey(public_key=signed_reports.to_der(key.public_key()))
     await nation.labs.CreateLab(CreateLabRequest(lab=Lab(name=LAB, display_name="检验所", region="410100")))
@@ -139,7 +142,7 @@ async def test_reported_at_the_nation_and_answered_in_the_city(country: Country)
     assert found is not None
     assert (found.assessment, found.assess_node, found.origin_node) == (UNLAWFUL, "nodes/410100", "nodes/000000")
     assert (found.venue_kind, NUMBERS[1] in found.statement) == (refusal_pb2.VENUE_KIND_LODGING, False)
-    # Both report numbers have no digit. The city cannot verify the signature, but has the nation's verdict.
+    # Neither report number has a digit. The city cannot verify the signature, but has the verdict of the nation.
     flags = (await city.flags.ListEvidenceFlags(ListEvidenceFlagsRequest())).evidence_flags
     assert [one.report_number for one in flags] == ["PAPER"]
     answer = service.AnswerRefusalRequest(name=sent.refusal.name, answer="已整改")

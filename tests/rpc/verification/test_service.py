@@ -121,7 +121,7 @@ async def test_recorded_negative_is_recognized_until_the_window_ends(callers: Ca
 
 
 async def test_paper_without_a_record_is_recognized_and_the_laboratory_reminded(callers: Callers) -> None:
-    """What is in hand has equal force; the decision is stored and names the report to be uploaded."""
+    """The evidence has equal force. The decision is stored, and names the report that is to be uploaded."""
     shown = paper("NOT-UPLOADED", SystemClock().now() - HOUR)
     decision = (await callers.decisions.Verify(question(_person(1), evidence=[shown]))).decision
     assert (decision.outcome, decision.basis) == (pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_BASIS_PRESENTED)
@@ -135,7 +135,7 @@ async def test_paper_without_a_record_is_recognized_and_the_laboratory_reminded(
 
 
 async def test_paper_that_its_laboratory_denies_counts_for_nothing_and_is_a_case(callers: Callers) -> None:
-    """It counted until the laboratory answered. A record that comes later counts whatever was answered."""
+    """The paper counted until the laboratory answered. A later record counts, whatever the laboratory has answered."""
     reported = SystemClock().now() - HOUR
     asked = question(_person(97), evidence=[paper("DENIED-1", reported)])
     first = (await callers.decisions.Verify(asked)).decision
@@ -154,9 +154,9 @@ async def test_paper_that_its_laboratory_denies_counts_for_nothing_and_is_a_case
         listed = (await callers.cases.ListCases(request)).evidence_cases
         return [it for it in listed if it.report_number == "DENIED-1"]
 
-    # The earlier showing opens the case. No one shows the report again.
+    # The earlier showing opens the case, although nobody shows the report again.
     await until(list_cases)
-    # The denial counts at once.
+    # The denial counts in the next decision at once.
     decision = (await callers.decisions.Verify(asked)).decision
     assert (decision.reason, decision.refusal_permitted) == (pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD, True)
     (considered,) = decision.considered
@@ -210,7 +210,10 @@ async def test_paper_of_a_second_person_is_recognized_and_flagged_for_officers(c
 
 
 async def test_a_signed_report_fills_the_evidence_and_is_not_flagged(callers: Callers) -> None:
-    """Its number has no digit. Without a registered key, and after its revocation, it counts as any paper."""
+    """The report number has no digit.
+
+    Without a registered key, and after its revocation, the report counts as any paper.
+    """
     key = Ed25519PrivateKey.generate()
     issued = SystemClock().now() // SECOND - 3600
     report = SignedReport(LAB.removeprefix("labs/"), "SIGNED", "", outcome_pb2.OUTCOME_NEGATIVE, issued - 60, issued)
@@ -265,7 +268,7 @@ async def test_paper_with_the_laboratorys_name_is_as_good_as_with_its_code(calle
 
 
 async def test_number_alone_is_compared_with_this_persons_records(callers: Callers) -> None:
-    """It brings the record to light; the decision is stored with it, without masks."""
+    """The comparison finds the record. The decision is stored with the record, without masks."""
     reported = SystemClock().now() - 60 * HOUR
     report = _report()
     await callers.upload(_person(6), report, reported)
@@ -284,7 +287,10 @@ async def test_number_alone_is_compared_with_this_persons_records(callers: Calle
 
 
 async def test_negative_in_hand_after_a_recorded_positive_is_a_case(callers: Callers) -> None:
-    """Neither refused nor recognised: registered, stored, and confirmed by the laboratory."""
+    """The person is neither refused nor recognised.
+
+    The laboratory then registers, and its upload confirms the negative.
+    """
     now = SystemClock().now()
     await callers.upload(_person(70), _report(), now - 30 * HOUR, outcome_pb2.OUTCOME_POSITIVE)
     shown = paper("CLEARS", now - HOUR, lab="", lab_name="郑州检验所")
@@ -416,7 +422,10 @@ async def test_unknown_origin_is_decided_by_the_better_rule(callers: Callers) ->
 
 
 async def test_the_items_of_a_policy_are_looked_up_and_no_others(callers: Callers) -> None:
-    """By the first question, which finds no policy in the cache, and by later ones; by a call, a batch and a stream."""
+    """The first question finds no policy in the cache, and later ones do.
+
+    Questions come by a call, a batch and a stream.
+    """
     await callers.publish("411100", 48 * HOUR, accepted={"": None, ANTIGEN: 24 * HOUR})
     reported = SystemClock().now() - HOUR
     recorded, on_paper, nucleic = _report(), _report(), _report()
@@ -469,7 +478,7 @@ async def test_the_items_of_a_policy_are_looked_up_and_no_others(callers: Caller
 
 
 async def test_the_items_of_both_classes_are_looked_up_for_an_unknown_origin(callers: Callers) -> None:
-    """One accepts antigen, the other does not; the first question finds neither in the cache."""
+    """One policy accepts antigen and the other does not. The first question finds neither policy in the cache."""
     await callers.publish("411200", 48 * HOUR, origin=policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE)
     await callers.publish(
         "411200",

@@ -1,4 +1,4 @@
-"""How Verification asks its sources: together, once for the same thing, and no faulty question harms another."""
+"""Tests how Verification asks its sources: at the same time, once for the same thing, and each question by itself."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Results(InternalLookupServiceServicer):
 
 
 class Policy(PolicyServiceServicer):
-    """One rule whose revision grows; counts questions; tells watchers, if it has any."""
+    """Answers with one rule whose revision grows, counts questions, and notifies watchers if there are any."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -145,7 +145,7 @@ def _look_up(report: str = "", token: str = "") -> LookUp:
 
 
 async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() -> None:
-    """One alone leaves alone; 200 together leave in a few calls."""
+    """A single look-up is sent alone. 200 concurrent look-ups are sent in a few calls."""
     results = Results()
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
         client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
@@ -167,7 +167,10 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
 
 
 async def test_look_ups_that_are_late_have_no_answer() -> None:
-    """Those of a batch and a single one alike. Their call goes on, so that its answer closes the circuit."""
+    """This holds for look-ups of a batch and for a single one.
+
+    Their call goes on, so that its answer closes the circuit.
+    """
     results = Results()
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
         client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
@@ -286,7 +289,10 @@ async def test_last_answers_serve_up_to_a_limit_while_policy_is_unavailable() ->
 
 
 async def test_a_policy_behind_the_token_is_not_fresh_enough() -> None:
-    """It answers, but has not seen what the token stands for: UNAVAILABLE, never the older rule."""
+    """Policy answers but has not seen the commit of the token.
+
+    The error is UNAVAILABLE, and the older rule is not used.
+    """
     policy = Policy()
     async with asking_policy(policy, FixedClock(NOON)) as client:
         await client.resolve(QUESTION)

@@ -53,7 +53,7 @@ class ScriptedVerifier:
         return rest, []
 
     async def keep(self, unkept: Sequence[Unkept]) -> None:
-        """Nothing is stored."""
+        """Store nothing."""
         assert not unkept
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
@@ -186,7 +186,10 @@ async def test_a_broken_rule_of_a_frame_ends_the_stream(tmp_path: Path) -> None:
 
 
 async def test_a_question_for_the_nation_holds_up_no_other(tmp_path: Path) -> None:
-    """What own records settle is answered at once; the rest comes when the nation answers, each by its own mark."""
+    """Questions that own records settle are answered at once.
+
+    The others are answered when the nation answers, each by its id.
+    """
     verifier = ScriptedVerifier()
     async with gates(tmp_path, verifier) as (stub, streams, _):
         call = stub.StreamVerify()

@@ -53,7 +53,7 @@ async def _summarize(callers: Callers, *groupings: int, **fields: Any) -> servic
 
 
 def _request(*groupings: int, **fields: Any) -> service.SummarizeRefusalsRequest:
-    # Both ends are days away, so that every call asks for the same days.
+    # Both ends are days away from now, so that every call asks for the same days.
     now = SystemClock().now()
     interval = Interval(start_time=to_timestamp(now - 3 * DAY), end_time=to_timestamp(now + DAY))
     return service.SummarizeRefusalsRequest(
@@ -130,7 +130,7 @@ async def test_rates_with_their_denominators(callers: Callers) -> None:
 
 
 async def test_who_has_not_answered_and_since_when(callers: Callers) -> None:
-    """Only places without an answer, with the time of the oldest open report."""
+    """The answer has only places without an answer, with the time of the oldest open report."""
     silent = await _summarize(callers, PROVINCE, CITY, unanswered_only=True)
     assert _places(silent) == [("220000", 1, 0), ("220500", 1, 0), ("410300", 0, 1)]
     total = silent.refusal_summaries[0].total

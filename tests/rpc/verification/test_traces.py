@@ -183,7 +183,7 @@ async def test_text_that_is_no_trace_is_ignored(traced: Traced) -> None:
 
 @in_module
 async def test_trace_that_is_not_sampled_is_not_recorded(traced: Traced) -> None:
-    """By no service, although this node records each call that has no trace."""
+    """No service records the trace, although this node records each call without a trace."""
     await traced.callers.decisions.Verify(question(NUMBERS[0]), metadata=parent(6, NOT_SAMPLED))
     await traced.callers.decisions.Verify(question(NUMBERS[0]), metadata=parent(8))
     # A service exports its spans in the order in which they end. Spans of the first call would come before these.
@@ -210,7 +210,7 @@ async def test_no_span_has_an_identity(traced: Traced) -> None:
 
 @in_module
 async def test_lines_of_the_log_have_the_trace(traced: Traced) -> None:
-    """Those of Results too."""
+    """Lines of the log of Results have the trace too."""
     await traced.callers.decisions.Verify(question(NUMBERS[0]), metadata=parent(10))
     for service in ("verification", "results"):
         await until(lambda service=service: trace_id(10) in traced.node.log(service))

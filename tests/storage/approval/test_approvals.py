@@ -55,7 +55,7 @@ async def test_a_change_is_proposed_once_and_made_once(withdrawals: Withdrawals)
 
 
 async def test_an_approval_that_was_cut_off_is_repeated(withdrawals: Withdrawals) -> None:
-    """Until the change was made as a whole it is not complete, and it cannot be rejected any more."""
+    """Until the change was made as a whole it is not complete, and it can no longer be rejected."""
     change = await withdrawals.propose()
     withdrawals.failures = 1
     with pytest.raises(Unavailable):
@@ -117,7 +117,7 @@ async def test_the_proposer_does_not_approve(
 
 
 async def test_a_change_lapses(withdrawals: Withdrawals) -> None:
-    """In its last microsecond it can be approved, and then no more."""
+    """The change can be approved in its last microsecond, and not later."""
     change, last = await withdrawals.propose(), await withdrawals.propose()
     withdrawals.clock.advance(LIFE - 1)
     await withdrawals.approve(last)
@@ -132,7 +132,7 @@ async def test_a_change_lapses(withdrawals: Withdrawals) -> None:
 
 
 async def test_lists_are_narrowed(withdrawals: Withdrawals) -> None:
-    """By region, by laboratory, and to the caller's role."""
+    """Lists can be narrowed by region and by laboratory. They have only the changes of the caller's role."""
     change = await withdrawals.propose()
     assert await withdrawals.list(region="000000") == [change.change_id]
     assert await withdrawals.list(region="410000") == []
@@ -142,7 +142,7 @@ async def test_lists_are_narrowed(withdrawals: Withdrawals) -> None:
 
 
 async def test_old_changes_are_removed(withdrawals: Withdrawals) -> None:
-    """With the next proposal."""
+    """They are removed with the next proposal."""
     change = await withdrawals.propose()
     withdrawals.clock.advance(KEPT + 1)
     await withdrawals.propose()
@@ -153,7 +153,7 @@ async def test_old_changes_are_removed(withdrawals: Withdrawals) -> None:
 
 
 def test_local_callers_need_no_approval(sqlite_url: MakeUrl) -> None:
-    """Nor does work outside a call. Identified callers do."""
+    """Work outside a call needs no approval either. Identified callers do."""
     opened = Withdrawals(sqlite_url("policy"))
     current_call.set(None)
     assert not opened.approvals.is_needed()

@@ -46,7 +46,7 @@ async def find(withdrawals: Withdrawals, name: str) -> EmergencyGrant:
 
 
 async def test_the_proposer_approves_while_its_grant_is_open(withdrawals: Withdrawals) -> None:
-    """Not before it, and not after it. The change and the grant name each other."""
+    """The proposer can approve only while the grant is open. The change and the grant name each other."""
     change = await withdrawals.propose()
     with pytest.raises(PermissionDenied, match="another caller"):
         await withdrawals.approve(change, LI)
@@ -179,7 +179,7 @@ async def test_a_region_must_exist(withdrawals: Withdrawals) -> None:
 
 
 async def test_local_callers_open_and_review_too(withdrawals: Withdrawals) -> None:
-    """They are not told apart, so none of them is the same as the holder."""
+    """Local callers are not told apart, so none of them counts as the holder."""
     local = Caller(LOCAL, LOCAL)
     name = await open_grant(withdrawals, local)
     assert (await withdrawals.grants.review(name, "tried")).region == "000000"

@@ -85,7 +85,7 @@ def rows_of(database: Database) -> list[Any]:
 async def test_rows_of_many_calls_are_there_and_numbered_without_a_gap(
     database: Database, trail: Trail, call: CallAudit, sealer: Sealer
 ) -> None:
-    """They share transactions, and a seal covers them afterwards."""
+    """The rows share transactions. A seal covers them afterwards."""
     await asyncio.gather(*(trail.record([read(call)]) for _ in range(50)), trail.record([read(call)] * 10))
     assert [row.sequence for row in rows_of(database)] == list(range(1, 61))
     assert check(database).unsealed == ["rows 1-1 to 1-60"]
@@ -109,7 +109,7 @@ async def test_a_row_of_a_read_tells_the_minute_and_no_identity(
 async def test_a_flood_of_refused_calls_is_summed_up(
     database: Database, trail: Trail, call: CallAudit, sealer: Sealer
 ) -> None:
-    """Reads beside it keep their rows. The sum is chained like other rows."""
+    """Reads at the same time keep their own rows. The sum is chained like other rows."""
     denial = call.event(AuditKind.DENIAL, Subject("", OTHER, 3, "410105"), code=7, count=0)
     for _ in range(3):
         await asyncio.gather(*(trail.record([denial] * 500 + [read(call)]) for _ in range(2)))
@@ -347,7 +347,7 @@ async def test_a_stolen_older_key_makes_no_seal_after_the_change(
 async def test_what_a_killed_process_left_is_named(
     database: Database, clock: FixedClock, trail: Trail, call: CallAudit
 ) -> None:
-    """It is named as unsealed, and after the next start as sealed late. Rows of the new process are not."""
+    """The rows are named as unsealed, and after the next start as sealed late. Rows of the new process are not."""
     await trail.record([read(call)] * 3)
     assert check(database).unsealed == ["rows 1-1 to 1-3"]
     restarted = Sealer(database, tables, KEYS, clock, AuditTiming(seal=0.01))
@@ -448,7 +448,10 @@ async def test_rows_of_reads_from_before_packing_stay_readable(
 async def test_a_failed_write_leaves_the_chain_whole(
     database: Database, trail: Trail, call: CallAudit, sealer: Sealer
 ) -> None:
-    """What takes part in the transaction fails it. The next transaction goes on from what is stored."""
+    """If a function that takes part in the transaction fails, the transaction fails.
+
+    The next one continues from what is stored.
+    """
     await trail.record([read(call)])
 
     def fail(connection: Connection) -> None:

@@ -250,7 +250,7 @@ def test_what_cannot_be_backed_up_leaves_nothing(node: Settings, tmp_path: Path)
 
 
 def test_the_commands(node: Settings, tmp_path: Path) -> None:
-    """As an operator runs them."""
+    """The commands are run as an operator runs them."""
     variables = {"data_dir": str(node.data_dir), "jurisdiction": "410000"}
     done = hutongd("backup", "--to", str(tmp_path / "backups"), "--with-pepper", **variables)
     assert done.returncode == 0, done.stderr

@@ -17,13 +17,13 @@ UP = text("UPDATE labs_of_test SET count = count + 1 WHERE name = :name")
 
 
 class _Audit:
-    """As much of the audit of a call as a transaction changes."""
+    """The part of a call's audit that a transaction changes."""
 
     is_recorded = False
 
 
 async def test_a_transaction_that_deadlocks_is_tried_again(postgres_url: MakeUrl) -> None:
-    """Both commit once, and the audit does not believe in the row that was rolled back."""
+    """Both transactions commit once, and the audit does not count the row that was rolled back."""
     with contextlib.closing(open_database(postgres_url("results"))) as database:
         await database.write(
             lambda connection: [

@@ -97,13 +97,16 @@ async def test_a_write_that_fails_leaves_nothing(database: Database) -> None:
 
 
 async def test_a_read_on_sqlite_changes_nothing(sqlite: Database) -> None:
-    """What it writes by mistake is undone; on PostgreSQL its statements stand alone, and it must not write."""
+    """What a read on SQLite writes by mistake is undone.
+
+    On PostgreSQL its statements are in autocommit, so it must not write.
+    """
     await sqlite.read(put, 7)
     assert await sqlite.read(value) == 0
 
 
 async def test_reads_go_on_while_a_write_is_under_way(database: Database) -> None:
-    """They do not see the write before it is committed."""
+    """Reads do not see the write before it is committed."""
     written, go_on = threading.Event(), threading.Event()
 
     def slowly(connection: Connection) -> None:
@@ -120,7 +123,7 @@ async def test_reads_go_on_while_a_write_is_under_way(database: Database) -> Non
 
 
 async def test_a_cancelled_call_does_not_stop_the_transaction(database: Database) -> None:
-    """It ends as a whole, here by being committed."""
+    """The transaction ends as a whole. Here it is committed."""
     begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
     def slowly(connection: Connection) -> None:
@@ -142,7 +145,7 @@ async def test_a_cancelled_call_does_not_stop_the_transaction(database: Database
 
 
 async def test_sqlite_has_one_writer_among_many_threads(sqlite: Database) -> None:
-    """Neither an update is lost nor a writer turned away, whether they come by the executor or beside it."""
+    """No update is lost and no writer is refused, whether writes come by the executor or beside it."""
     await asyncio.gather(
         *(sqlite.write(count_up) for _ in range(30)),
         *(asyncio.to_thread(sqlite.write_now, count_up) for _ in range(30)),
@@ -210,7 +213,7 @@ def close_all_others(connection: Connection) -> None:
 
 
 async def test_a_read_survives_a_connection_the_server_closed(postgresql: Database) -> None:
-    """It is made once more on a new connection, and its caller sees nothing."""
+    """The read is made once more on a new connection, and its caller notices nothing."""
     other = open_database(postgresql.engine.url.render_as_string(hide_password=False))
     attempts = []
 
@@ -226,7 +229,7 @@ async def test_a_read_survives_a_connection_the_server_closed(postgresql: Databa
 
 
 async def test_a_read_of_many_rows_survives_a_connection_the_server_closed(postgresql: Database) -> None:
-    """Also if the server closes the connection between the limit and a statement."""
+    """This holds also if the server closes the connection between the limit and a statement."""
     other = open_database(postgresql.engine.url.render_as_string(hide_password=False))
     attempts = []
 
@@ -313,7 +316,10 @@ async def test_a_violated_constraint_is_the_callers_affair(database: Database) -
 
 @pytest.mark.parametrize("fit", SchemaFit)
 async def test_the_check_asks_for_the_schema(fit: SchemaFit, database_url: MakeUrl) -> None:
-    """A database that is too far behind is not healthy. SQLite, which a start migrates, must not be behind at all."""
+    """A database whose schema is too old is not healthy.
+
+    SQLite must have the newest schema, because a start migrates it.
+    """
     opened = open_database(database_url("results"), lambda _connection: fit)
     if fit is SchemaFit.CURRENT or (fit is SchemaFit.OLDER and not opened.is_sqlite):
         await opened.check()
@@ -324,7 +330,10 @@ async def test_the_check_asks_for_the_schema(fit: SchemaFit, database_url: MakeU
 
 
 async def test_reads_of_many_rows_do_not_hold_up_others(database: Database) -> None:
-    """As many as may wait are under way or wait, and another read is answered meanwhile. One more is refused."""
+    """As many reads as may wait are under way or waiting.
+
+    Another kind of read is answered meanwhile. One more is refused.
+    """
     release = threading.Event()
 
     def stay(connection: Connection) -> int:
@@ -355,7 +364,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 
 async def test_a_statement_ends_with_the_time_of_its_caller(database: Database) -> None:
-    """Otherwise nothing else of its kind would be read."""
+    """Otherwise no other read of the same kind would be answered."""
     call = Call("test")
     call.deadline = asyncio.get_running_loop().time() + 0.2
     current_call.set(call)
@@ -414,7 +423,7 @@ async def test_a_short_read_ends_with_the_time_of_its_caller(database: Database)
 
 
 async def test_a_short_read_that_takes_long_fails_for_a_caller_that_waits(database: Database) -> None:
-    """It may try again. The connection can be used afterwards."""
+    """The caller may try again. The connection can be used afterwards."""
 
     def count(connection: Connection) -> None:
         with limited_short(connection, TimeLimit(math.inf), 0.1):

@@ -89,7 +89,7 @@ def test_other_content_under_one_id_is_refused(database: Database) -> None:
 
 
 def test_ids_are_a_methods_own(database: Database) -> None:
-    """One id in two methods is two requests; so are two ids in one."""
+    """The same id in two methods stands for two requests, and so do two ids in one method."""
     work, request_id = Work(), str(uuid.uuid4())
     ask(database, work, request_id, request())
     assert ask(database, work, request_id, request(), method="/another") == "done 2"
@@ -115,7 +115,7 @@ def test_what_failed_is_not_remembered(database: Database) -> None:
 
 
 def test_of_many_at_one_instant_one_is_done(database: Database) -> None:
-    """From several processes' connections: all are given the one answer."""
+    """The calls come from connections of several processes. All get the same answer."""
     url = database.engine.url.render_as_string(hide_password=False)
     others = [open_database(url) for _ in range(2)]
     work, request_id, together = Work(), str(uuid.uuid4()), threading.Barrier(6)

@@ -1,4 +1,4 @@
-"""Statements that the event loop runs by itself: their values, their failures, and what follows a failure."""
+"""Statements that the event loop runs by itself: their values, their failures, and the statements after a failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ INSERT = "INSERT INTO marks VALUES ($1, $2, $3, $4)"
 
 @pytest.fixture(params=["session", "pooled"])
 async def database(request: pytest.FixtureRequest, postgres_url: MakeUrl) -> AsyncIterator[Database]:
-    """Opens a database with the table, as a session's own and as behind a pooler, where nothing is prepared."""
+    """Opens a database with the table, with a session of its own or as behind a pooler.
+
+    Behind a pooler nothing is prepared.
+    """
     url = make_url(postgres_url("policy"))
     if request.param == "pooled":
         url = url.update_query_dict({POOLER_OPTION: TRANSACTION_POOLER})
@@ -47,7 +50,7 @@ def end_sessions(connection: Connection) -> None:
 
 
 async def test_each_kind_of_value_is_stored(database: Database) -> None:
-    """Also one that is larger than what a socket takes at once."""
+    """A value that is larger than what a socket takes at once is stored too."""
     large = bytes(range(256)) * 40_000
     stored = [(1, True, "冬\t\\", b"\x00\\\xff"), (2, False, "", large)]
     for mark in stored:

@@ -25,7 +25,7 @@ def upload(connection: Connection) -> None:
 
 
 async def test_an_upload_needs_no_table_of_this_version(postgres_url: MakeUrl) -> None:
-    """What only the schema of this version answers is UNAVAILABLE until the migration, and no unexpected error."""
+    """Calls that need this version's schema are UNAVAILABLE until the migration, and never an unexpected error."""
     fit = SchemaFit.OLDER
     with contextlib.closing(open_database(postgres_url("results"), lambda _: fit)) as database:
         await database.write(lambda connection: connection.execute(text("ALTER TABLE last_uploads RENAME TO later")))

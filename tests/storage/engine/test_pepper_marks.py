@@ -51,7 +51,7 @@ async def test_a_store_of_older_rules_is_refused_in_one_line(
 async def test_a_store_of_verification_from_before_marks_is_known_by_its_tags(
     is_filled: bool, database_url: MakeUrl
 ) -> None:
-    """With tagged decisions it is of the first rule; an empty one goes on."""
+    """A store with tagged decisions is of the first rule. An empty store goes on."""
     url = database_url("verification")
     downgrade("verification", url, "0004")
     database = open_database(url)

@@ -49,7 +49,7 @@ def test_a_failed_holder_releases_the_lock(two: tuple[Database, Database]) -> No
 
 
 async def test_a_cancelled_holder_releases_the_lock(two: tuple[Database, Database]) -> None:
-    """It is cancelled while it holds the lock, and while a thread takes the lock for it."""
+    """The holder is cancelled while it holds the lock, and while a thread takes the lock for it."""
     one, other = two
 
     async def hold(held: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""What a node keeps of the policies of the nodes below, on SQLite and on PostgreSQL."""
+"""The policies that a node keeps of the nodes below, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_a_node_below_another_one_is_sent_there(database: Database) -> Non
 
 
 async def test_a_founded_node_knows_the_nodes_in_its_region(database: Database) -> None:
-    """From the node above, also before they have called it. A founding is remembered by all processes."""
+    """The node above names the nodes, even before they have called. All processes remember a founding."""
     store = UpstreamStore(database, HENAN)
     assert not await store.is_founded()
     await store.receive([], UpstreamPosition("1-1", NOW), NOW)

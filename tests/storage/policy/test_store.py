@@ -65,7 +65,7 @@ def store(database: Database) -> PolicyStore:
 
 @pytest.fixture
 async def publishers(url: str) -> AsyncIterator[list[PolicyPublisher]]:
-    """As many processes as there are: each with connections and a cache of its own."""
+    """Publishers of several processes, each with its own connections and its own cache."""
     databases = [open_database(url) for _ in range(STORES)]
     stores = [PolicyStore(database) for database in databases]
     yield [
@@ -134,7 +134,10 @@ async def test_withdrawal_is_one_change_under_its_own_sequence(store: PolicyStor
 
 
 async def test_refused_publication_leaves_nothing(store: PolicyStore) -> None:
-    """Neither row nor sequence, and its request id is free for the corrected one."""
+    """A refused publication leaves neither a row nor a sequence.
+
+    Its request id is free for the corrected publication.
+    """
 
     def refuse(_connection: Connection) -> PublishPolicyResponse:
         raise FailedPrecondition("AMBIGUOUS", "a tie")
@@ -157,7 +160,7 @@ async def test_what_stands_already_is_not_stored_again(publishers: list[PolicyPu
 
 
 async def test_request_id_answers_the_first_answer(store: PolicyStore) -> None:
-    """For the same content; other content is refused, and stores nothing."""
+    """The same content gets the first answer. Other content is refused, and nothing is stored."""
     request = make_request(request_id=A_REQUEST_ID)
     await publish(store, request)
 
@@ -174,7 +177,7 @@ async def test_request_id_answers_the_first_answer(store: PolicyStore) -> None:
 
 
 async def test_a_change_sees_everything_committed_since_it_looked(store: PolicyStore) -> None:
-    """What came after the sequence that the caller knows of, no more and no less."""
+    """The change sees everything after the sequence that the caller knows, no more and no less."""
     await publish(store, make_request("one"))
     second = await publish(store, make_request("two"))
     seen: list[Changes] = []
@@ -188,7 +191,7 @@ async def test_a_change_sees_everything_committed_since_it_looked(store: PolicyS
 
 
 async def test_of_ties_at_the_same_instant_one_is_published(publishers: list[PolicyPublisher]) -> None:
-    """From several connections, round after round: one revision, and a refusal for each of the others."""
+    """Several connections try in many rounds. One revision is stored, and each of the others is refused."""
     for round_ in range(1, 6):
         region = f"4101{round_:02}"
         told = await asyncio.gather(
@@ -254,7 +257,7 @@ async def test_process_killed_while_publishing_leaves_nothing_and_blocks_no_othe
 
 
 async def test_rows_put_in_bulk_are_those_of_publication(database: Database, store: PolicyStore) -> None:
-    """What benches load is what authorities publish."""
+    """Rows that benches load equal those that publications make."""
     request = make_request(retroactive_reason="why")
     request.policy.effective_end_time.CopyFrom(to_timestamp(START + DAY))
     revision = await publish(store, request)

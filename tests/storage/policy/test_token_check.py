@@ -52,7 +52,7 @@ async def is_lost(check: TokenCheck, token: str) -> bool | None:
 
 @pytest.mark.parametrize("ahead", [-4 * MINUTE, 4 * MINUTE])
 async def test_another_process_meets_the_token_whatever_the_clocks_say(database: Database, ahead: int) -> None:
-    """It has not polled since. A repeat of the request returns the same token."""
+    """The other process has not polled since the publication. A repeat of the request returns the same token."""
     publisher, _, _ = process(database, ahead)
     _, check, cache = process(database)
     await cache.refresh()
@@ -67,7 +67,7 @@ async def test_another_process_meets_the_token_whatever_the_clocks_say(database:
 
 
 async def test_a_publication_that_a_restore_lost_is_never_met(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Its sequence is that of another publication now."""
+    """The sequence of the lost publication now belongs to another publication."""
     url = sqlite_url("policy")
     database = open_database(url)
     copy = Copy(url, tmp_path / "copy")
@@ -83,7 +83,7 @@ async def test_a_publication_that_a_restore_lost_is_never_met(tmp_path: Path, sq
 
 
 async def test_what_a_killed_process_received_is_known_up_to_nothing(database: Database) -> None:
-    """It had stored a part of what the nation sent, and no checkpoint. The next checkpoint says more."""
+    """The process had stored a part of what the nation sent, but no checkpoint. The next checkpoint states more."""
     store = UpstreamStore(database, "410000")
     statement = bare_statement(make_request("part", "000000").policy)
     await store.receive([ReceivedRevision(revision_from_proto(statement, 1, NOW, ""), statement)], None, NOW)

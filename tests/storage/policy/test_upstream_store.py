@@ -1,4 +1,7 @@
-"""What a province keeps of the nation's policies, on SQLite and on PostgreSQL; several stores stand for processes."""
+"""The copies that a province keeps of the nation's policies, on SQLite and on PostgreSQL.
+
+Several stores stand for processes.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ STORES = 4
 
 @pytest.fixture
 async def databases(database_url: MakeUrl) -> AsyncIterator[list[Database]]:
-    """As many connections to one database as the province has processes."""
+    """Several connections to one database, one for each process of the province."""
     url = database_url("policy")
     databases = [open_database(url) for _ in range(STORES)]
     yield databases
@@ -37,13 +40,13 @@ async def databases(database_url: MakeUrl) -> AsyncIterator[list[Database]]:
 
 @pytest.fixture
 def stores(databases: list[Database]) -> list[UpstreamStore]:
-    """As many processes of one province."""
+    """Several stores, one for each process of the province."""
     return [UpstreamStore(database, "410000") for database in databases]
 
 
 @pytest.fixture
 def store(stores: list[UpstreamStore]) -> UpstreamStore:
-    """One of them."""
+    """One of the stores."""
     return stores[0]
 
 
@@ -68,7 +71,10 @@ def withdrawn(one: ReceivedRevision) -> ReceivedRevision:
 async def test_a_revision_is_kept_as_it_stands_at_the_nation_with_the_position(
     store: UpstreamStore, policies: PolicyStore
 ) -> None:
-    """Its number, publication, hash and withdrawal are the nation's; only the change is of this log."""
+    """Number, publication, hash and withdrawal of the revision are the nation's.
+
+    Only the change belongs to this log.
+    """
     first, second = received(number=7), withdrawn(received("hotel"))
     assert await store.read_position() is None
     assert await store.receive([first, second], UpstreamPosition("9-8", AT_THE_NATION), NOW) == []
@@ -78,7 +84,7 @@ async def test_a_revision_is_kept_as_it_stands_at_the_nation_with_the_position(
 
 
 async def test_repeated_changes_change_nothing_but_the_position(store: UpstreamStore, policies: PolicyStore) -> None:
-    """They come after a crash before the position was stored, and with snapshots. So do repeated withdrawals."""
+    """Repeated changes and withdrawals come with snapshots, and after a crash before the position was stored."""
     told = [received(), withdrawn(received("hotel"))]
     for position in (UpstreamPosition("1-1", 1), UpstreamPosition("2-2", 2)):
         assert await store.receive(told, position, NOW) == []
@@ -97,7 +103,10 @@ async def test_a_withdrawal_that_comes_later_is_a_change(store: UpstreamStore, p
 async def test_another_content_of_a_known_revision_leaves_it_and_the_position_is_to_begin_again(
     store: UpstreamStore, policies: PolicyStore
 ) -> None:
-    """What came with it is kept; the position has no cursor, so that the next process hears of the difference too."""
+    """What came with the changed revision is kept.
+
+    The position has no cursor, so the next process finds the difference too.
+    """
     known, other = received(), received("hotel")
     await store.receive([known], UpstreamPosition("1-1", 1), NOW)
     told = [received(title="another"), other]
@@ -115,7 +124,7 @@ async def test_a_withdrawal_is_not_taken_back(store: UpstreamStore, policies: Po
 
 
 async def test_revisions_without_their_position_are_not_kept(store: UpstreamStore, policies: PolicyStore) -> None:
-    """They are one transaction: what fails in its last step leaves nothing."""
+    """Revisions and position are stored in one transaction. If its last step fails, nothing is stored."""
     with pytest.raises(IntegrityError):
         await store.receive([received()], UpstreamPosition(None, 1), NOW)  # type: ignore[arg-type]
     assert await policies.newest_sequence() == 0

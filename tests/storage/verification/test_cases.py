@@ -60,7 +60,7 @@ def _requested(
 
 
 async def test_a_case_is_opened_once_for_each_report_and_kind(database_url: MakeUrl) -> None:
-    """What opens none leaves no trace. A case names the prefecture and both decisions, and no person."""
+    """Evidence that opens no case leaves no trace. A case names the prefecture and both decisions, and no person."""
     database = open_database(database_url("verification"))
     before = _opened("OTHER_PERSON"), _opened("CONTRADICTS_RECORD")
     first = showing(1)

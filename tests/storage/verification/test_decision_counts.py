@@ -86,7 +86,7 @@ async def test_writers_of_two_processes_lose_nothing(database: Database) -> None
 
 
 async def test_a_row_is_sent_until_the_version_that_was_read_is_acknowledged(database: Database) -> None:
-    """Only places inside the node are sent. What changes while a frame is under way is sent once more."""
+    """Only counts of places inside the node are sent. A count that changes while a frame is under way is sent again."""
     for _ in range(2):
         await _add(database, HENAN, (0, ELSEWHERE, HOTEL, RECOGNIZED, 1))
     await _add(database, HENAN, (0, PLACE, HOTEL, RECOGNIZED, 1))
@@ -174,7 +174,7 @@ async def test_counts_wait_for_the_database(database: Database, monkeypatch: pyt
 
 
 async def test_a_write_whose_commit_is_unknown_counts_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error comes after the commit, so the batch comes again. One id of a batch stays in the database."""
+    """The error is raised after the commit, so the batch is written again. One id of a batch stays in the database."""
     counter = DecisionCounter()
     recorder = DecisionCountRecorder(database, counter, NATION, FixedClock(NOON))
     write = database.write
@@ -199,7 +199,10 @@ async def test_a_write_whose_commit_is_unknown_counts_once(database: Database, m
 async def test_a_cancelled_write_counts_once(
     database: Database, monkeypatch: pytest.MonkeyPatch, is_committed: bool
 ) -> None:
-    """A stop cancels the background job, then stores once more. A write that has begun may commit all the same."""
+    """A stop cancels the background job, then stores the counts once more.
+
+    A write that has begun may still be committed.
+    """
     counter = DecisionCounter()
     recorder = DecisionCountRecorder(database, counter, NATION, FixedClock(NOON))
     write, has_begun = database.write, asyncio.Event()
@@ -225,7 +228,7 @@ async def test_a_cancelled_write_counts_once(
 
 
 async def test_a_decision_is_counted_once_it_is_stored(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer to a question fails if its decision cannot be stored, and is then not counted."""
+    """If a decision cannot be stored, the answer to its question fails, and the decision is not counted."""
     story = Story(database, {})
     write = database.write
 

@@ -26,7 +26,10 @@ NEXT = Timestamp(seconds=77)
 
 
 class Denied:
-    """Pages of denied reports, as Results returns them, and the questions. A page that is None is no answer."""
+    """Returns pages of denied reports as Results does, and records the questions.
+
+    A page that is None stands for no answer.
+    """
 
     def __init__(self, *pages: list[str] | None) -> None:
         self.pages = list(pages)
@@ -51,7 +54,10 @@ async def _cases(database: Database) -> dict[str, EvidenceCase]:
 
 
 async def test_the_first_showing_opens_one_case(database_url: MakeUrl) -> None:
-    """Also under the other pepper; not if the report was never shown, or if the decision is no longer stored."""
+    """A showing under the other pepper opens a case too.
+
+    No case is opened if the report was never shown, or if the decision is no longer stored.
+    """
     database = open_database(database_url("verification"))
     first, gone = showing(1), showing(3, "R3")
     older = showing(2, "R2", region="410300", peppers=(PEPPER,))

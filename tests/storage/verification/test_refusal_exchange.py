@@ -276,7 +276,10 @@ async def test_two_reports_of_one_refusal_are_one_everywhere(country: list[OneNo
 
 
 async def test_reports_under_two_key_versions_are_one(country: list[OneNode]) -> None:
-    """While the pepper rotates, some nodes know one version and others both. A report of either comes first."""
+    """While the pepper rotates, some nodes know one version and others know both.
+
+    A report from either kind of node may come first.
+    """
     old, new = b"o" * 16, b"n" * 16
     links = await joined(country)
     nation, jilin, henan, zhengzhou = country
@@ -290,14 +293,17 @@ async def test_reports_under_two_key_versions_are_one(country: list[OneNode]) ->
     for node in country:
         assert [one.uuid for one in await node.listed()] == [first.uuid], node.region
     assert (await nation.reports.get_refusal(last.uuid)).answer == "sorry"
-    # A node that knows the new version alone finds the report under both versions.
+    # A node that knows only the new version finds the report under both versions.
     other = await nation.report(new, region="410106", other_subject=old)
     for subject in (old, new):
         assert (await nation.report(subject, region="410106")).uuid == other.uuid
 
 
 async def test_a_report_with_both_keys_unites_reports_of_one_key_each(country: list[OneNode]) -> None:
-    """Until then they look like reports of two persons. The earliest gets the answer of the others."""
+    """Before that report, the two look like reports of two persons.
+
+    The earliest report gets the answer of the others.
+    """
     old, new = b"o" * 16, b"n" * 16
     links = await joined(country)
     nation, _, _, zhengzhou = country
@@ -314,7 +320,10 @@ async def test_a_report_with_both_keys_unites_reports_of_one_key_each(country: l
 
 
 async def test_a_duplicate_brings_the_key_of_the_other_version(small: list[OneNode]) -> None:
-    """Henan finds that its report is a duplicate, and tells so. Each node then knows the report by both keys."""
+    """Henan finds that its report is a duplicate, and sends this to the other nodes.
+
+    Each node then knows the report by both keys.
+    """
     old, new = b"o" * 16, b"n" * 16
     nation, _, henan, zhengzhou = small
     await joined(small)
@@ -328,7 +337,7 @@ async def test_a_duplicate_brings_the_key_of_the_other_version(small: list[OneNo
 
 
 async def test_reports_of_one_refusal_that_are_stored_at_the_same_time_are_one(database_url: MakeUrl) -> None:
-    """Each has the key of the other version in another column, so no unique index excludes it."""
+    """The two reports have their common key in different columns, so no unique index excludes the second one."""
     old, new = b"o" * 16, b"n" * 16
     url = database_url("verification")
     with nodes_of((NATION, NATION), lambda _: url) as (one, other):

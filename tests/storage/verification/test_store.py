@@ -1,4 +1,4 @@
-"""What every store of decisions and refusals must do, on SQLite and on PostgreSQL."""
+"""Tests that hold for every store of decisions and refusals, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_refusal_comes_back_as_it_was(refusals: RefusalStore) -> None:
 
 
 async def test_decision_made_for_a_refusal_is_stored_with_it(database: Database, refusals: RefusalStore) -> None:
-    """One transaction: both or neither."""
+    """Decision and refusal are stored in one transaction: both or neither."""
     made = _decision()
     await refusals.add_refusal(_new(_refusal(), made), ReportRefusalRequest(), _encode)
     assert await DecisionStore(database).get_decision(made.uuid) == made
@@ -200,7 +200,7 @@ async def test_filters(database: Database, refusals: RefusalStore, wanted: Refus
 
 
 async def test_pages_meet_without_gap_or_overlap(refusals: RefusalStore) -> None:
-    """From the last of a page on, the next one goes on."""
+    """The next page begins after the last report of a page."""
     added = [await _add(refusals, _refusal()) for _ in range(7)]
     seen: list[str] = []
     before = ""
@@ -211,7 +211,7 @@ async def test_pages_meet_without_gap_or_overlap(refusals: RefusalStore) -> None
 
 
 async def test_reported_tells_the_time_to_answer(database: Database, refusals: RefusalStore) -> None:
-    """From report to answer; None while open."""
+    """The time runs from the report to the answer. It is None while the report is open."""
     refusal = await _add(refusals, _refusal())
     (open_one,) = await database.read(read_reported, RefusalFilter(), NOON)
     assert open_one == Reported("410105", (NOT_LOCAL,), UNLAWFUL, NOON, NOON, purpose=HOTEL, venue_kind=0)

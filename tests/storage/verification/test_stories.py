@@ -1,4 +1,4 @@
-"""Who is asked, what is stored, flagged, purged and replayed: the stories of four files in tests/scenarios."""
+"""Tests the stories of four files in tests/scenarios: who is asked, and what is stored, flagged and purged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the two adapters of Python share: methods by their paths, and the JSON of their answers."""
+"""The code that the two Python adapters share: methods by their paths, and the JSON of their answers."""
 
 from __future__ import annotations
 

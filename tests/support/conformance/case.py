@@ -1,4 +1,4 @@
-"""One check on one client over one network: what it may use, and the commands that most checks share."""
+"""One check of one client over one network: what it may use, and the commands that most checks share."""
 
 from __future__ import annotations
 

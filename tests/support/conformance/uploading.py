@@ -176,7 +176,10 @@ async def same_rows_again(case: Case) -> None:
 
 
 async def changed_field(case: Case) -> None:
-    """One optional field is changed: CONFLICT, with the path of what has to change. A changed item names the item."""
+    """One optional field is changed.
+
+    The rejection is CONFLICT, with the path of the field. A changed item names the item.
+    """
     antigen = "items/sars-cov-2-antigen"
     changed = [case.tube(0, site="another site"), case.tube(1, item=antigen)]
     async with case.province("results") as channel:

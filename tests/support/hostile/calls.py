@@ -152,7 +152,7 @@ class _Call:
         for message in self._maker.make_stream(self._method, self._rng.choice(_LENGTHS)):
             self._last = message
             yield message
-            # Only a message that gRPC has taken is counted.
+            # A message counts only once gRPC has taken it.
             self._report.messages[self._name] += 1
 
     async def _read(self, call: Any) -> None:

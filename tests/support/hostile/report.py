@@ -1,4 +1,4 @@
-"""What came of random requests: the messages sent, the answers, and those that mean a fault of the server."""
+"""The outcome of random requests: the messages sent, the answers, and the answers that mean a fault of the server."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ ANSWERED, AWAY, NOT_CONFIGURED = 1, 2, 3
 EXPIRED_GROUND, POSITIVE_GROUND, FORGERY_GROUND, NO_PROOF_GROUND = 6, 7, 8, 9
 DENIED = 1
 BY_LAB = "denied by its laboratory"
-"""What stands among the contradictions for a report that its laboratory says is not its own."""
+"""The entry among the contradictions for a report that its laboratory denies."""
 NATION = "nodes/000000/results"
 
 

@@ -53,7 +53,7 @@ from tests.support.golden.messages import AWAY, OK, make_paper, make_policy, mak
 NUMBER = "410105186001010019"
 """The resident number of a made-up person, born in 1860."""
 OTHER_NUMBER = "220502187003030031"
-"""That of another made-up person, born in 1870."""
+"""The number of another made-up person, born in 1870."""
 PLACE = {"region": "410105", "purpose": purpose_pb2.PURPOSE_HOTEL}
 NODE = "nodes/410000"
 

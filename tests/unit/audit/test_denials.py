@@ -1,4 +1,4 @@
-"""A caller that is refused again and again gets rows up to a limit, and then a row for each minute with a count."""
+"""A caller whose calls are refused again and again gets rows up to a limit, then one row a minute with a count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def event(caller: str, time: Instant = 0, kind: AuditKind = AuditKind.DENIAL, me
 
 
 def test_the_rest_of_a_minute_is_one_row_for_each_method() -> None:
-    """It is stored with the first denial of a later minute, and names no person."""
+    """The row is stored with the first denial of a later minute, and names no person."""
     limit = DenialLimit(3)
     assert limit.limit([event("a")] * 2) == [event("a")] * 2
     assert limit.limit([event("a")] * 4 + [event("a", method="S/N")]) == [event("a")]
@@ -38,7 +38,7 @@ def test_reads_are_never_summed_up() -> None:
 
 
 def test_sums_are_taken_once_their_minute_is_over() -> None:
-    """And at the end of the service at once."""
+    """At the end of the service, sums are taken at once."""
     limit = DenialLimit(0)
     assert limit.limit([event("a", MINUTE)]) == []
     assert limit.take_sums(MINUTE + MINUTE // 2) == []

@@ -22,7 +22,7 @@ EVENTS = st.builds(
 
 @given(st.lists(EVENTS, min_size=1, max_size=9), st.integers(1, 10**12))
 def test_packed_events_come_back(events: list[AuditEvent], first: int) -> None:
-    """With their numbers, each once, those of a minute together and in order."""
+    """Events come back with their numbers, each once. Events of one minute are together and in order."""
     found, sequence = [], first
     for together in split_events(events):
         pack = pack_events(7, sequence, together)
@@ -37,7 +37,7 @@ def test_packed_events_come_back(events: list[AuditEvent], first: int) -> None:
 
 @given(st.lists(EVENTS, min_size=2, max_size=5), st.data())
 def test_no_event_of_a_pack_can_change_without_its_digest(events: list[AuditEvent], data: st.DataObject) -> None:
-    """Nor be removed, nor change places with another one that differs."""
+    """No event can be removed, or exchanged with a different one, without changing the digest."""
     events = [event._replace(time=0) for event in events]
     digest = chain_pack(b"", pack_events(1, 1, events))
     place = data.draw(st.integers(0, len(events) - 1))

@@ -114,7 +114,7 @@ async def test_acknowledgement_does_not_wait_for_the_source() -> None:
 
 
 async def test_source_that_fails_raises_its_own_error() -> None:
-    """And not one of gRPC's about an iterator. A synchronous source is taken too."""
+    """The error is not gRPC's error about an iterator. A synchronous source is accepted too."""
     with serving(FakeUploads()) as address:
         async with aio.connect(results=address) as node:
             with pytest.raises(ZeroDivisionError):

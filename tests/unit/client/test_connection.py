@@ -1,4 +1,4 @@
-"""Where a connection goes, and what gRPC may repeat by itself."""
+"""The targets of a connection, and the calls that gRPC may repeat by itself."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_tls_comes_from_the_environment() -> None:
 
 
 def test_missing_tls_file_is_an_error_at_once() -> None:
-    """And not a handshake that fails later."""
+    """A missing file is not reported as a later failed handshake."""
     with connect(tls=Tls(ca_file=Path("/nonexistent/ca.pem"))) as node, pytest.raises(FileNotFoundError):
         _ = node.labs
 
 
 def test_what_may_be_repeated_is_repeated() -> None:
-    """By the contract's own words: all but streams that change something, and calls that decide anew each time."""
+    """The contract decides: all calls but streams that change something, and calls that decide anew each time."""
     service_config = dict(channel_options())["grpc.service_config"]
     names = json.loads(str(service_config))["methodConfig"][0]["name"]
     repeated = {(name["service"], name["method"]) for name in names}
@@ -175,7 +175,7 @@ def test_options_hold_for_every_call() -> None:
 
 
 async def test_options_hold_for_every_call_of_asyncio() -> None:
-    """As for the synchronous API. Here the timeout is that of the connection."""
+    """Options hold as for the synchronous API. Here the timeout is that of the connection."""
     servicer, marked = Metadata(), AioMarked()
     own = (("authorization", "Bearer own"), ("hutong-case", "c-1"))
     with serving_fake(partial(add_RefusalServiceServicer_to_server, servicer)) as address:
@@ -235,7 +235,10 @@ def proxy() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_connections_go_through_the_proxy() -> None:
-    """By HTTP CONNECT with the address of the service; an empty proxy turns that of the environment off."""
+    """The connection uses HTTP CONNECT with the address of the service.
+
+    An empty proxy turns off the proxy of the environment.
+    """
     with (
         proxy() as (address, lines),
         connect(verification="127.0.0.1:9", proxy=address, attempts=1) as node,

@@ -97,7 +97,10 @@ def test_uploads_keep_the_rules_of_order_and_repetition() -> None:
 
 
 def test_chosen_failures_end_the_next_calls() -> None:
-    """One call each. What may be repeated is repeated by gRPC, so that its failure is seen in the calls alone."""
+    """Each chosen failure ends one call.
+
+    gRPC itself repeats repeatable calls, so their failures are seen in the calls alone.
+    """
     away = Failure(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", retry_delay=timedelta(milliseconds=1))
     bad = Failure(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", fields={"region": "REGION_UNKNOWN"})
     with Double() as double, double.connect() as node:
@@ -130,7 +133,7 @@ def test_chosen_failures_end_the_next_calls() -> None:
 
 
 async def test_asyncio_calls_it_too() -> None:
-    """By its address."""
+    """The asyncio client calls it by its address."""
     with Double() as double:
         async with aio.connect(*[double.address] * 3, environment={}) as node:
             assert len((await node.labs.ListLabs(ListLabsRequest())).labs) == len(LABS)

@@ -52,7 +52,7 @@ def test_details_come_along() -> None:
 
 
 async def test_asyncio_error_is_mapped_like_the_synchronous_one() -> None:
-    """With its code, reason and retry delay."""
+    """The asyncio error has the same code, reason and retry delay."""
     fake = FakeUploads(before_commit=lambda _: failure(code_pb2.UNAVAILABLE, "DATABASE_UNAVAILABLE", retry_seconds=2))
     with serving(fake) as address:
         async with grpc.aio.insecure_channel(address) as channel:
@@ -69,7 +69,7 @@ async def test_asyncio_error_is_mapped_like_the_synchronous_one() -> None:
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 def test_every_code_is_some_error(code: grpc.StatusCode) -> None:
-    """With a reason its own kind; nothing falls through."""
+    """A code with a reason gives the exception of the reason. Every code gives some exception."""
     error = from_status(failure(code.value[0], "SOMETHING"))
     assert isinstance(error, HutongError)
     assert error.reason == "SOMETHING"
@@ -89,7 +89,7 @@ def test_end_without_a_reason_is_a_cut_connection(code: int) -> None:
     "reason", [name for name in ErrorReason.DESCRIPTOR.values_by_name if name != "ERROR_REASON_UNSPECIFIED"]
 )
 def test_each_reason_has_an_exception_of_its_own(reason: str) -> None:
-    """It is caught by its reason and by its code, and survives a copy and a pickle with its details."""
+    """Each exception is caught by its reason and by its code, and keeps its details in a copy and in a pickle."""
     name = reason.removeprefix("ERROR_REASON_")
     kind = reasons.BY_REASON.get(name) or getattr(errors, "".join(map(str.capitalize, name.split("_"))))
     for code in (code_pb2.UNAVAILABLE, code_pb2.INTERNAL) if name != "INTERNAL" else (code_pb2.INTERNAL,):
@@ -123,7 +123,7 @@ def test_text_has_reason_and_request_id() -> None:
     ],
 )
 def test_tls_faults_are_told_apart(text: str, words: str) -> None:
-    """With gRPC's own text; tests/rpc/client/test_tls.py has some of real servers."""
+    """The faults are told apart by gRPC's own text. tests/rpc/client/test_tls.py has some of real servers."""
     told = describe_tls_fault(text)
     assert words in told
     assert told.endswith(f"({text})") or not words

@@ -111,13 +111,13 @@ def asynchronous(service: Service) -> Callable[[AsyncIterable[StreamVerifyReques
                 yield response
 
         def cancel(self) -> None:
-            """Nothing is left to do."""
+            """Do nothing."""
 
     return Call
 
 
 def test_stream_answers_goes_on_after_breaks() -> None:
-    """With plain requests, and in their order."""
+    """Questions may be plain requests. Answers come in their order."""
     service = Service(fail_after(3, Unavailable("restarting")))
     requests = [question(row).request for row in range(1, 9)]
     told = [(asked, item.decision.name) for asked, item in stream_answers(service, requests, retry_policy=AT_ONCE)]
@@ -125,7 +125,7 @@ def test_stream_answers_goes_on_after_breaks() -> None:
 
 
 async def test_stream_answers_of_asyncio_goes_on_after_breaks() -> None:
-    """Also where the service answers in another order, and where it ends a stream without an error."""
+    """This holds also if the service answers in another order, and if it ends a stream without an error."""
 
     def backwards(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
         for asked in list(reversed(list(requests)))[:4]:
@@ -205,7 +205,7 @@ def test_stream_that_ends_early_is_opened_again() -> None:
 
 
 def test_stream_that_ends_while_nobody_waits_is_no_break() -> None:
-    """As after an hour. The next question opens a new stream."""
+    """The service ends a stream after an hour, for example. The next question opens a new stream."""
     ended = threading.Event()
 
     def one(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
@@ -279,7 +279,7 @@ def test_after_the_limit_people_get_an_answer() -> None:
     ids=["never reached", "not allowed"],
 )
 def test_failure_that_no_retry_cures_is_raised(plan: Plan) -> None:
-    """It names the lines without an answer."""
+    """The error names the lines without an answer."""
     stream = GateStream(Service(plan), map(question, range(1, 5)), on_break=lambda _, __: None, retry_policy=AT_ONCE)
     told: list[int] = []
     with pytest.raises(HutongError):

@@ -119,7 +119,7 @@ async def test_an_overloaded_service_gets_few_of_the_calls(tmp_path: Path, reaso
 
 
 async def test_a_held_call_of_asyncio_has_all_that_a_call_has(tmp_path: Path) -> None:
-    """It has ended with the error. Nothing of it fails for want of a call that was sent."""
+    """The call has ended with the error. Each of its methods works, although no call was sent."""
     labs = Overloaded("OVERLOADED")
     async with (
         serving(pretend(labs), settings_for(tmp_path)) as address,
@@ -148,7 +148,7 @@ async def test_a_held_call_of_asyncio_has_all_that_a_call_has(tmp_path: Path) ->
 
 
 async def test_an_answer_that_is_read_again_counts_once(tmp_path: Path) -> None:
-    """Otherwise one answer would count as many, and an overload would hold no calls back."""
+    """Otherwise one answer would count as several, and an overload would not hold calls back."""
     labs = Overloaded("")
     async with serving(pretend(labs), settings_for(tmp_path)) as address:
         async with aio.connect(results=address, environment={}) as node:

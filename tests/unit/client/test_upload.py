@@ -59,7 +59,7 @@ def upload(fake: FakeUploads, waits: Waits, count: int = 10, **options: object) 
 
 
 def test_every_batch_is_acknowledged_once_and_in_order() -> None:
-    """On one stream when nothing happens."""
+    """If nothing fails, one stream is enough."""
     fake = FakeUploads()
     assert upload(fake, Waits()) == list(range(10))
     assert fake.tubes == [f"T{number}" for number in range(20)]
@@ -151,7 +151,7 @@ def test_retries_end() -> None:
     ],
 )
 def test_failure_that_no_retry_mends_is_raised_at_once(status: status_pb2.Status, kind: type[HutongError]) -> None:
-    """What is wrong with the upload itself stays wrong."""
+    """A fault of the upload itself would not go away with a retry."""
     fake, waits = FakeUploads(before_commit=at_batches(status, 3)), Waits()
     with pytest.raises(kind):
         upload(fake, waits)
@@ -233,7 +233,7 @@ def test_abandoned_upload_asks_its_source_for_no_more() -> None:
 
 
 def test_source_that_fails_raises_its_own_error() -> None:
-    """And not one of gRPC's about an iterator."""
+    """The error is not gRPC's error about an iterator."""
 
     def source() -> Iterator[Batch[int]]:
         yield from batches(2)

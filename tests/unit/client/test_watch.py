@@ -93,7 +93,7 @@ async def _no_sleep(_: float) -> None:
 async def test_broken_watch_goes_on_after_the_last_message(
     status: status_pb2.Status | None, asynchronous: bool, fake: FakeWatch, address: str
 ) -> None:
-    """Nothing is missed and nothing comes twice. A silent stream counts as broken."""
+    """No message is missed and none comes twice. A silent stream counts as broken."""
     fake.breaks = {1: (3, status), 2: (0, status), 3: (2, status)}
     names = await read(address, 8, asynchronous=asynchronous)
     assert names == [str(number) for number in range(1, 9)]
@@ -110,7 +110,7 @@ async def test_cursor_that_is_too_old_is_raised(asynchronous: bool, fake: FakeWa
 
 
 def test_watch_gives_up_by_its_policy(fake: FakeWatch, address: str) -> None:
-    """After the policy's time without a message, with the last failure."""
+    """The watch ends after the policy's time without a message, with the last failure."""
     fake.breaks = dict.fromkeys(range(1, 100), (0, failure(code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED")))
     waited: list[float] = []
     policy = RetryPolicy(timedelta(seconds=30), waited.append, lambda: sum(waited))

@@ -30,7 +30,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_library_connects_and_calls() -> None:
-    """It imports, a stub gets its answer, and a failure is an error of the library."""
+    """The library can be imported, a stub gets its answer, and a failure is an error of the library."""
     code = (
         "from hutong.results.v1.upload_service_pb2 import GetUploadRequest\n"
         "from hutong_client import NotFound, UploadSession, connect\n"

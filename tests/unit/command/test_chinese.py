@@ -83,7 +83,7 @@ def test_wrong_usage_is_told_in_chinese(arguments: list[str], said: str, capsys:
 def test_language_comes_from_the_option_and_then_from_the_environment(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with `hutong`: --lang, LANGUAGE, LC_ALL, LC_MESSAGES, LANG."""
+    """The sources are the same as for `hutong`: --lang, LANGUAGE, LC_ALL, LC_MESSAGES, LANG."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HUTONG_MAX_CALLS", "no")
@@ -150,6 +150,6 @@ def test_faults_of_settings_have_chinese(tmp_path: Path, text: str, said: str) -
 
 
 def test_causes_of_the_system_have_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the operating system says of a file is in the catalogue too."""
+    """The catalogue also has the operating system's messages about files."""
     assert run(["--config", str(tmp_path / "none.toml"), "--lang", "zh", "config", "check"]) == 2
     assert capsys.readouterr().err == f"hutongd: 无法读取配置文件 {tmp_path}/none.toml：没有该文件或目录\n"

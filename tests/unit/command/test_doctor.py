@@ -52,7 +52,7 @@ def found(
 def test_a_new_node_is_well_and_stays_untouched(
     node: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing exists yet, nothing is made, and no finding is a fault."""
+    """The node has no files yet. The command makes none, and no finding is a fault."""
     code, findings = found(capsys, node, "results", "policy", "verification")
     assert code < Level.FAULT
     assert {level for check, (level, _) in findings.items() if check not in {"clock", "disk"}} == {"ok"}
@@ -121,7 +121,7 @@ def test_certificates_are_looked_at(tmp_path: Path) -> None:
 
 
 def test_certificates_that_other_services_refuse_are_a_warning(tmp_path: Path) -> None:
-    """The authority that is trusted did not sign the certificate, and the certificate is for servers alone."""
+    """Certificates that the trusted authority did not sign, or that are for servers only, are a warning."""
     authority, other = Authority(tmp_path, "authority"), Authority(tmp_path, "other")
     own = authority.sign("node", purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
     for trusted, is_signed in ((authority, True), (other, False)):
@@ -138,7 +138,7 @@ def test_certificates_that_other_services_refuse_are_a_warning(tmp_path: Path) -
 
 
 def test_files_of_rules_are_read(node: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown role is a fault, and a file that a start accepts is not."""
+    """A file with an unknown role is a fault. A file that a start accepts is not."""
     file = tmp_path / "access.yaml"
     for content, level in (("grants:\n- role: guest\n", "fault"), ("grants:\n- role: gate\n", "ok")):
         file.write_text(content)
@@ -166,7 +166,7 @@ def test_a_clock_that_is_off(ahead: int, level: Level, postgres_server: Postgres
 
 
 def test_the_worst_finding_is_the_exit_code() -> None:
-    """One finding is one line."""
+    """Each finding is one line."""
     findings = [Finding("a", Level.OK, "x"), Finding("b", Level.WARNING, "y")]
     assert worst(findings) == 1
     assert len(report(findings, as_json=False).splitlines()) == 2

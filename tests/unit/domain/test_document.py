@@ -40,13 +40,13 @@ def cards(region: str = "410105") -> st.SearchStrategy[str]:
 
 @given(bodies, st.sampled_from(CHECK_CHARACTERS))
 def test_the_check_character_is_iso_7064_mod_11_2(body: str, last: str) -> None:
-    """For any 17 digits and any last character, ours and python-stdnum's answers are one."""
+    """For any 17 digits and any last character, Hutong's answer equals that of python-stdnum."""
     assert has_check_character(body + last) == mod_11_2.is_valid(body + last)
 
 
 @given(bodies)
 def test_exactly_one_check_character_fits(body: str) -> None:
-    """Of the eleven characters one passes."""
+    """Of the eleven characters, one fits."""
     assert [last for last in CHECK_CHARACTERS if has_check_character(body + last)] == [mod_11_2.calc_check_digit(body)]
 
 
@@ -78,7 +78,7 @@ def test_spaces_and_small_letters_do_not_matter(number: str, gaps: list[int]) ->
 
 @pytest.mark.parametrize("region", ["810000", "820000", "830000"])
 def test_residence_permits_of_hong_kong_macao_and_taiwan_pass(region: str) -> None:
-    """Their region has no county, which is no fault of their holders."""
+    """The region of these permits has no county. This is not a fault of the holder."""
     number = with_check_character(f"{region}18800101001")
     assert canonical_document(RESIDENCE_PERMIT, number).number == number
 
@@ -103,14 +103,14 @@ def test_reissue_digits_are_ignored(type_: int, spellings: list[str]) -> None:
 
 
 def test_other_permits_stay_apart() -> None:
-    """What is ignored is the reissue alone: two lifetimes' numbers never become one."""
+    """Only the reissue is ignored, so the numbers of two permits for life never become one."""
     assert canonical_document(HK_MACAO_TRAVEL_PERMIT, "H00000001") != canonical_document(
         HK_MACAO_TRAVEL_PERMIT, "H00000011"
     )
 
 
 def test_a_passport_needs_its_country() -> None:
-    """One number in two countries is two people. Without a country it is refused."""
+    """The same number in two countries belongs to two people. A passport without a country is refused."""
     with pytest.raises(BadDocument) as caught:
         canonical_document(PASSPORT, "X0000001")
     assert caught.value.field == "issuing_country"
@@ -167,7 +167,7 @@ def test_a_bad_document_never_holds_the_number(type_: int, number: str, country:
 
 @given(cards())
 def test_a_repr_never_holds_the_number(number: str) -> None:
-    """Neither alone nor inside what a log might print."""
+    """The number is neither in the repr of the document nor in the repr of anything that contains the document."""
     document = canonical_document(RESIDENT_ID_CARD, number)
     assert number not in f"{document!r} {document} {(document,)!r}"
 

@@ -23,7 +23,7 @@ def test_a_region_that_is_none_is_found() -> None:
 
 
 def test_a_document_comes_back_canonical() -> None:
-    """As `canonical_document` gives it."""
+    """The document is as `canonical_document` returns it."""
     found: list[Violation] = []
     document = IdentityDocument(type=DOCUMENT_TYPE_RESIDENT_ID_CARD, number=f" {NUMBER} ")
     assert check_document(document, "document", found) == canonical_document(document.type, NUMBER)
@@ -31,7 +31,7 @@ def test_a_document_comes_back_canonical() -> None:
 
 
 def test_a_document_that_cannot_be_right_is_found_and_never_printed() -> None:
-    """Which of its fields is at fault is said, the number is not."""
+    """The error names the faulty field, and does not contain the number."""
     found: list[Violation] = []
     document = IdentityDocument(type=DOCUMENT_TYPE_RESIDENT_ID_CARD, number="410105186001010010")
     assert check_document(document, "holder", found) is None
@@ -51,14 +51,14 @@ def test_a_document_that_cannot_be_right_is_found_and_never_printed() -> None:
     ],
 )
 def test_a_time_outside_the_calendars_is_found(seconds: int, nanos: int, good: bool) -> None:
-    """From 1900 on, before 9000, with a fraction that is one."""
+    """Accepted times are from 1900 on and before 9000, with possible nanos."""
     found: list[Violation] = []
     check_time(Timestamp(seconds=seconds, nanos=nanos), "use_time", found)
     assert (not found) == good
 
 
 def test_a_nul_character_is_found() -> None:
-    """And no other character."""
+    """No other character is refused."""
     found: list[Violation] = []
     check_text("a\n", "venue", found)
     check_text("a\0b", "statement", found)

@@ -56,19 +56,19 @@ def test_spans_survive_a_duration(span: int) -> None:
 
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=8)), timezone(timedelta(hours=-5))])))
 def test_an_aware_datetime_names_an_instant(moment: datetime) -> None:
-    """In whatever zone it is written."""
+    """The datetime may be in any zone."""
     assert from_datetime(moment) == (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def test_a_naive_datetime_names_none() -> None:
-    """It is refused, not guessed."""
+    """A datetime without a time zone is refused."""
     with pytest.raises(ValueError, match="zone"):
         from_datetime(datetime(2022, 8, 11, 9, 30))  # noqa: DTZ001
 
 
 @given(since_1991)
 def test_days_are_those_of_shanghai(instant: int) -> None:
-    """As the time zone database has them, for every instant since daylight saving ended."""
+    """The days equal those of the time zone database, for every instant since daylight saving ended."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)
     civil = moment.astimezone(ZoneInfo("Asia/Shanghai")).date()
     assert shanghai_day(instant) == (civil - datetime(1970, 1, 1, tzinfo=UTC).date()).days
@@ -77,7 +77,7 @@ def test_days_are_those_of_shanghai(instant: int) -> None:
 
 @given(instants)
 def test_a_day_holds_its_instants_and_no_others(instant: int) -> None:
-    """From its first microsecond to the last before the next day."""
+    """A day lasts from its first microsecond to the last one before the next day."""
     day = shanghai_day(instant)
     assert shanghai_day_start(day) <= instant < shanghai_day_start(day + 1) == shanghai_day_start(day) + DAY
 

@@ -45,13 +45,13 @@ def test_labs_round_trip(uscc: str) -> None:
 
 @given(usccs, report_numbers, revisions)
 def test_results_round_trip(uscc: str, report_number: str, revision: int | None) -> None:
-    """With any report number a laboratory may use, and with a revision."""
+    """Report numbers are any that a laboratory may use. Names may have a revision."""
     assert names.parse_result(names.format_result(uscc, report_number, revision)) == (uscc, report_number, revision)
 
 
 @given(usccs, st.from_regex(r"[0-9A-Za-z._-]{1,64}", fullmatch=True))
 def test_uploads_round_trip(uscc: str, upload_id: str) -> None:
-    """With any upload id a client may choose."""
+    """Upload ids are any that a client may choose."""
     assert names.parse_upload(names.format_upload(uscc, upload_id)) == (uscc, upload_id)
 
 
@@ -63,14 +63,14 @@ def test_policies_round_trip(region: str, policy_id: str, revision: int | None) 
 
 @given(st.uuids())
 def test_decisions_and_refusals_round_trip(identifier: uuid.UUID) -> None:
-    """By their UUIDs."""
+    """The names contain UUIDs."""
     assert names.parse_decision(names.format_decision(str(identifier))) == str(identifier)
     assert names.parse_refusal(names.format_refusal(str(identifier))) == str(identifier)
 
 
 @given(regions)
 def test_jurisdictions_round_trip(region: str) -> None:
-    """Of every region."""
+    """Every region has such a name."""
     assert names.parse_jurisdiction(f"jurisdictions/{region}") == region
 
 
@@ -89,7 +89,7 @@ PARSERS: list[Callable[..., Any]] = [
 @pytest.mark.parametrize("parse", PARSERS, ids=lambda parse: str(parse.__name__))
 @given(name=st.text(max_size=80))
 def test_anything_else_is_malformed(parse: Callable[..., Any], name: str) -> None:
-    """With the field's path and the expected form in the error, in the violation and in the metadata."""
+    """The field's path and the expected form are in the error, in the violation and in the metadata."""
     with pytest.raises(InvalidArgument) as caught:
         parse(name, "some.field")
     assert caught.value.reason == "MALFORMED_NAME"
@@ -120,7 +120,7 @@ def test_anything_else_is_malformed(parse: Callable[..., Any], name: str) -> Non
     ],
 )
 def test_near_misses_are_malformed(parse: Callable[..., Any], name: str) -> None:
-    """What a slip of the pen makes."""
+    """The names are such as typing errors make."""
     with pytest.raises(InvalidArgument) as caught:
         parse(name)
     assert caught.value.reason == "MALFORMED_NAME"
@@ -150,7 +150,7 @@ def test_a_code_is_right_as_it_stands_or_not_at_all() -> None:
 
 
 def test_nodes_have_names() -> None:
-    """By their region."""
+    """The names contain their regions."""
     assert names.format_node("410000") == "nodes/410000"
 
 

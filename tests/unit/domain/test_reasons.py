@@ -43,7 +43,7 @@ def test_every_reason_in_the_services_is_documented() -> None:
 
 
 def test_the_search_finds_reasons_wherever_they_stand() -> None:
-    """In errors, in violations by place and by keyword, in shorthands, and in a choice between two."""
+    """Reasons are found in errors, in violations by place and by keyword, in shorthands, and in alternatives."""
     text = """
 raise errors.NotFound("ONE", "text")
 InvalidArgument.field("path", "text", "TWO")

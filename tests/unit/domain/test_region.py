@@ -63,7 +63,7 @@ def test_the_districts_they_were_made_of_stay_regions() -> None:
 
 
 def test_added_regions_replace_those_added_before() -> None:
-    """Of two sets of settings in one process the later counts."""
+    """If one process reads two sets of settings, the later one counts."""
     try:
         set_added_regions(["330199"])
         assert is_region("330199")

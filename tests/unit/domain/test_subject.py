@@ -34,7 +34,7 @@ documents = st.builds(
 @example(b"s" * 64, Document(1, "1"))
 @example(b"s" * 65, Document(1, "1"))
 def test_a_subject_key_is_hmac_sha_256(secret: bytes, document: Document) -> None:
-    """For secrets shorter and longer than SHA-256's block, so that any other implementation finds the same person."""
+    """This holds for secrets of any length, so that any other implementation finds the same person."""
     said = f"{document.type}:{document.issuing_country}:{document.number}".encode()
     assert Pepper(secret).subject_key(document) == hmac.digest(secret, said, "sha256")[:KEY_LENGTH]
 
@@ -87,7 +87,7 @@ def test_a_number_without_its_check_character_stays_in_the_class_of_its_label() 
 
 
 def test_a_pepper_never_shows_its_secret() -> None:
-    """Neither in a repr nor in what contains one."""
+    """The secret is neither in the repr of the pepper nor in the repr of anything that contains the pepper."""
     pepper = Pepper(b"a very secret secret of 32 bytes")
     assert "secret" not in f"{pepper!r} {pepper} {[pepper]}"
 
@@ -110,7 +110,7 @@ def test_no_name_has_no_hash() -> None:
 
 @given(st.text(max_size=30))
 def test_a_masked_name_shows_its_first_character_alone(name: str) -> None:
-    """Of any length, in any script; of one character nothing."""
+    """This holds for names of any length in any script. Of a name of one character nothing is shown."""
     bare = name.strip()
     masked = mask_name(name)
     assert masked[:1] == (bare[:1] if len(bare) > 1 else "*" * len(bare))
@@ -129,7 +129,7 @@ def test_a_masked_number_shows_four_characters_at_most(number: str) -> None:
 
 
 def test_masks_look_as_people_expect() -> None:
-    """As on a printed report."""
+    """The masks are those of printed reports."""
     assert mask_name("张") == "*"
     assert (mask_name("张三丰"), mask_number("41010518800101001X")) == ("张**", "41**************1X")
 

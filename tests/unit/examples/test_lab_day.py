@@ -83,7 +83,7 @@ def test_right_times_are_in_order_and_on_one_day(right: list[dict[str, str]]) ->
 
 
 def test_reports_come_out_through_the_day(right: list[dict[str, str]]) -> None:
-    """In the order in which they were issued, some in each hour from ten in the morning to nine in the evening."""
+    """Reports come in the order of their issue, some in each hour from ten in the morning to nine in the evening."""
     issued = [row["report_date"] for row in right]
     assert issued == sorted(issued)
     assert {f"{hour:02}" for hour in range(10, 21)} <= {time[11:13] for time in issued}

@@ -69,7 +69,7 @@ def spans() -> list[tuple[policy_pb2.Policy, int, float]]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_policy_obeys_the_contract(path: Path) -> None:
-    """It reads as a Policy, obeys its rules, names a real place and its source, and says why it is late."""
+    """The file is a valid Policy with a real place and its source, and it states why it is published late."""
     assert read(path)["retroactive_reason"]
     one = policy(path)
     protovalidate.validate(one)
@@ -89,7 +89,7 @@ def test_set_covers_the_record() -> None:
 
 
 def test_files_are_numbered_in_the_order_of_their_dates() -> None:
-    """So each is published after all that were in force before it, and revisions in their order."""
+    """Each policy is therefore published after all that were in force before it, and revisions in their order."""
     assert [path.name[:2] for path in FILES] == [f"{number:02}" for number in range(1, len(FILES) + 1)]
     starts = [policy(path).effective_start_time.seconds for path in FILES]
     assert starts == sorted(starts)
@@ -118,7 +118,7 @@ def test_medical_institutions_are_advised_to_care_for_everybody() -> None:
 
 
 def test_made_up_windows_say_so() -> None:
-    """Where no hours were published the title calls the window an example."""
+    """If no hours were published, the title calls the window an example."""
     for name in ("henan", "wuzhou"):
         for path in FILES:
             if name in path.name:

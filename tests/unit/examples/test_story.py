@@ -65,7 +65,7 @@ def test_what_differs_is_named(changes: dict[str, object], found: str) -> None:
 
 @pytest.mark.parametrize("field", ["next_steps", "considered", "expire_time"])
 def test_what_is_missing_is_named(field: Literal["next_steps", "considered", "expire_time"]) -> None:
-    """So is a follow-up, a consideration or an end that is not there."""
+    """A missing follow-up, consideration or end is named too."""
     decision = as_expected()
     decision.ClearField(field)
     assert len(EXPECTED.differences(decision)) == 1
@@ -79,7 +79,7 @@ def test_scenes_obey_the_contract(story: list[Scene]) -> None:
 
 
 def test_story_tells_every_kind_of_answer(story: list[Scene]) -> None:
-    """By record and by paper, expired, another's paper, a positive pool, no result, no rule, no need."""
+    """The answers: by record, by paper, expired, another's paper, a positive pool, no result, no rule, no need."""
     told = {(scene.expected.outcome, scene.expected.reason) for scene in story}
     assert told == {
         ("RECOGNIZED", "VALID"),

@@ -78,14 +78,14 @@ def test_default_item_has_one_hash_by_both_its_names() -> None:
 @given(st.integers(0, 10**9))
 @settings(deadline=None, max_examples=40)
 def test_requirement_is_the_same_after_a_message(seed: int) -> None:
-    """Of policies, with items or without, and of floors."""
+    """This holds for policies with and without items, and for floors."""
     for revision in random_set(random.Random(seed), 8):
         again = revision_from_proto(bare_statement(revision_to_proto(revision)), revision.revision, 0)
         assert again.requirement == revision.requirement
 
 
 def test_answer_names_the_item_of_each_replaced_window() -> None:
-    """In full, the default item too; the policy's own window has no item."""
+    """The names are full, also that of the default item. The policy's own window has no item."""
     asked = Requirement(
         Window(2, 72 * HOUR),
         accepted=(AcceptedItem("x"), AcceptedItem("", Window(2, 24 * HOUR)), AcceptedItem("y", Window(1, 72 * HOUR))),

@@ -27,7 +27,7 @@ commits = st.builds(
 
 @given(commits)
 def test_a_token_brings_back_what_it_stands_for(commit: CommitPosition) -> None:
-    """It fits a URL, and every field of the contract that takes it."""
+    """The token fits into a URL, and into every field of the contract that takes it."""
     token = encode_token(commit)
     assert decode_token(token) == commit
     assert token.replace("-", "").replace("_", "").isalnum()

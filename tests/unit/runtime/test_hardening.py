@@ -1,4 +1,4 @@
-"""What a process keeps from other users of the machine."""
+"""Tests what a process protects from other users of the machine."""
 
 from __future__ import annotations
 

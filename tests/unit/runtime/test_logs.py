@@ -1,4 +1,4 @@
-"""What the log leaves out."""
+"""Tests what the log leaves out."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def refused(request: Message, shape: Sequence[type] = (str,), tokens: PageTokens
 
 @given(positions, st.integers(0, 500))
 def test_a_token_brings_back_its_position(position: list[str | int], size: int) -> None:
-    """Also when the next page is asked for in another size."""
+    """The position is the same also if the next page is asked for in another size."""
     token = TOKENS.issue(ListLabsRequest(region="410000", page_size=10), position)
     request = ListLabsRequest(region="410000", page_size=size, page_token=token)
     assert TOKENS.position(request, shape_of(position)) == position
@@ -83,7 +83,7 @@ def test_a_position_of_another_shape_is_refused(position: Any) -> None:
 
 
 def test_a_number_beyond_a_databases_is_refused() -> None:
-    """Of 64 bits with a sign."""
+    """The limit is 64 bits with a sign."""
     for number in (2**63, -(2**63) - 1):
         unkeyed = PageTokens()
         token = base64.urlsafe_b64encode(unkeyed.mac(ListLabsRequest(), b"[%d]" % number) + b"[%d]" % number)
@@ -115,7 +115,7 @@ def test_page_sizes(asked: int, given_: int) -> None:
 
 @given(st.integers(0, 60), st.integers(0, 20))
 def test_pages_bring_every_row_once(rows: int, asked: int) -> None:
-    """In order, until a page has no token. No page is empty, except the only one."""
+    """Rows come in order, until a page has no token. No page is empty, except the only one."""
     request, after, seen = ListLabsRequest(page_size=asked), 0, []
     while True:
         found = range(rows)[after : after + rows_to_read(request.page_size)]

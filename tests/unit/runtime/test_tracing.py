@@ -92,7 +92,10 @@ def test_receiver_that_hangs_delays_nothing_and_costs_spans() -> None:
 
 
 def test_receiver_that_fails_is_connected_again() -> None:
-    """With the certificate that the node has then. The log has a line when it fails and one when it answers."""
+    """The new connection uses the certificate that the node has then.
+
+    One line is logged for the failure and one for the recovery.
+    """
     receiver = Receiver()
     receiver.result = SpanExportResult.FAILURE
     export = TraceExport(receiver.open, 1, {})
@@ -174,7 +177,7 @@ class Metadata:
 
 @pytest.mark.parametrize(("ratio", "flags"), [(0.0, "00"), (1.0, "01")])
 async def test_decision_about_a_call_goes_on_to_other_services(ratio: float, flags: str) -> None:
-    """Otherwise each of them would decide anew, and traces would begin in the middle."""
+    """Otherwise each service would decide anew, and traces would begin in the middle."""
     sent: list[str] = []
 
     async def proceed(_request: Any, _context: Any) -> None:

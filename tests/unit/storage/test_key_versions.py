@@ -40,7 +40,7 @@ def test_nodes_that_are_one_step_apart_exchange(
 
 
 def test_another_pepper_is_never_accepted() -> None:
-    """Neither one with the same version, nor another one in the place of the other version."""
+    """A pepper with the same version, or another one in place of the other version, is refused."""
     assert not exchange(Pepper(b"x" * 32), OLD, ReplicateStart())
     assert not exchange(Pepper(b"x" * 32), FIRST, ReplicateStart())
     assert not exchange(Pepper(OLD.secret, 1, Pepper(b"x" * 32, 2)), FIRST, ReplicateStart())

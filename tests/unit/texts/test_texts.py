@@ -13,7 +13,7 @@ from hutong_texts.language import accepted_language, choose_language, find_langu
 
 
 def test_text_is_its_english_and_keeps_template_and_values() -> None:
-    """It is used as any text, and can be translated later, after it has gone to another process too."""
+    """A text is used as any string. It can be translated later, also after it was sent to another process."""
     made = pickle.loads(pickle.dumps(english("{name} is not known here", name="labs/1")))
     assert made == "labs/1 is not known here"
     assert (made.template, made.values) == ("{name} is not known here", {"name": "labs/1"})

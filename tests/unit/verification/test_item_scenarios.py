@@ -108,7 +108,7 @@ def _shown(name: str, recorded: list[str]) -> tuple[Evidence, Claim]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_items(case: dict[str, Any]) -> None:
-    """Which item decides, until when, and what became of the others."""
+    """Tests which item decides and until when, and how the other items are used."""
     when = _instant(case.get("when", "2022-12-11 12:00"))
     recorded = case.get("recorded", [])
     shown = [_shown(name, recorded) for name in case.get("shown", [])]

@@ -167,7 +167,7 @@ def _state(away: bool) -> lookup_pb2.SourceState.ValueType:
 
 @pytest.mark.parametrize("case", list(_cases(RECOGNITION)))
 def test_recognition(case: dict[str, Any]) -> None:
-    """Who is recognised where, by which rule, until when; and why the others are not."""
+    """Tests who is recognised where, by which rule and until when, and why the others are not."""
     when = _instant(case["when"])
     assert when is not None
     shown = case.get("shown", [])

@@ -132,19 +132,19 @@ class _HeldCall(_Call):
         return grpc.aio.Metadata()
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
-        """Return the id of the call, which a service returns here too."""
+        """Return the id of the call, as a service does in its trailing metadata."""
         return grpc.aio.Metadata((REQUEST_ID, self._request_id))
 
     async def wait_for_connection(self) -> None:
-        """Raise the error."""
+        """Raise the error with which the call has ended."""
         raise self._failed
 
     def time_remaining(self) -> float | None:
-        """Return None: the call has no deadline any more."""
+        """Return None, because the call has ended."""
         return None
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Run the callback at once."""
+        """Call the callback at once, because the call has ended."""
         callback(self)
 
     def done(self) -> bool:

@@ -22,7 +22,7 @@ from services.results.missing_reports.model import MissingReport
 
 
 def fill_change(message: replica_pb2.ReplicatedChange, change: Change) -> None:
-    """Fill an empty message with a change."""
+    """Write a change into an empty message."""
     if isinstance(change, Replica):
         fill_replica(message.result, change)
     elif isinstance(change, DocumentLink):

@@ -16,5 +16,5 @@ def instant_of(
     | replica_pb2.ReplicatedMissingReport,
     field: str,
 ) -> Instant | None:
-    """Return the time in a field; None if the message has none. Raise InvalidArgument as `read_instant` does."""
+    """Return the time in a field; None if the message has none. Raises InvalidArgument as `read_instant` does."""
     return read_instant(getattr(message, field), field) if message.HasField(field) else None  # type: ignore[arg-type]

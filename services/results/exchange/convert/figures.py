@@ -1,4 +1,4 @@
-"""Converts what a node has counted about a node that replicates to it."""
+"""Converts figures, which are counts that a node keeps of a node that replicates to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECOND_REGISTRATION = node_pb2.SET_ASIDE_REASON_SECOND_REGISTRATION
 
 
 def list_set_aside(figures: NodeFigures) -> Iterator[node_pb2.SetAside]:
-    """Yield how many changes were set aside, by reason, without reasons that never occurred."""
+    """Yield how many changes were set aside, by reason. Reasons that never occurred are left out."""
     for reason, count in (
         (_NOT_ITS_OWN, figures.not_its_own_count),
         (_SECOND_REGISTRATION, figures.second_registration_count),

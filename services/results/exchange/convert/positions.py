@@ -17,6 +17,6 @@ def position_to_proto(position: WriterPosition) -> node_pb2.WriterPosition:
 
 
 def position_from_proto(message: node_pb2.WriterPosition) -> WriterPosition:
-    """Return a writer's position from its message. Raise InvalidArgument for a time that cannot be."""
+    """Return a writer's position from its message. Raise InvalidArgument for an impossible time."""
     time = read_instant(message.commit_time, "commit_time") if message.HasField("commit_time") else None
     return WriterPosition(message.writer, message.offset, time)

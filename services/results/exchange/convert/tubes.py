@@ -52,10 +52,11 @@ def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> Non
 
 
 def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
-    """Return the tubes that a node sent. Their source node is the sender unless the message names another node.
+    """Return the tubes that a node sent. If the message names no source node, the source node is the sender.
 
     Raises:
-        InvalidArgument: no node can have sent them: columns of different lengths, a missing time, key or number.
+        InvalidArgument: no node can have sent them, because columns have different lengths, or a time, key or number is
+            missing.
     """
     lab = message.lab.removeprefix(_LAB)
     if len(lab) != 18 or message.key_version < 1 or not message.HasField("upload_time"):
@@ -111,7 +112,7 @@ def _split(joined: bytes, length: int) -> list[bytes]:
 
 
 def _optional(joined: bytes, persons: int, none: bytes, what: str) -> list[bytes]:
-    """Return a column in which `none` stands for a person without a value.
+    """Return a column in which the entry `none` stands for a person without a value.
 
     If the column is empty, no person has a value.
     """

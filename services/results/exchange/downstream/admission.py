@@ -11,14 +11,17 @@ from services.results.exchange.homes.find import deepest_node
 
 
 class NodeAdmission:
-    """Admits nodes whose regions lie in this node's region, unless another node below this one covers them."""
+    """Admits nodes whose regions lie in this node's region.
+
+    A node that another node below this one covers is not admitted.
+    """
 
     def __init__(self, jurisdiction: str, store: DownstreamStore) -> None:
         self._jurisdiction = jurisdiction
         self._store = store
 
     async def admit(self, node: str, field: str = "node") -> str:
-        """Return the region of the calling node; `field` is the request's field that names the node.
+        """Return the region of the calling node; `field` is the name of the request's field that names the node.
 
         Raises:
             InvalidArgument: the name is not a node's name.
@@ -32,5 +35,8 @@ class NodeAdmission:
         return region
 
     def require_below(self, node: str, field: str = "node") -> str:
-        """Return the region of the calling node, whose region must lie in this node's region. Raises as `admit`."""
+        """Return the region of the calling node, which must lie in this node's region.
+
+        Raises the errors of `admit`.
+        """
         return parse_node_below(node, self._jurisdiction, field)

@@ -18,7 +18,7 @@ from services.storage.upsert import insert_if_absent
 KEPT = 3 * 365 * DAY
 """How long heads are kept: three years, as long as the audit keeps changes."""
 LEAST_GAP = 30 * SECOND
-"""The shortest time between two stored heads of one chain. This limit keeps a node from filling the table."""
+"""The shortest time between two stored heads of one chain. The limit prevents a node from filling the table."""
 _heads = tables.held_audit_heads
 
 
@@ -38,10 +38,10 @@ class HeadPosition(NamedTuple):
 
 
 def hold_heads(connection: Connection, node: str, heads: Sequence[AuditHead], now: Instant) -> list[AuditHead]:
-    """Store the heads that a node has sent. Return those that differ from the stored head of the same seal.
+    """Store the heads that a node has sent. Return the sent heads that differ from a stored head of the same seal.
 
-    A stored head is never replaced. When a day and the day after it are over, only the last head of the first day is
-    kept, because a head covers everything before it.
+    A stored head is never replaced. Of each day before yesterday only the last head is kept, because a head covers
+    everything before it.
     """
     differing = []
     for head in heads:
@@ -55,7 +55,7 @@ def hold_heads(connection: Connection, node: str, heads: Sequence[AuditHead], no
         if now - newest < LEAST_GAP:
             continue
         values = {"service": head.service, "chain": int(head.chain), "number": head.number, "head": head.head}
-        # Two streams of a node may be open at the same time while one of them ends.
+        # Two streams of a node may be open at the same time, while the older one ends.
         connection.execute(insert_if_absent(connection, _heads).values(node=node, receive_time=now, **values))
         if newest < shanghai_day_start(shanghai_day(now)):
             _thin_out(connection, chain, now)

@@ -18,7 +18,7 @@ from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 class NodesBelow:
     """Records homes and notifies the nodes below.
 
-    Each commit asks whether there are nodes below; without any, nothing is done.
+    Each commit checks whether there are nodes below. If there are none, nothing is done.
 
     `own` is the region of this node. The nation always has nodes below.
     """
@@ -34,11 +34,11 @@ class NodesBelow:
             notify_nodes(connection, changes, now, self._own)
 
     def _are_there(self, connection: Connection) -> bool:
-        # A commit that marks an adverse subject takes the lock for itself alone. If two commits of this kind shared the
-        # lock before, each of them would wait for the other. The lock is therefore shared only while no node is seen.
+        # A commit that marks an adverse subject takes the lock exclusively. If two such commits already shared the
+        # lock, each would wait for the other. The lock is therefore shared only while there is no node below.
         if not self._exist and not _is_any(connection):
-            # The first node that joins waits for this lock (`subscribers.begin_marking`). Therefore either the joining
-            # sees what this commit brings, or this commit sees the node.
+            # The first node that joins waits for this lock (`subscribers.begin_marking`). Therefore either the
+            # transaction of that node sees the changes of this commit, or this commit sees the node.
             share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
             return _is_any(connection)
         self._exist = True

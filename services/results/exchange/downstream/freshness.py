@@ -29,10 +29,10 @@ window."""
 MOST_WAITING = 1_000
 """The most look-ups that wait at once. Any caller can make up tokens of commits that never come."""
 _WAIT_SHARE = 0.7
-"""Share of the caller's time for waiting. The rest of the time is for the look-up, or for the error NOT_FRESH_ENOUGH to
-reach the caller in time."""
+"""Share of the caller's time for waiting. The rest is for the look-up, or for returning the error NOT_FRESH_ENOUGH in
+time."""
 _POLL_SECONDS = 0.05
-"""The wait between two reads of positions. All waiting calls read at the same instants, and so share each read."""
+"""The wait between two reads of positions. All waiting calls read at the same instants, and so they share each read."""
 
 
 class NodeRegistry:
@@ -70,7 +70,10 @@ class NodeRegistry:
         ]
 
     def is_here(self, region: str) -> bool:
-        """Return whether this node gets what the node of a region commits. That node is this node, or a node below."""
+        """Return whether this node receives the commits of a region's node.
+
+        That node must be this node or a node below it.
+        """
         return within(region, self._jurisdiction)
 
     def select_above(self, sources: Iterable[DataSource]) -> list[DataSource]:
@@ -82,12 +85,12 @@ class NodeRegistry:
         return region != self._jurisdiction and within(region, self._jurisdiction)
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
-        """Wait until the commits are here, but no longer than the present call allows.
+        """Wait until the commits are stored here, but no longer than the current call allows.
 
         The call does not wait for a commit that a restore has lost, at this node or at the node that made the commit.
 
         Raises:
-            Unavailable: NOT_FRESH_ENOUGH, a commit is lost or did not arrive in time; the metadata names the node.
+            Unavailable: NOT_FRESH_ENOUGH, a commit is lost or did not arrive in time. The metadata names the node.
         """
         wanted = set(commits)
         own = {commit.position for commit in wanted if commit.region == self._jurisdiction}
@@ -121,7 +124,7 @@ class NodeRegistry:
             await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
 
     async def _find_unmet(self, wanted: set[CommitPosition]) -> dict[CommitPosition, bool]:
-        """Return which of the commits are not here.
+        """Return the commits that are not here.
 
         The positions are read after this call began. Concurrent calls share one read.
         """

@@ -1,7 +1,9 @@
-"""At the nation: how far the lives of other nodes' databases are durable here. Consistency tokens name such positions.
+"""At a node with nodes below: for each life of another node's database, how far its commits are durable here.
 
-A node sends a commit after all commits that had already ended when that commit was made. A commit of a later life of
-the database therefore arrives after everything that was kept of an earlier life.
+Consistency tokens name such positions.
+
+A node sends a commit only after all commits that ended before that commit was made. When a commit of a later life of
+the database arrives, all commits that were kept of earlier lives are therefore here.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ def record_reached(
 ) -> None:
     """Record how far a writer's commits are durable, in the transaction that stores them.
 
-    `newest` gives the greatest sequence of each life, in the order of the commits. A position never moves back, because
-    a node that was restored sends earlier commits again. With `is_earlier` a life that is new here is recorded as
-    earlier than the known lives.
+    `newest` gives the greatest sequence of each life, in the order of the commits. A node that was restored sends
+    earlier commits again, so a position never moves back. If `is_earlier` is set, a life that is new here is recorded
+    as earlier than the known lives.
     """
     for life, sequence in newest.items():
         mine = (_lives.c.node == node, _lives.c.life == life, _lives.c.writer_id == writer)
@@ -40,15 +42,16 @@ def record_reached(
 
 
 def find_lives(connection: Connection, nodes: Collection[str]) -> set[tuple[str, str]]:
-    """Return the known lives of nodes, each with its node."""
+    """Return the known lives of nodes' databases, each with its node."""
     query = select(_lives.c.node, _lives.c.life).where(_lives.c.node.in_(nodes)).distinct()
     return {(row.node, row.life) for row in connection.execute(query)} if nodes else set()
 
 
 def find_unmet(connection: Connection, commits: Collection[CommitPosition]) -> dict[CommitPosition, bool]:
-    """Return the commits of other nodes that are not here, each with whether it may still come.
+    """Return the commits of other nodes that are not here, and for each whether it may still come.
 
-    If a commit of a later life of the same node is here, a missing commit cannot come any more: a restore has lost it.
+    If a commit of a later life of the same node is here, the missing commit cannot come any more, because a restore has
+    lost it.
     """
     wanted = {commit for commit in commits if commit.position.sequence != BEFORE_ANY.sequence}
     if not wanted:

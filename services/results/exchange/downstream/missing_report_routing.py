@@ -42,7 +42,7 @@ class TopRouter:
         return found_no_capacity
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
-        """Store reports that a node sent. Return the reports that home nodes must be notified of."""
+        """Store reports that a node sent. Return the reports of which home nodes must be notified."""
         sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
         return _store_at_top(connection, sound, self._limits)[0]
 
@@ -56,9 +56,13 @@ class TopRouter:
 def _store_at_top(
     connection: Connection, reports: Sequence[MissingReport], limits: ResultsLimits
 ) -> tuple[list[MissingReport], int]:
-    """Return the newly stored reports whose laboratory has a home node, and how many reports the full queue dropped."""
+    """Store missing reports.
+
+    Return the newly stored reports whose laboratory has a home node, which must be notified. Return also how many
+    reports were dropped because the queue was full.
+    """
     elsewhere = find_registrants(connection, _labs_of(reports))
-    # A report raised at the home node of its laboratory is listed there already.
+    # A report that was raised at the home node of its laboratory is already listed there.
     wanted = [report for report in reports if report.raising_node not in elsewhere.get(report.lab, ())]
     stored, found_no_capacity = store_missing(connection, wanted, elsewhere, limits)
     return [report for report in stored if report.lab in elsewhere], found_no_capacity
@@ -116,7 +120,11 @@ class MiddleRouter:
         return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*COLUMNS)))
 
     def _store(self, connection: Connection, reports: Sequence[MissingReport]) -> tuple[list[MissingReport], int]:
-        """Return the newly stored reports that are not listed here, and how many reports the full queue dropped."""
+        """Store missing reports.
+
+        Return the newly stored reports that are not listed here, of which other nodes must be notified. Return also how
+        many reports were dropped because the queue was full.
+        """
         usccs = _labs_of(reports)
         here = find_listed(connection, usccs)
         stored, found_no_capacity = store_missing(connection, reports, usccs - here, self._limits)

@@ -39,7 +39,7 @@ def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> nod
 def relayed_to_proto(node: RelayedNode, relaying: Node, now: Instant) -> node_pb2.Node:
     """Return the message for a node at a greater depth.
 
-    Its retirement is not stated, because only the node directly above that node knows it.
+    The message has no retirement, because only the node directly above that node knows of a retirement.
     """
     state = state_of_relayed(node, relaying, now)
     message = node_pb2.Node(
@@ -70,7 +70,7 @@ def _lag(node: NodeState, now: Instant) -> Duration | None:
 
 def _silence_start(node: NodeState, now: Instant) -> Timestamp | None:
     """Return when a silent node last sent something; None if it is not silent or not known."""
-    # The clock of a node between may be behind. A node that this one states as OK is therefore never silent.
+    # The clock of the node between may be behind. A node whose stated state is OK is therefore never called silent.
     is_silent = node.state == SOURCE_STATE_UNAVAILABLE
     if not is_silent or node.contact_time is None or node.contact_time >= now - MAX_SILENCE:
         return None

@@ -23,9 +23,9 @@ from services.storage.upsert import insert_if_absent
 _nodes = tables.nodes
 _positions = tables.replicated_positions
 MAX_SILENCE: Span = MINUTE
-"""A node that sent nothing for this long is unavailable, because its newer results are unknown here.
+"""A node that has sent nothing for this long is unavailable, because its newer results are unknown here.
 
-Nodes send a checkpoint every second, so sixty checkpoints are missing by then.
+Nodes send a checkpoint every second, so by then sixty checkpoints are missing.
 """
 NOT_RETIRED: dict[str, Any] = {"retire_time": None, "retire_reason": "", "retire_actor": None}
 """The columns of a node that is not retired."""
@@ -61,12 +61,12 @@ def open_log(
 
     Any contact with a retired node ends its retirement.
 
-    Commits that the node has removed (`removed`) count as durable, because they cannot be sent any more.
+    Commits that the node has removed (`removed`) can no longer be sent, so they count as durable.
     """
     add_node(connection, log.node, now, own)
     values: dict[str, object] = {"contact_time": now, "clock_skew": skew, **NOT_RETIRED}
     connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(values))
-    # The time of a position may be absent, and times are not compared.
+    # Only numbers are compared, because the time of a position may be absent.
     for position in sorted(removed, key=lambda position: (position.writer, position.offset)):
         if position.offset > lock_position(connection, log, position.writer):
             move_position(connection, log, position)
@@ -76,10 +76,10 @@ def open_log(
 
 
 def add_node(connection: Connection, region: str, now: Instant, own: str = NATION) -> None:
-    """Register a node, unless it is registered.
+    """Register a node if it is not registered yet.
 
-    Until the first node joins below this one, this node notifies nobody and keeps no marks of adverse subjects, unless
-    it is the nation.
+    From the first node that joins below it, this node notifies nodes and marks adverse subjects. The nation does so
+    from the beginning.
     """
     inserted = connection.execute(
         insert_if_absent(connection, _nodes).values(
@@ -116,7 +116,10 @@ def add_counts(connection: Connection, counts: Mapping[tuple[str, str], int]) ->
 
 
 def lock_position(connection: Connection, log: NodeLog, writer: int) -> int:
-    """Return how many of a writer's commits are durable here. The position stays locked until the transaction ends."""
+    """Return how many of a writer's commits are durable here.
+
+    The position stays locked until the transaction ends.
+    """
     of_writer = (_positions.c.node == log.node, _positions.c.log_id == log.log_id, _positions.c.writer_id == writer)
     held = select(_positions.c.committed).where(*of_writer).with_for_update()
     committed = connection.execute(held).scalar()

@@ -1,4 +1,7 @@
-"""The upper end of a replication. The receiver makes each frame durable and answers it while the next frames arrive."""
+"""The upper end of a replication.
+
+The receiver makes each frame durable and answers it. Meanwhile the next frames arrive.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ FIRST_FRAME_SECONDS = 30.0
 """How long a stream may stay open without its first frame."""
 
 DECODED_AHEAD = 2
-"""The most decoded frames that wait while an earlier frame commits."""
+"""The most decoded frames that wait while an earlier frame is committed."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +58,7 @@ class _Waiting(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """A stream that has begun: its log and number, the clock of its node, and the answer to its first frame."""
+    """A stream that has begun: its log, its number, the clock of its node, and the answer to its first frame."""
 
     log: NodeLog
     stream: int
@@ -165,7 +168,7 @@ class ReplicationReceiver:
         skew: Span | None = None
         if checkpoint.HasField("as_of_time"):
             as_of_time = check_instant(from_timestamp(checkpoint.as_of_time), now, "checkpoint.as_of_time")
-            # The node reads the instant just before it sends the frame, so a delay makes the node's clock look late.
+            # The node reads its clock just before it sends the frame, so a delay on the way makes its clock look late.
             skew = as_of_time - now
             begun.clock.note(skew)
         for one in checkpoint.nodes_below:
@@ -210,7 +213,7 @@ class ReplicationReceiver:
 
 
 def _check_lives(batch: ReplicateBatch) -> None:
-    """Check that a batch states positions of only its own complete commits.
+    """Check that all positions that a batch states are of its complete commits.
 
     The positions are in the order of the commits, and each life occurs once.
     """

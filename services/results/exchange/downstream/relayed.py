@@ -1,6 +1,6 @@
 """Nodes at a greater depth below this one, as the nodes that replicate to this one state them in checkpoints.
 
-The module `nodes` has the nodes that replicate to this one. Nodes below those are relayed nodes here.
+The module `nodes` holds the nodes that replicate to this one. Nodes below those are called relayed nodes here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 _relayed = tables.relayed_nodes
 _nodes = tables.nodes
 _STATES = frozenset({SOURCE_STATE_OK, SOURCE_STATE_RETIRED, SOURCE_STATE_UNAVAILABLE})
-"""The states that a node may have. A node with any other stated state counts as UNAVAILABLE."""
+"""The states that a node may have. If another state is stated, the node counts as UNAVAILABLE."""
 _PATH_SEPARATOR = "/"
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class RelayedNode(NamedTuple):
     Attributes:
         as_of_time: the instant up to which everything acknowledged at the node is known here.
         contact_time: when the node last sent something to the node above it, by the clock of that node above.
-        backlog: the commits that the node had not sent then.
+        backlog: the number of commits that the node had not sent at the contact time.
         figures: what the node above it has counted about it; None if that is not known.
         path: the regions of the nodes between the relaying node and the node, the nearest to the relaying node first.
     """
@@ -70,7 +70,10 @@ def list_relayed(connection: Connection) -> list[RelayedNode]:
 
 
 def page_relayed(connection: Connection, after: str, limit: int) -> list[tuple[RelayedNode, Node]]:
-    """Return at most `limit` relayed nodes by region, beginning after the region `after`, with what relays each."""
+    """Return at most `limit` relayed nodes by region, each with the node that relays it.
+
+    The list begins after the region `after`.
+    """
     page = select(_relayed).where(_relayed.c.node > after).order_by(_relayed.c.node).limit(limit)
     found = [_from_row(row) for row in connection.execute(page)]
     direct = {node.region: node for node in list_nodes(connection)} if found else {}
@@ -127,7 +130,7 @@ def _figures_to_row(stated: NodeBelow) -> dict[str, int | None]:
 
 
 def _path_of(sender: str, region: str, stated: NodeBelow) -> list[str]:
-    """Return the stated regions of the nodes between the sender and a node; no regions if they cannot be true."""
+    """Return the stated regions of the nodes between the sender and a node. If they cannot be true, return none."""
     path = [one.removeprefix("nodes/") for one in stated.path]
     steps = pairwise([sender, *path, region])
     return path if all(below != above and within(below, above) for above, below in steps) else []
@@ -143,12 +146,14 @@ def list_positions(connection: Connection, sender: str, batch: ReplicateBatch) -
 
 
 def record_positions(connection: Connection, sender: str, positions_below: Sequence[NodePosition]) -> None:
-    """Record how far the lives of nodes below the sender are here. Ignore statements that `record_relayed` ignores.
+    """Record how far the commits of nodes below the sender are durable here, for each life of their databases.
+
+    Ignore statements that `record_relayed` ignores.
 
     Call this function before `record_relayed`, which hands nodes over to the sender. What the sender has sent of such a
-    node before was set aside and comes again, so the node's positions must not count yet. The sender states the lives
-    of one node in the order of the lives. If retention at the sender has removed the entries of a life, this node may
-    hear of that life after a later one.
+    node so far was set aside and comes again, so the node's positions must not count yet. The sender states the lives
+    of a node in their order. If retention at the sender has removed the entries of a life, this node may hear of that
+    life after a later one.
     """
     stated = _select_positions(connection, sender, positions_below)
     known = find_lives(connection, {one.node for one in stated})
@@ -183,11 +188,11 @@ def _list_direct(connection: Connection) -> set[str]:
 
 
 def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: Instant, own: str) -> None:
-    """Hand silent nodes over to the sender, a node that was founded between them and this node.
+    """Hand silent nodes over to the sender, a node that was set up between them and this node.
 
     From now on the sender is the home of their laboratories. What the sender has sent of these nodes so far was set
-    aside. This node therefore deletes its record of how far the sender has sent its log, and ends the sender's stream.
-    The sender then sends everything again. The nodes that were handed over subscribe again, because the sender does not
+    aside. This node therefore forgets how much of the sender's log it has received, and ends the sender's stream. The
+    sender then sends everything again. The nodes that were handed over subscribe again, because the sender does not
     know their cursors.
     """
     if not below:
@@ -195,8 +200,8 @@ def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: I
     silent = select(_nodes.c.node).where(_nodes.c.node.in_(below), _nodes.c.contact_time < now - MAX_SILENCE)
     if connection.execute(silent.limit(1)).first() is None:
         return
-    # Commits that store laboratories take these locks in this order, and lock rows of nodes by region after that. The
-    # sender's region contains the regions of the other nodes, so it is the first.
+    # Commits that store laboratories take these locks in the same order, and lock rows of nodes by region after that.
+    # The region of the sender contains the regions of the other nodes, so its row is the first.
     lock_until_commit(connection, AdvisoryLock.HOMES)
     lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     connection.execute(select(_nodes.c.node).where(_nodes.c.node == sender).with_for_update())

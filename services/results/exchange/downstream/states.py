@@ -22,7 +22,7 @@ MAX_LAG: Span = 5 * MINUTE
 
 def state_of(node: Node, now: Instant) -> NodeState:
     """Return the state of a node that replicates to this one."""
-    # A node's clock may be ahead, but no answer is complete beyond the present instant.
+    # A node's clock may be ahead. No answer is complete beyond the current instant.
     as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
     state: SourceState.ValueType = SOURCE_STATE_OK
     if node.contact_time < now - MAX_SILENCE or as_of_time is None or as_of_time < now - MAX_LAG:

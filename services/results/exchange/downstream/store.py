@@ -108,7 +108,7 @@ class DownstreamStore:
     ) -> tuple[int, list[WriterPosition]]:
         """Begin a stream. Return its number and the durable positions of the log's writers.
 
-        `removed` are commits that the node cannot send any more.
+        `removed` are commits that the node can no longer send.
         """
 
         def work(connection: Connection) -> tuple[int, list[WriterPosition]]:
@@ -146,7 +146,10 @@ class DownstreamStore:
         await self._database.write(work)
 
     async def hold_audit_heads(self, region: str, heads: Sequence[AuditHead]) -> None:
-        """Keep the heads of a node's audits. A second, different head of one seal is reported and not kept."""
+        """Keep the heads of a node's audits.
+
+        If a second, different head of one seal arrives, it is logged and not kept.
+        """
         for head in await self._database.write(audit_heads.hold_heads, region, heads, self._clock.now()):
             DIFFERING_HEADS.labels(region, head.service).inc()
             _log.error(
@@ -196,9 +199,10 @@ class DownstreamStore:
     def _apply(
         self, connection: Connection, log: NodeLog, stream: int, batch: ReplicateBatch, decoded: Decoded, now: Instant
     ) -> tuple[int, dict[tuple[str, str], int], int]:
-        """Return how many commits of the writer are durable now, and what to add to the counts of nodes.
+        """Store a batch inside a transaction.
 
-        The third value is the number of dropped answers.
+        Return three values: how many commits of the writer are durable now, what to add to the counts of nodes, and the
+        number of dropped answers.
         """
         counts: dict[tuple[str, str], int] = {}
         stored_count = dropped_count = 0

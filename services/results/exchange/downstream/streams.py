@@ -1,8 +1,8 @@
-"""At the nation: which replication stream of each node is the current one.
+"""At a node with nodes below: which replication stream of each of these nodes is the current one.
 
-A batch of an earlier stream may still wait here when a node connects again. If the node was restored in between, the
-batch is of a log that the node no longer has. Storing it would move a position past commits that the node is about to
-send. The model of the exchange (docs/exchange.md §5) shows how such commits would be lost.
+When a node connects again, a batch of its earlier stream may still be waiting here. If the node was restored in
+between, it no longer has the log of that batch. Storing the batch would move a position past commits that the node is
+about to send. The model of the exchange (docs/exchange.md §5) shows how such commits would be lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _streams = tables.replication_streams
 
 
 def begin_stream(connection: Connection, node: str) -> int:
-    """Begin a stream of a node and return its number. Batches of earlier streams are refused from now on.
+    """Begin a stream of a node and return the number of the stream. Batches of earlier streams are refused from now on.
 
     Call this function first in a transaction, before the positions are read. The function waits for the batch that an
     earlier stream is storing.

@@ -95,8 +95,8 @@ class SubjectLookup:
         matches = found.matches
         if matches.horizon is not None:
             set_timestamp(response.sources[0].retention_start_time, matches.horizon)
-        # All subjects share one set of report numbers, because few results have a number that another subject's claim
-        # names.
+        # All subjects share one set of report numbers, because few results have a number that a claim of another
+        # subject names.
         numbers = {claim.report_number for claim in claims if not claim.lab}
         limit = request.limit or DEFAULT_LIMIT
         for results, keys in found.subjects:
@@ -148,7 +148,8 @@ class SubjectLookup:
         limit = request.limit or DEFAULT_LIMIT
         questions = [SubjectQuestion(key, limit, (), "", items, others.get(key)) for key in request.subject_keys]
         first = questions[0]._replace(claims=tuple(claims), token=tokens[0] if tokens else "")
-        # The node above must satisfy each token, so each further token has a question of its own.
+        # The node above must satisfy each token. A question can have one token, so each further token is sent in
+        # another question.
         more = [questions[0]._replace(token=token) for token in tokens[1:]]
         found: list[LookupResult] = []
         for answer in await above.look_up_each([first, *questions[1:], *more]):
@@ -253,7 +254,7 @@ def _other_keys(request: LookupSubjectsRequest) -> dict[bytes, bytes | None]:
     """Return the key of each document under the other key version, if the document has one.
 
     Raises:
-        InvalidArgument: the request states other keys, but not exactly one for each document.
+        InvalidArgument: the request has other keys, but their number differs from the number of documents.
     """
     others = request.other_subject_keys
     if others and len(others) != len(request.subject_keys):
@@ -265,7 +266,7 @@ def _other_keys(request: LookupSubjectsRequest) -> dict[bytes, bytes | None]:
 
 
 def _without_others_names(matches: LocalMatches) -> LocalMatches:
-    """Return the matches. Claimed reports that are not of a requested subject have no hash of the name."""
+    """Return the matches. Claimed reports of subjects that were not requested have no hash of the name."""
     subjects = {key for keys in matches.subjects for key in keys}
     by_report = {
         name: result if result.subject_key in subjects else result._replace(name_hash=b"")

@@ -1,1 +1,1 @@
-"""The homes of laboratories: which node may speak for each, and the register of these homes."""
+"""The homes of laboratories: which node may speak for each laboratory, and where the homes are stored."""

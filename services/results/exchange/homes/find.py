@@ -1,8 +1,8 @@
 """The home of a laboratory: the node that may speak for it (docs/architecture.md, "Authority over content").
 
-These functions are pure. `register` reads and stores what they need. A node knows as homes only itself and the nodes
-that replicate to it. If the home of a laboratory is a node at a greater depth, this node takes the node between, which
-replicates to this node, for the home.
+These functions are pure. `register` reads and stores what they need. For this node, the home is always this node itself
+or a node that replicates to it. If the laboratory's home is a node at a greater depth, this node records the node in
+between as the home.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Home(NamedTuple):
 
     Attributes:
         node: the region of the home node; empty if no node is the home.
-        is_firm: the laboratory's code or this node's own register determines the home. Otherwise a home is provisional:
-            it is the only node that has registered the laboratory.
+        is_firm: whether the laboratory's code or this node's own register determines the home. A home that is not firm
+            is provisional. It is the only node that has registered the laboratory.
     """
 
     node: str
@@ -43,7 +43,7 @@ def find_home(
     """
     if recorded_region is not None:
         return Home(deepest_node(recorded_region, nodes) or own, is_firm=True)
-    # The nation's region contains every code. It therefore determines no home.
+    # The nation's region contains every code, so it determines no home.
     if by_code := deepest_node(uscc[_AUTHORITY], {*nodes, own}):
         return Home(by_code, is_firm=True)
     if len(set(registrants)) == 1:
@@ -55,6 +55,6 @@ def find_home(
 def deepest_node(region: str, nodes: Collection[str]) -> str:
     """Return the deepest of `nodes`, other than the nation, whose region contains `region`; empty if there is none.
 
-    A code that is in no table still lies in a province, because its first two digits name the province.
+    A code that is in no table of regions still lies in a province, because its first two digits name the province.
     """
     return next((code for code in ancestry(region) if code in nodes and code != NATION), "")

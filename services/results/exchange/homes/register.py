@@ -1,7 +1,7 @@
 """The homes of laboratories in the database of a node with nodes below it. `own` is the region of this node.
 
 The home is stored with its laboratory, because every look-up of the laboratory's standing needs it. It is computed
-again when a node or this node's own register adds the laboratory, and when a node joins.
+again when a node registers the laboratory, when this node itself does, and when a node joins.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def find_registrants(connection: Connection, usccs: Collection[str]) -> dict[str
 
 
 def find_listed(connection: Connection, usccs: Collection[str]) -> set[str]:
-    """Return which of these laboratories have their missing reports listed at this node.
+    """Return those of these laboratories whose missing reports are listed at this node.
 
     This node has registered these laboratories, and no node below has.
     """
@@ -52,7 +52,7 @@ def read_homes(connection: Connection, usccs: Collection[str], own: str = NATION
 
 
 def is_home(connection: Connection, uscc: str, node: str, own: str = NATION) -> bool:
-    """Return whether a node is the home of a laboratory, firm or provisional."""
+    """Return whether a node is the firm or provisional home of a laboratory."""
     return read_homes(connection, [uscc], own)[uscc].node == node
 
 
@@ -87,7 +87,7 @@ def store_homes(connection: Connection, usccs: Collection[str], own: str = NATIO
 def note_joined(connection: Connection, node: str, own: str = NATION, *, is_first: bool = False) -> None:
     """Compute the homes of the laboratories in the region of a node that has joined; of all, if it is the first node.
 
-    The lock waits for concurrent registrations. Therefore each registration either is seen here or sees the node that
+    The lock waits for concurrent registrations. A registration is therefore either seen here, or sees the node that
     joins.
     """
     lock_until_commit(connection, AdvisoryLock.HOMES)
@@ -101,8 +101,8 @@ def note_joined(connection: Connection, node: str, own: str = NATION, *, is_firs
 def record_homes(connection: Connection, changes: Sequence[LoggedChange], _now: Instant, own: str = NATION) -> None:
     """Compute the home of a laboratory that this node itself has registered. The change log calls this.
 
-    The new home may have sent reports that were set aside. This node therefore deletes its record of how far the new
-    home has sent its log. The new home then sends everything again.
+    The new home may have sent reports that were set aside. This node therefore forgets how much of the new home's log
+    it has received, and the new home sends everything again.
     """
     usccs = {uscc for change in changes if change.kind is ChangeKind.LABS and change.is_new for uscc, _ in change.names}
     if usccs:

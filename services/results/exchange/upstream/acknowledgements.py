@@ -1,9 +1,9 @@
 """The record of which results have reached the node above.
 
-If the node above is the nation, the record also says when they reached it.
+If the node above is the nation, the record also has the time when they reached the nation.
 
-Each upload has one row, which is found by a result's laboratory and upload time. If the national receive time were
-written into every result instead, the whole store would be written twice.
+Each upload has one row, which is found by a result's laboratory and upload time. Writing the national receive time into
+every result would write the whole store twice.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class AcknowledgedCommit(NamedTuple):
         uploads: the upload times of its results, each with the report times of the reports that were uploaded then.
             Results that a node below has sent have the upload times of their own node.
         national_receive_time: when the nation acknowledged the commit; None if the node above is not the nation.
-        has_other_keys: whether the commit's entry has keys of the other key version. They are not needed after the
-            acknowledgement.
+        has_other_keys: whether the commit's entry has keys of the other key version. These keys are not needed after
+            the acknowledgement.
     """
 
     writer: int
@@ -78,16 +78,16 @@ def _record_receive_times(connection: Connection, commit: AcknowledgedCommit, re
 
 
 def read_acknowledged(connection: Connection, writer_id: int) -> int:
-    """Return how many of a writer's commits the nation has acknowledged."""
+    """Return how many of a writer's commits the node above has acknowledged."""
     query = select(_positions.c.acknowledged).where(_positions.c.writer_id == writer_id)
     return connection.execute(query).scalar() or 0
 
 
 def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int] | None) -> int:
-    """Count the commits that the nation has not acknowledged.
+    """Count the commits that the node above has not acknowledged.
 
     `acknowledged` gives the number of acknowledged commits of each writer; None stands for the numbers that are
-    recorded here. Commits that retention has removed do not count, because they cannot be sent any more.
+    recorded here. Commits that retention has removed do not count, because they can no longer be sent.
     """
     if acknowledged is None:
         acknowledged = dict(connection.execute(select(_positions.c.writer_id, _positions.c.acknowledged)).all())

@@ -14,7 +14,7 @@ _heads = tables.audit_heads_to_send
 
 
 def keep_heads(connection: Connection, heads: Sequence[AuditHead]) -> None:
-    """Keep heads to be sent. A head whose seal is earlier than that of the kept head is left out."""
+    """Keep heads that are to be sent. A head is left out if its seal is earlier than the seal of the kept head."""
     for head in sorted(heads, key=lambda it: (it.service, it.chain)):
         of_chain = (_heads.c.service == head.service, _heads.c.chain == int(head.chain))
         values = {"number": head.number, "head": head.head}

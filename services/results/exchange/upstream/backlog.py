@@ -1,6 +1,6 @@
-"""The backlog: commits of a province that the nation has not acknowledged.
+"""The backlog: commits that the node above has not acknowledged.
 
-It is also counted while there is no connection.
+The backlog is counted even while there is no connection.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _log = structlog.get_logger(__name__)
 class Backlog:
     """Keeps the gauge of the backlog up to date.
 
-    While this process sends, the backlog is counted from the positions that the nation returned to it, because a nation
-    that was restored from a backup has less than it had acknowledged. Otherwise the backlog is counted from the
-    recorded acknowledgements.
+    While this process sends, the backlog is counted from the positions that the node above returned to this process. If
+    the node above was restored from a backup, it has less than it had acknowledged before. While another process sends,
+    the backlog is counted from the recorded acknowledgements.
     """
 
     def __init__(self, store: UpstreamStore, timing: ResultsTiming) -> None:
@@ -35,16 +35,16 @@ class Backlog:
         self._is_failing = False
 
     def start_from(self, positions: Iterable[WriterPosition]) -> None:
-        """Record the positions with which the nation answered a new stream."""
+        """Record the positions with which the node above answered a new stream."""
         self._acknowledged = {position.writer: position.offset for position in positions}
 
     def acknowledge(self, positions: Iterable[WriterPosition]) -> None:
-        """Record the positions that the nation acknowledges."""
+        """Record the positions that the node above acknowledges."""
         if self._acknowledged is not None:
             self._acknowledged |= {position.writer: position.offset for position in positions}
 
     def forget(self) -> None:
-        """Forget the nation's positions, because another process sends now, and receives the nation's answers."""
+        """Forget the positions of the node above, because another process sends now and receives the answers."""
         self._acknowledged = None
 
     async def run(self) -> None:

@@ -26,9 +26,9 @@ class Frame(NamedTuple):
 
     Attributes:
         commits: commits that are complete with this frame.
-        as_of_time: of a checkpoint: everything committed before this instant was sent.
-        sent_time: when the frame was sent, by the province's clock; None until then.
-        span: of a batch that is traced, the span from sending the batch to its answer.
+        as_of_time: set for a checkpoint. Everything that was committed before this instant was sent.
+        sent_time: when the frame was sent, by this node's clock; None until then.
+        span: set for a batch that is traced. The span lasts from sending the batch to its answer.
     """
 
     request: ReplicateRequest
@@ -39,7 +39,10 @@ class Frame(NamedTuple):
 
 
 class _Packer:
-    """Packs commits into batches: small commits of one writer together, a large commit into several batches."""
+    """Packs commits into batches.
+
+    Small commits of one writer share a batch. A large commit is divided into several batches.
+    """
 
     def __init__(self, now: Instant, max_bytes: int) -> None:
         self.frames: list[Frame] = []
@@ -68,7 +71,10 @@ class _Packer:
         self._complete.append(commit)
 
     def _add_tubes(self, tubes: ReplicaTubes) -> None:
-        """Add tubes to the batch, in halves if they are too large. The message is filled in place and measured once."""
+        """Add tubes to the batch.
+
+        If they are too large, add them in halves. The message is filled in place and measured once.
+        """
         message = self._batch.tubes.add()
         fill_tubes(message, tubes)
         persons = len(tubes.report_numbers)
@@ -94,7 +100,7 @@ class _Packer:
     def _fits(self, message: ReplicatedTubes | ReplicatedChange, count: int) -> bool:
         """Count a message as part of the batch.
 
-        Return False if the message does not fit, and can go into the next batch or be divided.
+        If the message does not fit, return False. The caller then puts it into the next batch or divides it.
         """
         size = message.ByteSize()
         if self._bytes + size > self._max_bytes and (self._bytes or count > 1):
@@ -104,13 +110,13 @@ class _Packer:
         return True
 
     def _free_slots(self) -> int:
-        """Return how many more changes the batch takes. A full batch is closed first."""
+        """Return how many more changes fit into the batch. A full batch is closed first."""
         if self._count == MAX_CHANGES:
             self.flush()
         return MAX_CHANGES - self._count
 
     def flush(self) -> None:
-        """Close the present batch, if it holds anything."""
+        """Close the current batch if it contains anything."""
         complete = tuple(self._complete)
         if not self._count and not complete:
             return
@@ -130,8 +136,8 @@ class _Packer:
 def checkpoint_frame(now: Instant, backlog: int, heads: Sequence[AuditHead] = (), below: Statements = NOTHING) -> Frame:
     """Return a checkpoint with heads of the node's audits.
 
-    Without a backlog the checkpoint states that everything committed before `now` was sent. It then also states what
-    `below` says of nodes below.
+    If there is no backlog, the checkpoint also states that everything committed before `now` was sent, and it has the
+    statements `below` about nodes below.
     """
     checkpoint = ReplicateCheckpoint(backlog=backlog, audit_heads=heads)
     if backlog:

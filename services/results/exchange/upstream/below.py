@@ -1,4 +1,7 @@
-"""What a node tells the node above about nodes below: how complete each of these is, and how far it is replicated."""
+"""What a node states to the node above about nodes below.
+
+For each node below it states how complete that node is here, and how far that node is replicated.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class StatesBelow(Protocol):
 
 
 class Position(NamedTuple):
-    """How far the commits of one writer in one life of a node's database are here.
+    """How many commits of one writer in one life of a node's database are here.
 
     Later lives have greater ordinals.
     """
@@ -66,7 +69,10 @@ class Statements(NamedTuple):
 
 
 def fill_positions(messages: MutableSequence[NodePosition], positions: Sequence[PositionBelow]) -> None:
-    """Add positions of nodes below to a message. Of several positions of a life and writer, the last one is enough."""
+    """Add positions of nodes below to a message.
+
+    Of several positions of one life and writer, only the last is added.
+    """
     newest = {one[:3]: one for one in positions}
     for one in newest.values():
         position = LifePosition(life=one.life, sequence=one.sequence)
@@ -80,8 +86,8 @@ NOTHING = Statements((), ())
 class StatementsBelow:
     """Makes the statements of one stream. Positions that were sent and have not moved since are left out.
 
-    Statements are read before the page of the log that their checkpoint ends. A transaction that moves a position also
-    has its changes in the log, so the page has everything that the position stands for.
+    A checkpoint comes at the end of a page of the log. Its statements are read before the page is read. A transaction
+    that moves a position also writes its changes to the log, so the page has all changes that the position stands for.
     """
 
     def __init__(self, database: Database, states: StatesBelow) -> None:
@@ -91,7 +97,7 @@ class StatementsBelow:
         self._newest: dict[str, Position] = {}
 
     async def read(self) -> Statements:
-        """Return the present statements."""
+        """Return the current statements."""
         nodes = await self._states.list_below()
         if not nodes:
             return NOTHING

@@ -63,7 +63,7 @@ class UpstreamLink:
     async def check_tree(self) -> None:
         """Check that the node above serves this node. Raises BadSetting if it does not.
 
-        A missing answer is not an error.
+        If the node above does not answer, no error is raised.
         """
         await check_tree(self._open_to_nation, self._region, self._check_seconds)
 

@@ -1,4 +1,7 @@
-"""The client for look-ups at the node above. Concurrent look-ups share one call. A late answer counts as no answer."""
+"""The client for look-ups at the node above.
+
+Concurrent look-ups share one call. If an answer is late, there is no answer.
+"""
 
 from __future__ import annotations
 
@@ -40,25 +43,25 @@ if TYPE_CHECKING:
 MAX_BATCH = 250
 """The most subjects in one call. Answers with ten results inside and ten outside the region each stay below 4 MiB."""
 CALLS_AT_ONCE = 4
-"""The most concurrent calls for questions without tokens. A question that waits too long for a call is not asked."""
+"""The most concurrent calls for questions without tokens. A question that waits too long for a call is not sent."""
 NATION_SHARE = 0.5
 """The share of a source's time for which a look-up waits for the nation. A decision gives Results the whole time of a
-source. Because of the remaining time, the decision can still use local results when the nation does not answer."""
+source. The rest of this time lets Results return local results if the nation does not answer."""
 OPEN_SECONDS = 0.1
-"""The longest wait while the circuit breaker is open. A distant nation that works again answers within this time."""
+"""The longest wait while the circuit breaker is open. A distant node that works again answers within this time."""
 
 
 RELAY_SHARE = 0.25
-"""The share of a call's time for which a node in the middle waits for the node above it. The node that called waits
-twice as long."""
+"""The share of a call's time for which a node in the middle waits for the node above it. The calling node waits twice
+as long."""
 
 
 class NationClient:
     """Asks the node above about subjects. An answer is None if it did not arrive in time or cannot be used.
 
     Attributes:
-        node: the name that the node above last stated in an answer. Until its first answer, the node above counts as
-            the nation.
+        node: the name of the node above, as its last answer states it. Before the first answer it is the name of the
+            nation.
     """
 
     def __init__(
@@ -84,10 +87,10 @@ class NationClient:
         )
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
-        """Return the answers in the order of the questions, within the time left to the present call.
+        """Return the answers in the order of the questions, within the time left to the current call.
 
-        Questions with the same token share calls that have no other questions. If the node above does not have in time
-        what the token stands for, the answer to these questions is Unavailable (NOT_FRESH_ENOUGH).
+        Questions with the same token share calls that have no other questions. If the commit of the token does not
+        reach the node above in time, the answer to these questions is Unavailable (NOT_FRESH_ENOUGH).
         """
         token_seconds = self._breaker.seconds_of(self._seconds)
         by_token: dict[str, Coalescer[SubjectQuestion, SubjectAnswer | None]] = {}
@@ -98,7 +101,7 @@ class NationClient:
                 plain.append(self._coalescer.ask(question))
                 continue
             if question.token not in by_token:
-                # The nation waits, as long as the call allows, for what the token stands for.
+                # The node above waits for the commit of the token as long as the call allows.
                 by_token[question.token] = Coalescer(
                     partial(self._ask_by_items, token_seconds), max_batch=MAX_BATCH, name="nation batch"
                 )
@@ -119,7 +122,7 @@ class NationClient:
     async def relay(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
         """Return the answers to questions of a node below in order, within a share of the time left to the call.
 
-        Each node in the middle gives the node above it half of the time left, so that all nodes answer in time.
+        Each node in the middle gives the node above it half of its remaining time, so that all nodes answer in time.
         """
         left = seconds_left(self._seconds)
         by_token: defaultdict[str, list[int]] = defaultdict(list)
@@ -129,7 +132,7 @@ class NationClient:
 
         async def ask(indexes: list[int]) -> None:
             if questions[indexes[0]].token:
-                # A look-up with a token waits for what the token stands for, as long as the call allows.
+                # A look-up with a token waits for the commit of the token, as long as the call allows.
                 share, seconds = left, self._breaker.seconds_of(self._seconds)
             else:
                 share = left * RELAY_SHARE
@@ -148,8 +151,8 @@ class NationClient:
     ) -> Sequence[SubjectAnswer | Unavailable | None]:
         """Wait for the answers for some seconds. The calls go on until the deadline, which may be later.
 
-        A late answer closes the circuit breaker again. Only a few late calls go on. A node above that was frozen is
-        therefore not asked everything at once when it works again.
+        A late answer closes the circuit breaker again. Only a few late calls go on, so that a node above that was
+        frozen does not get all questions at once when it works again.
         """
         call = begin_ahead(self._ask_by_items(deadline, questions))
         try:
@@ -171,7 +174,9 @@ class NationClient:
             return [error] * len(questions)
 
     def _give_up(self, futures: Sequence[asyncio.Future[SubjectAnswer | None]]) -> None:
-        """Answer the open questions with None. Questions not asked yet are dropped; calls in progress continue.
+        """Answer the open questions with None.
+
+        Questions that were not sent yet are dropped. Calls that are under way go on.
 
         A late answer of such a call closes the circuit breaker again.
         """
@@ -181,7 +186,7 @@ class NationClient:
                 future.set_result(None)
 
     async def _ask_by_items(self, seconds: float, questions: list[SubjectQuestion]) -> list[SubjectAnswer | None]:
-        """Make one call for each set of items, so that the nation returns no result that was not asked for."""
+        """Make one call for each set of items, so that the node above returns no result that was not asked for."""
         by_items: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
         for index, question in enumerate(questions):
             by_items[question.items].append(index)
@@ -205,7 +210,7 @@ class NationClient:
         if items != [DEFAULT_ITEM]:
             request.items.extend(map(format_item, items))
         if any(question.other_key for question in questions):
-            # Of a document without another key, for example a linked document, the only known key is named twice.
+            # If only one key of a document is known, as for a linked document, that key is named twice.
             request.other_subject_keys.extend([question.other_key or question.subject_key for question in questions])
         for question in questions:
             request.claimed_reports.extend(map(_claim_to_proto, question.claims))
@@ -218,8 +223,8 @@ class NationClient:
                 self._breaker.record_success()
                 raise not_fresh from None
             if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                # The nation works, but one question is invalid or the answer exceeds a message. The questions are
-                # therefore asked in halves.
+                # The node above works, but one question is invalid or the answer exceeds a message. The questions are
+                # therefore sent in halves.
                 self._breaker.record_success()
                 if len(questions) == 1:
                     return [None]
@@ -235,7 +240,7 @@ class NationClient:
         try:
             answers = _pair(questions, response)
         except (HutongError, ValueError):
-            # A malformed answer, perhaps of another version, counts as no answer.
+            # A malformed answer counts as no answer. The answering node may run another version.
             self._breaker.record_failure("an answer that cannot be read")
             return [None] * len(questions)
         self._breaker.record_success()
@@ -272,7 +277,7 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
 def _claim_to_proto(claim: ReportClaim) -> ClaimedReport:
     """Return the message of a claim.
 
-    The message has the name as shown, because each node forms the normal form of the name itself.
+    The message has the name as it was shown, because each node itself converts the name to its normal form.
     """
     message = ClaimedReport(report_number=claim.report_number, with_signing_keys=claim.with_signing_keys)
     if claim.lab:
@@ -300,7 +305,7 @@ def _match(message: ReplicatedResult, standing: Standing) -> RemoteMatch:
 
 
 def _not_fresh(error: grpc.aio.AioRpcError) -> Unavailable | None:
-    """Return the error for a token that the nation could not satisfy in time; None for any other failure."""
+    """Return the error for a token that the node above could not satisfy in time; None for any other failure."""
     info = error_info(error)
     if info.reason != "NOT_FRESH_ENOUGH":
         return None

@@ -1,7 +1,7 @@
-"""A province's listener for notifications of the nation.
+"""The listener for notifications of the node above.
 
-The position is stored in one transaction with the changes, so a crash of either side loses nothing. When the nation no
-longer knows the position, the province subscribes again to every subject that it has subscribed to, and reads the
+The position is stored in one transaction with the changes, so a crash of either node loses nothing. If the node above
+no longer knows the position, this node subscribes again to every subject to which it has subscribed, and reads the
 subjects' results again.
 """
 
@@ -45,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 
 class NotificationListener:
-    """Watches the nation's notifications and stores the changes that they bring."""
+    """Watches the notifications of the node above, and stores the changes that they contain."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class NotificationListener:
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.OUT_OF_RANGE:
                 raise
-            # If the stored position differs, another process of this node has moved it. The stored position may then be
-            # known to the nation, although the position that this watch used is too old.
+            # If the stored position differs, another process of this node has moved it. The node above may know the
+            # stored position, although the position of this watch is too old.
             if position == await self._store.read_position():
                 _log.warning("the nation does not know this node's position; subscribing to every subject again")
                 await self._resubscribe(position)
@@ -98,7 +98,7 @@ class NotificationListener:
     async def _resubscribe(self, position: NotificationPosition | None) -> None:
         after = b""
         while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
-            # A node above that was restored may have lost its own subscriptions. The call therefore renews those too.
+            # A node above that was restored may have lost its own subscriptions, so the call renews those too.
             for subscribed in await self._subscriptions.subscribe_each(keys, nationwide=True):
                 await self._store.apply([*subscribed.links, *subscribed.replicas])
             after = keys[-1]
@@ -127,7 +127,7 @@ class NotificationListener:
                 position = await self._apply(message, position)
 
     async def _apply(self, message: WatchNotificationsResponse, position: NotificationPosition) -> NotificationPosition:
-        """Store the changes of a message and return the position after it."""
+        """Store the changes of a message, and return the position after the message."""
         moved = message.cursor != position.number
         if moved:
             commit_time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
@@ -164,7 +164,7 @@ def _key_to_subscribe(change: Change, region: str) -> bytes | None:
 
 
 def _known_changes(messages: Sequence[ReplicatedChange]) -> list[Change]:
-    """Return the changes, without malformed changes and without kinds that this version does not know."""
+    """Return the changes. Malformed changes, and changes of kinds that this version does not know, are left out."""
     changes = []
     for message in messages:
         try:

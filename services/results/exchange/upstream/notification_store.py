@@ -1,4 +1,4 @@
-"""A province's store of the nation's notifications, of the position among them, and of its own subscriptions."""
+"""Stores notifications of the node above, the position among them, and this node's own subscriptions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ROW = _positions.c.node == NATION
 
 
 class NotificationStore:
-    """Stores in the database what notifications bring, with the position, and lists the province's subscriptions."""
+    """Stores the changes in notifications together with the position, and lists this node's subscriptions."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class NotificationStore:
         return await self._database.read(read_position)
 
     async def restart(self, position: NotificationPosition | None) -> None:
-        """Reset the stored position to the beginning, if it is still `position`.
+        """Reset the stored position to the beginning if it is still `position`.
 
-        The nation no longer knows `position`.
+        The node above no longer knows `position`.
         """
         await self._database.write(_restart, position)
 
@@ -74,9 +74,9 @@ class NotificationStore:
         position: NotificationPosition | None = None,
         subscribed: Sequence[bytes] = (),
     ) -> Applied:
-        """Store changes, and the keys that were subscribed to because of them.
+        """Store changes, and the keys to which this node has subscribed because of them.
 
-        The position after the changes is stored too, unless it is None. All of it is stored in one transaction.
+        If the position after the changes is given, it is stored too. Everything is stored in one transaction.
 
         Raises:
             Unavailable: the database does not answer; nothing is stored.
@@ -136,10 +136,10 @@ def _event(trail: AuditTrail, link: DocumentLink, subject_key: bytes, now: Insta
 
 
 def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Change]:
-    """Return results with the masked number that this node has for their document. The nation has no masks.
+    """Return results with the masked number that this node has for their document. The node above has no masks.
 
-    The mask was made when the document was given for the first import or to a laboratory of this node. If no result was
-    stored then, there is no mask yet.
+    The mask was made when a caller gave the document for the first import, or when a laboratory of this node uploaded
+    it. If no result was stored then, there is no mask yet.
     """
     keys = {change.result.subject_key for change in changes if isinstance(change, Replica)}
     masked = select(_results.c.subject_key, _results.c.masked_number).where(
@@ -155,7 +155,7 @@ def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Chang
 
 
 def read_position(connection: Connection) -> NotificationPosition | None:
-    """Return the position up to which the nation's notifications are processed; None before the first."""
+    """Return the position up to which notifications of the node above are processed; None before the first."""
     row = connection.execute(select(_positions.c.processed, _positions.c.commit_time).where(_ROW)).first()
     return None if row is None else NotificationPosition(*row)
 
@@ -164,6 +164,6 @@ def _restart(connection: Connection, position: NotificationPosition | None) -> N
     new = insert_if_absent(connection, _positions)
     connection.execute(new.values(node=NATION, processed=0, commit_time=None))
     if position is not None:
-        # Nothing is reset if another process of this node has done so meanwhile.
+        # If another process of this node has reset the position already, nothing is reset.
         old = update(_positions).where(_ROW, _positions.c.processed == position.number)
         connection.execute(old.values(processed=0, commit_time=None))

@@ -1,4 +1,7 @@
-"""The outbox: a node's change log as it is sent to the node above, with what nodes below have sent."""
+"""The outbox: a node's change log in the form in which it is sent to the node above.
+
+It includes the changes of nodes below.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +45,15 @@ _writers = change_writers
 _identity = log_identity
 
 _PAGE_RESULTS = 10_000
-"""The most results that one read returns: about ten megabytes. A larger commit is read whole."""
+"""The most results that one read returns, which are about ten megabytes. A larger commit is read whole."""
 _SNAPSHOT_STEP = 10_000
-"""The most links that one entry of a snapshot names. That is one page of the outbox."""
+"""The most links that one entry of a snapshot names. They are one page of the outbox."""
 
 
 class Outgoing(NamedTuple):
-    """One commit with its changes that are to be sent.
+    """One commit with the changes that are to be sent.
 
-    Changes that came from the node above or have been removed since are left out.
+    Changes that came from the node above, and changes that have been removed since, are left out.
     """
 
     entry: Entry
@@ -62,7 +65,7 @@ class Page(NamedTuple):
     """Commits in the order in which they are sent.
 
     Attributes:
-        backlog: the number of commits after them.
+        backlog: the number of commits after these.
         withheld: the kinds of changes that were left out of them, because the node above does not know these kinds.
     """
 
@@ -78,7 +81,7 @@ def read_log_id(connection: Connection) -> str:
 
 
 def renew_log_id(connection: Connection) -> str:
-    """Give the log a new identity, so that the nation takes it as a new log and receives everything again."""
+    """Give the log a new identity, so that the node above takes it as a new log and receives everything again."""
     connection.execute(delete(_identity))
     log_id = uuid7()
     connection.execute(insert(_identity).values(log_id=log_id))
@@ -86,9 +89,9 @@ def renew_log_id(connection: Connection) -> str:
 
 
 def append_registers(connection: Connection, now: Instant) -> None:
-    """Log what a nation that does not know this log may lack.
+    """Log what a node above that does not know this log may lack.
 
-    These are every laboratory, every link, and the laboratories' answers to missing reports.
+    These are all laboratories, all links, and the laboratories' answers to missing reports.
     """
     links = document_links
     usccs = connection.execute(select(labs.c.uscc).order_by(labs.c.uscc)).scalars().all()
@@ -103,7 +106,7 @@ def append_registers(connection: Connection, now: Instant) -> None:
 def append_answers(connection: Connection, now: Instant) -> None:
     """Log the laboratories' answers to missing reports again.
 
-    Answers of laboratories elsewhere are left out, because the nation itself has sent them.
+    Answers of laboratories elsewhere are left out, because they came from the node above.
     """
     table, below = missing_reports, select(lab_homes.c.uscc)
     for lab, numbers in list_answered(connection, or_(table.c.passed_on.is_(False), table.c.lab.in_(below))).items():
@@ -117,9 +120,9 @@ def removed_positions(connection: Connection) -> list[WriterPosition]:
 
 
 def is_of_this_log(connection: Connection, positions: Sequence[WriterPosition]) -> bool:
-    """Return whether the nation's positions are of this log.
+    """Return whether the positions of the node above are of this log.
 
-    The positions are not of this log if this store is an older copy of the log.
+    They are not if this store is an older copy of the log.
     """
     writers = {row.writer_id: row for row in connection.execute(select(_writers))}
     for position in positions:
@@ -135,7 +138,10 @@ def is_of_this_log(connection: Connection, positions: Sequence[WriterPosition]) 
 
 
 def append_withheld(connection: Connection, above: str, unknown: Collection[ChangeKind], now: Instant) -> None:
-    """Log again what was withheld from the node above and is known there now. `unknown` is what is not."""
+    """Log again what was withheld from the node above and is of a kind that the node knows now.
+
+    `unknown` are the kinds that the node does not know.
+    """
     if ChangeKind.MISSING_REPORT_ANSWERS in take_withheld(connection, above, unknown):
         append_answers(connection, now)
 
@@ -143,7 +149,7 @@ def append_withheld(connection: Connection, above: str, unknown: Collection[Chan
 def read_page(connection: Connection, sent: Mapping[int, int], node: str, unknown: Collection[ChangeKind] = ()) -> Page:
     """Return the next commits to send. `sent` is the number of commits already sent, by writer.
 
-    Commits of kinds that the node above does not know (`unknown`) are sent without their changes.
+    If the node above does not know the kind of a commit (`unknown`), the commit is sent without its changes.
     """
     newest: dict[int, int] = dict(connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence)).all())
     cursor: Cursor = {writer: Position(offset) for writer, offset in sent.items()}
@@ -179,8 +185,8 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
 def _to_send(change: Change, entry: Entry, node: str) -> Change | None:
     """Return a change as this node sends it; None if this node does not send it.
 
-    Some links were made by nodes elsewhere. Of those, this node sends only links that were removed here or that a node
-    below asks to end.
+    Nodes elsewhere have made some of the stored links. Of these, this node sends only links that were removed here, and
+    links whose end a node below requested.
     """
     if isinstance(change, Lab):
         return replace(change, home="")

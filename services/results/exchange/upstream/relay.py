@@ -10,7 +10,7 @@ from services.results.lookup.model import SubjectAnswer, SubjectQuestion
 
 
 class RelayedRecords:
-    """The records of the node above, asked in the shorter time that a relayed question has."""
+    """Asks the node above for records. The node above has less time, because the question is relayed."""
 
     def __init__(self, client: NationClient) -> None:
         self._client = client

@@ -1,9 +1,9 @@
 """The lower end of a replication.
 
 The lower end sends every commit to the node above, in order, until that node acknowledges the commit. When a stream
-begins, the node above returns the positions from which to continue. Neither end therefore has to remember anything
-about a crash. A few batches are sent ahead of their answers. A stream that is not answered in time is closed and opened
-again.
+begins, the node above returns the positions from which to continue. After a crash, neither end therefore needs any
+further state. A few batches are sent before earlier batches are answered. A stream that is not answered in time is
+closed and opened again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from services.runtime.tracing.recording import ActiveSpan
 
 BATCHES_UNDER_WAY = 4
-"""The most unanswered frames. The nation decodes one frame while it commits another, and the other frames are on the
+"""The most unanswered frames. The node above decodes one frame while it commits another. The other frames are on the
 network."""
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
 CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node is connected")
@@ -65,7 +65,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _LogRenewed(Exception):
-    """The log has a new identity, because the nation knows a later state of the log than this store has."""
+    """The log has a new identity, because the node above knows a later state of the log than this store has."""
 
 
 class Sender:
@@ -128,8 +128,7 @@ class Sender:
             return
         finally:
             CONNECTED.set(0)
-        # Another process of this node sends. That process reports the backlog and the lag, so this process reports
-        # neither.
+        # Another process of this node sends and reports the backlog and the lag, so this process reports neither.
         self._backlog.forget()
         self._reached = None
         await asyncio.sleep(self._timing.sender_standby)
@@ -140,7 +139,10 @@ class Sender:
         self._last_failure = why
 
     async def _send(self) -> None:
-        """Run one stream from the nation's positions until it ends. The connection is closed with it."""
+        """Run one stream from the positions of the node above until the stream ends.
+
+        The connection is closed with the stream.
+        """
         async with self._open_channel() as channel:
             await self._send_by(ExchangeServiceStub(channel).Replicate())
 
@@ -168,7 +170,7 @@ class Sender:
             call.cancel()
 
     async def _open(self, call: Any) -> dict[int, int]:
-        """Start the stream. Return how many commits of each writer the nation has."""
+        """Start the stream. Return how many commits of each writer the node above has."""
         log_id = await self._store.read_log_id()
         removed = await self._store.removed_positions()
         sent_time = self._clock.now()
@@ -184,7 +186,7 @@ class Sender:
             await call.write(ReplicateRequest(start=start))
             answer = await read_message(call, ReplicateResponse)
         self._measure_skew(sent_time, answer)
-        # A node of an older release states no name, and is the nation.
+        # A node of an older release states no name. It is the nation.
         self._above = parse_node(answer.node) if answer.node else NATION
         self._unknown, self._withheld = unknown_kinds(answer.capabilities), frozenset()
         self._below = self._state_below() if self._state_below is not None else None
@@ -226,7 +228,7 @@ class Sender:
                 for frame in frames:
                     await self._send_frame(call, frame, unanswered, slots)
                 loop_time = asyncio.get_running_loop().time()
-                # While there is a backlog, a checkpoint only reports the size of the backlog. One checkpoint for each
+                # While there is a backlog, a checkpoint only states the size of the backlog. One checkpoint for each
                 # heartbeat is then enough.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
                     heads: Sequence[AuditHead] = ()
@@ -247,14 +249,14 @@ class Sender:
     async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Statements, Page, list[Frame]]:
         """Read the next page.
 
-        The instant and the statements about nodes below are taken before the page is read. Every commit that the
-        instant and the statements stand for is therefore in the page or in its backlog.
+        The instant and the statements about nodes below are read before the page. Every commit that they stand for is
+        therefore in the page or in its backlog.
         """
         now = self._clock.now()
         below = NOTHING if self._below is None else await self._below.read()
         page = await self._store.read_page(sent, self._unknown)
         if page.withheld - self._withheld:
-            # This must be durable before the node above acknowledges the commits.
+            # The withheld kinds must be durable before the node above acknowledges the commits.
             await self._store.note_withheld(self._above, page.withheld)
             self._withheld |= page.withheld
         return now, below, page, await asyncio.to_thread(pack, page, now, self._limits.replication_batch_bytes)

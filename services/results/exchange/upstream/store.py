@@ -1,4 +1,4 @@
-"""The store of what a node sends to the node above, and of what that node has acknowledged."""
+"""The store of what a node sends to the node above, and of what the node above has acknowledged."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class UpstreamStore:
         return await self._database.read(outbox.removed_positions)
 
     async def is_of_this_log(self, positions: Sequence[WriterPosition]) -> bool:
-        """Return whether the nation's positions are of this log.
+        """Return whether the positions of the node above are of this log.
 
-        The positions are not of this log if this store is an older copy of the log.
+        They are not if this store is an older copy of the log.
         """
         return await self._database.read(outbox.is_of_this_log, positions)
 
     async def renew_log_id(self) -> None:
-        """Give the log a new identity, so that the nation receives everything again."""
+        """Give the log a new identity, so that the node above receives everything again."""
         await self._database.write(outbox.renew_log_id)
 
     async def append_registers(self) -> None:
@@ -51,7 +51,10 @@ class UpstreamStore:
         await self._database.write(outbox.append_registers, self._clock.now())
 
     async def append_withheld(self, above: str, unknown: Collection[ChangeKind]) -> None:
-        """Log again what was withheld from the node above and is known there now. `unknown` is what is not."""
+        """Log again what was withheld from the node above and is of a kind that the node knows now.
+
+        `unknown` are the kinds that the node does not know.
+        """
         await self._database.write(outbox.append_withheld, above, unknown, self._clock.now())
 
     async def note_withheld(self, above: str, kinds: Collection[ChangeKind]) -> None:
@@ -61,7 +64,7 @@ class UpstreamStore:
     async def read_page(self, sent: Mapping[int, int], unknown: Collection[ChangeKind] = ()) -> Page:
         """Return the next commits to send. `sent` is the number of commits already sent, by writer.
 
-        Commits of kinds that the node above does not know (`unknown`) are sent without their changes.
+        If the node above does not know the kind of a commit (`unknown`), the commit is sent without its changes.
         """
         return await self._database.read(outbox.read_page, sent, self._jurisdiction, unknown)
 
@@ -73,7 +76,7 @@ class UpstreamStore:
         return await self._database.read(acknowledgements.count_unacknowledged, acknowledged)
 
     async def record_acknowledged(self, commits: Sequence[AcknowledgedCommit]) -> None:
-        """Record that the nation has these commits."""
+        """Record that the node above has these commits."""
         await self._database.write(acknowledgements.record_acknowledged, commits)
 
     async def keep_audit_heads(self, heads: Sequence[AuditHead]) -> None:

@@ -1,4 +1,4 @@
-"""The client for subscriptions to subjects at the nation."""
+"""The client for subscriptions to subjects at the node above."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 MAX_SUBSCRIBED = 20
-"""The most subjects in one call. Even with 200 results for each subject, nearly every answer fits a message. If an
+"""The most subjects in one call. Even with 200 results for each subject, nearly every answer fits into a message. If an
 answer does not fit, the call is divided into halves."""
 _SHARE = 0.8
-"""Share of the caller's time for the call. The rest is for storing the results and for returning the answer."""
+"""Share of the caller's time for the call. The rest is for storing and returning the results."""
 
 _log = structlog.get_logger(__name__)
 
 
 class SubscribedSubject(NamedTuple):
-    """What the nation has of a subject: all keys of the subject, and the results and links to store.
+    """What the node above has of a subject: all keys of the subject, and the results and links to store.
 
-    The key that the nation was asked for is the first.
+    The first key is the key in the question.
     """
 
     subject_keys: list[bytes]
@@ -48,7 +48,7 @@ class SubscribedSubject(NamedTuple):
 
 
 class SubscriptionClient:
-    """Subscribes to subjects at the nation. Concurrent calls are combined."""
+    """Subscribes to subjects at the node above. Concurrent calls are combined."""
 
     def __init__(
         self, connection: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str, timing: ResultsTiming
@@ -61,12 +61,12 @@ class SubscriptionClient:
         )
 
     async def subscribe(self, subject_keys: Sequence[bytes]) -> SubscribedSubject:
-        """Subscribe to a subject and return what the nation has of it now.
+        """Subscribe to a subject and return what the node above has of it now.
 
         `subject_keys` are the keys of one document under each key version.
 
         Raises:
-            Unavailable: UPSTREAM_UNAVAILABLE, the nation does not answer in time.
+            Unavailable: UPSTREAM_UNAVAILABLE, the node above does not answer in time.
         """
         try:
             async with asyncio.timeout(seconds_left(self._timing.subscribe / _SHARE) * _SHARE):
@@ -79,8 +79,7 @@ class SubscriptionClient:
     ) -> list[SubscribedSubject]:
         """Subscribe to up to MAX_SUBSCRIBED subjects, outside of any call. Answers are in the order of the keys.
 
-        `nationwide` says that the node above must in turn subscribe to the subjects at the node above itself, if it has
-        one.
+        If `nationwide` is set, the node above first subscribes to the subjects at the next node above, if there is one.
         """
         request = SubscribeSubjectsRequest(node=self._node, subject_keys=subject_keys, nationwide=nationwide)
         stub = self._connection.stub
@@ -112,7 +111,10 @@ def _subscribed(subject: SubjectResults, links: Sequence[DocumentLink]) -> Subsc
 
 
 def _joined(found: Sequence[SubscribedSubject]) -> SubscribedSubject:
-    """Return what the nation has of one document under all keys of the document, each result and link once."""
+    """Return what the node above has of one document under all keys of the document.
+
+    Each result and link occurs once.
+    """
     results = {(one.result.lab, one.result.report_number): one for subject in found for one in subject.replicas}
     return SubscribedSubject(
         list(dict.fromkeys(key for subject in found for key in subject.subject_keys)),

@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 async def check_tree(open_channel: OpenChannel, region: str, seconds: float) -> None:
     """Ask the node above whether it serves the node of `region`.
 
-    If no answer comes within `seconds`, this is not an error.
+    If no answer comes within `seconds`, no error is raised.
 
     Raises:
         BadSetting: the node above does not serve this node.

@@ -82,7 +82,10 @@ class Quota:
 
     @property
     def closeness(self) -> int:
-        """How closely the quota names a caller. A closer quota overrides the others, because it is applied later."""
+        """How specifically a quota names its callers.
+
+        A more specific quota overrides the others, because it is applied later.
+        """
         return 100 if self.caller else _depth(self.region) if self.region else 0
 
     def is_of(self, caller: Caller) -> bool:
@@ -99,7 +102,7 @@ class AccessRules:
     Attributes:
         grants: the narrowings of each narrowed role. A caller of such a role must be admitted by at least one of its
             narrowings.
-        quotas: the quotas in the order of `closeness`; the closest is last.
+        quotas: the quotas in the order of `closeness`; the most specific is last.
     """
 
     grants: Mapping[str, tuple[Narrowing, ...]]

@@ -73,7 +73,7 @@ DEFAULTS = {
     "app": Budget(units_a_second=20_000),
     "lab": _USUAL,
     "authority": _USUAL,
-    # Under a case a supervisor may read about anybody. This system does not check whether the case exists.
+    # With a case a supervisor may read about anybody. This system does not check whether the case exists.
     "supervisor": Budget(persons_an_hour=3_000, units_a_second=1_000),
     "operator": _USUAL,
 }

@@ -48,8 +48,8 @@ class Identifier:
         self._certificates = Certificates(settings.trust_domain, settings.jurisdiction, (), ())
         self._tokens: Tokens | None = None
         self._deny_list = DenyList()
-        # By the peer of a connection: the caller of the connection's certificate without the peer, and the same caller
-        # with it.
+        # For each peer of a connection: the caller of the connection's certificate, once without the peer and once with
+        # the peer.
         self._at_peers: dict[str, tuple[Caller, Caller]] = {}
         self.reloaded = list(self._open_files())
 

@@ -22,7 +22,8 @@ _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
 _STORED = re.compile(
     r"(labs/[0-9A-Z]{18}|(?:refusals|decisions|cases|pendingChanges|emergencyGrants|legalHolds)/.+)(?:/.+)?", re.DOTALL
 )
-"""Names of objects whose region or subject only the store knows. A laboratory's objects belong to the laboratory."""
+"""Names of objects of which only the store knows the region or the subject. An object of a laboratory is named by the
+laboratory."""
 _BINDS = {
     access_pb2.BIND_ANY: "any",
     access_pb2.BIND_OWN_LAB: "own lab",
@@ -39,7 +40,7 @@ KeyOf = Callable[[Any], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Permitted:
-    """The call may go on."""
+    """The caller may make the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """The request states none of the fields that the caller's grants depend on.
+    """The request states none of the fields on which the caller's grants depend.
 
     Attributes:
         fields: the paths of these fields.
@@ -97,8 +98,9 @@ class RoleRules(NamedTuple):
         is_free: whether the role may make every call.
         view: the most that the role may see of the response; VIEW_UNSPECIFIED if the response has no views.
         needs_name: whether the role must state a name with a document.
-        region_path: the path to the field with the region, in a request or in an item of its batch. A region within the
-            caller's region there permits the call, whatever other fields state. Empty if other fields count too.
+        region_path: the path to the field with the region, in a request or in an item of its batch. If that region lies
+            in the caller's region, the call is permitted, whatever other fields state. The path is empty if other
+            fields count too.
     """
 
     is_free: bool
@@ -107,9 +109,9 @@ class RoleRules(NamedTuple):
     region_path: tuple[str, ...]
 
     def permits_region(self, caller: Caller, request: Any) -> bool:
-        """Whether the region at `region_path` permits a request. If it does not, `permits` decides.
+        """Return whether the region at `region_path` permits a request. If it does not, `permits` must decide.
 
-        Most calls are questions of gates. For them this check takes a quarter of the time of `permits`.
+        Most calls are questions of gates. For these, this check takes a quarter of the time of `permits`.
         """
         path = self.region_path
         if not path:
@@ -119,13 +121,13 @@ class RoleRules(NamedTuple):
                 return False
             request = getattr(request, path[0])
         region: str = getattr(request, path[-1])
-        # Other lengths are not cached, because a caller can send megabytes.
+        # Texts of other lengths are not cached, because a caller can send megabytes.
         return len(region) == REGION_LENGTH and _is_code_within(region, caller.region)
 
 
 @lru_cache(maxsize=16_384)
 def _is_code_within(text: str, ancestor: str) -> bool:
-    """Whether a text is six digits that name a region within another region."""
+    """Return whether a text is six digits that name a region within another region."""
     return text.isascii() and text.isdecimal() and within(text, ancestor)
 
 
@@ -139,7 +141,7 @@ class Rules:
         cost: what the contract says of the cost of a call.
         person: the path to the document of the person concerned, in the request or in an item of its batch; empty if no
             grant names a document.
-        batch: the field that holds the items, if each item of a batch is ruled on by itself; else empty.
+        batch: the field that holds the items, if each item of a batch gets its own ruling; otherwise empty.
     """
 
     def __init__(self, access: Access) -> None:
@@ -164,7 +166,7 @@ class Rules:
         return self._grants.get(role, ())
 
     def is_stated(self, caller: Caller, frame: Any) -> bool:
-        """Whether a message of a stream, after the first, states a field that the caller's grants depend on."""
+        """Return whether a later message of a stream states a field on which the caller's grants depend."""
         return any(grant.path and frame.HasField(grant.path[0]) for grant in self.of(caller.role) if grant.is_nested)
 
 
@@ -216,7 +218,7 @@ def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str,
 def _better(one: Ruling, other: Ruling) -> Ruling:
     """Return the ruling that counts if two grants rule differently.
 
-    A ruling that leaves open whether the object is the caller's has precedence.
+    A ruling that leaves open whether the object belongs to the caller has precedence.
     """
     for kind in (Unsettled, Hidden, Denied):
         if isinstance(one, kind):
@@ -237,7 +239,7 @@ def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
         owned = any(map(owner.is_about, own))
     if owned:
         return PERMITTED
-    # The register of laboratories is public, so the existence of a laboratory is no secret.
+    # The register of laboratories is public, so a caller may learn that a laboratory exists.
     return (
         DENIED if unsettled.name.startswith("labs/") and unsettled.name == unsettled.stored else Hidden(unsettled.name)
     )
@@ -265,7 +267,7 @@ def _rule(caller: Caller, grant: _Bound, request: Any, node: str, key_of: KeyOf)
 
 def _rule_lab(caller: Caller, grant: _Bound, request: Any, value: Any) -> Ruling:
     if grant.may_omit and (not value or not isinstance(value, str)):
-        # A filter of several laboratories is also narrowed to the caller.
+        # A filter by laboratories is narrowed to the caller's own laboratory too.
         _set(request, grant.path, caller.name)
         return PERMITTED
     if not value:
@@ -280,8 +282,8 @@ def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: 
         if not grant.may_omit:
             return grant.missing
         if grant.path[-1].endswith("region"):
-            # The node may lie in the caller's region but keep rows of other regions. The filter is therefore always
-            # set.
+            # The node may lie in the caller's region and still keep rows of other regions. The filter is therefore
+            # always set.
             _set(request, grant.path, caller.region)
             return PERMITTED
         return PERMITTED if within(node, caller.region) else DENIED

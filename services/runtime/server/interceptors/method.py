@@ -22,7 +22,7 @@ class Method:
     request_streaming: bool
     response_streaming: bool
     served: bool = True
-    """False for a name that no service of this server serves."""
+    """Whether a service of this server serves the name."""
 
     @property
     def kind(self) -> str:

@@ -228,7 +228,7 @@ class WorkerGroup:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _kill_silent(self, looked: float) -> float:
-        """Kill the workers that hang. `looked` is the time of the last call of this method. Return the present time."""
+        """Kill the workers that hang. `looked` is the time of the last call of this method. Return the current time."""
         now = self._now()
         for worker in self._workers.values():
             if now - looked > self._timing.silent / 2:

@@ -59,7 +59,7 @@ class SummaryQuestion:
         return part_of(instant, self.period, self.start_time, self.end_time)
 
     def row_region(self, grouping: Grouping, region: str) -> str:
-        """Return the region of a row. It never lies above the region asked for."""
+        """Return the region of a row. This region is the region asked for, or lies in it."""
         if grouping not in REGION_DIGITS:
             return self.region or NATION
         code = region[: REGION_DIGITS[grouping]].ljust(6, "0")
@@ -146,7 +146,7 @@ class Counts:
 class Summary:
     """One row: the reports and decisions of a group in a period, counted together and by ground.
 
-    `comparable_count` is the number of reports since decisions are counted.
+    `comparable_count` is the number of reports that were made since decisions are counted.
     """
 
     key: RowKey

@@ -145,7 +145,7 @@ def question_from_proto(
     if shown_token is None:
         look_up.document.CopyFrom(request.document)
         if not asker.compares_name:
-            # Results compares every name that it gets.
+            # Results compares every name that it gets, so a name that must not be compared is removed.
             look_up.document.name = ""
     # If the scope is unset, the node's own records are looked up first.
     look_up.scope = request.scope or LOOKUP_SCOPE_LOCAL

@@ -80,7 +80,7 @@ async def test_a_passport_and_a_card_of_one_person_are_tied_and_untied(node: Res
 
 
 async def test_history_is_paged_newest_first(node: ResultsNode) -> None:
-    """By tokens that serve their own request alone, and no other's."""
+    """A page token serves only the request for which it was issued."""
     for _ in range(4):
         await node.links.LinkDocuments(link())
         node.clock.advance(MINUTE)

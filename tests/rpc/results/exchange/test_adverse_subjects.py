@@ -51,7 +51,7 @@ async def finds(member: Member, person: int, *expected: str) -> None:
 
 
 async def test_a_positive_elsewhere_reaches_a_province_with_results(country: Country) -> None:
-    """In either order, also by a linked document. Corrections, recalls and later results follow."""
+    """The order does not matter, and a linked document counts too. Corrections, recalls and later results follow."""
     jilin, henan = await join(country, JILIN), await join(country, HENAN)
     link = LinkDocumentsRequest(document=make_document(3), linked_document=make_document(4), reason="seen both")
     await jilin.node.links.LinkDocuments(link)
@@ -77,7 +77,7 @@ async def test_a_positive_elsewhere_reaches_a_province_with_results(country: Cou
     await finds(henan, 1, "H1 2 1", "J1 3 3")
     await jilin.node.upload([tube("J11", 1, NEGATIVE, 0)], "clearing")
     await finds(henan, 1, "H1 2 1", "J1 3 3", "J11 2 1")
-    # What the province would have to subscribe to again.
+    # The keys to which the province would have to subscribe again.
     kept = {key for (key,) in henan.rows(subscriptions, "subject_key")}
     assert kept == {subject_key(person) for person in (0, 1, 3, 4)}
 

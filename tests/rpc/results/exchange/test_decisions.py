@@ -135,7 +135,7 @@ async def test_a_result_of_jilin_is_recognised_in_henan(country: Country, gate: 
             "nodes/000000/results": SOURCE_STATE_OK,
         }
 
-    # Until the nation knows that it has all of Jilin's, a decision names Jilin too.
+    # Until the nation knows that it has all of Jilin's commits, a decision names Jilin too.
     await until(all_have_answered)
     here = await gate.verify(1, scope=LOOKUP_SCOPE_LOCAL)
     assert (here.reason, here.refusal_permitted) == (pb.DECISION_REASON_NATION_NOT_ASKED, False)
@@ -266,7 +266,10 @@ async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate,
 
 
 async def test_while_a_province_is_silent_no_decision_is_a_lack(country: Country, gate: Gate) -> None:
-    """Its results are unknown: UNDETERMINED, with the node to ask again. A person with another result is recognised."""
+    """The silent province's results are unknown: UNDETERMINED, with the node to ask again.
+
+    A person with a result is recognised.
+    """
     jilin = await join_jilin(country)
     await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)
@@ -282,7 +285,10 @@ async def test_while_a_province_is_silent_no_decision_is_a_lack(country: Country
 
 
 async def test_a_retired_nodes_silence_counts_no_more_until_it_comes_back(country: Country, gate: Gate) -> None:
-    """Its stored results stay valid, and a lack is a lack again. Only a silent node that is known can be retired."""
+    """The retired node's results stay valid, and a lack counts again.
+
+    Only a silent node that is known can be retired.
+    """
     jilin = await join_jilin(country)
     await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)
@@ -390,7 +396,7 @@ async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, gate: Gat
 
 @pytest.mark.parametrize("country", [ResultsTiming(token_wait=0.3)], indirect=True, ids=["soon"])
 async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country: Country, gate: Gate) -> None:
-    """In a call, in a batch without effect on its other questions, and when the nation itself is unavailable."""
+    """This holds for a call, for one question of a batch, and while the nation itself is unavailable."""
     jilin = await join_jilin(country)
     token = await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)

@@ -166,7 +166,7 @@ async def test_a_citys_changes_are_at_all_nodes_above(country: Country) -> None:
 
 
 async def test_figures_of_a_county_are_shown_at_the_nation(small: Country) -> None:
-    """What the city has counted about the county travels through the province, with the path."""
+    """The figures that the city has about the county reach the nation through the province, with the path."""
     henan, city = await join_city(small)
     await small.join("410105", upstream=city.address)
     counted = update(nodes).where(nodes.c.node == "410105").values(conflict_count=3, second_registration_count=2)
@@ -247,7 +247,10 @@ async def test_a_silent_nation_hides_only_itself(small: Country) -> None:
 
 
 async def test_a_city_gets_corrections_and_recalls_after_a_long_absence(small: Country, sqlite_url: MakeUrl) -> None:
-    """Its notifications are not kept any more. It subscribes again, and gets what has become of its copies."""
+    """The city's notifications are no longer kept.
+
+    The city subscribes again, and gets the current state of its copies.
+    """
     henan = await small.join(HENAN)
     jilin = await small.join(JILIN)
     await jilin.node.register()

@@ -119,12 +119,15 @@ async def test_a_citys_token_is_met_while_its_province_has_a_backlog(tree: Tree)
     tree.up.mend()
     tree.up.slow(0.15)
     await becomes(nation, 2, token)
-    # Of the thirty that came after it, many are not there.
+    # Many of the thirty results that came after it are not there.
     assert len(nation.results()) < 30
 
 
 async def test_tokens_after_a_restore_of_the_province(tree: Tree) -> None:
-    """What Henan has lost of its own is lost at once, also at the nation. What it has lost of the city comes again."""
+    """Commits that Henan itself has lost count as lost at once, also at the nation.
+
+    Lost commits of the city come again.
+    """
     nation, henan, city = tree.nation, await tree.start_henan(), await tree.start_city()
     of_city = await laboratory(city, OTHER_USCC)
     of_henan = await laboratory(henan, HENAN_USCC)

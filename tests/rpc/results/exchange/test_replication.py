@@ -163,7 +163,7 @@ async def test_a_link_removed_at_another_node_is_ended_by_the_node_that_made_it(
     await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
     await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
-    # Of two links of one pair each keeps its own history.
+    # Each of two links of one pair keeps its own history.
     await henan.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 2)
     answer = await henan.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
@@ -221,7 +221,7 @@ async def _is(value: Awaitable[int], *wanted: int) -> bool:
 
 
 async def test_a_laboratory_that_works_elsewhere_is_heard_once_the_nation_says_so(country: Country) -> None:
-    """Its code names Jilin. What Henan sends of it is set aside, beside what is Henan's own, and then comes again."""
+    """The laboratory's code names Jilin. What Henan sends of it is set aside at first, and later comes again."""
     await country.join(JILIN)
     await until(lambda: _set_aside(country, []))
     henan = await country.join(HENAN)
@@ -336,7 +336,7 @@ async def test_the_province_learns_when_the_nation_had_it(country: Country) -> N
 async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_name(
     tmp_path: Path, country: Country, sqlite_url: MakeUrl
 ) -> None:
-    """Its new changes have numbers that the nation knows with other content. None of them is taken for a replay."""
+    """New changes of the restored log have known numbers with other content. None of them counts as a replay."""
     url = sqlite_url("results")
     copy = tmp_path / "older.db"
     file = Path(make_url(url).database or "")
@@ -400,7 +400,7 @@ def backlog() -> float | None:
 
 @pytest.mark.parametrize("frozen", [False, True])
 async def test_the_backlog_counts_all_that_the_nation_has_not_acknowledged(country: Country, frozen: bool) -> None:
-    """It counts while the nation is unavailable, and on a frozen link, including frames without an answer."""
+    """Commits are counted while the nation is unavailable, and on a frozen link, including frames without an answer."""
     async with link_to(country.nation.address) as link:
         jilin = await country.join(JILIN, upstream=link.address)
         await jilin.node.register()
@@ -463,7 +463,7 @@ class DriftingClock:
 
 
 async def test_a_clock_that_drifts_on_an_open_stream_is_reported_once_by_either_side(country: Country) -> None:
-    """Its return is logged once too, without a new stream."""
+    """When the clocks agree again, this is logged once too, without a new stream."""
     clock = DriftingClock()
     await country.join(JILIN, clock=clock)
     await until(lambda: REGISTRY.get_sample_value("hutong_replication_connected") == 1)

@@ -132,7 +132,7 @@ async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
 async def test_a_report_that_a_restored_province_gives_another_person_stays_the_first_ones(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Its later revisions are counted as conflicts too and change nothing."""
+    """Later revisions of the restored province's report count as conflicts too, and change nothing."""
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
     url, directory = sqlite_url("results"), tmp_path / "jilin"
     async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
@@ -193,7 +193,7 @@ async def test_restored_nodes_learn_that_a_link_has_ended(
         for member in (nation, henan):
             await until(lambda member=member: member.rows(document_links, "link_id", "unlink_time") == ended)
     async with node(HENAN):
-        # From here on the nation does not have the notification of the end any more.
+        # From here on the nation no longer has the notification of the end.
         await until(lambda: min(nation.rows(notifications, "number")) > (1,))
     for copy in copies:
         copy.restore()
@@ -205,7 +205,7 @@ async def test_restored_nodes_learn_that_a_link_has_ended(
 async def test_a_removal_is_not_dropped_by_a_restored_nation(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """Henan's request reaches the restored nation before Jilin sends the link again, which Jilin has not ended yet."""
+    """The restored nation gets Henan's request before Jilin sends the link again. Jilin has not ended the link yet."""
     url, nation_directory = sqlite_url("results"), tmp_path / "nation"
     pair = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
     async with open_member(nation_directory, url, "000000") as nation:

@@ -180,7 +180,10 @@ async def test_the_standing_of_a_laboratory_with_copies_follows(sqlite_country: 
 
 
 async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: Country) -> None:
-    """It cannot be corrected where it was imported or at the nation, because its own node would never know."""
+    """The copy cannot be corrected where it was imported or at the nation.
+
+    The node that received the report would not know of such a correction.
+    """
     jilin, henan = await report_in_jilin(country), await country.join(HENAN)
     await henan.node.of_lab(USCC).register()
     await import_person(henan)
@@ -258,7 +261,10 @@ async def numbers(member: Member, person: int = 0) -> list[str]:
 
 
 async def test_results_of_tied_documents_come_along_without_a_mask(country: Country) -> None:
-    """Their numbers were not given here. When the link ends, the results are of two subjects again."""
+    """The numbers of the linked documents were not given here.
+
+    When the link ends, the results are of two subjects again.
+    """
     jilin, henan = await report_in_jilin(country, persons=3), await country.join(HENAN)
     tie = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
     await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**tie))
@@ -282,7 +288,7 @@ async def test_results_of_tied_documents_come_along_without_a_mask(country: Coun
 
 
 async def test_what_is_tied_to_a_followed_person_later_comes_along_too(sqlite_country: Country) -> None:
-    """Its results are imported, and it is subscribed to from then on."""
+    """The results of the linked document are imported, and this node subscribes to it."""
     jilin, henan = await report_in_jilin(sqlite_country, persons=3), await sqlite_country.join(HENAN)
     await import_person(henan)
     tie = {"document": make_document(2), "linked_document": make_document(0), "reason": "seen both"}
@@ -323,7 +329,10 @@ async def test_changes_made_while_the_province_is_disconnected_arrive_when_it_is
 
 
 async def test_a_nation_that_was_restored_is_read_anew(tmp_path: Path, database_url: MakeUrl) -> None:
-    """It has lost its subscriptions, and its numbers begin again. The province does not wait for the old ones."""
+    """The nation has lost its subscriptions, and its numbers begin again.
+
+    The province does not wait for the old numbers.
+    """
     urls = {name: database_url("results") for name in ("old", "new", "jilin", "henan")}
     async with contextlib.AsyncExitStack() as stack:
         nation, jilin = await stack.enter_async_context(nation_with_jilin(tmp_path / "old", urls["old"], urls["jilin"]))
@@ -390,7 +399,7 @@ async def test_the_nation_has_all_there_is_to_import(sqlite_country: Country) ->
 
 
 async def test_a_link_that_carries_nothing_more_is_given_up(sqlite_country: Country) -> None:
-    """Neither side notices that its connection is dead. What happened meanwhile crosses both ways on new ones."""
+    """Neither side notices the dead connection. Changes made meanwhile cross both ways on new connections."""
     sqlite_country.timing = ResultsTiming(listener_silence=4.0, sender_answer=2.0, subscribe=0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:

@@ -146,7 +146,7 @@ async def test_a_request_id_acts_once(node: ResultsNode) -> None:
 
 
 async def test_standing_is_kept_in_history(node: ResultsNode) -> None:
-    """From now unless an instant is given; what lies ahead does not hold yet."""
+    """The standing holds from now unless an instant is given. An entry for the future does not hold yet."""
     await node.register()
     node.clock.advance(DAY)
     lab = (await node.labs.SetLabStanding(standing_request())).lab
@@ -236,7 +236,10 @@ async def test_faulty_requests_are_refused_with_their_reasons(node: ResultsNode)
 
 
 async def test_laboratories_are_listed_by_name_page_by_page(node: ResultsNode) -> None:
-    """Those of a region take in what lies below it; a token serves the request it was issued for alone."""
+    """Laboratories of a region include those of regions below it.
+
+    A page token serves only the request for which it was issued.
+    """
     regions = ["220500", "220502", "220000", "410105", "410000"]
     names = []
     for place in range(10):

@@ -93,7 +93,10 @@ async def test_filters_narrow(node: ResultsNode) -> None:
 
 
 async def test_a_token_serves_the_request_it_was_issued_for_alone(node: ResultsNode) -> None:
-    """In another size as well; with another laboratory, person or filter it is refused, and so is any change of it."""
+    """The page size may change.
+
+    With another laboratory, person or filter the token is refused, and so is a changed token.
+    """
     await node.upload(make_tubes(10))
     request = ListResultsRequest(lab=LAB_NAME, page_size=2)
     token = (await node.results.ListResults(request)).next_page_token

@@ -125,7 +125,10 @@ async def test_a_look_up_returns_both_sides_claims_and_next_steps(node: ResultsN
 
 
 async def test_claims_find_their_laboratory_by_name(node: ResultsNode) -> None:
-    """In normal form alone. What identifies no report is NOT_COMPARABLE and makes no missing report."""
+    """Names are compared in normal form.
+
+    A claim that identifies no report is NOT_COMPARABLE and makes no missing report.
+    """
     await node.upload([make_tube(0), make_tube(1)])
     named = [("通化 第一检验所", "R0"), ("通化第一检验所", "R1"), ("通化第一检验所", "R8"), ("通化第一检验所", "")]
     named += [("第一检验所", "R9"), ("", "R0")]
@@ -147,7 +150,7 @@ async def test_claims_find_their_laboratory_by_name(node: ResultsNode) -> None:
 
 
 async def test_a_look_up_says_that_the_nation_was_not_asked_unless_its_scope_is_local(node: ResultsNode) -> None:
-    """In an answer of its own and in a batch: an unset scope is as LOCAL, and names what it left out."""
+    """A single answer and a batch both say so: an unset scope is like LOCAL, and the answer names what was left out."""
     not_asked = ("nodes/000000", lookup_pb2.SOURCE_STATE_NOT_ASKED)
     for scope, expected in ((lookup_pb2.LOOKUP_SCOPE_UNSPECIFIED, [not_asked]), (lookup_pb2.LOOKUP_SCOPE_LOCAL, [])):
         question = ask(0, scope=scope)
@@ -176,7 +179,7 @@ async def test_a_limit_never_hides_a_positive(node: ResultsNode) -> None:
 
 
 async def test_an_acknowledged_batch_is_seen_by_the_next_look_up(node: ResultsNode) -> None:
-    """With its consistency token or without."""
+    """This holds with and without the consistency token of the batch."""
     for person in range(10):
         answers = await node.upload([make_tube(person)], f"u{person}")
         response = await node.results.LookupLatest(ask(person, at_least_as_fresh=answers[-1].consistency_token))
@@ -280,7 +283,10 @@ async def test_look_ups_that_meet_a_faulty_one_are_answered_all_the_same(node: R
 
 
 async def test_columns_say_what_messages_say(node: ResultsNode) -> None:
-    """Of every person the same results, masks aside, and sources; what cannot stand in columns is answered as ever."""
+    """Every person has the same results and sources, except masks.
+
+    Answers that do not fit into columns are messages.
+    """
     tubes = [make_tube(0, outcome=PENDING), make_tube(0), make_tube(1, outcome=PENDING), *make_tubes(9)[2:]]
     elsewhere = make_tube(3, region="410105", site="")
     elsewhere.persons[0].report_number = "S3"
@@ -327,7 +333,10 @@ async def test_the_largest_batch_is_answered(node: ResultsNode) -> None:
 
 
 async def test_what_another_node_has_committed_is_not_seen_here(node: ResultsNode) -> None:
-    """Its token is not passed over in silence: UNAVAILABLE, since the answer could rest on an older world."""
+    """The token of another node is not ignored.
+
+    The error is UNAVAILABLE, because the answer could be older than the commit.
+    """
     token = encode_token(CommitPosition("results", "410000", LogPosition("a", 1, 1)))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await node.results.LookupLatest(ask(0, at_least_as_fresh=token))

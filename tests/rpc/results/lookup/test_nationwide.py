@@ -175,7 +175,7 @@ async def test_claims_are_answered_nationwide(country: Country, jilin: Member, h
     assert [claim.lab_region for claim in found.claims] == ["220500"] * 3
     assert not found.claims[1].HasField("result")
     assert [step.report_number for step in found.next_steps] == ["R9"]
-    # By the laboratory's name, which only the nation's register knows, and by the number alone.
+    # The claims give the laboratory's name, which only the nation's register has, or the number alone.
     by_name = [ClaimedReport(lab_name="通化 第一检验所", report_number=number) for number in ("R0", "R1", "R9")]
     found = await look_up(henan, 0, limit=1, claimed_reports=[*by_name, ClaimedReport(report_number="OLD")])
     assert [(claim.state, claim.lab) for claim in found.claims] == [
@@ -210,7 +210,7 @@ async def test_a_province_without_a_nation_says_that_it_has_none(tmp_path: Path,
 async def test_a_silent_province_is_a_source_that_does_not_answer(
     country: Country, jilin: Member, henan: Member
 ) -> None:
-    """Its later results are unknown, so their lack permits no refusal while it is silent."""
+    """The province's later results are unknown, so a lack permits no refusal while the province is silent."""
     await until(lambda: country.nation.rows(nodes, "node") == [(JILIN,), (HENAN,)])
     await jilin.node.server.stop(0)
     database = open_database(country.nation.url)
@@ -242,7 +242,10 @@ async def test_one_batch_holds_local_and_nationwide_questions_and_faulty_ones(
 
 
 async def test_a_token_of_jilin_is_honoured_in_henan_and_at_the_nation(country: Country, henan: Member) -> None:
-    """What Jilin sends takes its time: without the token the older world is served; with it never, by any scope."""
+    """Jilin's commits arrive late.
+
+    Without the token an older state is served; with the token never, whatever the scope is.
+    """
     async with link_to(country.nation.address) as way:
         # Clocks have no part in it: Jilin's is four minutes behind.
         jilin = await country.join(JILIN, upstream=way.address, clock=ClockAhead(-4 * MINUTE))

@@ -55,7 +55,10 @@ async def node_with(
 
 
 def test_the_doctor_looks_at_replicas(own_server: PostgresServer, standby: CopiedServer, tmp_path: Path) -> None:
-    """One that follows is well, one that lags is a warning, the primary itself and a silent one are faults."""
+    """A standby that follows is OK.
+
+    A standby that lags is a warning. The primary itself and a silent server are faults.
+    """
     url = own_server.make("results")
     pepper = str(write_secret(tmp_path / "pepper"))
 
@@ -108,7 +111,7 @@ def numbers(found: LookupLatestResponse) -> list[str]:
 async def test_a_standby_answers_once_it_has_the_tokens_commit(
     own_server: PostgresServer, standby: CopiedServer, tmp_path: Path
 ) -> None:
-    """Until then the primary answers. A look-up without a token may be behind, and its source says so."""
+    """Before that the primary answers. A look-up without a token may be behind, and its source then says so."""
     async with node_with(own_server, standby, tmp_path) as node:
         first = await upload(node, 0)
 
@@ -189,7 +192,7 @@ async def test_a_standby_that_hangs_or_is_killed_costs_no_answer(
 async def test_a_standby_that_does_not_follow_the_primary_is_not_used(
     own_server: PostgresServer, standby: CopiedServer, tmp_path: Path
 ) -> None:
-    """After a start the primary may have another history, until the standby has an entry of its new life."""
+    """After a start the primary may have another history, until the standby has an entry of the primary's new life."""
     async with node_with(own_server, standby, tmp_path) as node:
         await upload(node, 0)
         standby.ask("SELECT pg_wal_replay_pause()")

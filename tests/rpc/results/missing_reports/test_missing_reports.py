@@ -112,7 +112,7 @@ async def test_listed_by_two_nodes_it_is_closed_at_both(country: Country) -> Non
 
 
 async def test_what_its_laboratory_denies_is_denied_at_every_node_until_there_is_a_record(country: Country) -> None:
-    """It was shown in a city, and the laboratory is Jilin's. Shandong learns of the report by the answer."""
+    """The report was shown in a city, and its laboratory is Jilin's. Shandong learns of the report by the answer."""
     jilin, henan, shandong = [await country.join(region) for region in (JILIN, HENAN, SHANDONG)]
     city = await country.join("410100", upstream=henan.address)
     await jilin.node.register()
@@ -143,7 +143,7 @@ async def test_what_its_laboratory_denies_is_denied_at_every_node_until_there_is
         assert [one.report_number for one in answer.next_steps] == ["R0", "R1"][-len(answer.next_steps) :]
         return [one.lab_answer.answer for one in answer.claims]
 
-    # It counts at once where it was given.
+    # At the node where the answer was given it counts at once.
     assert await claimed(jilin) == [NOT_OURS, TO_FOLLOW]
     for member in (country.nation, shandong, henan, city):
 
@@ -153,7 +153,7 @@ async def test_what_its_laboratory_denies_is_denied_at_every_node_until_there_is
         await until(is_known)
         assert [one.report_number for one in await listed(member, include_closed=True)] == []
     await wait_for(jilin, "R1")
-    # Whoever asks the nation learns it there.
+    # A node that asks the nation gets the answer there.
     await asyncio.to_thread(_forget_answers, city)
     assert await claimed(city) == [0, 0]
     nationwide = question("R0")

@@ -81,7 +81,7 @@ def subject_of(row: Timeliness) -> tuple[int, str]:
 
 
 async def test_several_groupings_come_in_one_call(node: ResultsNode) -> None:
-    """The rows of each grouping follow each other as in a call of its own; a grouping above the region has none."""
+    """The rows of each grouping are the same as in a call of its own. A grouping above the region has no rows."""
     await report_everywhere(node)
     groupings = [TIMELINESS_GROUPING_LAB, TIMELINESS_GROUPING_PROVINCE, TIMELINESS_GROUPING_CITY]
     alone = [await summarize(node, request(groupings=[grouping])) for grouping in sorted(groupings)]

@@ -102,7 +102,7 @@ def check(summary: Timeliness, expected: Sequence[Span]) -> None:
 
 
 async def test_the_numbers_are_those_of_a_naive_computation(node: ResultsNode) -> None:
-    """Of one laboratory, of a region and each of its laboratories, of some hours only."""
+    """The numbers are those of one laboratory, of a region and each of its laboratories, and of some hours only."""
     chance = random.Random(81)
     prompt = await report_for_hours(node, LAB_NAME, 0, 0.05, chance)
     late = await report_for_hours(node, OTHER_LAB, 100_000, 0.6, chance)
@@ -132,7 +132,7 @@ async def test_what_is_late_is_the_askers_to_say(node: ResultsNode) -> None:
 
 
 async def test_only_reports_that_were_stored_count_and_count_once(node: ResultsNode) -> None:
-    """Not duplicates, rejected items, trials and sampling records; the result of a sampling record does."""
+    """Duplicates, rejected items, dry runs and sampling records do not count. The result of a sampling record does."""
     tubes = [make_tube(0), make_tube(1, region="999999"), make_tube(2, outcome=PENDING)]
     await node.upload(tubes, "trial", validate_only=True)
     await node.upload(tubes)
@@ -142,7 +142,7 @@ async def test_only_reports_that_were_stored_count_and_count_once(node: ResultsN
 
 
 async def test_a_laboratory_without_results_is_reported_as_silent(node: ResultsNode) -> None:
-    """It stands in its region's answer with nothing but its name and contact: no delay, not a short one."""
+    """Its row in the region's answer has only its name and contact, and no delays."""
     await node.upload([make_tube(0)])
     whole, *labs = await summarize(node, request(region="220000"))
     silent = next(lab for lab in labs if lab.lab == OTHER_LAB)
@@ -194,7 +194,7 @@ async def test_a_faulty_summary_is_refused_with_its_reason(node: ResultsNode) ->
 
 
 async def test_an_interval_that_begins_before_the_horizon_is_refused(node: ResultsNode, url: str) -> None:
-    """And one that lies before it altogether is refused."""
+    """An interval that lies before the horizon as a whole is refused too."""
     old = REPORTED - 70 * DAY
     await node.upload([make_tube(0, reported=old), make_tube(1)])
     database = open_database(url)

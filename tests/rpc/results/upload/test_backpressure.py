@@ -17,9 +17,9 @@ from tests.support.waiting import TIMEOUT_SECONDS
 BATCHES = 24
 BATCH = 1_000
 SITE = "采" * 200
-"""With the longest site a batch is most of the megabyte that it may be."""
+"""With the longest name of a site, a batch takes most of its maximum of one megabyte."""
 MOST_HELD = 10 * 2**20
-"""What may be on its way before the laboratory is held back: some batches here, and a connection's window of bytes."""
+"""How much a laboratory may send before it is held back: some batches here, and a connection's window of bytes."""
 
 
 class Stream:
@@ -47,7 +47,10 @@ class Stream:
 
 
 async def test_nothing_piles_up_while_the_database_is_slow(tmp_path: Path, postgres_url: MakeUrl) -> None:
-    """With the table locked, writing stops after a few batches; unlocked, all of them are stored in order."""
+    """While the table is locked, writing stops after a few batches.
+
+    Once it is unlocked, all of them are stored in order.
+    """
     url = postgres_url("results")
     async with results_node(tmp_path, url) as node:
         await node.register()

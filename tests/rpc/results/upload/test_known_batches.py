@@ -81,7 +81,7 @@ def essence(answers: list[Any]) -> list[Any]:
 async def test_a_day_sent_again_is_answered_as_if_it_had_been_validated(
     node: ResultsNode, validated: ValidatedTubes
 ) -> None:
-    """In any upload, rejections are repeated and all other persons are duplicates."""
+    """In any upload, rejections are repeated, and all other persons are duplicates."""
     first = await node.upload(a_day(), "first", batch=5)
     assert [answer.accepted_count for answer in first] == [3, 8]
     validated.count = 0
@@ -95,7 +95,7 @@ async def test_a_day_sent_again_is_answered_as_if_it_had_been_validated(
 
 
 async def test_a_batch_that_differs_in_one_word_is_another(node: ResultsNode, validated: ValidatedTubes) -> None:
-    """It is validated and found in conflict."""
+    """The changed batch is validated and found in conflict."""
     await node.upload([make_tube(0), make_tube(1)], "first")
     validated.count = 0
     (answer,) = await node.upload([make_tube(0), make_tube(1, site="另一采样点")], "altered")
@@ -115,7 +115,7 @@ async def test_a_rejected_tube_is_validated_again(node: ResultsNode) -> None:
 
 
 async def test_a_dry_run_validates_all_and_stores_nothing(node: ResultsNode, validated: ValidatedTubes) -> None:
-    """Its batches are neither recognised nor remembered."""
+    """Batches of a dry run are neither recognised nor remembered."""
     await node.upload([make_tube(0)], "dry-run", validate_only=True)
     (answer,) = await node.upload([make_tube(0)], "first")
     assert answer.accepted_count == 1

@@ -1,4 +1,4 @@
-"""What a caller may use up: time before the first frame, bytes of an answer, memory for laboratories it names."""
+"""Limits of a caller: time before the first frame, size of an answer, memory for laboratories that it names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESULTS = 40
 
 
 async def test_a_stream_that_never_starts_is_ended(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """With the documented status; one that has started may take its time."""
+    """The stream ends with the documented status. A stream that has started may take its time."""
     async with results_node(tmp_path, sqlite_url("results"), start_seconds="1") as node:
         await node.register()
         call, started = node.uploads.UploadResults(), node.uploads.UploadResults()
@@ -49,7 +49,7 @@ def uploads_begun() -> float:
 
 
 async def test_a_stream_without_its_first_frame_does_not_hold_the_drain(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """It is ended at once when the server is to stop."""
+    """The stream is ended at once when the server stops."""
     async with results_node(tmp_path, sqlite_url("results"), start_seconds="60") as node:
         before = uploads_begun()
         call = node.uploads.UploadResults()

@@ -75,7 +75,7 @@ async def test_persons_beyond_the_rate_are_held_back_and_none_is_lost(node: Resu
 
 
 async def test_duplicates_beyond_the_days_share_end_the_stream(node: ResultsNode) -> None:
-    """After its acknowledgement, and refuse the next one; the other laboratory is not touched."""
+    """The stream ends after its acknowledgement, and the next one is refused. The other laboratory is not affected."""
     tubes = make_tubes(60)
     await node.upload(tubes)
     await node.upload(tubes, "again")

@@ -255,7 +255,10 @@ async def test_a_laboratory_suspended_in_the_midst_of_a_stream_reports_no_more(n
 
 
 async def test_a_client_that_vanishes_loses_nothing_acknowledged_and_can_resume(either_node: ResultsNode) -> None:
-    """It is cut with batches under way: what was acknowledged is stored, the rest wholly or not at all."""
+    """The connection is cut while batches are under way.
+
+    Acknowledged batches are stored; others are stored whole or not at all.
+    """
     node, tubes = either_node, make_tubes(400)
     call = node.uploads.UploadResults()
     await call.write(start())

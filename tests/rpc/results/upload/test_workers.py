@@ -37,7 +37,7 @@ async def test_a_worker_killed_under_a_batch_interrupts_its_upload_and_no_other(
         await call.write(start())
         await call.write(batch_of(make_tubes(10)))
         assert (await call.read()).committed_offset == 10
-        # It stands still, so that the batch is surely with it when it dies.
+        # The worker is stopped, so that it certainly has the batch when it is killed.
         worker.send_signal(signal.SIGSTOP)
         await call.write(batch_of(make_tubes(10, 10), 10))
         worker.kill()

@@ -53,7 +53,7 @@ class Watcher:
 
 
 def retry_after(error: grpc.aio.AioRpcError) -> int:
-    """After how many seconds an error asks to try again."""
+    """Return the seconds after which an error permits another attempt."""
     found = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(found) for detail in rich_status(error).details)
     return found.retry_delay.seconds
@@ -88,7 +88,7 @@ async def test_all_changes_are_sent_from_the_beginning_and_as_they_come(node: Re
 
 
 async def test_a_watch_goes_on_after_any_message(node: ResultsNode) -> None:
-    """Also in the middle of a batch, with a filter or without, nothing is sent twice or left out."""
+    """Nothing is sent twice or left out, also in the middle of a batch, with and without a filter."""
     await node.upload(make_tubes(5))
     await node.upload([make_tube(5), make_tube(6, outcome=POSITIVE), make_tube(7)], "v")
     for filters in ({}, {"outcomes": [POSITIVE]}):
@@ -105,7 +105,7 @@ async def test_a_watch_goes_on_after_any_message(node: ResultsNode) -> None:
 
 
 async def test_a_checkpoint_comes_after_all_changes_and_then_as_a_heartbeat(tmp_path: Path, url: str) -> None:
-    """With the instant up to which everything was sent."""
+    """The checkpoint has the instant up to which everything was sent."""
     async with results_node(tmp_path, url, timing=ResultsTiming(watch_heartbeat=0.2)) as node:
         await node.register()
         await node.upload([make_tube(0)])
@@ -128,7 +128,7 @@ async def test_filters_narrow(node: ResultsNode) -> None:
 
 
 async def test_a_watcher_with_a_filter_that_matches_nothing_moves_on(node: ResultsNode) -> None:
-    """Its checkpoint's cursor lies behind all that it did not want."""
+    """The cursor of a checkpoint lies behind all changes that the filter drops."""
     await node.upload(make_tubes(3))
     async with watching(node, outcomes=[POSITIVE]) as watcher:
         assert await watcher.until_checkpoint() == []
@@ -222,7 +222,7 @@ async def test_watchers_of_busy_writers_miss_nothing(node: ResultsNode) -> None:
 
 
 async def test_a_watch_ends_with_the_server_and_says_so(node: ResultsNode) -> None:
-    """And is then resumed elsewhere from its cursor."""
+    """The watch can then be resumed elsewhere from its cursor."""
     async with watching(node) as watcher:
         await watcher.next()
         stopping = asyncio.ensure_future(node.server.stop(5.0))

@@ -48,7 +48,10 @@ async def test_every_commit_is_found_by_its_position_and_no_other_is(laboratory:
 
 
 async def test_a_repeated_batch_gets_a_position_after_everything_before_it(laboratory: Laboratory) -> None:
-    """Its persons may be in commits of other writers, so that the repeat is logged, with nothing in it."""
+    """Persons of the batch may be in commits of other writers.
+
+    The repeat is therefore logged, with an entry without results.
+    """
     first = await laboratory.send([make_tube(0)])
     again = await laboratory.send([make_tube(0)], upload_id="another")
     assert again.duplicate_count == 1
@@ -95,7 +98,7 @@ async def test_a_restored_store_lacks_what_it_lost_whatever_it_wrote_since(
 
 
 async def test_a_batch_of_an_earlier_stream_is_refused(laboratory: Laboratory) -> None:
-    """Its node may have been restored since, so that the batch is of a log which is no longer sent."""
+    """The node may have been restored since, so that the batch is of a log which is no longer sent."""
     write = laboratory.database.write_now
     first = write(begin_stream, JILIN)
     write(require_current, JILIN, first)

@@ -34,7 +34,7 @@ async def read_parts(laboratory: Laboratory, cursor: Cursor, limit: int) -> list
 
 
 async def read_on(laboratory: Laboratory, cursor: Cursor) -> list[Entry]:
-    """As `read_parts`, for whole commits."""
+    """Do as `read_parts`, for whole commits."""
     parts = await read_parts(laboratory, cursor, MANY)
     assert all((part.start, part.end) == (0, len(part.entry.reports)) for part in parts)
     return [part.entry for part in parts]
@@ -185,7 +185,10 @@ async def test_very_much_is_read_in_parts(laboratory: Laboratory) -> None:
 
 
 async def test_a_cursor_is_too_old_once_something_after_it_was_removed(laboratory: Laboratory) -> None:
-    """This includes a cursor without the writer, and the removal of everything. The oldest cursor is never too old."""
+    """The cursor may lack the writer, and everything may be removed.
+
+    A cursor at the oldest position is never too old.
+    """
     before: Cursor = {}
     await laboratory.send(make_tubes(1), now=NOW - 40 * DAY)
     (first,) = await read_on(laboratory, before)
@@ -232,7 +235,7 @@ async def test_only_a_beginning_of_a_writers_entries_is_removed(laboratory: Labo
 
 
 async def test_a_cursor_of_another_log_is_refused(laboratory: Laboratory) -> None:
-    """It may be ahead, as after a restored backup, or have an unknown writer. Reading on would skip changes."""
+    """The cursor may be ahead, as after a restore, or have an unknown writer. Reading on would skip changes."""
     await laboratory.send(make_tubes(1))
     (entry,) = await read_on(laboratory, {})
     for cursor in ({entry.writer_id: Position(2)}, {entry.writer_id + 77: Position(0)}):

@@ -109,7 +109,7 @@ async def test_revisions_of_a_report_come_in_their_order(laboratory: Laboratory)
 
 
 async def test_entries_older_than_turns_go_by_their_times(postgresql: Laboratory) -> None:
-    """They stay in order within their writer, and come before all entries that have a turn."""
+    """Such entries stay in order within their writer, and come before all entries that have a turn."""
 
     def forget_turns(connection: Connection) -> None:
         connection.exec_driver_sql("UPDATE changes SET turn = 0")

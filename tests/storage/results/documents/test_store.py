@@ -154,7 +154,7 @@ async def test_linking_twice_is_linking_once(laboratory: Laboratory) -> None:
 
 
 async def test_a_concurrent_link_of_the_same_documents_returns_the_first_one(postgres_url: MakeUrl) -> None:
-    """It waits for the other's commit, although there is no row yet that could be locked."""
+    """The second link waits for the commit of the first, although there is no row yet that could be locked."""
     async with open_laboratory(postgres_url("results")) as laboratory:
         with laboratory.database.engine.connect() as connection, connection.begin():
             first = link_documents(connection, DocumentLink(uuid7(), document(0), document(1), "first", NOW))

@@ -188,13 +188,13 @@ async def test_any_interleaving_answers_as_one_key_would(
 
 
 async def test_the_hard_histories_answer_as_one_key_would(laboratory: Laboratory) -> None:
-    """On each engine."""
+    """This holds on each engine."""
     for history, before in HISTORIES:
         await check(laboratory, history, before)
 
 
 async def test_the_limit_of_documents_counts_each_document_once(laboratory: Laboratory) -> None:
-    """Not each of its two keys."""
+    """The two keys of one document count once."""
     world = World(laboratory)
     for person in range(1, 16):
         assert await world.do(Tie(0, person, True), PEPPERS[person % 2]) == "done"

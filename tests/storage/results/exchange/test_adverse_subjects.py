@@ -184,7 +184,10 @@ async def test_a_positive_of_another_item_is_made_known_to_no_node(nation: Labor
 
 
 async def test_results_of_other_items_do_not_follow_a_subject(nation: Laboratory) -> None:
-    """Neither as changes nor when the node subscribes. A report that once was announced goes on to be corrected."""
+    """Such results come neither as changes nor at the subscription.
+
+    A report that was announced once is corrected further.
+    """
     hepatitis = "hepatitis-b"
     await receive(nation, JILIN, report(JILIN, outcome=POSITIVE), report(JILIN, number="old", item=hepatitis))
     await receive(nation, HENAN, report(HENAN), report(HENAN, number="own", item=hepatitis))
@@ -213,7 +216,7 @@ async def test_corrections_recalls_and_later_results_follow(nation: Laboratory) 
 
 
 async def test_a_node_that_has_everything_is_told_nothing(nation: Laboratory) -> None:
-    """Its further results of the subject cost no query for nodes, because the nation has subscribed it."""
+    """Further results of the subject from this node cost no query for nodes, because the nation has subscribed it."""
     await receive(nation, JILIN, report(JILIN, outcome=POSITIVE))
     assert await told(nation, JILIN) == []
     with statements(nation) as run:
@@ -262,8 +265,8 @@ async def test_a_batch_costs_a_query_for_nodes_only_if_it_must(sqlite_nation: La
     again = [report(JILIN, person, POSITIVE, number=f"again{person}") for person in range(30)]
     marked = await cost(JILIN, *again)
     new_node = await cost(HENAN, *(report(HENAN, person) for person in range(30)))
-    # Of those marked before, the lock's look-up; of new ones also pairs of key versions, links, their nodes, the nodes
-    # below and the marks.
+    # Subjects that were marked before cost the look-up under the lock. New ones also cost pairs of key versions, links,
+    # their nodes, the nodes below and the marks.
     assert (first - plain, marked - plain) == (5, 1)
     # Pairs, links, their nodes, the nodes below, the subscriptions, and a notification to Henan with its number; two
     # more for Jilin.
@@ -271,7 +274,7 @@ async def test_a_batch_costs_a_query_for_nodes_only_if_it_must(sqlite_nation: La
 
 
 async def test_a_node_that_begins_again_is_told_again_of_what_it_missed(nation: Laboratory) -> None:
-    """While all its notifications are kept it is not, because it has missed none."""
+    """While all its notifications are kept, the node is told nothing again, because it has missed none."""
     await receive(nation, JILIN, report(JILIN, 0, POSITIVE), report(JILIN, 1, POSITIVE), report(JILIN, 2))
     await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 2))
     await nation.database.write(subscribe_node, HENAN, [subject_key(2)], NOW)
@@ -300,9 +303,9 @@ async def test_marks_end_with_the_results(nation: Laboratory) -> None:
 async def test_two_commits_at_the_same_time_do_not_miss_each_other(
     postgresql: Laboratory, positive_first: bool
 ) -> None:
-    """One brings a positive, the other a node's first result. The first has stored its part when the second begins.
+    """One commit has a positive, the other a node's first result. The first has stored its part when the second begins.
 
-    They are of two laboratories, because commits of one wait for each other at its delays.
+    The commits are of two laboratories, because commits of one laboratory wait for each other at its delays.
     """
     nation = postgresql
     await receive(nation, SHANDONG, report(SHANDONG, 9, POSITIVE))

@@ -155,7 +155,7 @@ async def test_a_node_ends_only_links_that_it_has_made(nation: Laboratory) -> No
 
 
 async def test_the_node_that_made_a_link_is_asked_to_end_it(nation: Laboratory) -> None:
-    """It is asked if the asking node has results of a document. Until it has ended the link, the link holds."""
+    """The node is asked if the asking node has results of a document. Until it has ended the link, the link holds."""
     await nation.database.write(add_node, JILIN, NOW)
     await receive(nation, JILIN, made_link("1-2"))
     await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
@@ -186,14 +186,14 @@ async def test_a_request_that_comes_before_its_link_is_held(nation: Laboratory) 
     assert await ends(nation) == [(None, HENAN)]
     asked = await links_notified(nation, JILIN)
     assert [(one.source_node, one.unlink_time, one.unlink_node) for one in asked] == [(JILIN, None, HENAN)]
-    # The stated documents are not those of the link, so the request counts for nothing.
+    # The stated documents are not those of the link, so the request has no effect.
     stated = LinkedDocument(subject_key(2), 1, "")
     forged = made_link("3-4", JILIN, unlink_time=NOW, document=stated, linked_document=stated)
     assert not (await receive(nation, HENAN, forged)).not_its_own.total()
     others = [LinkedDocument(subject_key(person), 1, "") for person in (3, 4)]
     await receive(nation, JILIN, made_link("3-4", document=others[0], linked_document=others[1]))
     assert await ends(nation) == [(None, HENAN), (None, None)]
-    # A link that comes as ended needs no request. Another link under the same id is not asked about.
+    # A link that arrives with its end needs no request. A request under the same id about another link is not applied.
     await receive(nation, HENAN, made_link("5", JILIN, unlink_time=NOW))
     await receive(nation, JILIN, made_link("5", unlink_time=NOW + 3))
     await receive(nation, HENAN, made_link("6", JILIN, unlink_time=NOW))
@@ -204,7 +204,7 @@ async def test_a_request_that_comes_before_its_link_is_held(nation: Laboratory) 
 
 
 async def test_a_held_request_ends_a_link_of_this_node_and_goes_on_to_the_node_above(database_url: MakeUrl) -> None:
-    """Henan was restored. Its own link comes back from the nation, and so does the copy of Jilin's link."""
+    """Henan was restored. The nation sends Henan's own link and the copy of Jilin's link back."""
     async with open_laboratory(database_url("results")) as opened:
         henan = Laboratory(opened.database, opened.clock, source_node=HENAN)
         write, apply = henan.database.write, henan.stores.applier.apply
@@ -226,7 +226,7 @@ async def test_a_held_request_ends_a_link_of_this_node_and_goes_on_to_the_node_a
 
 
 async def test_no_more_requests_are_held_than_there_is_room_for(nation: Laboratory) -> None:
-    """A node can make up links. Old requests make room."""
+    """A node can make up links, so old requests are removed to make room."""
     await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
     columns = {"source_node": JILIN, "node": HENAN, "receive_time": NOW}
     rows = [{"link_id": f"L{number}", **columns} for number in range(MAX_HELD)]
@@ -258,7 +258,10 @@ async def test_the_node_that_made_a_link_ends_it_and_says_so(nation: Laboratory)
 
 
 async def test_a_removal_of_another_nodes_link_is_sent_and_confirmed(nation: Laboratory) -> None:
-    """Of two links of one pair each keeps its history: the own one ends, and the other one is asked to end."""
+    """Each of two links of one pair keeps its history.
+
+    The node's own link ends, and the end of the other link is requested.
+    """
     here = Laboratory(nation.database, nation.clock, source_node=HENAN)
     await nation.database.write(link_documents, made_link("own"))
     await nation.database.write(here.stores.applier.apply, [made_link("1-2", JILIN)], Arrival(HENAN, NATION, NOW))
@@ -278,7 +281,7 @@ async def test_a_removal_of_another_nodes_link_is_sent_and_confirmed(nation: Lab
 
 
 async def test_every_node_is_notified_of_every_laboratory(nation: Laboratory) -> None:
-    """Of a new one, of a new entry, and of all when a node begins, also before it has replicated anything."""
+    """Nodes are notified of a new laboratory, of a new entry, and of all laboratories when a node begins."""
     await nation.database.write(add_node, JILIN, NOW)
     for _ in range(2):
         await receive(nation, JILIN, make_lab())
@@ -295,7 +298,10 @@ async def test_every_node_is_notified_of_every_laboratory(nation: Laboratory) ->
 
 
 async def test_the_nations_word_of_a_laboratory_counts_for_copies(nation: Laboratory) -> None:
-    """Beside this node's own entries if the laboratory is at home here, and in their place otherwise."""
+    """If the laboratory's home is here, the nation's entries count beside this node's own.
+
+    Otherwise they replace them.
+    """
     await nation.database.write(create_lab, make_lab(), None)
     sent = make_lab(USCC, REVOKED)
     for home, standing in ((JILIN, lab_pb2.LAB_STANDING_REVOKED), (HENAN, STANDING_UNKNOWN)):

@@ -1,4 +1,4 @@
-"""Copies of links that come again from the node above cost little, however many there are."""
+"""Copies of known links from the node above cost few statements, however many there are."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def counting(database: Database) -> Iterator[list[str]]:
 
 
 async def test_known_copies_are_left_out_and_new_ends_are_not(database_url: MakeUrl) -> None:
-    """One copy is new and one has ended since; a link under a known id of another node changes nothing."""
+    """A new copy and a new end of a link are applied. A link of another node under a known id changes nothing."""
     async with open_laboratory(database_url("results")) as henan:
         apply, arrival = henan.stores.applier.apply, Arrival(HENAN, NATION, NOW + 5)
         copies = [copy_of(number) for number in range(MANY)]

@@ -232,7 +232,7 @@ async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgr
 
 
 async def test_of_what_retention_removed_the_notification_alone_is_left(nation: Laboratory) -> None:
-    """Its number is still sent, so that the reader's cursor moves on."""
+    """The number of the notification is still sent, so that the reader's cursor moves on."""
     await subscribe(nation, HENAN, 0)
     await nation.send([make_tube(0)])
 

@@ -28,7 +28,7 @@ def keys(person: int) -> list[bytes]:
 
 
 async def test_other_keys_are_sent_with_uploads_and_forgotten_then(laboratory: Laboratory) -> None:
-    """Also those of the result of a sampling record, which is stored under the version of the record."""
+    """This includes keys of the result of a sampling record, which is stored under the version of the record."""
     laboratory.stores = Stores(laboratory.database, laboratory.clock, SECOND.secrets, JILIN, joined=True)
     await laboratory.send([make_tube(1), make_tube(2)], upload_id="new", pepper=SECOND)
     await laboratory.send([make_tube(3, outcome=PENDING)], upload_id="record", pepper=FIRST)

@@ -81,7 +81,7 @@ async def test_a_node_states_only_what_is_below_it(nation: Laboratory) -> None:
     assert await nation.database.read(list_relayed) == [
         RelayedNode(ZHENGZHOU, HENAN, SOURCE_STATE_OK, NOW, NOW - SECOND, 3)
     ]
-    # What Henan sent of Zhengzhou before was set aside, so its tokens are met by the next statement.
+    # What Henan sent of Zhengzhou before was set aside, so the next statement satisfies its tokens.
     commits = {region: CommitPosition("results", region, LogPosition("a", 1, 7)) for region in stated}
     assert set(await nation.database.read(find_unmet, list(commits.values()))) == set(commits.values())
     await nation.database.write(record_positions, HENAN, checkpoint.positions_below)
@@ -132,7 +132,10 @@ async def test_a_state_that_no_node_has_counts_as_unavailable(nation: Laboratory
 
 
 async def test_figures_and_paths_are_kept_as_they_are_stated(nation: Laboratory) -> None:
-    """A path that does not lead downwards to the node is left out. A node of the release before states neither."""
+    """A path that does not lead downwards to the node is left out.
+
+    A node of the previous release states neither figures nor paths.
+    """
     set_aside = [
         SetAside(reason=SET_ASIDE_REASON_NOT_ITS_OWN, count=5),
         SetAside(reason=SetAsideReason.ValueType(77), count=6),

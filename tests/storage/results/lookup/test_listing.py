@@ -152,7 +152,10 @@ async def test_results_of_other_subjects_and_laboratories_are_not_listed(laborat
 
 
 async def test_a_laboratorys_history_is_listed_when_it_is_asked_for(laboratory: Laboratory) -> None:
-    """It is in order of report number, each report's newest revision first, and equals the listing by subject."""
+    """The history is in order of report number, each report's newest revision first.
+
+    It equals the listing by subject.
+    """
     await laboratory.send(tubes_of_one_subject())
     for number in ("R3", "R4", "R17"):
         await correct(laboratory, POSITIVE, number=number)
@@ -174,7 +177,7 @@ async def test_a_laboratorys_history_is_listed_when_it_is_asked_for(laboratory: 
 
 
 async def test_one_page_examines_a_limited_number_of_reports(laboratory: Laboratory) -> None:
-    """It may be short or empty and says where to continue. All pages together list everything."""
+    """The page may be short or empty, and says where to continue. All pages together list everything."""
     laboratory = laboratory.with_limits(listing_scan=10)
     tubes = [make_tube(index, outcome=POSITIVE if index in (37, 38) else NEGATIVE) for index in range(10, 60)]
     await laboratory.send(tubes)
@@ -192,7 +195,7 @@ async def test_one_page_examines_a_limited_number_of_reports(laboratory: Laborat
 
 
 LITTLE_WORK = {"sqlite": 15 * ResultsLimits().listing_scan // 50, "postgresql": 3 * ResultsLimits().listing_scan}
-"""For the reports that a page looks at; for all hundred thousand it would be more than five times as much."""
+"""The limit fits the reports that a page examines. All hundred thousand would take more than five times as much."""
 
 
 async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(laboratory: Laboratory) -> None:
@@ -213,7 +216,7 @@ async def test_a_narrow_listing_among_very_many_reports_is_as_quick_as_any(labor
             )
 
     await laboratory.database.write(multiply)
-    # As PostgreSQL does by itself soon after: until then it takes the table for a small one, and reads all of it.
+    # PostgreSQL does the same by itself soon after. Until then it takes the table for a small one, and reads all of it.
     if laboratory.dialect == "postgresql":
         await laboratory.database.write(lambda connection: connection.exec_driver_sql("ANALYZE"))
 

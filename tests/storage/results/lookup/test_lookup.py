@@ -84,7 +84,7 @@ async def test_a_subject_with_very_many_results_is_answered_by_the_newest(labora
 
 
 async def test_very_many_results_of_one_item_hide_none_of_another(laboratory: Laboratory) -> None:
-    """In look-ups, and in what a subscription returns."""
+    """This holds in look-ups, and in the answer to a subscription."""
     tubes = [make_tube(index, reported=REPORTED - index * SECOND, item=ANTIGEN) for index in range(MAX_PER_SUBJECT + 5)]
     tubes.append(make_tube(999, reported=REPORTED - DAY))
     for tube in tubes:

@@ -104,7 +104,7 @@ def statements_of(database: Database) -> Iterator[list[str]]:
 @pytest.mark.parametrize("claims", [False, True])
 @pytest.mark.parametrize("scope", [LOOKUP_SCOPE_LOCAL, LOOKUP_SCOPE_NATIONWIDE])
 async def test_another_name_is_answered_as_an_unknown_person(laboratory: Laboratory, scope: int, claims: bool) -> None:
-    """By the same statements, for the same rows as with the right name, and with the same bytes."""
+    """The look-up runs the same statements, reads the same rows and returns the same bytes as for an unknown person."""
     # Laboratories are cached, so their standing is no statement of a look-up.
     await register(laboratory)
     await laboratory.send([make_tube(0), make_tube(1)])
@@ -172,7 +172,7 @@ async def test_a_hash_of_before_fits_every_name(laboratory: Laboratory) -> None:
 
 @pytest.mark.parametrize("scope", [LOOKUP_SCOPE_LOCAL, LOOKUP_SCOPE_NATIONWIDE])
 async def test_the_record_of_a_claimed_report_is_compared_too(laboratory: Laboratory, scope: int) -> None:
-    """It may be the person's only one, and of an item that is not looked up."""
+    """The claimed record may be the person's only record, and of an item that is not looked up."""
     await laboratory.send([make_tube(0, item=ANTIGEN)], items=("sars-cov-2-antigen",))
     handler = handler_of(laboratory)
     states = []

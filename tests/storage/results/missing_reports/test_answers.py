@@ -91,7 +91,7 @@ async def test_the_newest_answer_counts_and_a_denied_report_is_awaited_no_more(s
 
 
 async def test_only_a_listed_report_without_a_record_is_answered(store: Laboratory) -> None:
-    """It is not listed if another node lists it, or if its laboratory is not registered here."""
+    """A report is not listed if another node lists it, or if its laboratory is not registered here."""
     await store.send([make_tube(1)])
     with pytest.raises(FailedPrecondition) as conflict:
         await _answer(store, "R1", DENIED)
@@ -134,7 +134,10 @@ async def test_answers_that_arrive_in_any_order_and_twice_have_one_effect(store:
 
 
 async def test_denials_are_listed_from_the_time_of_their_storing(store: Laboratory) -> None:
-    """Whoever denied them; not reports to follow, reports with a record, and reports that were uploaded elsewhere."""
+    """Denials by any laboratory are listed.
+
+    Reports to follow, reports with a record, and reports that were uploaded elsewhere are not listed.
+    """
 
     async def listed(start: int | None = None, after: tuple[str, str] | None = None, limit: int = 9) -> list[str]:
         return [number for _, number in await store.database.read(list_denied, start, after, limit)]
@@ -142,14 +145,14 @@ async def test_denials_are_listed_from_the_time_of_their_storing(store: Laborato
     assert await listed() == []
     await _answer(store, "R1", DENIED)
     await _answer(store, "R2", TO_COME)
-    # The other node denied it long ago. It is stored here an hour after R1.
+    # The other node recorded the denial long ago. It is stored here an hour after the denial of R1.
     of_other = _missing("R9", DENIED._replace(answer_time=NOW - DAY))
     await store.database.write(store_answers, [of_other], (), ResultsLimits(), NOW + HOUR)
     assert await listed() == ["R1", "R9"]
     assert await listed(NOW) == ["R1", "R9"]
     assert await listed(NOW + 1) == ["R9"]
     assert (await listed(limit=1), await listed(None, (USCC, "R1"))) == (["R1"], ["R9"])
-    # A later answer takes the place of a denial.
+    # A later answer replaces a denial.
     await _answer(store, "R1", TO_COME._replace(answer_time=NOW + SECOND))
     assert await listed() == ["R9"]
     await store.database.write(close_missing, [of_other._replace(close_time=NOW)])
@@ -222,7 +225,10 @@ async def test_an_answer_goes_from_the_home_up_and_to_all_nodes_below_but_the_se
 
 
 async def test_a_node_that_does_not_know_answers_gets_them_once_it_does(store: Laboratory) -> None:
-    """They are left out upwards and downwards, also for capabilities of a later release. Nothing is sent twice."""
+    """The answers are left out upwards and downwards, also for capabilities of a later release.
+
+    Nothing is sent twice.
+    """
     change_log = ChangeLog([partial(notify_nodes, own=HENAN)])
     applier = ChangeApplier(change_log, MiddleRouter(change_log, ResultsLimits()), relays=True)
     columns = {"contact_time": NOW, "backlog": 0, "clock_skew": 0, "conflict_count": 0, "newest_notification": 0}

@@ -174,7 +174,7 @@ async def test_what_has_a_record_is_not_missing(store: Laboratory) -> None:
 
 @pytest.mark.parametrize("tube", [make_tube(1), make_tube(1, outcome=PENDING)])
 async def test_it_is_closed_when_the_report_comes_in(store: Laboratory, tube: object) -> None:
-    """It stays closed when later revisions arrive."""
+    """The missing report stays closed when later revisions arrive."""
     await register(store)
     await show(store, claim("R1"), claim("R2"))
     await store.send([tube], now=NOW + HOUR)  # type: ignore[list-item]
@@ -243,7 +243,7 @@ async def test_a_node_that_registers_a_laboratory_gets_what_was_raised_before(st
 
 
 async def test_a_node_that_begins_again_gets_its_missing_reports_again(store: Laboratory) -> None:
-    """Its older notifications are not kept. It gets the closed ones too, as closed."""
+    """The node's older notifications are not kept. It gets the closed missing reports too, as closed."""
     for node in (JILIN, HENAN):
         await settle(store, node)
     await receive(store, MissingReport(USCC, "R1", NOW, NATION), node=NATION, sender=NATION)
@@ -347,7 +347,7 @@ async def test_old_ones_and_those_with_a_report_about_to_be_removed_are_deleted(
 
 
 async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laboratory) -> None:
-    """Their holders will show the reports again."""
+    """Holders of dropped claims will show their reports again."""
 
     def dropped() -> float:
         return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "queue full"}) or 0.0
@@ -400,7 +400,10 @@ async def _has(store: Laboratory, count: int) -> bool:
 
 
 async def test_a_laboratory_that_the_node_above_sends_leaves_its_missing_reports_listed(store: Laboratory) -> None:
-    """It is a copy for copies of results. Once a node below registers the laboratory, that node lists the reports."""
+    """The copy of the laboratory only serves copies of results.
+
+    Once a node below registers it, that node lists the reports.
+    """
     await register(store)
     await show(store, claim("R1"), node=HENAN)
     change_log = ChangeLog()

@@ -42,7 +42,7 @@ async def newest(laboratory: Laboratory, person: int) -> list[tuple[str, int, in
 
 
 async def test_a_sampling_record_and_its_result_are_one_report_with_two_revisions(laboratory: Laboratory) -> None:
-    """They may lie in different months. Sending either again changes nothing."""
+    """The two revisions may lie in different months. Sending either again changes nothing."""
     sampled = REPORTED - 15 * DAY
     pending = make_tube(0, outcome=PENDING, sampled=sampled)
     result = make_tube(0, sampled=sampled)
@@ -127,7 +127,7 @@ async def test_an_unknown_report_and_one_of_another_laboratory_are_not_found(lab
 
 
 async def test_a_refused_correction_leaves_no_trace(laboratory: Laboratory) -> None:
-    """Its request id can be used again for the corrected call."""
+    """The request id of the refused correction can be used again for the corrected call."""
     await laboratory.send([make_tube(0)])
     with pytest.raises(InvalidArgument):
         await correct(laboratory, NEGATIVE, None, REPORTED + 1, request_id=REQUEST_ID.format(1))

@@ -68,7 +68,7 @@ async def found(laboratory: Laboratory, pepper: Pepper, person: int) -> set[str]
 
 
 async def test_a_link_whose_documents_were_seen_gets_the_newer_keys(laboratory: Laboratory) -> None:
-    """It leads to the same results as before, and the node above is sent both keys of the documents."""
+    """The link leads to the same results as before, and the node above is sent both keys of the documents."""
     await link(laboratory, ALONE, LONG_AGO)
     await send(laboratory, ALONE, 1)
     for person in (1, 2):
@@ -98,14 +98,14 @@ async def test_a_link_whose_documents_were_seen_gets_the_newer_keys(laboratory: 
 async def test_a_link_whose_document_was_not_seen_ends_with_the_older_version(
     laboratory: Laboratory, *, made_now: bool
 ) -> None:
-    """Not before it is a whole retention period old."""
+    """The link ends only once it is a whole retention period old."""
     await link(laboratory, ALONE, RECENTLY if made_now else LONG_AGO)
     await send(laboratory, SECOND, 1)
     assert await purged(laboratory) == (([1], 0) if made_now else ([], 1))
 
 
 async def test_a_link_that_leads_to_kept_results_stays(laboratory: Laboratory) -> None:
-    """And one that a process of the newer version made has its keys already."""
+    """A link that a process of the newer version made has its keys already."""
     await link(laboratory, ALONE, LONG_AGO)
     await send(laboratory, ALONE, 1)
     await send(laboratory, ALONE, 2)

@@ -123,7 +123,7 @@ async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laborator
 
 
 async def test_a_second_purge_finds_nothing_left(laboratory: Laboratory) -> None:
-    """It still keeps a record, as a purge of an empty store does."""
+    """The second purge still keeps a record, as a purge of an empty store does."""
     assert remove(laboratory, HORIZON - 90 * DAY).result_count == 0
     await laboratory.send([make_tube(0, reported=BEFORE)])
     assert [remove(laboratory).result_count for _ in range(2)] == [1, 0]
@@ -237,7 +237,10 @@ async def test_nothing_is_corrected_into_the_removed_past(laboratory: Laboratory
 
 
 async def test_a_report_corrected_to_before_the_horizon_cannot_come_back_as_it_was(laboratory: Laboratory) -> None:
-    """Its newest revision is removed. An older one with a later report time is kept, and so is the key."""
+    """The newest revision of the report is removed.
+
+    An older one with a later report time is kept, and so is the key.
+    """
     tube = bare_tube(0, AFTER)
     await laboratory.send([tube])
     await correct(laboratory, "R0", None, BEFORE)

@@ -34,7 +34,7 @@ async def test_an_older_upload_does_not_replace_the_time_of_the_last_one(laborat
 
 
 async def test_a_later_page_reads_the_counts_of_its_own_rows_only(sqlite: Laboratory) -> None:
-    """The row of the whole region needs all counts, but the page after this row reads one city of twenty."""
+    """The row of the whole region needs all counts. The page after this row reads the counts of one city of twenty."""
 
     def work(connection: Connection) -> None:
         for province in range(11, 11 + CITIES):

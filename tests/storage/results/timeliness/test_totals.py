@@ -1,4 +1,4 @@
-"""Totals of delays by city and day: a summary has the figures of a sum over all counts, whatever the totals include."""
+"""A summary has the same figures as a sum over all counts, whichever counts the totals include."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def figures_of(rows: list[Row]) -> Figures:
 
 
 def sum_naively(connection: Connection, region: str, groupings: Sequence[int], question: Question) -> Figures:
-    """Return the figures of each row from every count of every laboratory, added up in Python."""
+    """Return the figures of each row, summed up in Python from every count of every laboratory."""
     known = connection.execute(select(labs))
     regions = {row.uscc: row.region for row in known if row.region.startswith(prefix(region))}
     first = max(question.start, question.kept_from or question.start) // HOUR
@@ -84,7 +84,7 @@ def sum_naively(connection: Connection, region: str, groupings: Sequence[int], q
 
 
 async def check(laboratory: Laboratory, draw: random.Random, kept_from: Instant | None) -> None:
-    """Compare a summary of a random question, page by page, with the naive sum."""
+    """Compare a summary of a random question, page by page, with a plain sum."""
     start = max(NOW - draw.randrange(20 * 24) * HOUR, kept_from or 0) - draw.choice((0, 7 * MINUTE, 30 * DAY))
     end = draw.choice((NOW + HOUR, start + draw.randrange(1, 9 * 24) * HOUR, start + MINUTE))
     if kept_from is not None and end <= kept_from:
@@ -108,7 +108,7 @@ async def check(laboratory: Laboratory, draw: random.Random, kept_from: Instant 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_summary_has_the_figures_of_all_counts(laboratory: Laboratory, seed: int) -> None:
-    """Uploads, steps of any size, laboratories that move and purges come in any order."""
+    """Uploads, steps of any size, moves of laboratories and purges happen in any order."""
     draw = random.Random(seed)
     database = laboratory.database
     kept_from: Instant | None = None
@@ -148,7 +148,10 @@ async def test_a_summary_has_the_figures_of_all_counts(laboratory: Laboratory, s
 
 
 async def test_what_a_process_of_the_release_before_adds_is_new(laboratory: Laboratory) -> None:
-    """It adds persons to a row whose persons the totals include already, and knows nothing of the totals."""
+    """A process of the previous release knows nothing of the totals.
+
+    It adds persons to a row that the totals include already.
+    """
     database = laboratory.database
     maintainer = TotalsMaintainer(database, laboratory.stores.timing, rows_at_once=2)
     question = Question(NOW - 5 * DAY, NOW + 5 * DAY, HOUR, SUMMARY_PERIOD_UNSPECIFIED, 0, NOW)
@@ -175,7 +178,7 @@ async def test_what_a_process_of_the_release_before_adds_is_new(laboratory: Labo
 
 
 async def test_the_counts_of_a_laboratory_go_with_it_to_another_city(laboratory: Laboratory) -> None:
-    """The nation registers a laboratory of which a node has stated another region."""
+    """The nation registers a laboratory for which a node has stated another region."""
     question = Question(NOW - 5 * DAY, NOW + 5 * DAY, HOUR, SUMMARY_PERIOD_UNSPECIFIED, 0, NOW)
 
     def work(connection: Connection) -> None:

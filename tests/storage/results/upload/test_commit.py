@@ -124,7 +124,7 @@ def other_tubes() -> dict[str, upload_pb2.Tube]:
 
 @pytest.mark.parametrize("is_stored", [True, False])
 async def test_a_conflict_names_the_field_that_differs(laboratory: Laboratory, *, is_stored: bool) -> None:
-    """On both engines, against a stored report and against one of the same batch."""
+    """This holds on both engines, against a stored report and against a report of the same batch."""
     others = other_tubes()
     if is_stored:
         await laboratory.send([make_tube()])
@@ -135,7 +135,7 @@ async def test_a_conflict_names_the_field_that_differs(laboratory: Laboratory, *
 
 
 async def test_a_result_follows_only_the_sampling_record_of_its_own_person(laboratory: Laboratory) -> None:
-    """And a second result, or a second sampling record with other content, is a conflict."""
+    """A second result, or a second sampling record with other content, is a conflict."""
     await laboratory.send([make_tube(0, outcome=PENDING), make_tube(1, outcome=PENDING)])
     stranger = make_tube(5)
     stranger.persons[0].report_number = "R0"
@@ -161,7 +161,7 @@ async def test_a_positive_pool_and_its_rechecks_are_reports_of_their_own(laborat
 
 
 async def test_a_rejected_item_is_not_remembered_as_a_duplicate(laboratory: Laboratory) -> None:
-    """Neither one that broke a rule nor one in conflict: mended, it is stored as new."""
+    """An item that broke a rule or was in conflict is stored as new once it is corrected."""
     broken = make_tube(0, 2)
     broken.persons[1].document.number = "410105186001010011"
     assert counts(await laboratory.send([broken, make_tube(5, region="999999")])) == (2, 1, 0, 2)

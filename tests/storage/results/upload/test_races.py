@@ -133,7 +133,7 @@ async def test_corrections_and_results_of_the_same_reports_never_wait_in_a_circl
         try:
             await laboratory.stores.corrections.correct(correction, once)
         except InvalidArgument:
-            # Its result was there already, and a report does not become a sampling record with an earlier time again.
+            # The result was stored already. A report does not become a sampling record with an earlier time again.
             return
 
     async def correct_all(laboratory: Laboratory, seed: int) -> None:
@@ -154,7 +154,7 @@ async def test_corrections_and_results_of_the_same_reports_never_wait_in_a_circl
 
 
 async def test_months_needed_at_once_by_several_processes_are_made_once(laboratories: Sequence[Laboratory]) -> None:
-    """While others write into them: making a month waits for writers and never in a circle."""
+    """Others write into the months meanwhile. Making a month waits for writers, and never deadlocks."""
     months = 6
 
     async def fill(laboratory: Laboratory, place: int) -> None:

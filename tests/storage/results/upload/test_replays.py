@@ -45,7 +45,7 @@ LENGTH = len(a_day(""))
 
 
 async def state_after(laboratory: Laboratory, run: str) -> tuple[Any, ...]:
-    """What is stored of a run, and its upload's counters, without the run's own name."""
+    """Return what is stored of a run, and the counters of its upload, without the name of the run."""
     names = (
         "report_number",
         "revision",
@@ -110,7 +110,7 @@ async def test_any_slicing_with_any_replays_ends_the_same(
 
 
 async def test_every_prefix_sent_again_changes_nothing(laboratory: Laboratory) -> None:
-    """As a client does that lost its connection after each batch and begins from the very first tube."""
+    """A client does the same if it loses its connection after each batch and begins from the first tube."""
     state, _ = await undisturbed(laboratory)
     run = f"r{next(_runs)}"
     tubes = a_day(run)

@@ -44,7 +44,7 @@ async def refusal(laboratory: Laboratory, tubes: Sequence[upload_pb2.Tube], offs
 
 @pytest.mark.parametrize("tubes", [make_tubes(3, 100), [make_tube(0, site="另一采样点")]], ids=["people", "content"])
 async def test_an_id_used_again_is_refused(laboratory: Laboratory, tubes: list[upload_pb2.Tube]) -> None:
-    """For other people, and for the same people with other content."""
+    """This holds for other people, and for the same people with other content."""
     await laboratory.send(make_tubes(3))
     assert await refusal(laboratory, tubes) == {"field": "start.upload_id", "offset": "0"}
     assert await laboratory.numbers() == ["R0", "R1", "R2"]
@@ -59,14 +59,14 @@ async def test_one_stranger_among_replayed_people_is_found(laboratory: Laborator
 
 
 async def test_people_stored_by_another_upload_are_duplicates(laboratory: Laboratory) -> None:
-    """They are durable: what an acknowledgement promises is kept."""
+    """Persons of a duplicate are durable, so the promise of the acknowledgement is kept."""
     await laboratory.send(make_tubes(3))
     await laboratory.send(make_tubes(3, 10), upload_id="v")
     assert counts(await laboratory.send(make_tubes(3, 10))) == (3, 0, 3, 0)
 
 
 async def test_a_rejection_is_repeated_whatever_is_stored_in_its_place(laboratory: Laboratory) -> None:
-    """It acknowledges no person. Persons that no tube of the first upload had belong to another upload."""
+    """The rejection acknowledges no person. Persons that no tube of the first upload had belong to another upload."""
     await laboratory.send([make_tube(0), make_tube(1, region="999999")])
     assert rejected(await laboratory.send([make_tube(0), make_tube(7)])) == [(1, -1, ["REGION_UNKNOWN"])]
     bad_pool = make_tube(10, 3)
@@ -76,7 +76,7 @@ async def test_a_rejection_is_repeated_whatever_is_stored_in_its_place(laborator
 
 
 async def test_a_replay_reports_what_is_rejected_only_now(laboratory: Laboratory) -> None:
-    """Of an id used again for faulty people; and once for a tube that was rejected in part before."""
+    """An id is used again for faulty people, and once for a tube that was rejected in part before."""
     bad_pool = make_tube(10, 3)
     bad_pool.persons[1].document.number = "410105186001010011"
     await laboratory.send([make_tube(0), bad_pool])
@@ -98,7 +98,7 @@ async def test_a_replay_after_revisions_is_a_replay(laboratory: Laboratory) -> N
 
 
 async def test_a_replay_after_a_purge_reports_what_is_removed(laboratory: Laboratory) -> None:
-    """It is not stored any more, and no answer says that it is."""
+    """The removed result is no longer stored, and no answer says that it is."""
     tubes = [make_tube(0, reported=BEFORE), make_tube(1), make_tube(2, reported=BEFORE, region="999999")]
     await laboratory.send(tubes)
     purge(laboratory.database, BEFORE + HOUR, NOW)
@@ -108,7 +108,7 @@ async def test_a_replay_after_a_purge_reports_what_is_removed(laboratory: Labora
 
 
 async def test_a_replay_under_a_new_standing_reports_it(laboratory: Laboratory) -> None:
-    """As any upload under that standing is."""
+    """The replay is answered as any upload under the new standing is."""
     await laboratory.send(make_tubes(2))
     await suspend(laboratory, REPORTED - DAY)
     suspended = await laboratory.stores.labs.get_lab(USCC)

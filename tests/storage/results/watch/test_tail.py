@@ -84,7 +84,7 @@ async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laborator
 
 
 async def test_a_commit_of_this_process_is_read_at_once(sqlite: Laboratory) -> None:
-    """It does not wait for the next poll."""
+    """The read does not wait for the next poll."""
     async with tail_of(sqlite, ResultsTiming(tail_poll=3600.0)).open({}) as reader:
         await reader.next(0)
         await reader.next(0.1)
@@ -190,7 +190,7 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
 
 
 async def test_a_page_says_up_to_when_it_is_complete(sqlite: Laboratory) -> None:
-    """It is None while there is more, and never goes back."""
+    """The instant is None while there is more to read, and never goes back."""
     await sqlite.send(make_tubes(3))
     async with tail_of(sqlite, limits=TailLimits(page=2)).open({}) as reader:
         pages = [await reader.next(AT_ONCE_SECONDS) for _ in range(3)]
@@ -257,7 +257,7 @@ async def test_the_log_is_not_read_without_subscribers() -> None:
 
 
 async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) -> None:
-    """They get an empty page, long before their timeout."""
+    """Readers get an empty page, long before their timeout."""
     drain = Drain()
     tail = ChangeTail(sqlite.stores.watch, sqlite.clock, drain, sqlite.database.written, ResultsTiming())
     async with tail.open({}) as reader:
@@ -269,7 +269,7 @@ async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) ->
 
 
 async def test_entries_of_other_kinds_are_followed_too(sqlite: Laboratory) -> None:
-    """Their slices hold names and no results."""
+    """Slices of such entries hold names and no results."""
     await sqlite.database.write(append_entry, "", [("a-link", 0)], NOW, ChangeKind.LINKS)
     async with tail_of(sqlite).open({}) as reader:
         (part,) = (await reader.next(0)).slices

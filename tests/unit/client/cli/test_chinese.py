@@ -102,7 +102,7 @@ def test_columns_of_a_table_align_on_a_terminal(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(("enum", "prefix"), ENUMS)
 def test_every_word_that_is_shown_is_understood(enum: Enum, prefix: str) -> None:
-    """In both languages, and by the full name of the contract."""
+    """Words are understood in both languages, and so is the full name in the contract."""
     kind = Word(enum, prefix)
     for name, number in enum.items():
         if number:
@@ -124,7 +124,7 @@ def test_no_word_means_two_things(enum: Enum, prefix: str) -> None:
     [("酒店", purpose_pb2.PURPOSE_HOTEL), ("医院", purpose_pb2.PURPOSE_MEDICAL_INSTITUTION), ("高铁", 3)],
 )
 def test_words_of_people_are_understood(spelling: str, number: int) -> None:
-    """What people call a purpose, besides the word that is shown."""
+    """People may use other words for a purpose than the word that is shown."""
     assert Word(purpose_pb2.Purpose, "PURPOSE_").convert(spelling, None, None) == number
 
 
@@ -148,7 +148,7 @@ def test_failure_is_shown_in_the_language_of_the_service() -> None:
 
 
 def test_calls_ask_for_the_language_of_the_process() -> None:
-    """In English nothing is added, and a language that the caller names stays."""
+    """In English nothing is added. A language that the caller names is kept."""
     assert with_language(None) is None
     with speaking(CHINESE):
         assert with_language(None) == (("accept-language", "zh-CN"),)
@@ -157,7 +157,7 @@ def test_calls_ask_for_the_language_of_the_process() -> None:
 
 
 def test_open_grant_says_until_when() -> None:
-    """In each language; a grant that is not open says no time."""
+    """The instant is shown in each language. A grant that is not open shows no time."""
     grant = EmergencyGrant(name="emergencyGrants/1", state="EMERGENCY_GRANT_STATE_OPEN", approved_count=2)
     grant.expire_time.FromSeconds(1_660_181_400)
     assert describe_grant(grant) == "emergencyGrants/1: open until 2022-08-11 09:30:00, 2 changes approved"

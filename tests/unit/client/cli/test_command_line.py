@@ -1,4 +1,4 @@
-"""What the command line understands, and how it answers what it does not."""
+"""The texts that the command line accepts, and its answers to other texts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_address_may_stand_before_and_after_the_command(capsys: pytest.CaptureFi
 
 
 def test_number_can_come_on_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """And nothing there is an error of usage."""
+    """If nothing is on standard input, this is a usage error."""
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert run(["lookup", "--number", "-"]) == ExitCode.USAGE
     assert "standard input" in capsys.readouterr().err

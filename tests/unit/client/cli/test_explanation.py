@@ -37,7 +37,7 @@ def test_recognition_is_explained_with_its_policy_and_its_end_in_civil_time() ->
 
 
 def test_what_was_not_used_is_explained_with_the_reason() -> None:
-    """Also where a paper differs from its record."""
+    """The explanation also says where a paper differs from its record."""
     decision = Decision(
         outcome=decision_pb2.DECISION_OUTCOME_NOT_RECOGNIZED,
         reason=decision_pb2.DECISION_REASON_EXPIRED,
@@ -58,7 +58,7 @@ def test_what_was_not_used_is_explained_with_the_reason() -> None:
 
 
 def test_items_are_named_except_the_default_one() -> None:
-    """Of the result that the decision rests on, of each record and of evidence."""
+    """Items are named for the result of the decision, for each record and for evidence."""
     antigen = "items/sars-cov-2-antigen"
     shown = PresentedEvidence(channel=channel_pb2.CHANNEL_PAPER_REPORT, report_number="R3", item="items/hepatitis-b")
     decision = Decision(
@@ -91,6 +91,6 @@ def test_every_outcome_has_its_exit_code(outcome: decision_pb2.DecisionOutcome.V
 
 
 def test_every_exit_code_is_documented() -> None:
-    """In the table that `hutong --help` prints."""
+    """The table that `hutong --help` prints has every exit code."""
     assert set(MEANINGS) == set(ExitCode)
     assert len(describe_exit_codes().splitlines()) == len(ExitCode)

@@ -1,4 +1,4 @@
-"""One process at a time."""
+"""The lock of one process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hutong_client.cli.lock import Locked, hold_lock
 
 
 def test_second_holder_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
-    """And nothing is left behind."""
+    """The lock leaves no file behind."""
     path = tmp_path / "lock"
     with hold_lock(path), pytest.raises(Locked), hold_lock(path):
         pass
@@ -19,7 +19,7 @@ def test_second_holder_is_refused_until_the_first_is_done(tmp_path: Path) -> Non
 
 
 def test_lock_of_a_killed_process_is_none(tmp_path: Path) -> None:
-    """Its empty file may lie there."""
+    """The empty file of the killed process may still be there."""
     path = tmp_path / "lock"
     path.touch()
     with hold_lock(path):

@@ -1,4 +1,4 @@
-"""What every command has, whatever it does: JSON, an example, completion, contexts, and files of any kind and name."""
+"""Tests of what every command has: JSON, an example, completion, contexts, and files of any kind and name."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def address(fake: FakeUploads) -> Iterator[str]:
 def test_contexts_name_nodes(
     tmp_path: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By option, by the environment, and below an address that is given."""
+    """A context is chosen by an option or the environment. An address that is given has precedence."""
     assert run(["context", "set", "jilin", "--results", address, "--json"]) == ExitCode.DONE
     assert run(["context", "set", "nowhere", "--results", "127.0.0.1:1"]) == ExitCode.DONE
     assert run(["context", "set", "empty"]) == ExitCode.USAGE
@@ -147,7 +147,7 @@ def test_standard_input_is_uploaded(
 
 
 def test_standard_input_is_read_by_its_path(tmp_path: Path, address: str, fake: FakeUploads) -> None:
-    """By a real process. It is a pipe, which can be read once."""
+    """A real process reads it. Standard input is a pipe, which can be read once."""
     command = [sys.executable, "-m", "hutong_client", "upload", "/dev/stdin", "--lab", LAB, "--results", address]
     done = run_command(command, cwd=tmp_path, given=as_csv([line(number) for number in range(3)]))
     assert (done.returncode, done.stdout) == (0, "accepted 3, duplicates 0, rejected 0\n"), done.stderr
@@ -212,7 +212,7 @@ def test_folder_that_cannot_be_written(
 
 
 def test_a_pipe_without_an_end_is_refused(tmp_path: Path) -> None:
-    """It would fill the disk."""
+    """A pipe without an end would fill the disk."""
     target = io.BytesIO()
     with pytest.raises(NotATable, match="more than 1 GiB came from the pipe"):
         copy_stream(io.BytesIO(bytes(1 << 10)), target, most_bytes=(1 << 10) - 1)
@@ -243,7 +243,7 @@ def test_rows_are_counted_for_the_time_left(tmp_path: Path) -> None:
 
 
 def test_node_options_are_the_same_on_every_command() -> None:
-    """Before the command and behind it."""
+    """Options may come before the command and after it."""
     own = {option for param in hutong.params for option in param.opts} - {"--version", "--help"}
     for words, command in commands():
         if isinstance(command, NodeCommand):

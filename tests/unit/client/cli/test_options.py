@@ -13,7 +13,7 @@ from hutong_client.cli.options import PURPOSE, NodeCommand, read_instant
 
 
 def test_words_are_taken_in_every_spelling() -> None:
-    """As people write them and as the contract does."""
+    """Words are accepted as people write them and as the contract does."""
     for text in ("public-venue", "PUBLIC_VENUE", "PURPOSE_PUBLIC_VENUE"):
         assert PURPOSE.convert(text, None, None) == purpose_pb2.PURPOSE_PUBLIC_VENUE
 

@@ -63,7 +63,7 @@ def test_file_that_names_no_person_is_refused(tmp_path: Path) -> None:
 
 
 def test_lines_of_a_pipe_come_completely(tmp_path: Path) -> None:
-    """Also the last one, without its line end."""
+    """The last line is read too, even without its line end."""
     path = tmp_path / "pipe"
     path.write_text("a\nbb\nccc", encoding="utf-8")
     with path.open("rb") as file:
@@ -119,7 +119,7 @@ def test_line_that_cannot_be_asked_has_a_fault(line: str) -> None:
 
 
 def test_departures_are_read_in_the_stated_zone(tmp_path: Path) -> None:
-    """In one column or in two."""
+    """A departure may be in one column or in two."""
     for titles, cells in (("出发时间", "2022-08-11 09:30"), ("出发日期,出发时间", "2022-08-11,09:30")):
         path = tmp_path / "people.csv"
         path.write_text(f"证件号码,姓名,{titles}\n{CARDS[0]},赵示例,{cells}\n", encoding="utf-8")

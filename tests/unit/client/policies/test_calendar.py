@@ -36,7 +36,7 @@ def test_every_answer_stands_once_from_its_start_to_its_end() -> None:
 
 
 def test_answer_that_ends_within_a_second_does_not_stop_the_clock() -> None:
-    """It is given to the next whole second."""
+    """The end of the answer is rounded up to the next whole second."""
     start = instant("2022-06-01")
     calendar, _ = read_year(make_revision(start=start, end=start + 1_500_000))
     assert [it.end - it.start for it in calendar.lanes[0].stretches][1:2] == [2]

@@ -25,7 +25,7 @@ def read(tmp_path: Path, text: str) -> tuple[Policy, str]:
 
 
 def test_every_sample_is_read_without_faults() -> None:
-    """In the order of their names, each with the reason that its publication needs."""
+    """The samples are read in the order of their names, each with the reason that its publication needs."""
     files = find_policy_files(SAMPLES)
     assert len(files) >= 18
     assert [file.faults for file in files if file.faults] == []
@@ -101,13 +101,13 @@ def test_time_without_quotation_marks_keeps_its_zone(tmp_path: Path) -> None:
     ],
 )
 def test_fault_is_named(tmp_path: Path, old: str, new: str, hint: str) -> None:
-    """What it is and where."""
+    """The error says what the fault is, and where."""
     assert hint in read(tmp_path, GOOD.replace(old, new))[1]
 
 
 @pytest.mark.parametrize("text", ["", "- a list", "just text"])
 def test_file_without_a_policy_is_a_fault(tmp_path: Path, text: str) -> None:
-    """And not an empty policy."""
+    """The file does not count as an empty policy."""
     assert "no policy" in read(tmp_path, text)[1]
 
 
@@ -147,7 +147,7 @@ def test_default_item_is_no_difference_by_either_of_its_names(tmp_path: Path) ->
 
 
 def test_policy_that_asks_for_nothing_is_stated_as_such(tmp_path: Path) -> None:
-    """Its items are not looked for."""
+    """No items are expected in such a policy."""
     text = GOOD.replace("test_required:\n  window: {duration: 172800s, " + BARE[1:] + "\n", "not_required: {}\n")
     policy, faults = read(tmp_path, text)
     assert not faults
@@ -205,7 +205,7 @@ def test_limit_of_the_contract_is_named_offline(tmp_path: Path, old: str, new: s
 
 
 def test_former_names_of_enum_values_are_still_read(tmp_path: Path) -> None:
-    """Until the first release authorities' files may say them; what is shown has the present names."""
+    """Until the first release, authorities' files may have them. Output has the present names."""
     former = GOOD.replace("VALIDITY_BASIS_", "BASIS_").replace("title:", "origin: ORIGIN_SAME_PROVINCE\ntitle:")
     present = GOOD.replace("title:", "origin: TRAVELER_ORIGIN_SAME_PROVINCE\ntitle:")
     assert former != GOOD
@@ -216,7 +216,7 @@ def test_former_names_of_enum_values_are_still_read(tmp_path: Path) -> None:
 
 
 def test_two_files_for_the_same_rule_and_start_are_a_fault(tmp_path: Path) -> None:
-    """One would undo the other, each time they are applied; another start is the next revision."""
+    """Each application of the files would undo one of the two. A file with another start is the next revision."""
     (tmp_path / "1.yaml").write_text(GOOD, encoding="utf-8")
     (tmp_path / "2.yaml").write_text(GOOD.replace("郑州", "Zhengzhou"), encoding="utf-8")
     (tmp_path / "3.yaml").write_text(GOOD.replace("2022-08-05", "2022-09-05"), encoding="utf-8")

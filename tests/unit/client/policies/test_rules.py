@@ -20,7 +20,7 @@ def read(tmp_path: Path, items: str) -> Policy:
 
 
 def test_accepted_and_adverse_items_are_named_with_their_windows(tmp_path: Path) -> None:
-    """In a policy as in what applies."""
+    """The names are in a policy and in what applies."""
     words = (
         "a negative of 48 h from report time (sars-cov-2-nucleic-acid) or of 24 h from report time"
         " (sars-cov-2-antigen), and no uncleared positive of sars-cov-2-nucleic-acid, then of sars-cov-2-antigen,"
@@ -43,7 +43,7 @@ def test_policy_without_items_names_none(tmp_path: Path) -> None:
 
 
 def test_override_names_the_item_of_the_window() -> None:
-    """And no item for the window of the policy."""
+    """For the window of the policy, no item is named."""
     basis = {"stated": "VALIDITY_BASIS_SAMPLE_TIME", "applied": "VALIDITY_BASIS_REPORT_TIME"}
     window = {"stated": {"duration": "86400s"}, "applied": {"calendar_days": 2}}
     told = [

@@ -25,7 +25,7 @@ FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 
 
 def faults(schema: Mapping[str, Any], value: Any) -> Iterator[str]:
-    """What is wrong with a value, by as much of JSON Schema as the schema uses."""
+    """Yield the faults of a value, by the part of JSON Schema that the schema uses."""
     known = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
     if "type" in schema and not isinstance(value, known[schema["type"]]):
         yield f"not a {schema['type']}"
@@ -79,7 +79,7 @@ def load(text: str) -> Any:
 
 
 def typed(value: Any) -> Any:
-    """What editors make of plain scalars where BaseLoader leaves texts."""
+    """Return what editors make of plain scalars, where BaseLoader leaves texts."""
     if isinstance(value, dict):
         return {key: typed(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -91,7 +91,7 @@ def typed(value: Any) -> Any:
 
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_sample_names_the_schema_and_keeps_it(path: Path) -> None:
-    """Its first line leads an editor to the schema."""
+    """The first line of the sample tells an editor the schema."""
     text = path.read_text(encoding="utf-8")
     line = FIRST_LINE.match(text)
     assert line
@@ -166,7 +166,7 @@ def test_policy_may_state_items(tmp_path: Path) -> None:
 
 
 def test_schema_knows_every_field_an_authority_states() -> None:
-    """With the contract's own words for each, and none that the service gives."""
+    """The schema has the contract's own words for each field, and no field that the service sets."""
     stated = {field.name for field in Policy.DESCRIPTOR.fields} - {
         "revision",
         "publish_time",
@@ -182,6 +182,6 @@ def test_schema_knows_every_field_an_authority_states() -> None:
 
 
 def test_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """As it is shipped."""
+    """The command prints the schema as it is shipped."""
     assert run(["policy", "schema"]) == ExitCode.DONE
     assert capsys.readouterr().out == FILE.read_text(encoding="utf-8")

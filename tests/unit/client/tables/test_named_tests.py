@@ -50,7 +50,7 @@ def test_the_most_telling_text_counts(title: str, others: list[str], named: str)
 
 
 def test_the_name_of_the_file_counts(tmp_path: Path) -> None:
-    """If it alone names a test, it is the test of all rows that name none."""
+    """If only the name of the file names a test, it is the test of all rows that name none."""
     path = csv([TITLES, person(1)])(tmp_path).rename(tmp_path / "抗原检测0809.csv")
     for items, kind in ((frozenset[str](), BadRow), (frozenset({ANTIGEN}), ReadTube)):
         with open_table(path) as table:

@@ -39,13 +39,13 @@ from tests.support.client.laboratory_old_formats import xlsb
     ],
 )
 def test_file_that_is_no_table_says_what_to_do(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
-    """One message for the clerk, no traceback."""
+    """The clerk gets one message and no traceback."""
     with pytest.raises(NotATable, match=hint):
         read_rows(write_file(tmp_path / name, content))
 
 
 def test_workbook_is_known_by_what_it_holds(tmp_path: Path) -> None:
-    """This holds also for a file that is named .csv."""
+    """A workbook that is named .csv is recognised too."""
     write_workbook(tmp_path / "day.xlsx", [list(HEADER), list(line(1).values())])
     (row,) = read_rows((tmp_path / "day.xlsx").rename(tmp_path / "day.csv"))
     assert row.cells["report_no"] == "R00001"

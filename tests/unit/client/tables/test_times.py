@@ -86,13 +86,13 @@ def test_iso_times_come_through_to_the_microsecond(microseconds: int, hours: int
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_time_or_a_bad_cell(text: str) -> None:
-    """Nothing else comes out of a clerk's typing."""
+    """Every text that a clerk types is a time or a bad cell."""
     with contextlib.suppress(BadCell):
         parse_time(text, SHANGHAI)
 
 
 @pytest.mark.parametrize("text", ["Asia/Nowhere", "8", "+8", "../etc/passwd", ""])
 def test_wrong_zone_is_refused(text: str) -> None:
-    """With a hint of what a zone looks like."""
+    """The error gives an example of a zone."""
     with pytest.raises(ValueError, match="Asia/Shanghai"):
         parse_zone(text)

@@ -70,7 +70,7 @@ def test_row_becomes_a_tube_of_the_contract() -> None:
 
 
 def test_rows_that_stand_together_are_one_tube() -> None:
-    """By their code; without a code each is its own, with its report's number for a code."""
+    """Rows with one code are one tube. Without a code each row is a tube, and its report's number is the code."""
     items = split(*pool("A", 3), *pool("B", 2), line(7, tube_code=""), line(8, tube_code=""))
     assert [(tube.tube_code, len(tube.persons)) for tube in tubes(items)] == [
         ("A", 3),
@@ -112,7 +112,7 @@ def test_tube_that_contradicts_itself_is_not_guessed(changes: dict[str, str], co
 
 
 def test_more_persons_than_the_tube_was_made_for() -> None:
-    """It is unclear which of them are really in it."""
+    """It is not known which of the persons are really in the tube."""
     items = split(*(row | {"pool_size": "1"} for row in pool("A", 2)))
     assert faults(items) == {2: [("pool_size", "POOL_MISMATCH")], 3: [("pool_size", "POOL_MISMATCH")]}
 
@@ -143,7 +143,7 @@ def test_file_with_one_code_in_every_row_is_refused_row_by_row() -> None:
 
 
 def test_missing_cells_are_left_to_the_service() -> None:
-    """It names every field that it misses, and only this person suffers."""
+    """The service names every missing field. Only this person is rejected."""
     (tube,) = tubes(split(line(card_no="", report_date="", nat_result="")))
     assert not tube.HasField("report_time")
     assert tube.outcome == outcome_pb2.OUTCOME_UNSPECIFIED
@@ -172,7 +172,7 @@ def test_nationality_is_sent_for_passports_alone() -> None:
 
 
 def test_row_far_too_long_is_refused_here() -> None:
-    """It would burst a batch and end the whole upload."""
+    """The row would exceed the size of a batch and end the whole upload."""
     (bad,) = split(line(name="赵" * 10_000))
     assert isinstance(bad, BadRow)
 
@@ -231,7 +231,7 @@ def test_batches_keep_to_both_limits() -> None:
 
 
 def test_rejections_find_their_rows_and_columns() -> None:
-    """One person of a pool, and a whole tube with a fault of one of its members."""
+    """Rejections are of one person of a pool, and of a whole tube for a fault of one of its members."""
     (batch,) = gather(read_tubes(as_rows([*pool("A", 3), *pool("B", 2)]), Reading()))
     violation = upload_pb2.FieldViolation
     rejections = [

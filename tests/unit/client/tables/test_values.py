@@ -56,7 +56,7 @@ def test_every_outcome_can_be_written() -> None:
 
 @pytest.mark.parametrize("name", [name for name, value in identity_pb2.DocumentType.items() if value])
 def test_every_document_type_can_be_written(name: str) -> None:
-    """By the contract's name, long and short."""
+    """The contract's name is accepted in its long and in its short form."""
     value = identity_pb2.DocumentType.Value(name)
     short = name.removeprefix("DOCUMENT_TYPE_").lower()
     assert find_document_type(name) == find_document_type(short) == find_document_type(short.replace("_", "-")) == value
@@ -72,7 +72,7 @@ def test_every_document_type_can_be_written(name: str) -> None:
     ],
 )
 def test_chinese_document_type_is_understood(word: str, expected: int) -> None:
-    """As it stands in files."""
+    """Document types are understood as files write them."""
     assert read_document_type(word, "") == expected
 
 
@@ -95,7 +95,7 @@ def test_rounded_number_is_refused_and_not_repeated(cell: str | float) -> None:
 
 @pytest.mark.parametrize("cell", [CARD, f'="{CARD}"', f"'{CARD}", f" {CARD}\t", "４１０１０５１８６００１０１００１９"])
 def test_number_kept_as_text_is_read(cell: str) -> None:
-    """In every way in which files keep Excel from rounding it."""
+    """Files keep Excel from rounding numbers in several ways. Each is read."""
     assert read_code(cell) == CARD
 
 
@@ -128,7 +128,7 @@ def test_short_number_of_a_workbook_is_exact() -> None:
     ],
 )
 def test_pool_size_is_understood(cell: str | float, size: int) -> None:
-    """As numbers, ratios and words."""
+    """Pool sizes are understood as numbers, ratios and words."""
     assert read_pool_size(cell) == size
 
 

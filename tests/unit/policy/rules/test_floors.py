@@ -58,7 +58,7 @@ def make_shortest(hours: int, policy_id: str = "shortest", **fields: object) -> 
 
 
 def answer(*revisions: Revision, at: int = 0) -> Effective:
-    """What applies to hotels of a district of Zhengzhou."""
+    """Return the answer for hotels of a district of Zhengzhou."""
     return PolicyBook(revisions).resolve_class("410105", 4, SAME_PROVINCE, at).effective
 
 
@@ -141,7 +141,7 @@ def test_shortest_window_is_united_and_does_not_take_the_place_of_the_window() -
 
 
 def test_shortest_window_that_adds_nothing_binds_and_replaces_nothing() -> None:
-    """It is named in the answer all the same."""
+    """The shortest window is still named in the answer."""
     effective = answer(make_revision(), make_shortest(24))
     assert [one.shortest.duration for one in effective.shortest_windows] == [24 * HOUR]
     assert effective.overrides == ()
@@ -162,7 +162,7 @@ def test_lift_holds_where_nothing_governs_and_where_something_does() -> None:
 @given(seeds, kinds, st.integers(-5, 2 * MONTH))
 @settings(deadline=None, max_examples=60)
 def test_nothing_undoes_a_lift(seed: int, kind: tuple[str, int, int], at: int) -> None:
-    """With a lift for a kind of question nothing is asked there, whatever else is published."""
+    """If a floor lifts for a kind of question, nothing is asked there, whatever else is published."""
     revisions = random_set(random.Random(seed), 12)
     region, purpose, origin = kind
     lift = make_lift("z-lift", region[:2] + "0000", purposes=(purpose,), origin=origin, start=-10)
@@ -174,7 +174,7 @@ def test_nothing_undoes_a_lift(seed: int, kind: tuple[str, int, int], at: int) -
 @given(seeds, kinds, st.integers(-5, 2 * MONTH), st.integers(0, 10**9))
 @settings(deadline=None, max_examples=60)
 def test_floor_never_makes_an_answer_worse(seed: int, kind: tuple[str, int, int], at: int, added: int) -> None:
-    """With one more floor nothing new is asked, no result ends earlier, and no ground or channel is lost."""
+    """A further floor asks for nothing new, ends no result earlier, and removes no ground and no channel."""
     choose = random.Random(added)
     floors = [one for one in random_set(choose, 25) if one.floor]
     assume(floors)
@@ -206,7 +206,7 @@ def test_floor_never_makes_an_answer_worse(seed: int, kind: tuple[str, int, int]
 @given(seeds, seeds)
 @settings(deadline=None, max_examples=60)
 def test_publication_without_breach_is_not_overridden_by_that_floor(seed: int, other: int) -> None:
-    """What a floor in force at its start would replace of what it asks is a breach, and nothing else is one."""
+    """All that a floor in force at the policy's start would replace is a breach, and nothing else is."""
     standing = random_set(random.Random(seed), 15)
     governing = [one for one in random_set(random.Random(other), 10) if not one.floor]
     assume(governing)
@@ -231,7 +231,7 @@ def test_publication_without_breach_is_not_overridden_by_that_floor(seed: int, o
 
 
 def test_end_and_withdrawal_of_a_floor_tell_what_comes_back() -> None:
-    """By its own end, by another revision in its place, and by a withdrawal from now on."""
+    """A floor ends by its own end, by another revision in its place, or by a withdrawal from now on."""
     city = make_revision(purposes=(4,), start=10)
     lift = make_lift(start=20, end=50)
     book = PolicyBook([city])
@@ -252,7 +252,7 @@ def test_end_and_withdrawal_of_a_floor_tell_what_comes_back() -> None:
 
 
 def test_shortest_window_that_another_floor_covers_does_not_come_back() -> None:
-    """Only policies that no floor in force overrides any longer are reported."""
+    """A policy is reported only if no floor in force overrides it after the change."""
     city = make_revision(requirement=Requirement(Window(1, 24 * HOUR)))
     ending, longer, shorter = make_shortest(72, end=50), make_shortest(96, "longer"), make_shortest(48, "shorter")
     for others, expected in (([longer], []), ([shorter], [WINDOW]), ([], [WINDOW])):

@@ -37,12 +37,12 @@ def refused(revision: Revision, *others: Revision) -> list[tuple[str, str]]:
 
 
 def answer(*revisions: Revision) -> Effective:
-    """What applies to hotels of a district of Zhengzhou."""
+    """Return the answer for hotels of a district of Zhengzhou."""
     return PolicyBook(revisions).resolve_class("410105", 4, SAME_PROVINCE, 10).effective
 
 
 def test_policy_that_accepts_two_items_is_published() -> None:
-    """Also with one whose window counts from the sampling, as long as no floor says otherwise."""
+    """One of the windows may count from the sampling, unless a floor says otherwise."""
     publish(make_revision(requirement=EITHER), NOTICE)
     sampled = replace(EITHER, accepted=(AcceptedItem("x", Window(2, 24 * HOUR)),))
     publish(make_revision(requirement=sampled))
@@ -60,14 +60,14 @@ def test_shortest_window_is_held_against_each_items_window() -> None:
 
 
 def test_each_window_that_a_later_floor_overrides_is_told() -> None:
-    """That of the policy, and that of each item with its own."""
+    """The answer names the window of the policy, and the window of each item with the item."""
     city = make_revision(requirement=replace(EITHER, window=Window(1, 24 * HOUR)))
     told = find_overridden(city, PolicyBook([replace(LEAST, start=10)]))
     assert [(it.field, it.item, it.start) for it in told] == [(WINDOW, "", 10), (WINDOW, ANTIGEN, 10)]
 
 
 def test_refusal_names_the_item() -> None:
-    """In the text too."""
+    """The text of the refusal names the item too."""
     with pytest.raises(FailedPrecondition) as caught:
         publish(make_revision(requirement=EITHER), LEAST)
     assert f"a result of {ANTIGEN} counts for at least 36 hours" in caught.value.violations[0].description
@@ -90,7 +90,7 @@ def test_window_of_the_policy_is_held_against_floors_where_an_item_uses_it() -> 
 
 
 def test_report_time_of_a_floor_replaces_the_sample_time_of_each_window() -> None:
-    """And names the items; the one that counts from the report already is left as it is."""
+    """The overrides name the items. A window that counts from the report time already is unchanged."""
     sampled = Window(2, 24 * HOUR)
     asked = Requirement(
         sampled, accepted=(AcceptedItem("", sampled), AcceptedItem("x"), AcceptedItem("y", Window(1, HOUR)))
@@ -102,7 +102,7 @@ def test_report_time_of_a_floor_replaces_the_sample_time_of_each_window() -> Non
 
 
 def test_each_items_window_comes_back_when_a_floor_ends() -> None:
-    """What comes back is told for each of them."""
+    """The answer names each item whose window comes back."""
     both = replace(EITHER, window=Window(1, 24 * HOUR))
     city, ending = make_revision(requirement=both), replace(LEAST, end=50)
     book = PolicyBook([city])

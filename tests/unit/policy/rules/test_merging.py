@@ -1,4 +1,4 @@
-"""What stands where two nodes know a revision differently: both come to the same, however they exchange it."""
+"""Both nodes come to the same revisions if they know a revision differently, in whatever order they exchange it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def exchange(above: Revision | None, city: Revision | None, up_first: bool) -> t
 
 @given(st.none() | revisions(), st.none() | revisions(), st.booleans())
 def test_both_nodes_come_to_the_same(above: Revision | None, city: Revision | None, up_first: bool) -> None:
-    """From any states. A city has a floor of a node above only as a copy of what that node has."""
+    """The nodes begin in any states. A city has a floor of a node above only as a copy of what that node has."""
     if city is not None and is_floor_of_outside(city, CITY):
         assume(above in (city, replace(city, withdraw_time=3)))
     there, here = exchange(above, city, up_first)
@@ -65,7 +65,7 @@ def test_the_city_has_the_last_word_about_its_own(above: Revision, city: Revisio
 
 @given(revisions(), st.sampled_from(["000000", "410000", "410200", "220000"]))
 def test_a_node_states_nothing_of_other_regions(sent: Revision, region: str) -> None:
-    """Neither of those beside it nor of those above it, known or not."""
+    """A node may state nothing of regions beside it or above it, whether the revision is known or not."""
     foreign = replace(sent, region=region)
     assert merge_from_below(None, foreign, CITY) is None
     assert merge_from_below(foreign, foreign, CITY) is None

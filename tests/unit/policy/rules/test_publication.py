@@ -64,7 +64,10 @@ def test_floor_in_force_at_the_start_is_not_undercut(start: int, end: int | None
 
 
 def test_floor_that_begins_later_is_told_and_refuses_nothing() -> None:
-    """Otherwise the order of publication would decide. It is reported with its start, and so is one that is over."""
+    """Otherwise the order of publication would decide.
+
+    Floors that begin later, or are over, are reported with their start.
+    """
     policy = make_revision(requirement=FROM_SAMPLING, start=50 * HOUR)
     publish(policy, FLOOR)
     (override,) = find_overridden(policy, PolicyBook([FLOOR]))
@@ -92,7 +95,7 @@ def test_each_breach_names_its_field_and_cites_the_floor(field: str) -> None:
 
 
 def test_policy_that_asks_for_nothing_breaks_no_floor() -> None:
-    """Neither a basis nor a window applies to it; a floor below a floor only adds."""
+    """Neither a basis nor a window applies to such a policy. A floor below another floor only adds to it."""
     publish(make_revision(requirement=NOT_REQUIRED, start=NOW), *FLOORS.values())
     publish(make_revision("410000", "g", floor=True, requirement=Requirement(), start=NOW), *FLOORS.values())
 
@@ -148,7 +151,7 @@ def test_tie_is_ambiguous(mine: dict[str, object], theirs: dict[str, object], ti
 
 
 def test_new_revision_does_not_tie_with_its_own_series() -> None:
-    """It takes the place of the older one."""
+    """The new revision takes the place of the older one."""
     publish(make_revision(revision=2, start=10), make_revision(revision=1))
 
 
@@ -175,7 +178,7 @@ def test_new_revision_does_not_tie_with_its_own_series() -> None:
     ],
 )
 def test_faulty_policy_is_an_invalid_argument(revision: Revision, field: str) -> None:
-    """What is wrong whatever else stands names its field."""
+    """A fault that does not depend on other policies names its field."""
     with pytest.raises(InvalidArgument) as caught:
         publish(revision)
     assert field in {violation.field for violation in caught.value.violations}
@@ -225,7 +228,7 @@ def test_withdrawal_may_not_bring_a_tie_back() -> None:
 
 
 def test_all_faults_of_a_policy_are_reported_at_once() -> None:
-    """Its own faults, broken rules of the contract, a foreign place, a floor, a tie and a start in the past."""
+    """All faults are reported: its own, broken rules of the contract, a foreign place, a floor, a tie, a past start."""
     mine = make_revision(
         requirement=replace(FROM_SAMPLING, sampling_proof=0), start=200 * HOUR, end=100 * HOUR, retroactive_reason=""
     )
@@ -253,7 +256,7 @@ def test_a_foreign_policy_gets_its_breaches_too() -> None:
 
 
 def test_breach_cites_the_notice_and_the_revision() -> None:
-    """So that the authority can look it up."""
+    """With the notice and the revision, the authority can look up the rule."""
     floor = replace(FLOOR, source=Source(document_number="联防联控机制综发〔2022〕81号"))
     (breach,) = refused(make_revision(requirement=FROM_SAMPLING, start=200 * HOUR), floor).violations
     assert floor.name in breach.description
@@ -268,7 +271,10 @@ def test_issue_date_is_a_day_of_the_calendar(day: str) -> None:
 
 
 def test_new_floor_tells_of_channels_it_adds() -> None:
-    """To policies that name some and not all of its own; those that name none accept all."""
+    """The answer names policies that list some channels but not all of the floor's.
+
+    Policies without a list accept all.
+    """
     floor = replace(FLOOR, channels=(1, 7))
     narrow, wide = make_revision(channels=(3,), start=NOW), make_revision("370000", start=NOW)
     (override,) = find_overridden(floor, PolicyBook([narrow, wide]))
@@ -287,7 +293,7 @@ def test_impact_names_every_kind_of_question_that_changes() -> None:
 
 
 def test_impact_of_a_revision_that_narrows_tells_what_is_left_without_a_rule() -> None:
-    """What only the old revision covered changes too."""
+    """Answers for what only the old revision covered change too."""
     old, new = make_revision(purposes=(4, 6)), make_revision(revision=2, purposes=(4,), start=5)
     book = PolicyBook([old])
     changed = {it.purpose for it in find_changes(new, book, book.with_revisions([new]), 5)}

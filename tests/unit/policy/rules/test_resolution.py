@@ -64,7 +64,7 @@ def each_answer(answer: Answer | AnswerByOrigin) -> list[Answer]:
 
 
 def test_agrees_with_the_naive_model() -> None:
-    """On random histories of publications and withdrawals, by what is known now or was known once."""
+    """Histories of publications and withdrawals are random. Questions are about what is known now or was known once."""
     choose = random.Random(81)
     for _ in range(max(1, CASES // QUESTIONS_A_SET)):
         size = choose.randrange(1, 40)

@@ -1,4 +1,4 @@
-"""What a province takes of the nation's changes: its own revisions, as they were sent, and no others."""
+"""Tests which of the nation's changes a province takes: revisions that apply to it, in the form that was sent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn
 
 
 def test_the_nations_own_revisions_come_in_order() -> None:
-    """They are stored as sent, with withdrawals. Policies of another province are dropped."""
+    """Revisions are stored as sent, with withdrawals. Policies of another province are dropped."""
     update = SnapshotUpdate("410000", is_whole=True)
     one, other = told(), told(number=2, withdrawn=True)
     for policy in (one, told("jurisdictions/370100/policies/hotel"), other):

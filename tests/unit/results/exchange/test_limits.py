@@ -1,4 +1,4 @@
-"""What a node may send at all: an honest node's results pass, and nothing that no upload would have let in."""
+"""Limits of what a node may send: results of an honest node pass, and nothing that no upload would have accepted."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ BAD_NUMBERS = ["", "R 1", "R\0", "R" * 65, "R/1", "R@1", "R\t1"]
 
 
 def test_what_an_honest_node_sends_passes() -> None:
-    """Also of a node whose clock is days ahead, and of kinds of specimen that only a newer version knows."""
+    """Results of a node whose clock is days ahead pass too. Kinds of specimen of a newer version pass as well."""
     check_tubes(TUBES, 1, NOW)
     check_tubes(TUBES._replace(tubes=[TUBE._replace(item="sars-cov-2-antigen"), TUBE]), 1, NOW)
     check_tubes(TUBES._replace(tubes=[TUBE._replace(specimen=77, report_time=NOW + 3 * DAY)] * 2), 1, NOW)
     check_change(Replica(RESULT, 1, b"h" * 16, b""), 1, NOW)
     check_change(LAB, 1, NOW)
-    # From the year 1900 on and from that of 9999 on, as their contract lets them be registered.
+    # The years from 1900 to 9999 are allowed, because the contract lets laboratories be registered with them.
     changes = (StandingChange(AUTHORIZED, -(2_208_988_800 * SECOND), "r" * 500, NOW),)
     check_change(replace(LAB, authorize_time=253_402_300_799 * SECOND, changes=changes), 1, NOW)
     check_change(MissingReport(USCC, "R1", NOW, "410000"), 1, NOW)
@@ -57,14 +57,14 @@ def test_what_an_honest_node_sends_passes() -> None:
 
 
 def test_a_node_names_no_adverse_subject() -> None:
-    """Only the nation does, and not by replication."""
+    """Only the nation names adverse subjects, and not by replication."""
     with pytest.raises(InvalidArgument, match="adverse_subject"):
         check_change(AdverseSubject(subject_key(1)), 1, NOW)
 
 
 @pytest.mark.parametrize(("column", "value"), [(name, value) for name, bad in BAD_COLUMNS.items() for value in bad])
 def test_a_column_that_no_upload_lets_in_is_named(column: str, value: Any) -> None:
-    """In tubes and in single results alike, wherever in the column it stands."""
+    """This holds in tubes and in single results, wherever in the column the value is."""
     with pytest.raises(InvalidArgument, match=rf"tubes\.{column}"):
         check_tubes(TUBES._replace(tubes=[TUBE, TUBE._replace(**{column: value})]), 1, NOW)
     with pytest.raises(InvalidArgument, match=rf"result\.{column}"):

@@ -1,4 +1,4 @@
-"""What the nation makes of revisions whose number it knows."""
+"""Tests how the nation treats revisions whose numbers it knows."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ LATER = NOW + 20
 def test_a_revision_with_a_known_number_is_reconciled_by_its_content(
     received: StoredResult, expected: Reconciliation
 ) -> None:
-    """Only what its node wrote later and otherwise stands in the place of what is here."""
+    """A received revision replaces a stored one only if its node wrote it later and with other content."""
     assert reconcile(received, HISTORY) is expected
 
 

@@ -72,7 +72,7 @@ def test_a_number_alone_or_under_an_unknown_name_finds_this_persons_records() ->
 
 
 def test_a_laboratory_without_a_number_identifies_no_report() -> None:
-    """It is named all the same, with its standing."""
+    """The laboratory is still named, with its standing."""
     for claim in (ReportClaim(ONE, ""), ReportClaim("", "", None, "检验所")):
         found = _find(claim, _of(ONE), names={"检验所": [ONE]}, standings={ONE: SUSPENDED})
         assert (found.lab, found.standing, found.is_comparable, found.possible) == (ONE, SUSPENDED, False, ())

@@ -113,7 +113,7 @@ def test_only_provinces_that_lag_or_are_disconnected_are_listed() -> None:
 
 
 def test_disconnected_province_does_not_lower_the_instant_of_the_others() -> None:
-    """Only its own source has its instant."""
+    """The instant of the disconnected province is only at its own source."""
     returned = condense_sources([source("000000", 0), source("220000", 90 * SECOND, answers=False)], "nodes/410000")
     assert [(one.node, one.as_of_time) for one in returned] == [
         ("nodes/000000", source("000000", 0).as_of_time),

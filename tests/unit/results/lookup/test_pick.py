@@ -99,7 +99,10 @@ def test_items_do_not_touch_each_other(results: list[StoredResult], items: list[
 
 @given(persons, st.integers(1, 4))
 def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResult], limit: int) -> None:
-    """This holds for report time and sample time. Recalled reports and a revoked laboratory's hide no negative."""
+    """This holds for the report time and the sample time.
+
+    Recalled reports and those of a revoked laboratory hide no negative.
+    """
     latest = pick_latest(results, PROVINCE, limit, may_report)
     returned = [*latest.in_region, *latest.out_of_region]
 
@@ -113,7 +116,7 @@ def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResul
 
 
 def test_a_revoked_laboratory_clears_no_positive() -> None:
-    """Its negative may be left out. The positive that it seems to clear is returned."""
+    """The negative of such a laboratory may be left out. The positive that it seems to clear is returned."""
     newer = [stored(number, PENDING) for number in range(12, 3, -1)]
     results = [stored(20, sampled=900, lab=REVOKED), *newer, stored(1, POSITIVE)]
     assert pick_latest(results, PROVINCE, 1, may_report).in_region[-1].outcome == POSITIVE

@@ -32,7 +32,7 @@ def test_a_longer_delay_is_never_of_a_lower_class(one: Span, other: Span) -> Non
 
 
 def test_a_class_fits_its_column() -> None:
-    """It is a small integer even for the longest possible delay, which begins in December 2019."""
+    """The class is a small integer even for the longest possible delay, which begins in December 2019."""
     assert delay_class(10_000 * DAY) < 2**15
 
 

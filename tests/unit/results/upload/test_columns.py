@@ -1,4 +1,4 @@
-"""New results in columns: the rows that are made of them are the rows they were made of."""
+"""New results in columns. The rows that are made from the columns equal the original rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ ENGINES = ("postgresql", "sqlite")
 
 
 def results_of(dialect: str, pepper: Pepper = PEPPER, *, twice: bool = False) -> list[NewResult]:
-    """Return results whose numbers are not in order, some of a pool and one of a sample site that COPY escapes."""
+    """Return results whose numbers are not in order.
+
+    Some results are of a pool, and one has a sample site that COPY must escape.
+    """
     tubes = [make_tube(30, site="C:\\采样点"), make_tube(20, 5), make_tube(4), *([make_tube(30)] if twice else [])]
     return list(validate_batch(tubes, dialect=dialect, pepper=pepper).results)
 

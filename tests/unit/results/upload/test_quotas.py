@@ -93,7 +93,7 @@ async def test_one_laboratorys_persons_do_not_delay_another(world: World) -> Non
 
 
 async def test_duplicates_beyond_the_days_share_end_the_stream_and_the_next_ones(world: World) -> None:
-    """It is refused until the penalty is over, each time after a delay. The other laboratory is not affected."""
+    """New streams are refused until the penalty is over, each after a delay. The other laboratory is not affected."""
     world.quotas.count_duplicates(USCC, 100)
     with pytest.raises(ResourceExhausted) as caught:
         world.quotas.count_duplicates(USCC, 1)
@@ -111,7 +111,7 @@ async def test_duplicates_beyond_the_days_share_end_the_stream_and_the_next_ones
 
 
 async def test_a_laboratory_may_open_all_its_streams_after_its_penalty(world: World) -> None:
-    """So that a loop of many threads is held too: refused ones count while they are held."""
+    """A loop of many threads is held too, because refused streams count while they are held."""
     with pytest.raises(ResourceExhausted):
         world.quotas.count_duplicates(USCC, 101)
     await refused(world)
@@ -144,7 +144,7 @@ async def test_fresh_results_are_never_refused_for_duplicates(world: World) -> N
 
 
 async def test_streams_of_one_laboratory_take_turns_and_those_of_two_do_not(world: World) -> None:
-    """In reading and in storing, each for itself, so that one stream's next batch is read while its last is stored."""
+    """Reading and storing have separate turns, so that the next batch is read while the last one is stored."""
     async with world.quotas.stream(USCC), world.quotas.stream(USCC), world.quotas.stream(OTHER_USCC):
         async with world.quotas.storing(USCC):
             assert world.quotas.storing(USCC).locked()

@@ -67,7 +67,7 @@ def test_a_tube_of_an_item_that_is_not_admitted_is_rejected_by_its_item() -> Non
 
 
 def test_all_faults_of_a_tube_are_reported_at_once() -> None:
-    """One rejection names region, pool, outcome, times and persons."""
+    """One rejection names the faults of region, pool, outcome, times and persons."""
     tube = make_tube(0, 3, pool_size=2, outcome=POSITIVE, region="999999")
     tube.tube_code = "T\x07"
     tube.receive_time.CopyFrom(to_timestamp(NOW + HOUR))
@@ -297,7 +297,7 @@ def test_rejections_never_hold_what_was_sent(
         )
     )
     tube.persons[0].report_number = f"{MARK}/{report_number}"
-    # This one keeps the contract's rules and has a wrong check character.
+    # This number keeps the contract's rules and has a wrong check character.
     tube.persons[1].document.number = "410105186001010011"
     validated = validate_batch([tube])
     told = repr(validated.rejections)

@@ -35,7 +35,7 @@ def test_any_cuts_tell_every_report_once(count: int, sizes: list[int]) -> None:
 
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 8))
 def test_what_a_cursor_has_processed_is_left_out(count: int, processed: int, start: int) -> None:
-    """Of a part that begins later nothing is added."""
+    """Nothing is added before the beginning of a slice that begins later."""
     start = min(start, count - 1)
     rest = part_of(count, start).after({1: Position(SEQUENCE - 1, processed)})
     if processed >= count:

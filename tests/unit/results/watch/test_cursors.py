@@ -21,7 +21,7 @@ cursors = st.dictionaries(st.integers(1, 2**31 - 1), places, max_size=20)
 
 @given(cursors)
 def test_a_cursor_comes_back_as_it_went(cursor: dict[int, Position]) -> None:
-    """Of any number of writers, in text that a URL bears."""
+    """The cursor may have any number of writers. Its text fits into a URL."""
     text = encode_cursor(cursor)
     assert text.replace("-", "").replace("_", "").isalnum()
     assert decode_cursor(text) == cursor
@@ -82,6 +82,6 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
     | st.binary(min_size=1, max_size=60).map(lambda raw: base64.b64encode(raw).decode())
 )
 def test_no_text_breaks_the_reader(text: str) -> None:
-    """It is a cursor or it is refused."""
+    """Every text is a cursor or is refused."""
     with contextlib.suppress(InvalidArgument):
         decode_cursor(text)

@@ -127,7 +127,7 @@ async def test_questions_of_one_turn_leave_together() -> None:
 
 
 async def test_under_load_all_waiting_questions_leave_together() -> None:
-    """While as many batches as allowed are under way, questions gather; never more batches at once."""
+    """While as many batches as allowed are under way, questions wait. There are never more batches at once."""
     desk = Desk(opened=False)
     coalescer = Coalescer(desk, in_flight=2)
     askers = []
@@ -163,7 +163,7 @@ async def test_a_poisoned_question_harms_its_asker_alone() -> None:
 
 
 async def test_a_failing_call_fails_its_batch_and_no_other() -> None:
-    """All of the batch get the exception; the next batch is tried as if nothing had been."""
+    """Each question of the batch gets the exception. The next batch is called as usual."""
     failures = [ConnectionError("down")]
 
     async def call(questions: list[int]) -> list[int]:
@@ -179,7 +179,10 @@ async def test_a_failing_call_fails_its_batch_and_no_other() -> None:
 
 @pytest.mark.parametrize("surplus", [-1, 1])
 async def test_answers_that_cannot_be_paired_fail_all_questions(surplus: int) -> None:
-    """One too few or too many, and it is not known whose is whose: better an error than another person's answer."""
+    """With an answer too few or too many, it is not known which answer belongs to which question.
+
+    An error is then safer.
+    """
 
     async def call(questions: list[int]) -> list[int]:
         return [0] * (len(questions) + surplus)
@@ -230,7 +233,7 @@ async def test_when_all_waiting_questions_are_cancelled_nothing_is_asked() -> No
 
 @in_virtual_time
 async def test_a_batch_has_as_long_as_the_caller_that_waits_longest() -> None:
-    """It has no deadline if one of its callers has none. Each caller has its own deadline beside."""
+    """If one caller has no deadline, the batch has none. Each caller still has its own deadline."""
     seen: list[float] = []
 
     async def call(questions: list[int]) -> list[int]:

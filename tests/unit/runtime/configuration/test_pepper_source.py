@@ -66,7 +66,7 @@ def test_a_descriptor_is_read_once_and_closed() -> None:
 def test_a_command_that_fails_is_one_line_without_its_output(
     command: str, cause: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Its output, which may be the secret, reaches neither the error nor the process's own output."""
+    """The output may be the secret. It is neither in the error nor in the output of this process."""
     with pytest.raises(BadSetting, match=f"HUTONG_PEPPER_COMMAND {cause}") as caught:
         settings(command=command).pepper()
     assert "t0psecret" not in str(caught.value)
@@ -104,7 +104,7 @@ def test_a_descriptor_that_does_not_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_descriptor_that_cannot_serve_is_refused() -> None:
-    """One that is not open, and one with too little or too much."""
+    """Refused are a descriptor that is not open, and one with too little or too much content."""
     closed = 1023
     for descriptor, cause in (
         (closed, "cannot be read: Bad file descriptor"),
@@ -126,14 +126,14 @@ def test_two_sources_are_refused() -> None:
 
 
 def test_a_command_never_shows_its_arguments() -> None:
-    """They may hold a token of the key store."""
+    """The arguments may contain a token of the key store."""
     node = settings(command="vault read -token=t0psecret pepper")
     assert "t0psecret" not in f"{node!r} {node.redacted()}"
     assert node.redacted()["pepper"] == "command"
 
 
 def test_a_second_pepper_is_read_with_its_version(tmp_path: Path) -> None:
-    """It is looked up and not written. Its version follows or precedes the other one."""
+    """The second pepper is used for look-ups and not for writing. Its version is one below or above the other one."""
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_bytes(b"1" * 32)
     second.write_bytes(b"2" * 32)

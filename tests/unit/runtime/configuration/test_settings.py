@@ -86,13 +86,13 @@ def test_an_unknown_name_is_refused() -> None:
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str) -> None:
-    """By the variable the operator wrote."""
+    """The error names the variable that the operator wrote."""
     with pytest.raises(BadSetting, match=f"HUTONG_{name.upper()}"):
         settings(**{name: value})
 
 
 def test_a_province_finds_the_nations_policy_beside_its_results(tmp_path: Path) -> None:
-    """It is at the next port unless another address is set. The nation itself has no upstream."""
+    """Policy is at the next port unless another address is set. The nation itself has no upstream."""
     pepper = tmp_path / "pepper"
     pepper.write_bytes(b"p" * 32)
     joined = {"jurisdiction": "410000", "upstream": "nation.example:50051", "pepper_file": str(pepper)}
@@ -110,7 +110,7 @@ def test_a_province_finds_the_nations_policy_beside_its_results(tmp_path: Path) 
 
 
 def test_certificate_and_key_go_together(tmp_path: Path) -> None:
-    """And client certificates are asked for over TLS alone."""
+    """Client certificates can be asked for only over TLS."""
     file = tmp_path / "some.pem"
     file.write_text("x")
     for alone in ("tls_certificate_file", "tls_key_file"):
@@ -125,7 +125,7 @@ def test_certificate_and_key_go_together(tmp_path: Path) -> None:
 
 
 def test_secrets_never_show(tmp_path: Path) -> None:
-    """Neither a password of a database nor the pepper, in the log at start or in any repr."""
+    """Neither a password of a database nor the pepper is in the log at the start, or in any repr."""
     pepper = tmp_path / "pepper"
     pepper.write_bytes(b"pepp3rsecret" * 4)
     node = settings(results_database_url=POSTGRESQL, pepper_file=str(pepper))
@@ -135,14 +135,14 @@ def test_secrets_never_show(tmp_path: Path) -> None:
 
 
 def test_a_bad_database_url_is_not_repeated() -> None:
-    """It may hold a password all the same."""
+    """A bad URL may still contain a password."""
     with pytest.raises(BadSetting) as caught:
         settings(results_database_url="postgres:hutong:t0psecret@db.example")
     assert "t0psecret" not in str(caught.value)
 
 
 def test_a_database_url_may_name_a_pooler() -> None:
-    """Only one kind of pooler exists, and PostgreSQL's own options are checked as before."""
+    """There is only one kind of pooler. PostgreSQL's own options are checked as before."""
     pooled = f"{POSTGRESQL}&pooler=transaction"
     assert is_pooled(make_url(settings(results_database_url=pooled).results.database_url))
     assert not is_pooled(make_url(POSTGRESQL))
@@ -207,7 +207,7 @@ def test_a_pepper_that_cannot_serve_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_addresses(address: str, host: str, port: int, loopback: bool) -> None:
-    """What is not certainly this machine alone is not loopback."""
+    """An address that is not certainly on this machine does not count as loopback."""
     assert split_address(address) == (host, port)
     assert is_loopback(address) is loopback
 
@@ -230,7 +230,7 @@ def test_a_socket_has_an_absolute_path(address: str) -> None:
 
 
 def test_settings_with_secrets_cannot_be_changed() -> None:
-    """They are read once."""
+    """Settings are read once."""
     with pytest.raises(AttributeError):
         settings().jurisdiction = "410000"  # type: ignore[misc]
 
@@ -243,7 +243,7 @@ def regions_file(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_an_operators_file_adds_regions(regions_file: Path) -> None:
-    """With names or without; one of them may be the node's own. Settings without the file know none of them."""
+    """Codes may have names. One of them may be the node's own. Settings without the file do not know them."""
     regions_file.write_text("\ufeff# founded later\n330197 新区\n\n331300,新市\n331301\n", encoding="utf-8")
     assert settings(regions_file=str(regions_file), jurisdiction="331300").jurisdiction == "331300"
     assert all(map(is_region, ["330197", "331300", "331301"]))

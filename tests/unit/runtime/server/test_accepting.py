@@ -16,7 +16,10 @@ METHOD = "/lab.Lab/Get"
 
 
 def test_the_pinned_grpcio_can_be_limited() -> None:
-    """With another one, calls would not be limited by lag. Adapt `services.runtime.server.accepting` then."""
+    """With another grpcio, calls would not be limited by lag.
+
+    In that case adapt `services.runtime.server.accepting`.
+    """
     assert can_limit()
 
 
@@ -71,24 +74,27 @@ async def test_a_method_is_served_after_a_fault_of_its_limit() -> None:
 
 
 class Expired:
-    """The limit of a server for which the time of every call is over when it is accepted."""
+    """The limit of a server. The time of every call is over when the call is accepted."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
         self.left: float | None = None
 
     def refuse(self, connection: str, left: float | None) -> Refusal | None:
-        """Decide as for a call without time."""
+        """Decide as for a call without time left."""
         self.left = left
         return find_refusal(self._limit, connection, 0.0)
 
     def end(self, _connection: str) -> None:
-        """No call is admitted."""
+        """Fail, because no call may be admitted."""
         raise AssertionError("a call was admitted")
 
 
 async def test_a_call_whose_time_is_over_ends_as_its_caller_expects() -> None:
-    """Its caller may still wait, as here. The limit is not asked: the call counts neither as refused nor as begun."""
+    """The call ends with DEADLINE_EXCEEDED while its caller still waits.
+
+    The limit is not asked, so the call counts neither as refused nor as begun.
+    """
     limit = Faulty()
     expired = Expired(limit)
     async with served(expired) as call:

@@ -38,7 +38,7 @@ def read(directory: Path, text: str) -> AccessRules:
     ],
 )
 def test_a_grant_is_narrowed_to_regions_and_hours(entry: str, admitted: bool, tmp_path: Path) -> None:
-    """At noon; other roles are as before."""
+    """The calls are made at noon. Other roles are not narrowed."""
     rules = read(tmp_path, f"grants: [{{role: gate, {entry}}}]")
     assert rules.admits(GATE, MIDNIGHT + 12 * HOUR) is admitted
     assert rules.admits(LAB, MIDNIGHT + 12 * HOUR)
@@ -63,7 +63,7 @@ def test_one_of_several_grants_suffices(tmp_path: Path) -> None:
     ],
 )
 def test_a_grant_lets_its_callers_ask_by_the_bare_number(entry: str, lets: bool, tmp_path: Path) -> None:
-    """At noon. Without a file, and to other roles, a name must be stated."""
+    """The calls are made at noon. Without a file, and for other roles, a name must be stated."""
     noon = MIDNIGHT + 12 * HOUR
     rules = read(tmp_path, f"grants: [{{role: gate}}, {{role: gate, {entry}}}]")
     assert rules.admits(GATE, noon)
@@ -96,7 +96,7 @@ def test_the_closest_quota_wins(tmp_path: Path) -> None:
 
 
 def test_the_file_of_the_operators_page_is_accepted(tmp_path: Path) -> None:
-    """Its comments are true of the gate that it names."""
+    """The comments of the file are true of the gate that it names."""
     rules = read(tmp_path, block("docs/operations.md", "yaml"))
     named, other = Caller("gate", "gates/410105/3", "410105"), Caller("gate", "gates/410000/3", "410000")
     assert rules.lets_bare_number(named, MIDNIGHT + 12 * HOUR)
@@ -108,7 +108,10 @@ def test_the_file_of_the_operators_page_is_accepted(tmp_path: Path) -> None:
 
 
 def test_only_callers_that_are_held_to_their_own_ask_about_any_number_of_persons() -> None:
-    """A gate and a supervisor may ask about anybody. An app asks about its users, a laboratory about its reports."""
+    """A gate and a supervisor may ask about anybody, so they have a limit.
+
+    An app may ask about its own users, and a laboratory about its own reports.
+    """
     unlimited = {role for role, budget in DEFAULTS.items() if budget.persons_an_hour is None}
     assert unlimited == {"app", "lab", "authority", "operator"}
 

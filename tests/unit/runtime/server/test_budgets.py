@@ -34,7 +34,7 @@ def refusal(call: Callable[[], object]) -> ResourceExhausted:
 
 @given(st.lists(st.integers(), max_size=300))
 def test_persons_are_counted_as_a_set_counts_them(persons: list[int]) -> None:
-    """By 32 bits of their hashes; 0 counts as 1."""
+    """Persons are counted by 32 bits of their hashes. The value 0 counts as 1."""
     seen, marks = SeenPersons(), set()
     for person in persons:
         mark = person & 0xFFFFFFFF or 1
@@ -46,7 +46,10 @@ def test_persons_are_counted_as_a_set_counts_them(persons: list[int]) -> None:
 
 
 def test_an_hour_of_persons() -> None:
-    """It begins with the first question. A known person is free, and after the hour the count begins again."""
+    """The hour begins with the first question.
+
+    A known person costs nothing, and after the hour the count begins again.
+    """
     asked, clock = account(persons_an_hour=3)
     for person in (1, 2, 3, 1, 2, 3):
         asked.ask_about(person)
@@ -70,7 +73,7 @@ def test_a_clock_that_is_set_back_begins_a_new_hour() -> None:
 
 
 def test_misses_stop_new_persons_alone() -> None:
-    """And their count begins again with the hour."""
+    """The count of misses begins again with the hour."""
     asked, clock = account(misses_an_hour=2)
     asked.ask_about(1)
     asked.count_misses(2)
@@ -111,7 +114,7 @@ def test_work_a_second() -> None:
 
 
 def test_work_that_costs_more_than_a_burst_is_done_by_an_idle_caller() -> None:
-    """It is paid for afterwards."""
+    """The caller pays for the work afterwards."""
     asked, clock = account(units_a_second=1)
     asked.pay(20)
     refusal(lambda: asked.pay(1))
@@ -120,7 +123,7 @@ def test_work_that_costs_more_than_a_burst_is_done_by_an_idle_caller() -> None:
 
 
 def test_only_callers_without_calls_under_way_are_forgotten() -> None:
-    """Those that were seen longest ago first. A caller without a limit has no account."""
+    """The accounts that were used longest ago are forgotten first. A caller without a limit has no account."""
     accounts = Accounts(FixedClock(NOW), lambda caller: NO_LIMIT if caller.role == "node" else Budget(calls=1))
     assert accounts.of(Caller("node", "nodes/410000", "410000")) is None
     busy = accounts.of(GATE)

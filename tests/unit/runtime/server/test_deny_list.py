@@ -12,7 +12,10 @@ from tests.support.pages import block
 
 
 def test_a_line_is_a_serial_number_or_a_caller(tmp_path: Path) -> None:
-    """As openssl prints it, with colons or without; comments and empty lines are passed over."""
+    """Serial numbers are accepted as openssl prints them, with and without colons.
+
+    Comments and empty lines are skipped.
+    """
     file = tmp_path / "denied"
     file.write_text("# of March\n\n3B0C91A2  # stolen\n0a:ff:01\nF\nspiffe://hutong.org/gates/410100/7\n")
     found = read_deny_list(file, "hutong.org")
@@ -21,7 +24,7 @@ def test_a_line_is_a_serial_number_or_a_caller(tmp_path: Path) -> None:
 
 
 def test_the_list_of_the_page_is_accepted(tmp_path: Path) -> None:
-    """It has a certificate and a caller."""
+    """The list has a certificate and a caller."""
     file = tmp_path / "denied"
     file.write_text(block("docs/tls.md", "conf"))
     assert read_deny_list(file, "hutong.org") == DenyList(frozenset({0x3B0C91A2}), frozenset({"gates/410100/7"}))

@@ -1,4 +1,7 @@
-"""Who calls, by certificates and tokens as time goes on: what a real handshake shows only on a long open connection."""
+"""Tests who is identified by certificates and tokens as time goes on.
+
+Real handshakes show this only on long connections.
+"""
 
 from __future__ import annotations
 

@@ -21,18 +21,18 @@ STREAM = Method("/lab.Lab/Watch", request_streaming=False, response_streaming=Tr
 
 
 class Caller:
-    """As much of a call's context as the layers ask for."""
+    """The part of a call's context that the layers use."""
 
     def __init__(self, seconds: float | None = None, *metadata: tuple[str, str | bytes]) -> None:
         self._seconds = seconds
         self._metadata = metadata
 
     def time_remaining(self) -> float | None:
-        """What the caller gave."""
+        """Return the time that the caller gave."""
         return self._seconds
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """What the caller sent along."""
+        """Return the metadata that the caller sent."""
         return self._metadata
 
 
@@ -119,7 +119,7 @@ async def test_a_call_that_its_caller_cancels_is_cancelled() -> None:
 
 @pytest.mark.parametrize(("given", "least", "most"), [(None, 1000.0, 1000.0), (10.0, 9.0, 10.0)])
 async def test_a_stream_is_left_to_its_callers_deadline(given: float | None, least: float, most: float) -> None:
-    """What it calls is given what is left of it; without one it may last for days."""
+    """Calls that the stream makes get the time that it has left. A stream without a deadline may last for days."""
 
     async def stream(_request: Any, _context: Any) -> AsyncIterator[float]:
         yield seconds_left(at_most=1000.0)

@@ -76,7 +76,7 @@ def test_the_calls_under_way_are_those_of_the_lag(rate: int, admitted_always: in
 
 
 def test_the_lag_has_a_greatest_value() -> None:
-    """It is shown while no call ends at all, and it ends with the calls."""
+    """The greatest lag is shown while no call ends at all. It is no longer shown once the calls end."""
     clock = SetClock()
     backlog = Backlog(2, clock)
     run_at(backlog, clock, 100, 1.0)
@@ -101,7 +101,7 @@ def test_calls_that_only_wait_do_not_count() -> None:
 
 
 def test_a_call_whose_time_is_shorter_than_the_lag_is_refused() -> None:
-    """Its answer would come too late. Calls that wait longer are admitted. Without a backlog all are."""
+    """The answer would come too late. Calls that wait longer are admitted. Without a backlog all calls are admitted."""
     clock = SetClock()
     backlog = Backlog(10, clock)
     run_at(backlog, clock, 100, 3.0)
@@ -139,7 +139,10 @@ def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
 
 
 def test_a_quiet_connection_is_admitted_beside_a_flood(limits: LoadLimits) -> None:
-    """It has half of an equal share, which becomes smaller with more connections. The flood gets nothing meanwhile."""
+    """The connection has half of an equal share, which becomes smaller with more connections.
+
+    The flood gets nothing meanwhile.
+    """
     limit = limit_of(limits, "/lab.Lab/Get")
     assert admitted(limit, LIGHT_CALLS + 10) == LIGHT_CALLS
     assert admitted(limit, LIGHT_CALLS, "quiet") == LIGHT_CALLS // 4

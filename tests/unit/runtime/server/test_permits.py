@@ -92,7 +92,7 @@ def test_a_filter_by_laboratories_is_set_to_ones_own(labs: list[str]) -> None:
 
 @given(REGIONS, REGIONS)
 def test_an_absent_filter_by_region_becomes_ones_own(own: str, node: str) -> None:
-    """Also at a node inside the caller's region, because it may keep rows of other regions."""
+    """The filter is set also at a node inside the caller's region, because the node may keep rows of other regions."""
     request = ListRefusalsRequest()
     given_ = grant(access_pb2.ROLE_SUPERVISOR, access_pb2.BIND_OWN_REGION, "region", may_omit=True)
     assert rule(Caller("supervisor", "", own), given_, request, node=node) is PERMITTED
@@ -137,7 +137,7 @@ def test_a_decision_is_about_the_user_with_a_document_and_without() -> None:
 
 
 def test_a_request_that_states_nothing_that_a_grant_is_about_lacks_it() -> None:
-    """One that states another's is denied, and so is one whose grant lacks a case."""
+    """A request that states another's field is denied, and so is a request whose grant lacks a case."""
     own = grant(access_pb2.ROLE_SUPERVISOR, access_pb2.BIND_OWN_REGION, "lab")
     by_case = grant(access_pb2.ROLE_SUPERVISOR, access_pb2.BIND_ANY, "document", needs_case=True)
     caller = Caller("supervisor", "", "220000")

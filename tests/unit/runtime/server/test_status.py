@@ -54,7 +54,7 @@ def info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
     ],
 )
 def test_every_error_has_its_code(kind: type[HutongError], code: grpc.StatusCode) -> None:
-    """With its reason, our domain and its metadata in exactly one ErrorInfo."""
+    """Every error has its reason, this system's domain and its metadata in exactly one ErrorInfo."""
     status = to_status(kind("SOME_REASON", "some text", metadata={"field": "lab"}))
     assert grpc_code(status) is code
     assert status.message == "some text"
@@ -125,7 +125,7 @@ def test_a_fault_of_no_single_field_reads_well() -> None:
 
 
 def test_breaches_are_a_precondition_failure() -> None:
-    """With what was violated as the subject, or the field where nothing is named."""
+    """The subject is what was violated, or the field if nothing is named."""
     status = to_status(
         errors.FailedPrecondition(
             "POLICY_BREACH",
@@ -178,7 +178,7 @@ def test_details_stay_under_four_kibibytes(
 
 
 def test_what_is_cut_is_seen_to_be_cut() -> None:
-    """At a character's border, with an ellipsis; what is short enough is left as it is."""
+    """A text is cut between characters and gets an ellipsis. A text that is short enough is unchanged."""
     status = to_status(errors.NotFound("NOT_FOUND", "x", metadata={"resource": "labs/" + "检" * 1000, "b": "检" * 66}))
     assert info(status).metadata["resource"].endswith("检…")
     assert len(info(status).metadata["resource"].encode()) <= 200

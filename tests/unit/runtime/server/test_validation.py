@@ -28,7 +28,7 @@ def paths(message: object) -> set[str]:
 
 
 def test_a_message_that_keeps_its_rules_passes() -> None:
-    """And nothing is said of it."""
+    """No violation is reported."""
     check(GetLabRequest(name="labs/1"))
     assert find_violations(GetLabRequest(name="labs/1")) == []
 
@@ -44,7 +44,7 @@ def test_all_faults_come_at_once() -> None:
 
 
 def test_paths_lead_into_nested_and_repeated_fields() -> None:
-    """As a client would write them."""
+    """Paths are written as a client would write them."""
     assert "document.number" in paths(LookupLatestRequest(document=IdentityDocument(type=CARD, number="!")))
     good = IdentityDocument(type=CARD, number="1")
     batch = BatchLookupLatestRequest(requests=[LookupLatestRequest(document=good, limit=-1)])
@@ -53,7 +53,7 @@ def test_paths_lead_into_nested_and_repeated_fields() -> None:
 
 
 def test_a_rule_about_a_message_as_such_has_no_path() -> None:
-    """Nor is it pinned on an innocent field."""
+    """Such a rule names no field, because no single field is at fault."""
     backwards = Policy(effective_start_time=Timestamp(seconds=2), effective_end_time=Timestamp(seconds=1))
     (violation,) = [each for each in find_violations(backwards) if "effective" in each.description]
     assert violation.field == ""
@@ -61,7 +61,7 @@ def test_a_rule_about_a_message_as_such_has_no_path() -> None:
 
 
 def test_a_rule_has_the_same_words_wherever_it_is_stated() -> None:
-    """As the pattern of a message that is checked often, and as a predefined rule."""
+    """The words are the same for the pattern of a message that is checked often and for a predefined rule."""
     texts = [
         violation.description
         for message in (Tube(sample_region="x"), ListLabsRequest(region="x"), Lab(region="x"))
@@ -79,7 +79,7 @@ def test_a_time_out_of_all_calendars_is_described_in_words() -> None:
 
 
 def test_a_required_message_is_missed() -> None:
-    """By its own name."""
+    """The violation names the field of the message."""
     assert "lab" in paths(CreateLabRequest())
 
 
@@ -100,7 +100,7 @@ def test_a_violation_never_holds_a_value(text: str) -> None:
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.integers(-2, 30)), max_size=6))
 def test_messages_checked_together_fail_as_each_would_alone(items: list[tuple[str, int]]) -> None:
-    """With the same paths and words, each at its own place."""
+    """Violations have the same paths and words, each at its own item."""
     messages = [
         LookupLatestRequest(document=IdentityDocument(type=CARD, number=number), limit=limit) for number, limit in items
     ]

@@ -1,4 +1,4 @@
-"""What a gate does is the table of tests/scenarios/gate_actions.csv, row by row, and nothing else."""
+"""The action of a gate is the table of tests/scenarios/gate_actions.csv, row by row, and nothing else."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def test_replayed_records_change_nothing(inputs: Inputs) -> None:
 
 @given(worlds.filter(lambda inputs: decide(inputs).outcome == RECOGNIZED), st.integers(0, 15))
 def test_one_more_valid_negative_never_harms(inputs: Inputs, hours: int) -> None:
-    """Who is recognised stays so, and not for a shorter time, when one more valid negative is recorded."""
+    """If a further valid negative is recorded, a recognised holder stays recognised, and not for a shorter time."""
     before = decide(inputs)
     more = _negative("MORE", min(inputs.use_time, NOON) - hours * HOUR)
     after = decide(inputs._replace(records=(*inputs.records, more)))
@@ -232,7 +232,7 @@ def test_a_future_positive_never_admits_the_holder(inputs: Inputs, outcome: int)
 
 @given(worlds)
 def test_no_holder_is_refused_because_a_source_is_unavailable(inputs: Inputs) -> None:
-    """With a source unavailable no decision says NOT_RECOGNIZED but for a recorded positive."""
+    """If a source is unavailable, no decision is NOT_RECOGNIZED, except for a recorded positive."""
     away = inputs._replace(sources=(SourceStatus(RESULTS, lookup_pb2.SOURCE_STATE_UNAVAILABLE, None),))
     decision = decide(away)
     if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED:
@@ -245,7 +245,7 @@ def test_no_holder_is_refused_because_a_source_is_unavailable(inputs: Inputs) ->
     st.sampled_from(("110000", "220000", "000000")),
 )
 def test_an_unavailable_province_is_no_reason_against_the_holder(inputs: Inputs, state: int, region: str) -> None:
-    """One more source that gave no answer, the nation or a province behind it: no lack, no refusal, nothing else."""
+    """With one more source without an answer (the nation, or a province behind it) there is no lack and no refusal."""
     away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
     others = tuple(source for source in inputs.sources if source.source != away.source)
     before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=(*others, away)))
@@ -263,7 +263,7 @@ def test_an_unavailable_province_is_no_reason_against_the_holder(inputs: Inputs,
 
 @given(worlds)
 def test_a_nation_that_is_named_as_not_asked_is_one_that_was_not_asked(inputs: Inputs) -> None:
-    """Its name among the sources changes nothing else."""
+    """The name of the nation among the sources changes nothing else."""
     others = tuple(source for source in inputs.sources if source.source != NATIONAL_RESULTS)
     named = (*others, SourceStatus(NATIONAL_RESULTS, lookup_pb2.SOURCE_STATE_NOT_ASKED, None))
     before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=named))
@@ -300,7 +300,7 @@ def test_local_never_permits_refusal(inputs: Inputs) -> None:
 
 @given(worlds)
 def test_no_refusal_on_a_ground_that_is_forbidden(inputs: Inputs) -> None:
-    """One answer does not permit what it forbids: not for a positive, not for a lack, whatever else is weighed."""
+    """A decision never permits a refusal that it forbids, for a positive or for a lack, whatever else is weighed."""
     decision = decide(inputs)
     if not decision.refusal_permitted or decision.policy is None:
         return
@@ -319,7 +319,7 @@ def test_no_refusal_on_a_ground_that_is_forbidden(inputs: Inputs) -> None:
 
 @given(worlds.filter(lambda inputs: inputs.elsewhere is not None))
 def test_not_knowing_the_origin_is_never_worse_than_knowing_it(inputs: Inputs) -> None:
-    """In outcome, expiry and refusal, for people of either class; and the answer says whose rule it applied."""
+    """Compared are outcome, expiry and refusal, for people of either class. The answer says whose rule was applied."""
     unknown = decide(inputs)
     same = decide(inputs._replace(elsewhere=None))
     other = decide(inputs._replace(policy=inputs.elsewhere, elsewhere=None))
@@ -360,7 +360,7 @@ def test_an_unavailable_source_is_never_worse(inputs: Inputs) -> None:
 
 @given(worlds, st.sets(st.integers(0, 5)))
 def test_scope_unset_is_never_worse_than_nationwide_nor_than_own_records(inputs: Inputs, here: set[int]) -> None:
-    """In outcome and refusal than NATIONWIDE; than the node's own records that recognise, in expiry too."""
+    """Compared with NATIONWIDE: outcome and refusal. Compared with own records that recognise: expiry too."""
     nationwide = inputs._replace(own_records_alone=False)
     own = tuple(record for index, record in enumerate(inputs.records) if index in here)
     local_sources = tuple(one for one in inputs.sources if one.source != NATIONAL_RESULTS)
@@ -377,7 +377,7 @@ def test_scope_unset_is_never_worse_than_nationwide_nor_than_own_records(inputs:
 
 @given(worlds)
 def test_evidence_beside_own_records_only_explains(inputs: Inputs) -> None:
-    """Where the node's own records are to suffice, evidence changes neither the outcome nor the expiry."""
+    """If the node's own records are to suffice, evidence changes neither the outcome nor the expiry."""
     shown = decide(inputs._replace(own_records_alone=True))
     bare = decide(inputs._replace(own_records_alone=True, evidence=(), claims=()))
     if bare.outcome in (RECOGNIZED, pb.DECISION_OUTCOME_NOT_REQUIRED) or shown.outcome == RECOGNIZED:
@@ -386,7 +386,7 @@ def test_evidence_beside_own_records_only_explains(inputs: Inputs) -> None:
 
 @given(worlds, worlds)
 def test_favour_is_a_total_preorder(one: Inputs, other: Inputs) -> None:
-    """Of two decisions one is at least as good, in whatever order they are compared."""
+    """For two decisions, one is at least as good as the other, in whatever order they are compared."""
     pair = decide(one), decide(other)
     best = best_for_holder(pair)
     assert favour(best) == favour(best_for_holder(pair[::-1])) == min(favour(pair[0]), favour(pair[1]))
@@ -454,7 +454,7 @@ def test_an_unknown_laboratory_is_no_reason_against_the_holder(inputs: Inputs) -
 
 @given(worlds, st.integers(0, 2**32))
 def test_a_floor_never_makes_a_decision_worse(inputs: Inputs, seed: int) -> None:
-    """One more shortest window, a lift, or one more forbidden ground: as good for the holder, in expiry too."""
+    """A further shortest window, lift or forbidden ground makes neither the decision nor its expiry worse."""
     if inputs.policy is None:
         return
     random = Random(seed)
@@ -470,7 +470,7 @@ def test_a_floor_never_makes_a_decision_worse(inputs: Inputs, seed: int) -> None
 
 @given(worlds, st.integers(0, 2**32))
 def test_a_floor_that_counts_from_the_report_never_makes_a_decision_worse(inputs: Inputs, seed: int) -> None:
-    """Of records: each has a report time, which is never before its sample time."""
+    """This is about records. Each has a report time, which is never before its sample time."""
     if inputs.policy is None or inputs.policy.required is None:
         return
     inputs = inputs._replace(evidence=(), claims=())
@@ -482,7 +482,7 @@ def test_a_floor_that_counts_from_the_report_never_makes_a_decision_worse(inputs
 
 @given(worlds.filter(lambda inputs: inputs.policy is not None), st.booleans())
 def test_nothing_is_asked_where_a_floor_lifts(inputs: Inputs, governs: bool) -> None:
-    """Also where nothing governs; the floor is named."""
+    """This holds also where no policy governs. The floor is named."""
     assert inputs.policy is not None
     lifted = inputs.policy._replace(is_lifted=True, required=None, governing="p" if governs else "", floor="lift")
     decision = decide(inputs._replace(policy=lifted, elsewhere=None))

@@ -59,7 +59,7 @@ def _assert_agree(inputs: Inputs) -> str:
 
 
 def test_decisions_agree_with_the_naive_model() -> None:
-    """On seeded random worlds both say the same, and every reason there is comes up."""
+    """Rules and model agree on seeded random inputs, and every possible reason occurs."""
     random = Random(20220811)
     seen = Counter(_assert_agree(random_inputs(random)) for _ in range(CASES))
     every = {name.removeprefix("DECISION_REASON_") for name in dict(pb.DecisionReason.items())}

@@ -45,7 +45,10 @@ def test_every_stated_field_is_compared() -> None:
 
 
 def test_a_report_in_hand_before_its_upload_contradicts_no_sampling_record() -> None:
-    """Only the sampling is uploaded, the report is out: no contradiction, and the evidence stands by itself."""
+    """Only the sampling is uploaded, and the report is issued.
+
+    There is no contradiction, and the evidence counts by itself.
+    """
     sampled = RECORD._replace(outcome=PENDING, report_time=None)
     assert differing_fields(SHOWN, sampled) == ()
     assert is_ahead_of_record(SHOWN, sampled)
@@ -53,7 +56,7 @@ def test_a_report_in_hand_before_its_upload_contradicts_no_sampling_record() -> 
 
 
 def test_a_screen_that_still_shows_the_sampling_contradicts_no_report() -> None:
-    """What it shows has been overtaken by the record, which is considered in its place."""
+    """The record has overtaken what the screen shows, and is considered in its place."""
     still = SHOWN._replace(outcome=PENDING, report_time=None)
     assert differing_fields(still, RECORD) == ()
     assert not is_ahead_of_record(still, RECORD)

@@ -170,7 +170,7 @@ HIDDEN = ("sample_time", "report_time", "report_number", "lab")
 def test_an_absent_fact_is_never_adverse(
     inputs: Inputs, at: int, hidden: str, standing: int, proof: int | None
 ) -> None:
-    """One fact less on any of the evidence turns no answer into a refusal for a lack."""
+    """If one fact of any evidence is removed, no answer becomes a refusal for a lack."""
     for policy in (inputs.policy, inputs.elsewhere):
         if policy is not None and policy.required is not None:
             required = policy.required._replace(sampling_proof_window=proof)
@@ -185,7 +185,7 @@ def test_an_absent_fact_is_never_adverse(
         (INCONCLUSIVE, 23, 0, 24, "NOT_COMPARABLE"),
         (INCONCLUSIVE, 24, 0, 24, "INCONCLUSIVE"),
         (INCONCLUSIVE, 23, 0, None, "INCONCLUSIVE"),
-        # Nothing that is issued after this use time can be shown now.
+        # No report that is issued after this use time can be shown now.
         (INCONCLUSIVE, None, -1, 24, "INCONCLUSIVE"),
         (NEGATIVE, 60, 0, 72, "NOT_COMPARABLE"),
         (NEGATIVE, 72, 0, 72, "EXPIRED"),
@@ -269,7 +269,7 @@ def test_one_of_the_two_times_may_be_missing(
 def test_what_would_not_count_if_it_were_true_has_the_use_it_would_have(
     changes: dict[str, object], standing: int, use: str
 ) -> None:
-    """Of a laboratory that several registered ones may be."""
+    """The evidence is of a laboratory that may be several registered ones."""
     shown = PAPER._replace(**changes)  # type: ignore[arg-type]
     assert _uses(_decide(shown, UNKNOWN_LAB._replace(lab_standing=standing))) == [use]  # type: ignore[arg-type]
 
@@ -282,7 +282,7 @@ def test_a_sampling_proof_without_its_time_cannot_be_timed(sampled: int | None) 
 
 
 def test_a_number_alone_equals_a_record_of_it_or_cannot_be_compared() -> None:
-    """It contradicts none, because the report may be of another laboratory."""
+    """Such evidence contradicts no record, because the report may be of another laboratory."""
     record = _record("R1", 60)
     claim = UNKNOWN_LAB._replace(possible=(record,))
     shown = PAPER._replace(lab_name="", sample_time=record.sample_time, report_time=record.report_time)
@@ -310,7 +310,10 @@ def test_a_number_alone_equals_a_record_of_it_or_cannot_be_compared() -> None:
     ],
 )
 def test_a_negative_in_hand_leaves_a_recorded_positive_open(changes: dict[str, object], reason: str) -> None:
-    """Only if it counts, and is later than every positive that governs; whether or not every source answered."""
+    """The negative must count and be later than every positive that governs.
+
+    It does not matter whether every source answered.
+    """
     positives = (_record("P1", 28, POSITIVE), _record("P2", 60, POOL_POSITIVE))
     shown = PAPER._replace(**changes)  # type: ignore[arg-type]
     for sources in (SOURCES, SOURCES[:1]):
@@ -364,7 +367,7 @@ def test_a_report_that_is_to_follow_changes_no_decision(inputs: Inputs) -> None:
 
 @given(worlds)
 def test_a_record_outweighs_every_answer(inputs: Inputs) -> None:
-    """It does whether the claim brings the record or the look-up does."""
+    """This holds whether the claim or the look-up brings the record."""
     found = tuple(one for one in zip(inputs.evidence, inputs.claims, strict=True) if one[1].state != NOT_FOUND)
     recorded = inputs._replace(evidence=tuple(one[0] for one in found), claims=tuple(one[1] for one in found))
     assert decide(_answered(recorded, DENIED)) == decide(recorded)

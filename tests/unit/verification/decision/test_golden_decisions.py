@@ -42,7 +42,7 @@ def _in_short(decision: pb.Decision) -> str:
 
 
 def test_golden_inputs_are_decided_as_before(corpus: tuple[dict[str, Any], list[Case]]) -> None:
-    """To the bit, with everything that explains the decision."""
+    """Decisions are equal bit for bit, with everything that explains them."""
     about, cases = corpus
     changed = [case for case in cases if make_decision(case.inputs) != case.decision]
     if changed:
@@ -54,7 +54,7 @@ def test_golden_inputs_are_decided_as_before(corpus: tuple[dict[str, Any], list[
 
 
 def test_the_corpus_covers_every_reason_and_use(corpus: tuple[dict[str, Any], list[Case]]) -> None:
-    """But for those that the corpus names itself, which these rules do not give."""
+    """The corpus itself names the reasons and uses that these rules never give."""
     about, cases = corpus
     assert len(cases) == about["cases"] >= SIZE
     assert len({case.name for case in cases}) == len(cases)

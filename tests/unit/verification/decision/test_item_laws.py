@@ -139,7 +139,7 @@ def test_what_is_of_an_item_in_neither_list_changes_nothing(inputs: Inputs, seed
 
 @given(even_worlds, st.integers(0, 40), st.integers(0, 2))
 def test_one_more_valid_negative_of_any_item_is_never_worse(inputs: Inputs, hours: int, which: int) -> None:
-    """Of an accepted item, of an adverse one and of another: in outcome, expiry and refusal."""
+    """The item is an accepted one, an adverse one or another one. Compared are outcome, expiry and refusal."""
     issued = min(inputs.use_time, NOON) - hours * HOUR
     more = _record("MORE", issued, (NUCLEIC, ANTIGEN, ANTIBODY)[which])
     assert favour(decide(inputs._replace(records=(*inputs.records, more)))) <= favour(decide(inputs))
@@ -181,7 +181,7 @@ def test_a_shorter_adverse_window_is_never_worse(inputs: Inputs, hours: int) -> 
 
 @given(worlds, st.randoms(use_true_random=False))
 def test_the_order_of_accepted_items_is_without_effect(inputs: Inputs, random: Random) -> None:
-    """It matters only as the order of the adverse items, where these are not listed."""
+    """The order matters only as the order of the adverse items, if these are not listed."""
     required = _required(inputs)
     listed = required._replace(adverse_items=tuple(item_rules(required).ranks))
     accepted = list(required.accepted)
@@ -238,7 +238,7 @@ def test_each_accepted_item_has_its_own_window() -> None:
 
 
 def test_an_adverse_item_that_is_not_accepted_only_stands_or_clears() -> None:
-    """Its negative and its sampling record satisfy nothing, and nothing of it explains a lack."""
+    """Its negative and its sampling record satisfy nothing, and its results never explain a lack."""
     rule = Requirement(RULE.window, 24 * HOUR, refusal_permitted=True, adverse_items=(ANTIGEN, NUCLEIC))
     lack = pb.DECISION_REASON_NO_RESULT
     sampled = _record("S", NOON, ANTIGEN)._replace(outcome=PENDING, report_time=None)
@@ -254,7 +254,7 @@ def test_an_adverse_item_that_is_not_accepted_only_stands_or_clears() -> None:
 
 
 def test_a_positive_that_does_not_stand_does_not_count_either() -> None:
-    """Of an accepted item that is not adverse, and of an adverse one after the adverse window."""
+    """The positive is of an accepted item that is not adverse, or of an adverse item after the adverse window."""
     only_nucleic = RULE._replace(adverse_items=(NUCLEIC,))
     positive = _record("P", NOON - 9 * HOUR, ANTIGEN, POSITIVE)
     decision = _decide(only_nucleic, positive)

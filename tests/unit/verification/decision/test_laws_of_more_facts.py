@@ -62,7 +62,10 @@ def _outcome_and_refusal(decision: Decision) -> int:
 
 @given(worlds, st.integers(1, 100))
 def test_one_more_valid_negative_is_never_worse(inputs: Inputs, hours: int) -> None:
-    """Of a report that no evidence names, in expiry too: it adds what counts, and clears what came before it."""
+    """The negative is of a report that no evidence names.
+
+    It counts, and clears earlier positives. Expiry is compared too.
+    """
     more = _valid("MORE", min(inputs.use_time, NOON) - hours * HOUR, NEGATIVE)
     if not _counts(more, inputs):
         return
@@ -74,7 +77,7 @@ def test_one_more_valid_negative_is_never_worse(inputs: Inputs, hours: int) -> N
 def test_one_more_valid_negative_of_a_report_that_is_shown_is_never_worse_in_outcome(
     inputs: Inputs, hours: int, which: int
 ) -> None:
-    """What is shown may then contradict it, which makes no outcome worse."""
+    """Shown evidence may then contradict the record, which makes no outcome worse."""
     shown = inputs.evidence[which % len(inputs.evidence)]
     if not shown.lab or not shown.report_number:
         return
@@ -107,7 +110,7 @@ def test_evidence_is_never_worse_than_none(inputs: Inputs) -> None:
 
 @given(worlds, st.sets(st.integers(0, 5)))
 def test_an_unavailable_nation_refuses_only_for_a_positive_that_is_known_here(inputs: Inputs, here: set[int]) -> None:
-    """Of the records only some are here. Whom the full answer would not refuse is refused for nothing else."""
+    """Only some of the records are here. A holder whom the full answer would not refuse is refused for nothing else."""
     inputs = inputs._replace(own_records_alone=False)
     full = inputs._replace(sources=(*_others(inputs), SourceStatus(NATIONAL_RESULTS, SOURCE_OK, NOON)))
     lost = inputs._replace(
@@ -120,7 +123,7 @@ def test_an_unavailable_nation_refuses_only_for_a_positive_that_is_known_here(in
         known = {(record.name, record.revision) for record in (*lost.records, *_brought_to_light(lost))}
         name, _, revision = decision.result.rpartition("@")
         assert (name, int(revision)) in known
-        # Otherwise a record that is only elsewhere clears it, or takes its place as a later revision.
+        # Otherwise a record that is only elsewhere clears it, or replaces it as a later revision.
         weighed = [one.subject for one in decide(full).considered if isinstance(one.subject, Record)]
         assert [one for one in weighed if (one.name, one.revision) not in known]
 
@@ -139,7 +142,7 @@ def _unset(inputs: Inputs, here: set[int]) -> Decision:
 
 @given(worlds.filter(lambda inputs: inputs.elsewhere is not None), st.sets(st.integers(0, 5)))
 def test_not_knowing_the_origin_with_scope_unset_is_never_worse(inputs: Inputs, here: set[int]) -> None:
-    """In outcome and refusal. It may end earlier: own records may suffice by one rule and not by the other."""
+    """Compared are outcome and refusal. The expiry may be earlier, because own records may suffice by one rule only."""
     unknown = _unset(inputs, here)
     known = (
         _unset(inputs._replace(elsewhere=None), here),

@@ -57,7 +57,7 @@ def test_latest_end_counts(own: Window, floors: list[ShortestWindow], end: int, 
 def test_two_count_as_the_later_of_both(
     hours: int, included: bool, one: ShortestWindow, other: ShortestWindow, basis: int
 ) -> None:
-    """In any order, and none shortens."""
+    """The order does not matter, and no window shortens the other."""
     own = window(hours, included=included)
     both = last_expiry(own, (one, other), basis)
     assert both == last_expiry(own, (other, one), basis)

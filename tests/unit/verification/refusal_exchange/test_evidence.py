@@ -1,4 +1,4 @@
-"""What nodes send each other of the evidence of a reported refusal."""
+"""The evidence of a reported refusal as nodes send it to each other."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ def test_verdicts_on_signatures_cross_and_signed_reports_do_not() -> None:
 
 
 def test_evidence_that_a_release_before_has_stored_is_read() -> None:
-    """It had no verdicts. Evidence without verdicts is stored as before."""
+    """An earlier release stored evidence without verdicts.
+
+    Evidence without verdicts is still stored in the same form.
+    """
     received = refusal_from_message(_message(), PEPPER, NOW)
     stored = VerifyRequest(evidence=[PresentedEvidence(channel=CHANNEL_PAPER_REPORT, report_number="R1")])
     assert received.evidence == stored.SerializeToString()

@@ -26,7 +26,10 @@ def test_a_statement_keeps_no_identity() -> None:
     ],
 )
 def test_identities_are_masked_however_they_are_spelled(said: str, kept: str) -> None:
-    """In groups, in full width, in small letters; and what only looks like a number stays."""
+    """Identities are masked in groups, in full width and in small letters.
+
+    A text that only looks like a number stays.
+    """
     masked = mask_identity(said, "41010518600101001X", "Anna Maria Schmidt")
     assert masked.startswith(kept)
     assert len(masked) == len(said)
@@ -36,12 +39,12 @@ def test_identities_are_masked_however_they_are_spelled(said: str, kept: str) ->
     "name", ["O'Brien", "Sean O’Brien", "买买提•吐尔逊", "བསྟན་འཛིན་", "Jose\u0301", "ﬁona", "a^]\\b", "[]^", "😀😀"]
 )
 def test_names_of_any_characters_are_masked(name: str) -> None:
-    """As they stand, whatever they are written with."""
+    """Names are masked as they are written, in any characters."""
     assert mask_identity(f"我叫{name}，不认", "", name) == f"我叫{name[0]}{'*' * (len(name) - 1)}，不认"
 
 
 def test_numbers_with_brackets_are_masked() -> None:
-    """As the document has them, and without."""
+    """Numbers are masked as the document has them, and without brackets."""
     assert mask_identity("my A123456(3), A1234563", "A123456(3)") == "my A*********, A*******"
 
 

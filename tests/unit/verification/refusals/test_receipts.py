@@ -21,7 +21,7 @@ NOON: Instant = 1_660_190_400_000_000
 
 
 def test_a_code_is_read_as_people_type_it() -> None:
-    """In small letters, with spaces or without hyphens, and with O and I for digits."""
+    """A code may be typed in small letters, with spaces or without hyphens, and with O and I for digits."""
     code = receipt_code(uuid7(), PEPPER)
     shown = format_code(code)
     assert len(code) == 16

@@ -54,7 +54,7 @@ def test_assessment(
 
 
 def test_forbidden_grounds_are_those_of_the_place() -> None:
-    """Only what the place's rules forbid counts as forbidden."""
+    """Only grounds that the rules of the place forbid count as forbidden."""
     assert forbidden_among((NOT_LOCAL, EXPIRED), (NOT_LOCAL,), entitled=None) == (NOT_LOCAL,)
 
 
@@ -79,7 +79,10 @@ def test_a_repeat_test_is_demanded_only_of_a_person_who_was_entitled(entitled: b
 def test_whether_a_decision_permitted_the_refusal(
     outcome: int, permitted: bool, was_shown: bool, refuse_time: int, refusable: bool | None
 ) -> None:
-    """What was shown at the place binds it, undetermined or not; what is made later says only what can be known."""
+    """A decision that was shown binds the place, undetermined or not.
+
+    A later decision says only what can be known later.
+    """
     said = was_refusable(
         outcome,  # type: ignore[arg-type]
         refusal_permitted=permitted,

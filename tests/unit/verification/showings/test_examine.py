@@ -1,4 +1,4 @@
-"""What is remembered and flagged of the evidence of a decision."""
+"""Tests what of a decision's evidence is remembered and flagged."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_what_agrees_with_its_record_is_certain_and_not_flagged() -> None:
 
 
 def test_what_is_not_weighed_is_not_remembered() -> None:
-    """Nothing is asked, or the item is another one."""
+    """Evidence is not weighed if no result is required, or if the evidence is of another item."""
     shown = make_paper("ABC", SAMPLED, REPORTED)
     assert not showings_of(make_inputs(make_policy(), shown=[(shown, make_claim(NOT_FOUND))]), claim())
     shown.item = "items/hepatitis-b"

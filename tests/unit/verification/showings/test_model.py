@@ -1,4 +1,4 @@
-"""What is remembered of a shown report, and when a later showing does not fit it."""
+"""Tests what is remembered of a shown report, and when a later showing does not fit it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_seconds_and_the_channel_change_nothing(one: int, other: int, channel: i
 
 
 def test_hashes_of_two_reports_of_one_person_have_nothing_in_common() -> None:
-    """Nor have those under another pepper. The subject key itself is in none of them."""
+    """Hashes under another pepper have nothing in common either. No hash contains the subject key itself."""
     first = tags_of(LAB, paper(NOON, NOON), PERSON, PEPPER)
     others = [
         tags_of(LAB, paper(NOON, NOON, "R2"), PERSON, PEPPER),
@@ -82,5 +82,5 @@ def test_kinds_come_back_from_their_bits(found: set[int]) -> None:
 
 
 def test_a_number_needs_one_digit() -> None:
-    """In whatever script: the number is compared in NFKC."""
+    """A digit of any script counts, because the number is compared in NFKC."""
     assert [has_no_digit(number) for number in ("", "ABC", "核酸", "AB1", "R-٣")] == [False, True, True, False, False]

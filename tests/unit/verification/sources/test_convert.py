@@ -29,7 +29,7 @@ def test_a_window_without_a_length_is_no_rule() -> None:
 
 
 def test_a_lift_is_read_where_nothing_governs() -> None:
-    """It is no answer without a policy: nothing is asked, and the floor and its document are named."""
+    """A lift is not the same as no policy: no result is asked for, and the floor and its document are named."""
     policy = policy_pb2.EffectivePolicy(floor="a", lifting_floor="b")
     policy.not_required.SetInParent()
     policy.floor_source.title, policy.lifting_source.title = "of a", "of b"
@@ -96,7 +96,7 @@ def test_an_accepted_item_with_a_window_of_an_unknown_kind_is_no_rule() -> None:
 
 
 def test_items_of_both_classes_are_looked_up() -> None:
-    """None are named if all policies weigh the default item alone."""
+    """No items are named if all policies weigh the default item alone."""
     item = ResolvePolicyItem(effective_policy=_policy())
 
     def items() -> tuple[str, ...]:

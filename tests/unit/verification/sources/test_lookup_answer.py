@@ -8,7 +8,7 @@ from services.verification.sources.lookup_answer import answers_from_columns
 
 
 def test_both_sides_are_separate_in_columns() -> None:
-    """Of each answer the rows of its own region come first."""
+    """In each answer, the rows of the node's own region come first."""
     columns = LookupColumns(in_region_counts=[1, 0], out_of_region_counts=[1, 2])
     for name in ("lab", "report_number"):
         getattr(columns, name).extend("ABCD")

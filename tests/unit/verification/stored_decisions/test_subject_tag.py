@@ -11,7 +11,7 @@ SOMEBODY, ANOTHER = b"s" * 16, b"a" * 16
 
 
 def test_a_decision_is_of_the_person_it_was_made_for() -> None:
-    """Of that person, and not of another one."""
+    """The decision is of that person, and not of another one."""
     kept = subject_tag(FIRST, SOMEBODY, PEPPER)
     assert is_tagged(kept, FIRST, [SOMEBODY], PEPPER) is True
     assert is_tagged(kept, FIRST, [ANOTHER], PEPPER) is False

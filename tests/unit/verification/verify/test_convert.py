@@ -1,4 +1,4 @@
-"""What is stored of a decision makes it again, bit for bit."""
+"""A decision that is made again from its stored inputs equals the stored decision, bit for bit."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _resolution(random: Random) -> ResolvePolicyItem:
 
 
 def test_stored_inputs_make_the_same_decision() -> None:
-    """For random worlds: what Results and Policy said, stored and read back, gives the same bytes, without any mask."""
+    """Random answers of Results and Policy, stored and read back, give the same bytes, without any mask."""
     random = Random(81)
     document = IdentityDocument(type=DOCUMENT_TYPE_RESIDENT_ID_CARD, number="410105186001010019")
     for _ in range(300):

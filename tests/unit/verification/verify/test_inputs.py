@@ -1,4 +1,4 @@
-"""What a look-up's limit may have left out is never a reason against the holder."""
+"""A result that a look-up's limit may have left out is never a reason against the holder."""
 
 from __future__ import annotations
 
@@ -114,7 +114,10 @@ def test_each_item_has_its_own_sides() -> None:
 
 
 def test_only_evidence_of_the_items_looked_up_is_claimed() -> None:
-    """Before the policy is known, that of the default item. Each claim is paired with its own evidence."""
+    """Before the policy is known, evidence of the default item is claimed.
+
+    Each claim is paired with its own evidence.
+    """
     shown = [paper(report, NOW - HOUR, item=item) for report, item in (("A", ANTIGEN), ("N", ""), ("H", HEPATITIS))]
     asked = decode_question(question("410105186001010019", evidence=shown), NOW)
 

@@ -81,7 +81,7 @@ def test_anything_less_goes_on_to_the_nation() -> None:
 
 
 def test_the_nation_is_not_asked_if_the_policy_or_the_own_records_are_not_known() -> None:
-    """Its answer could settle nothing, or would come the same way that gave none."""
+    """The nation's answer could settle nothing, or would come the same way that gave no answer."""
     for answers in (_answers(_own(), policy_known=False), _answers(None)):
         settled = decide_if_sufficient(_ask(), answers)
         assert settled is not None
@@ -89,7 +89,7 @@ def test_the_nation_is_not_asked_if_the_policy_or_the_own_records_are_not_known(
 
 
 def test_a_nation_that_does_not_answer_is_an_unavailable_source() -> None:
-    """What own records say still stands, and nothing of the lack is held against the holder."""
+    """Own records still count, and the missing answer is not held against the holder."""
     asked = _ask()
     settled = decide_from(asked, with_nation(_answers(_own(3 * DAY)), None))
     assert settled.decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE

@@ -44,7 +44,8 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
     """Return the page as HTML.
 
     `found` is the service's answer: the laboratory or region that was asked for, then the laboratories of a region, its
-    provinces or its cities. With several groupings the charts show the finest, and the others have a table each.
+    provinces or its cities. If there are several groupings, the charts show the finest grouping, and each other
+    grouping has a table.
     """
     whole, rows = found[0], sorted(found[1:] or found, key=lambda it: (-late_share(it), -it.late_count, subject_of(it)))
     finest = max(it.grouping for it in rows)

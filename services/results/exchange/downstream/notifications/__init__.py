@@ -1,1 +1,1 @@
-"""Notifications of the nation to its nodes: which node subscribes to which subjects, and what each node is told."""
+"""Notifications to the nodes below: which node subscribes to which subjects, and of what each node is notified."""

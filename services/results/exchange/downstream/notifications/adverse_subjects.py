@@ -1,11 +1,12 @@
 """Marks subjects with adverse results, and names each subject to the nodes below from which its results came.
 
-A mark is a subscription of this node itself to the subject. The query that finds subscribers also finds marks. A batch
-without an adverse result, and without a node's first result of a marked subject, therefore costs no further statement.
+A mark is a subscription of this node itself to the subject. The query that finds subscribers also finds marks. A
+further statement is therefore needed only for a batch with an adverse result, or with a node's first result of a marked
+subject.
 
-A mark and a node's first result must not miss each other. A commit that marks a subject for the first time therefore
-waits for all commits that looked up subscribers before it. Commits that look up subscribers later see the mark. After
-the mark, the node's subscription brings the node everything further.
+Two concurrent commits, one with a mark and one with a node's first result, must not miss each other. A commit that
+marks a subject for the first time therefore waits for all commits that looked up subscribers before it. Commits that
+look up subscribers later see the mark. After the mark, the node is subscribed and is notified of all further changes.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ class Here(NamedTuple):
 
     Attributes:
         node: the region of this node.
-        child_of: takes the node where something came from, and returns the node that replicates to this one and is, or
-            covers, that node; empty if there is none.
+        child_of: takes the region of a node. Returns the node that replicates to this one and is that node or covers
+            it; empty if there is none.
     """
 
     node: str
     child_of: Callable[[str], str]
 
     def children_of(self, origins: Collection[str]) -> set[str]:
-        """Return the nodes that replicate to this one and are, or cover, one of the origins."""
+        """Return the nodes that replicate to this one and are one of the origins, or cover one of them."""
         return {child for origin in origins if (child := self.child_of(origin))}
 
 
 def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange], own: str = NATION) -> set[bytes]:
     """Return the subjects of adverse results that are not marked yet. If there are any, wait for other commits.
 
-    Without adverse results the function costs nothing. Call it before subscribers are looked up.
+    Without adverse results this function costs nothing. Call it before subscribers are looked up.
     """
     adverse = {key for change in changes for key in change.adverse_keys}
     if not adverse:
@@ -66,12 +67,12 @@ Subscriptions = set[tuple[bytes, str]]
 def find_joined(
     connection: Connection, changes: Sequence[LoggedChange], others: Mapping[bytes, bytes], here: Here
 ) -> Subscriptions:
-    """Return the subscriptions to add, so that each node that subscribes to one key of a document subscribes to both.
+    """Return the subscriptions to add, so that each subscriber to one key of a document subscribes to both keys.
 
-    The documents are those whose other keys came with the changes. The other keys are not stored, and later corrections
-    come without them. If one node has results under the first key and another node under the second key, each of them
-    is therefore subscribed to both. Each of the two nodes looks up both keys in its own store. `others` are the other
-    keys of all the changes.
+    Only documents whose other keys came with the changes are considered. The other keys are not stored, and later
+    corrections come without them. One node may have results under the first key, and another node under the second key.
+    Both nodes are therefore subscribed to both keys, and each looks up both keys in its own store. `others` are the
+    other keys of all the changes.
     """
     if not others:
         return set()
@@ -108,10 +109,12 @@ def subscribe_adverse(
     now: Instant,
     here: Here,
 ) -> dict[str, list[bytes]]:
-    """Mark subjects and subscribe the nodes from which their results came. Return the keys to name to each node.
+    """Mark subjects and subscribe the nodes from which their results came.
 
-    If all results of a subject are of one document and came by one node, the subject is not named to that node,
-    because the node has everything already. A document is named by both its keys.
+    Return the keys that are to be named to each node.
+
+    If all results of a subject are of one document and came from one node, the subject is not named to that node,
+    because the node has all results already. A document is named by both its keys.
 
     All subscriptions are stored by one statement, so that two transactions lock them in the same order.
 
@@ -159,8 +162,8 @@ def _find_unsubscribed(
 ) -> set[bytes]:
     """Return the marked subjects of a change to which the sender does not subscribe.
 
-    Return both documents of a link if either is marked. A change from the node above needs nothing: the nodes below
-    that have results of its subject subscribe to the subject already.
+    If either document of a link is marked, return both. For a change from the node above, nothing is returned, because
+    the nodes below that have results of its subject subscribe to the subject already.
     """
     keys = set(change.subject_keys)
     if change.kind is ChangeKind.LINKS:

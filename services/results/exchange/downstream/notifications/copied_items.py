@@ -45,7 +45,10 @@ def leave_out_other_items(connection: Connection, node: str, changes: Sequence[_
 
 
 def _find_reports_of_node(connection: Connection, node: str, subject_keys: Sequence[bytes]) -> set[ReportName]:
-    """Return those reports of these subjects of which a revision is of an announced item or came from the node."""
+    """Return those reports of these subjects that the node may have.
+
+    These are reports with a revision of an announced item, or with a revision that came from the node.
+    """
     found: set[ReportName] = set()
     query = select(_results.c.lab, _results.c.report_number, _results.c.item, _results.c.source_node)
     for start in range(0, len(subject_keys), KEYS_AT_ONCE):

@@ -1,7 +1,7 @@
 """Notifications to the nodes below: changes to subscribed subjects, adverse subjects, missing reports.
 
-A transaction that concerns a node takes the next numbers from the node's row, and locks the row until it commits.
-Numbers are therefore in the order of commits, and a watcher that has received number 7 has received number 6 too. All
+A transaction that notifies a node takes the next numbers from the node's row, and locks the row until it commits.
+Numbers are therefore in the order of commits. A watcher that has received number 7 has received number 6 too. All
 transactions lock nodes in the same order.
 """
 
@@ -56,9 +56,9 @@ _subscriptions = tables.subscriptions
 
 
 class Notification(NamedTuple):
-    """A notification, with its changes as far as they are still stored.
+    """A notification, with those of its changes that are still stored.
 
-    A notification for a new subscription has no changes, and neither has one of a kind that the node does not know.
+    A notification has no changes if it is for a new subscription, or of a kind that the node does not know.
     """
 
     position: NotificationPosition
@@ -71,15 +71,15 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
 
     All nodes are notified of laboratories and of their answers to missing reports. Each node is notified of removals of
     its own links and of links of the nodes below it. A node is not notified of changes that it sent itself. While there
-    are no subscriptions, the function costs two queries. The change log of a node with nodes below it calls the
-    function; `own` is its region.
+    are no subscriptions, the function costs two queries. The change log of a node with nodes below calls the function.
+    `own` is the region of this node.
     """
     here = Here(own, _Children(connection).child_of)
     by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     by_node = defaultdict(lambda: defaultdict(list))
     of_subjects = [change for change in changes if change.subject_keys]
     unmarked = lock_if_newly_adverse(connection, of_subjects, own)
-    # The lock of has_subscriptions is needed if there are other keys, too.
+    # The lock of has_subscriptions is also needed if there are other keys.
     others = {key: other for change in of_subjects for key, other in change.other_keys.items()}
     if of_subjects and (unmarked or has_subscriptions(connection) or others):
         joined = find_joined(connection, of_subjects, others, here)
@@ -120,17 +120,17 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
 
 
 def name_stored(connection: Connection, subject_keys: Collection[bytes], now: Instant, own: str) -> None:
-    """Mark subjects with stored positives, and name each to the nodes below from which its results came.
+    """Mark subjects with stored positives, and name each subject to the nodes below from which its results came.
 
-    This is what the commit of a positive does for a subject that is not marked yet. Subjects that are marked cost one
-    query.
+    The commit of a positive does the same for a subject that is not marked yet. Subjects that are marked already cost
+    one query.
     """
     known = find_subscribers(connection, subject_keys)
     unmarked = {key for key in subject_keys if own not in known.get(key, ())}
     if not unmarked:
         return
-    # A commit that looked for marks before this lock has stored its results when the lock is granted. A later commit
-    # sees the marks.
+    # A commit that looked for marks before this lock was granted has stored its results by now. A later commit sees the
+    # marks.
     lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     here = Here(own, _Children(connection).child_of)
     subscribers = find_subscribers(connection, unmarked)
@@ -142,9 +142,10 @@ def name_stored(connection: Connection, subject_keys: Collection[bytes], now: In
 def _find_closings(
     connection: Connection, changes: Sequence[LoggedChange], here: Here
 ) -> list[tuple[str, MissingReport]]:
-    """Return the missing reports whose record has come, each with a node that may list it and did not send the record.
+    """Return the missing reports whose record has come, each with the nodes to notify.
 
-    These are the nodes that have registered the laboratory, and the node where the report was shown.
+    These are the nodes that have registered the laboratory, and the node where the report was shown, without the node
+    that sent the record.
     """
     names: defaultdict[str, set[str]] = defaultdict(set)
     sources: dict[str, str] = {}
@@ -164,7 +165,10 @@ def _find_closings(
 def _pair_with_subscribers(
     change: LoggedChange, subscribers: Mapping[bytes, Collection[str]]
 ) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Yield each name of a change with each node that subscribes to the name's subject, but a link once for a node."""
+    """Yield each name of a change with each node that subscribes to the subject of the name.
+
+    A link is yielded once for a node.
+    """
     if change.kind is ChangeKind.LINKS:
         (name,) = change.names
         for node in {node for key in change.subject_keys for node in subscribers.get(key, ())}:
@@ -178,18 +182,19 @@ def _pair_with_subscribers(
 def note_subscription(connection: Connection, node: str, now: Instant) -> None:
     """Add an empty notification for a new subscription of a node.
 
-    If this node is restored from a copy without the subscription, it does not know the node's position either, so the
-    node subscribes again. Call this after all other writes of the transaction, because it locks the node's row.
+    If this node is restored from a copy without the subscription, the copy does not have the number either. This node
+    then rejects the node's position, and the node subscribes again. Call this after all other writes of the
+    transaction, because it locks the node's row.
     """
     _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
 
 
 def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NATION) -> None:
-    """Send to a node that begins without a cursor what no subscription brings.
+    """Notify a node that begins without a cursor of changes that no subscription brings.
 
-    These are all laboratories, and their answers to missing reports. If the node has missed notifications, it also gets
-    all its adverse subjects, its own links that have ended or are to be ended, and the missing reports of its
-    laboratories, with the closed ones.
+    These are all laboratories, and their answers to missing reports. If the node has missed notifications, it is also
+    notified of all its adverse subjects, of its own links that have ended or whose end was requested, and of the
+    missing reports of its laboratories, including closed ones.
     """
     # A node may watch before it replicates for the first time.
     add_node(connection, node, now, own)
@@ -226,14 +231,14 @@ def _append(
 
 
 def has_missed(connection: Connection, node: str) -> bool:
-    """Return whether a node that begins without a cursor has missed notifications that are not kept any more."""
+    """Return whether a node that begins without a cursor has missed notifications that are no longer kept."""
     newest = connection.execute(select(_nodes.c.newest_notification).where(_nodes.c.node == node)).scalar()
     oldest = connection.execute(select(func.min(_notifications.c.number)).where(_notifications.c.node == node)).scalar()
     return bool(newest) and oldest != 1
 
 
 def has_subscriptions(connection: Connection) -> bool:
-    """Return whether there are subscriptions. A node that subscribes later waits for the present transaction."""
+    """Return whether there are subscriptions. A node that subscribes later waits for the current transaction."""
     # The lock is taken before the query. A subscription that the query misses commits later, and waits for this lock.
     share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     return connection.execute(select(literal(1)).select_from(_subscriptions).limit(1)).first() is not None
@@ -247,7 +252,7 @@ class _Children:
         self._nodes: set[str] | None = None
 
     def child_of(self, origin: str) -> str:
-        """Return the node that is, or covers, the node where something came from; empty if there is none."""
+        """Return the node that replicates to this one and is the given node or covers it; empty if there is none."""
         if not origin or origin == NATION:
             return ""
         if self._nodes is None:
@@ -283,7 +288,10 @@ def _with_other_keys(connection: Connection, entries: Sequence[Entry], own: str)
 
 
 def repeat_withheld(connection: Connection, node: str, unknown: Collection[ChangeKind], now: Instant) -> None:
-    """Notify a node again of what was withheld from it and is known to it now. `unknown` is what is not."""
+    """Notify a node again of changes that were withheld from it and of kinds that it knows now.
+
+    `unknown` are the kinds that the node does not know.
+    """
     if ChangeKind.MISSING_REPORT_ANSWERS in take_withheld(connection, node, unknown) and (
         names := _name_answers(connection)
     ):
@@ -299,9 +307,10 @@ def _name_answers(connection: Connection) -> dict[tuple[ChangeKind, str], list[t
 def read_notifications(
     connection: Connection, node: str, after: int, own: str = NATION, unknown: Collection[ChangeKind] = ()
 ) -> list[Notification]:
-    """Return the next notifications to a node after a number, at most PAGE, without results of items not copied.
+    """Return at most PAGE notifications to a node after a number.
 
-    Notifications of kinds that the node does not know (`unknown`) have no changes.
+    Results of items that are not copied to nodes are left out. Notifications of kinds that the node does not know
+    (`unknown`) have no changes.
     """
     query = select(_notifications).where(_notifications.c.node == node, _notifications.c.number > after)
     entries = [

@@ -16,7 +16,7 @@ _nodes, _notifications = nodes, notifications
 def open_watch(connection: Connection, node: str, position: NotificationPosition) -> None:
     """Check a watch's position and delete the notifications before it.
 
-    The notification at the position stays, to identify the position.
+    The notification at the position stays, because it identifies the position.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, the position is unknown here, or notifications after it are gone.

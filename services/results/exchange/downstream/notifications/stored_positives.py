@@ -1,10 +1,10 @@
-"""Marks the adverse subjects that were stored before the first node joined below this one, in bounded steps.
+"""Marks the adverse subjects that were stored before the first node joined below this one. The work is done in steps.
 
 The transaction in which the node joins begins the marking (`subscribers.begin_marking`). From then on each commit marks
-its own adverse subjects. A step marks the adverse subjects of the next stored reports, and names these subjects to the
-nodes below as the commit of a positive does. The subject is therefore named to a node whether the node's first result
-of the subject comes before the step or after it. A step commits its marks together with its position, so a process that
-is killed neither repeats nor skips a mark.
+its own adverse subjects. A step marks the adverse subjects of the next stored reports. It names these subjects to the
+nodes below, as the commit of a positive does. A node is therefore told of a subject whether the node's first result of
+the subject arrives before the step or after it. A step commits its marks together with its position, so a killed
+process neither repeats nor skips a mark.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Step(NamedTuple):
-    """The adverse subjects among the next reports, and the position after them.
+    """The adverse subjects among the next reports, and the position after these reports.
 
     `after` is the position before the step. `last` is None if no reports are left.
     """
@@ -51,7 +51,7 @@ class Step(NamedTuple):
 
 
 class StoredPositives:
-    """Marks stored adverse subjects. The processes of one node do the steps in turn.
+    """Marks stored adverse subjects. The processes of a node take turns, step by step.
 
     `own` is the region of this node.
     """
@@ -66,7 +66,7 @@ class StoredPositives:
         self._reports_at_once = reports_at_once
 
     async def run(self) -> None:
-        """Wait until the first node has joined, and mark until everything is marked. A background job."""
+        """Wait until the first node has joined, then mark all stored adverse subjects. A background job."""
         while True:
             try:
                 if await self.mark_next():
@@ -90,9 +90,10 @@ class StoredPositives:
 
 
 def _has_ended(connection: Connection) -> bool:
-    """Return whether a node has joined and everything is marked.
+    """Return whether a node has joined and all stored adverse subjects are marked.
 
-    The nodes are read before the position, because the position is stored together with the first node.
+    The first node and the position are stored by one transaction. Reading the nodes first therefore never misses a
+    position that comes with a node.
     """
     if connection.execute(select(_nodes.c.node).limit(1)).first() is None:
         return False
@@ -115,7 +116,7 @@ def read_step(connection: Connection, reports_at_once: int) -> Step | None:
     if last is not None:
         conditions.append(name <= tuple_(*last))
     adverse = sorted(set(connection.execute(select(_keys.c.subject_key).where(*conditions)).scalars()))
-    # The key of a report does not state the item, and positives of some items are named to no node. The results are
+    # The key of a report does not state its item, and positives of some items are named to no node. The results are
     # therefore read.
     announced = or_(_results.c.item == "", _results.c.item.startswith(ANNOUNCED_PREFIX, autoescape=True))
     subject_keys: set[bytes] = set()

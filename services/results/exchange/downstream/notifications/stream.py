@@ -50,11 +50,11 @@ from services.storage.engine import Database
 from services.storage.pepper_marks import require_common_versions
 
 MAX_MESSAGE_CHANGES = 1_000
-"""The most changes in one message: about 300 KiB, far below the 4 MiB of a gRPC message."""
+"""The most changes in one message. They take about 300 KiB, far less than the 4 MiB of a gRPC message."""
 MAX_WATCHES = 256
-"""The most concurrent watches in one process: several for each of the provinces."""
+"""The most concurrent watches in one process. This allows several for each province."""
 _SETTLE_SECONDS = 0.005
-"""A new subscription waits for open transactions to end. This is the wait between two checks."""
+"""A new subscription waits for the end of open transactions. This is the wait between two checks."""
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +63,10 @@ class SubscribesAbove(Protocol):
     """Subscribes this node at the node above."""
 
     async def subscribe_above(self, subject_keys: Sequence[bytes]) -> None:
-        """Subscribe to subjects and store what the node above has of them. Raises Unavailable UPSTREAM_UNAVAILABLE."""
+        """Subscribe to subjects and store the results that the node above has of them.
+
+        Raises Unavailable UPSTREAM_UNAVAILABLE.
+        """
         ...
 
 
@@ -164,7 +167,7 @@ class NotificationStream:
             seen = self._newest.get(region, 0)
             notifications = await self._database.read(read_notifications, region, cursor, self._own, unknown)
             if withheld := {one.kind for one in notifications if one.kind in unknown} - noted:
-                # This must be durable before the node moves its cursor.
+                # The position must be durable before the node moves its cursor.
                 await self._database.write(note_withheld, region, withheld)
                 noted |= withheld
             for notification in notifications:
@@ -201,7 +204,7 @@ class NotificationStream:
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        """Occupy a slot for a watch. The poller runs while any slot is occupied."""
+        """Occupy a slot for a watch during the block. The poller runs while any slot is occupied."""
         if self._watches >= self._max_watches:
             raise ResourceExhausted("OVERLOADED", english("there are too many watches; watch again a little later"))
         self._watches += 1
@@ -226,7 +229,7 @@ class NotificationStream:
             await asyncio.sleep(self._timing.notification_poll)
 
     async def _wait(self, region: str, seen: int, seconds: float) -> None:
-        """Wait until the newest number differs from `seen` or the server drains, but not longer than some seconds."""
+        """Wait until the newest number differs from `seen` or the server drains, for at most some seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._newest.get(region, 0) == seen and not self._drain.begun:

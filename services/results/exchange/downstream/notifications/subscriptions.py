@@ -45,8 +45,8 @@ def subscribe_node(
 ) -> list[list[bytes]]:
     """Subscribe a node to subjects by all their documents. Return the keys of each subject, the given key first.
 
-    A new subscription takes a notification number. A nation that knows the node's position therefore also knows the
-    node's subscriptions.
+    A new subscription takes a notification number. If this node knows the position of a node below, it therefore also
+    knows that node's subscriptions.
     """
     linked = find_linked(connection, subject_keys)
     subjects = [linked.get(key, [key]) for key in subject_keys]
@@ -64,7 +64,7 @@ def subscribe_node(
 def find_open_transactions(connection: Connection) -> set[str]:
     """Return the open transactions that have looked up subscribers.
 
-    On SQLite none can have missed a subscription, because SQLite runs one write transaction at a time.
+    On SQLite there are none, because SQLite runs one write transaction at a time.
     """
     if connection.dialect.name == "sqlite":
         return set()
@@ -77,9 +77,9 @@ def find_open_transactions(connection: Connection) -> set[str]:
 
 
 def find_all_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
-    """Return the links of these subjects' documents, with ended links.
+    """Return the links of these subjects' documents, including links that have ended.
 
-    Otherwise a node that was restored from an older copy would keep a link that has ended since.
+    Without these, a node that was restored from an older copy would keep a link that has ended since.
     """
     keys = sorted({key for keys in subjects for key in keys})
     found: set[str] = set()
@@ -120,7 +120,7 @@ def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> lis
     for row in rows:
         result = StoredResult._make(row[:_WIDTH])
         revision, content_hash, sampling_hash = hashes.get((result.lab, result.report_number), (0, b"", None))
-        # The node is subscribed already. A revision that came between the reads is sent to it as a notification.
+        # The node is subscribed already. It is notified of a revision that arrived between the two reads.
         if revision == result.revision:
             found.append(Replica(result, row.key_version, content_hash, sampling_hash or b""))
     return found

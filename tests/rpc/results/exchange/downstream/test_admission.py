@@ -160,7 +160,7 @@ async def test_a_node_serves_only_nodes_in_its_region(tmp_path: Path, sqlite_url
 
 
 async def test_a_node_in_the_wrong_place_of_the_tree_does_not_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Neither below another province, a city or itself, nor beside the node that covers it. Else it starts."""
+    """A node does not start below another province, below a city, below itself, or beside the node that covers it."""
     async with (
         open_member(tmp_path / "nation", sqlite_url("results"), "000000") as nation,
         open_member(tmp_path / "henan", sqlite_url("results"), HENAN, upstream=nation.address) as henan,

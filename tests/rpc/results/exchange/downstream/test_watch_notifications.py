@@ -60,7 +60,7 @@ async def test_a_caller_that_is_no_province_is_refused(country: Country) -> None
 
 
 async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
-    """One cursor is beyond the newest notification; others have a known number with another commit time."""
+    """One cursor is beyond the newest notification. The others have a known number with another commit time."""
     jilin = await country.join(JILIN)
     await jilin.node.register()
     await jilin.node.upload(make_tubes(1))

@@ -83,7 +83,7 @@ def test_a_recall_of_the_longest_texts_is_split() -> None:
 
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_commit_of_the_longest_texts_is_split(size: int) -> None:
-    """They may be divided within a tube."""
+    """The commit may be divided within a tube."""
     packed = batches(commit(1, [tubes(0, 6_000, size)]))
     received = [tubes_from_proto(message, JILIN) for batch in packed for message in batch.tubes]
     assert [key for some in received for key in some.subject_keys] == list(tubes(0, 6_000).subject_keys)

@@ -123,7 +123,10 @@ async def assert_it_waits(gateway: NationClient, nation: Nation) -> None:
 
 
 async def test_questions_of_different_items_share_no_call(nation: Nation, gateway: NationClient) -> None:
-    """So that the nation returns of no subject what was asked of another one; the answers keep their order."""
+    """Otherwise the nation would return results of items that were not asked for.
+
+    Answers keep the order of the questions.
+    """
     items = [("",), ("", "sars-cov-2-antigen"), ("",), ("sars-cov-2-antigen",), ("", "sars-cov-2-antigen")]
     asked = [one._replace(items=named) for one, named in zip(questions(5), items, strict=True)]
     nation.open.clear()
@@ -159,7 +162,7 @@ async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: 
 
 
 async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little(nation: Nation) -> None:
-    """Its answer, however late, closes the circuit breaker. With an open one a question does not wait for minutes."""
+    """A late answer closes the circuit breaker. While the breaker is open, a question waits only a short time."""
     nation.open.clear()
     async with gateway_to(nation, 0.2) as impatient:
         assert await impatient.ask_each(questions(1)) == [None]
@@ -181,7 +184,7 @@ async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little
 async def test_a_late_answer_to_a_node_in_the_middle_closes_the_circuit_breaker(
     nation: Nation, gateway: NationClient
 ) -> None:
-    """So that a nation that answers, but not within the short time of an open breaker, is waited for again."""
+    """The nation answers, but later than an open breaker waits. After a late answer, calls wait for it again."""
     await open_circuit(gateway, nation)
 
     async def is_waited_for() -> bool:

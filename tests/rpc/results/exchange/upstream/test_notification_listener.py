@@ -157,7 +157,7 @@ async def stands_at(store: NotificationStore, number: int) -> None:
 
 
 async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
-    """It is treated like one on a half-open link: the next watch begins at this node's position."""
+    """A silent nation is treated like one on a half-open link: the next watch begins at this node's position."""
     nation = PretendedNation(telling(notification(0)), telling(notification(0), notification(1, missing("R1"))))
     server, port = await serve(nation)
     async with listening(henan, port, ResultsTiming(listener_silence=0.2)) as store:
@@ -182,7 +182,7 @@ async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> Non
 
 
 async def test_half_of_a_long_notice_moves_nothing_on(henan: Laboratory) -> None:
-    """It is sent again from its beginning."""
+    """The notification is sent again from its beginning."""
     nation = PretendedNation(
         telling(notification(0, missing("R1")), then=ending(grpc.StatusCode.UNAVAILABLE)),
         telling(notification(0, missing("R1")), notification(1, missing("R2"))),
@@ -207,7 +207,7 @@ async def test_what_cannot_be_holds_nothing_up(henan: Laboratory) -> None:
 
 
 async def test_a_document_with_many_new_links_is_subscribed_to_once(henan: Laboratory) -> None:
-    """Each answer to a subscription has all links of its subject."""
+    """An answer to a subscription always has all links of its subject."""
     messages = []
     for number in range(5):
         documents = [LinkedDocument(subject_key(person), 1, "") for person in (1, 2)]
@@ -241,7 +241,7 @@ async def test_a_position_that_the_nation_does_not_know_makes_all_subjects_be_su
 
 
 async def test_subjects_with_more_results_than_a_message_holds_are_subscribed_in_halves(henan: Laboratory) -> None:
-    """This holds when all subjects are subscribed to again, and when several are imported at once."""
+    """This holds when all subjects are subscribed to again, and when several subjects are imported at once."""
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(telling(notification(1)), most=3)

@@ -74,7 +74,7 @@ class Terminal(io.StringIO):
 
 
 def test_recall_that_waits_is_named(node: tuple[Approving, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """It is counted first. --json has the change as in the contract."""
+    """The recall is counted first. With --json the output is the change as in the contract."""
     service, address = node
     service.asked.clear()
     assert run([*RECALL, "--yes", "--results", address]) == ExitCode.DONE

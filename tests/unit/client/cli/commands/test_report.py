@@ -42,7 +42,10 @@ def type_in(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 def test_a_report_is_signed_and_verified_offline(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With its holder and without. Another key or another document is said, with exit code 1."""
+    """A report is verified with its holder and without.
+
+    For another key or document the command says so, with exit code 1.
+    """
     capsys.readouterr()
     type_in(monkeypatch, NUMBER)
     assert run([*SIGN, "--key", str(files.key), "--qr", str(tmp_path / "r.svg")]) == ExitCode.DONE

@@ -59,7 +59,7 @@ def upload(day: Path, address: str, *options: str) -> int:
 def test_good_rows_are_sent_and_bad_ones_reported(
     day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Those rejected here and those rejected there, in the order of the file; exit code 3."""
+    """Rows that the client or the service rejects are reported in the order of the file, with exit code 3."""
     assert upload(day, address, "--json") == ExitCode.PARTLY
     assert len(fake.tubes) == 36
     expected = [(number + 2, "TIMES_OUT_OF_ORDER") for number in range(0, 40, 7) if number != 21]
@@ -125,7 +125,7 @@ def test_resume_without_its_rejects_is_refused(day: Path, address: str, fake: Fa
 
 
 def test_trial_leaves_an_interrupted_upload_alone(day: Path, address: str, fake: FakeUploads) -> None:
-    """Its rejects have a file of their own and it writes no journal."""
+    """The rejected rows of a dry run have their own file, and a dry run writes no journal."""
     fake.before_commit = at_batches(REFUSED, 6)
     upload(day, address)
     journal = journal_path(day).read_bytes()
@@ -151,7 +151,7 @@ def test_missing_option_is_reported_before_anything_is_sent(
     hint: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """And not by twenty thousand rejected rows."""
+    """The command does not report a rejection for each of twenty thousand rows."""
     rows = [line(number, **changes) for number in range(3)]
     header = [column for column in rows[0] if rows[0][column]]
     day = write_csv(tmp_path / "day.csv", rows, header)
@@ -237,7 +237,7 @@ def test_rejects_of_an_interrupted_workbook_go_on(day: Path, address: str, fake:
 def test_rejects_destroy_nothing(
     day: Path, address: str, fake: FakeUploads, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither the input nor anything else that stands there: exit code 2 and nothing sent."""
+    """Neither the input nor any other existing file is overwritten. The exit code is 2, and nothing is sent."""
     day.with_name("notes.csv").write_text("notes", encoding="utf-8")
     os.mkfifo(day.with_name("pipe"))
     before = {path.name: path.is_fifo() or path.read_bytes() for path in day.parent.iterdir()}
@@ -289,7 +289,7 @@ def test_resume_knows_where_its_rejects_are(day: Path, address: str, fake: FakeU
 def test_second_upload_of_a_file_at_once_is_refused(
     day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It begins in the midst of the first: exit code 7, nothing is sent twice, nothing is reported twice."""
+    """The second upload begins during the first. Its exit code is 7, and nothing is sent or reported twice."""
     codes: list[int] = []
 
     def intrude(number: int) -> None:
@@ -319,7 +319,7 @@ def test_full_disk_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """And going on ends as if there had been room."""
+    """A continued upload ends as if the disk had not been full."""
 
     def fail(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

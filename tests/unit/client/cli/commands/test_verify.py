@@ -188,7 +188,7 @@ def test_table_without_persons_is_refused(table: Table, content: str, words: str
 
 
 def test_the_place_is_asked_for_once(table: Table, address: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Before anything is sent, and not for each person. Columns of the file may give it."""
+    """The command asks before anything is sent, and not for each person. Columns of the file may give the place."""
     table.path.write_text(f"card_no,region,purpose\n{A},410105,hotel\n", encoding="utf-8")
     assert run(["verify", str(table.path), "--verification", address]) == ExitCode.UNDETERMINED
     table.path.write_text(f"card_no\n{A}\n{B}\n", encoding="utf-8")
@@ -199,7 +199,7 @@ def test_the_place_is_asked_for_once(table: Table, address: str, capsys: pytest.
 
 
 def test_hidden_rows_of_people_are_told(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """As those of results."""
+    """Hidden rows of people are named as hidden rows of results are."""
     path = xlsx(("旅客", [["card_no", "name"], [A, "-"], [B, "b"]]), hidden_rows=[3])(table.path.parent)
     table.path = path.rename(path.with_name("people.xlsx"))
     command = ["verify", str(table.path), *table.options]

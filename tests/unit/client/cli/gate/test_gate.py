@@ -120,7 +120,7 @@ def test_what_follows_the_action_is_said() -> None:
 
 
 def test_rows_are_described_shortly() -> None:
-    """As spans."""
+    """Row numbers are described as ranges."""
     assert describe_rows([3, 5, 6, 7, 9]) == "3, 5 to 7, 9"
 
 
@@ -154,7 +154,7 @@ def test_file_of_passengers_comes_back_as_a_workbook(
 
 
 def test_report_needs_a_file_of_people(gate: Gate, tmp_path: Path) -> None:
-    """Of a pipe there would be no rows to give back. The report is a workbook, whatever its name."""
+    """From a pipe, no rows could be given back. The report is a workbook, whatever its name is."""
     assert gate("", "--report", "report.xlsx") == ExitCode.USAGE
     people = tmp_path / "people.csv"
     people.write_text(f"card_no\n{CARDS[0]}\n", encoding="utf-8")

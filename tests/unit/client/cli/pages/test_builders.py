@@ -1,4 +1,4 @@
-"""What pages are made of: nothing unescaped, no script, nothing from elsewhere."""
+"""The parts of pages: no text is unescaped, and there is no script and nothing from other sites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVIL = "<img src=x onerror=alert(1)>\"'&"
 
 
 def test_text_is_escaped_once_wherever_it_enters() -> None:
-    """In content, in attributes, in every builder; what is HTML already is left as it is."""
+    """This holds in content, in attributes and in every builder. Text that is HTML already is unchanged."""
     assert tag("p", EVIL, tag("b", "x"), title=EVIL).count("&lt;img") == 2
     assert join(["<", Html("<br>")]) == "&lt;<br>"
     parts = [
@@ -40,7 +40,7 @@ def test_a_page_is_alone() -> None:
 
 @pytest.mark.parametrize(("longest", "last"), [(0.0, "1 day"), (30.0, "1 week"), (5_000.0, "30 d")])
 def test_the_scale_of_delays_reaches_as_far_as_it_must(longest: float, last: str) -> None:
-    """And never less than a day, so that a prompt laboratory looks prompt."""
+    """The scale covers at least a day, so that a prompt laboratory looks prompt."""
     assert hour_ticks(longest)[-1].text == last
 
 

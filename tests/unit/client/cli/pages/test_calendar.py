@@ -15,7 +15,7 @@ from tests.support.policy.factories import HOUR, make_revision
 
 
 def test_rows_say_what_is_asked_for_by_which_rule_and_floor() -> None:
-    """And that the basis is the floor's where the rule has another."""
+    """If the floor sets another basis than the rule, the row says so."""
     floor = make_revision("000000", "notice", floor=True, start=instant("2022-07-29"))
     sampled = make_revision(purposes=(PURPOSE_HOTEL,), requirement=Requirement(Window(2, 72 * HOUR)))
     calendar, _ = read_year(floor, sampled)
@@ -54,7 +54,7 @@ def test_floors_that_lift_or_lengthen_are_shown() -> None:
 
 
 def test_accepted_items_are_shown_with_their_windows() -> None:
-    """In the row, and each length on the bar."""
+    """The windows are shown in the row, and each length on the bar."""
     accepted = (AcceptedItem(""), AcceptedItem("sars-cov-2-antigen", Window(1, 24 * HOUR)))
     either = Requirement(Window(1, 48 * HOUR), accepted=accepted)
     calendar, _ = read_year(make_revision(purposes=(PURPOSE_HOTEL,), requirement=either))

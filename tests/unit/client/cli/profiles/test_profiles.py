@@ -107,7 +107,7 @@ def test_region_is_that_of_the_laboratory_if_the_file_has_none(tmp_path: Path) -
 
 
 def test_profile_is_not_kept_unasked(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nor if a needed column stays unknown."""
+    """A profile is not stored either if a needed column stays unknown."""
     assert create(day) == ExitCode.USAGE
     assert "--yes" in capsys.readouterr().err
     assert create(day, "--column", "判读=-", "--yes") == ExitCode.USAGE
@@ -137,7 +137,7 @@ def test_profiles_are_listed_and_removed(day: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("text", ["- a list\n", "lab: [1]\n", "unknown: x\n", "{", "columns: text\n"])
 def test_damaged_profile_is_refused(settings: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its name."""
+    """The error contains the name of the profile."""
     (settings / "profiles").mkdir(parents=True)
     (settings / "profiles/lis.yaml").write_text(text, encoding="utf-8")
     assert run(["profile", "show", "lis"]) == ExitCode.USAGE
@@ -145,13 +145,13 @@ def test_damaged_profile_is_refused(settings: Path, text: str, capsys: pytest.Ca
 
 
 def test_names_are_no_paths(day: Path) -> None:
-    """Neither of other folders nor hidden."""
+    """A name leads neither to another folder nor to a hidden file."""
     for name in ("../lis", ".lis", "a/b", ""):
         assert run(["profile", "create", name, str(day), "--lab", LAB, "--yes"]) == ExitCode.USAGE
 
 
 def test_upload_without_a_laboratory_is_refused(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says both ways to name one."""
+    """The error names both ways to name a laboratory."""
     assert run(["upload", str(day)]) == ExitCode.USAGE
     error = capsys.readouterr().err
     assert "--lab" in error

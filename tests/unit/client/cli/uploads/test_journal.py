@@ -28,7 +28,7 @@ def fail_for_want_of_room(_: int) -> None:
 
 
 def test_journal_is_replaced_in_one_step_and_not_for_every_batch(tmp_path: Path) -> None:
-    """At the end it says all that was noted."""
+    """At the end the journal has everything that was noted."""
     path = tmp_path / "journal"
     writer = JournalWriter(path, FRESH, lambda: (7, "ab"))
     writer.write()
@@ -50,7 +50,7 @@ def test_journal_is_replaced_in_one_step_and_not_for_every_batch(tmp_path: Path)
 
 
 def test_journal_that_finds_no_room_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no draft beside it."""
+    """No draft of the journal stays beside it."""
     path = tmp_path / "journal"
     writer = JournalWriter(path, FRESH, lambda: (0, ""))
     writer.write()
@@ -62,7 +62,7 @@ def test_journal_that_finds_no_room_leaves_the_one_before(tmp_path: Path, monkey
 
 
 def test_journal_holds_no_identity(tmp_path: Path) -> None:
-    """It lies about longer than the file."""
+    """The journal is kept longer than the file."""
     path = tmp_path / "journal"
     JournalWriter(path, FRESH, lambda: (0, "")).write()
     assert not any(card in path.read_text(encoding="utf-8") for card in CARDS)
@@ -88,7 +88,7 @@ def test_journal_of_something_else_is_refused(tmp_path: Path, change: dict[str, 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"lab": "x"})])
 def test_broken_journal_is_refused(tmp_path: Path, content: str) -> None:
-    """With a word about what to do."""
+    """The error says what to do."""
     path = tmp_path / "journal"
     path.write_text(content)
     with pytest.raises(CannotResume, match="without --resume"):

@@ -54,7 +54,7 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def test_file_half_written_is_not_read(desk: Desk) -> None:
-    """It is read when it has not changed for the stated time."""
+    """The file is read once it has not changed for the stated time."""
     desk.write("day.csv", "half")
     assert desk.look()
     desk.write("day.csv", "half and half")
@@ -66,7 +66,7 @@ def test_file_half_written_is_not_read(desk: Desk) -> None:
 
 
 def test_content_is_sent_once(desk: Desk) -> None:
-    """Not under another name, nor after a restart, nor when only the time of modification changes."""
+    """The content is not sent again under another name, after a restart, or when only the modification time changes."""
     desk.write("day.csv", "one")
     assert not desk.settle()
     os.utime(desk.folder / "day.csv", (1, 1))
@@ -100,7 +100,7 @@ def test_line_that_a_kill_cut_is_left_out(desk: Desk) -> None:
 
 
 def test_file_that_grows_while_it_is_sent_is_sent_again(desk: Desk) -> None:
-    """What was read was not all of it. It is not recorded as sent."""
+    """The first read did not have all of the file, so the file is not recorded as sent."""
 
     def grow(file: Path) -> ExitCode:
         if len(desk.sent) == 1:
@@ -142,7 +142,7 @@ def test_refused_file_is_tried_again_when_it_changes(desk: Desk) -> None:
 
 
 def test_file_that_cannot_be_read_stops_no_other(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is reported once."""
+    """The file is reported once."""
     # A memory file of the system is a regular file whose first page nobody can read.
     (desk.folder / "a.csv").symlink_to("/proc/self/mem")
     desk.write("b.csv", "b")

@@ -81,7 +81,7 @@ def test_kill_in_the_middle_goes_on(tmp_path: Path, fake: FakeUploads, capsys: p
 
 
 def test_new_file_is_seen_and_ctrl_c_ends_quietly(tmp_path: Path, address: str, fake: FakeUploads) -> None:
-    """By a notification of the system."""
+    """The system notifies the command of the file."""
     command = [sys.executable, "-m", "hutong_client", *arguments(tmp_path, address)]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watcher:
         assert watcher.stderr

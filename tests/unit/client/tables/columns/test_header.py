@@ -45,7 +45,7 @@ ABOVE = [["核酸检测结果汇总表"], [], ["填报单位：示例检验所",
 
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_titles_may_stand_above_the_header(tmp_path: Path, delimiter: str) -> None:
-    """As in a report that is made for people; rows keep the numbers that Excel shows."""
+    """Reports for people have such titles. Rows keep the numbers that Excel shows."""
     rows = [*ABOVE, HEADER, list(line(1).values())]
     text = "\r\n".join(delimiter.join(cells) for cells in rows)
     for path in (write_file(tmp_path / "day.csv", text.encode()), write_workbook(tmp_path / "day.xlsx", rows)):
@@ -54,7 +54,10 @@ def test_titles_may_stand_above_the_header(tmp_path: Path, delimiter: str) -> No
 
 
 def test_of_many_first_rows_the_likeliest_header_is_named(tmp_path: Path) -> None:
-    """What it lacks, and not that a title names no column. A header far below is none."""
+    """The error names what the likeliest header lacks, and not that a title names no column.
+
+    A header far below does not count.
+    """
     rows = [*ABOVE, ["姓名", "身份证号", "采样时间", "报告编号"], ["赵示例", CARDS[0], "2022-08-09", "R1"]]
     with pytest.raises(NotATable, match=r"lacks nat_result \(检测结果\)"):
         read_rows(write_workbook(tmp_path / "day.xlsx", rows))

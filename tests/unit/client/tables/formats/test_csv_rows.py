@@ -34,7 +34,7 @@ def test_rows_are_numbered_as_excel_shows_them(tmp_path: Path) -> None:
 
 
 def test_stray_comma_and_stray_quote_are_reported_for_their_row(tmp_path: Path) -> None:
-    """And the rows around them are read."""
+    """The rows around the faulty row are read."""
     good, other = as_csv([line(1), line(2)]).split("\r\n")[1:3]
     comma = good.replace("赵示例", "赵,示例")
     quote = good.replace("赵示例", '"赵"示例')
@@ -80,7 +80,7 @@ def test_stray_quotation_mark_costs_its_own_row_alone(
 
 
 def test_long_cell_with_line_breaks_and_commas_is_one_row(tmp_path: Path) -> None:
-    """It looks nothing like rows that a stray quotation mark swallowed."""
+    """Such a cell is not taken for rows that a stray quotation mark has swallowed."""
     site = "河南省, 郑州市,\n金水区,\n" + "花园路, " * 5 + "\n" * 40
     rows = read_rows(write_csv(tmp_path / "day.csv", [line(1, name=site), line(2)]))
     assert [(row.number, row.fault) for row in rows] == [(2, ""), (3, "")]

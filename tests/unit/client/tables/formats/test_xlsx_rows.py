@@ -46,7 +46,7 @@ def test_workbook_reads_as_its_csv_does(tmp_path: Path) -> None:
 
 
 def test_empty_workbook_is_refused(tmp_path: Path) -> None:
-    """With a word about its first sheet."""
+    """The error names the first sheet."""
     with pytest.raises(NotATable, match="first sheet"):
         read_rows(write_workbook(tmp_path / "day.xlsx", []))
 
@@ -65,7 +65,7 @@ TEN = [HEADER, *(list(line(number).values()) for number in range(9))]
     ],
 )
 def test_workbook_that_cannot_be_opened_is_refused(tmp_path: Path, part: str, change: Callable[[bytes], bytes]) -> None:
-    """In words, whatever the reader of workbooks stumbles over."""
+    """The error is a sentence, whatever the reader of workbooks raises."""
     path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), part, change)
     with pytest.raises(NotATable, match="save it again"):
         read_rows(path)
@@ -78,7 +78,7 @@ def with_prefix(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("change", [bytes, with_prefix], ids=["", "prefix"])
 def test_formulas_without_values_are_refused(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
-    """They would be read as empty cells. Other cells of such a sheet are read."""
+    """Formulas without values would be read as empty cells. Other cells of such a sheet are read."""
     path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), SHEET, change)
     assert len(read_rows(path)) == len(TEN) - 1
     rows = [*TEN, [f"={cell!r}" for cell in line(9).values()]]
@@ -108,7 +108,7 @@ def test_damage_in_a_sheet_is_reported_with_the_last_good_row(tmp_path: Path, ch
 
 
 def test_flipped_bytes_of_a_workbook_are_reported(tmp_path: Path) -> None:
-    """Of a sheet that cannot be unpacked to its end."""
+    """Such a workbook has a sheet that cannot be unpacked to its end."""
     path = write_workbook(tmp_path / "day.xlsx", [HEADER, *([f"{at * 7919:x}"] * 10 for at in range(5_000))])
     content = bytearray(path.read_bytes())
     for at in range(len(content) // 3, len(content) // 3 + 200):

@@ -27,7 +27,7 @@ def as_rows(cells: list[tuple[str, str, int]]) -> list[Row]:
 
 @given(ROWS)
 def test_every_row_is_in_one_group_in_its_order(cells: list[tuple[str, str, int]]) -> None:
-    """Nothing is left out, doubled or moved."""
+    """No row is left out, doubled or moved."""
     groups = list(group_rows(as_rows(cells)))
     assert [row.number for group in groups for row in group.rows] == list(range(len(cells)))
 
@@ -75,7 +75,7 @@ def test_a_pool_size_that_stands_once_without_a_code_rejects_its_rows(size: str,
 
 @pytest.mark.parametrize("mark", ["-", "—", "/", "无", "同左", "↑", "同上行", "..", "^", "NULL"])
 def test_a_mark_below_a_code_is_no_code_of_its_own(mark: str) -> None:
-    """It is filled down where the size allows it."""
+    """The code above the mark is filled down where the size allows it."""
     assert group_of(("S1", "3"), (mark, ""), (mark, "")) == [(3, False)]
     assert group_of(("S1", ""), (mark, "")) == [(2, True)]
 
@@ -103,7 +103,7 @@ def test_a_row_that_cannot_be_read_does_not_end_the_doubt() -> None:
 
 
 def test_a_size_may_repeat_the_one_above() -> None:
-    """With and without codes, but not over a row that has a code and no size."""
+    """A size may repeat with and without codes, but not above a row that has a code and no size."""
     assert group_of(("", "1"), ("", "同上"), ("", "〃")) == [(1, False)] * 3
     assert group_of(("", "10"), ("", "同上")) == [(1, False)] * 2
     assert group_of(("Y1", "10"), ("Y2", "同上")) == [(1, False)] * 2
@@ -121,7 +121,7 @@ def test_a_size_may_repeat_the_one_above() -> None:
 @pytest.mark.parametrize("count", ["4", "4人", "4.0", "12份"])
 @pytest.mark.parametrize("word", ["合计", "小计：", "Total"])
 def test_a_total_is_no_person(word: str, count: str) -> None:
-    """Its count may stand below any title, as that of the card's number."""
+    """The count of a total may stand below any title, for example below that of the card's number."""
     pool = [Row(n, {"card_no": f"41010518600101{n:04}", "report_no": f"R{n}", "tube_code": "S1"}, ()) for n in (1, 2)]
     for column in ("card_no", "report_no", "nat_result"):
         groups = list(group_rows([*pool, Row(3, {"name": word, column: count}, (word, count))]))

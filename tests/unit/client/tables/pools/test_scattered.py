@@ -36,7 +36,10 @@ def read(path: Path) -> tuple[dict[str, int], list[int]]:
 def test_rows_apart_need_a_size(
     tmp_path: Path, codes: Sequence[str], size: str, sizes: dict[str, int], bad: list[int]
 ) -> None:
-    """Their number is not the size of the tube. Stated sizes are taken, and tubes in one place are counted."""
+    """The number of such rows is not the size of the tube.
+
+    Stated sizes are used, and rows of a tube in one place are counted.
+    """
     path = csv([TITLES, *(person(number, code, size) for number, code in enumerate(codes))])(tmp_path)
     assert read(path) == (sizes, bad)
 

@@ -41,7 +41,7 @@ def test_row_is_written_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
 
 
 def test_cells_beyond_the_header_are_written_too(tmp_path: Path) -> None:
-    """They are the cells to correct."""
+    """Such cells are what the user must correct."""
     path = tmp_path / "rejects.csv"
     row = Row(2, {}, (*line(2).values(), "astray"), "too many cells")
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
@@ -51,7 +51,7 @@ def test_cells_beyond_the_header_are_written_too(tmp_path: Path) -> None:
 
 
 def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    """It holds people's rows as they were given."""
+    """The file holds people's rows as they were given."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
         rejects.write([rejected(2)])
@@ -59,7 +59,7 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 
 
 def test_what_stands_there_is_never_overwritten(tmp_path: Path) -> None:
-    """This holds also if the path was not checked before."""
+    """An existing file is not overwritten, even if the path was not checked before."""
     path = tmp_path / "rejects.csv"
     path.write_text("mended")
     with pytest.raises(FileExistsError), RejectsFile(path, CsvLayout(HEADER)):

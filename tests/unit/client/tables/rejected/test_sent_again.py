@@ -96,7 +96,7 @@ def test_a_file_without_sizes_gets_a_column_for_them(tmp_path: Path) -> None:
 
 
 def test_a_record_gets_the_code_and_the_size(tmp_path: Path) -> None:
-    """In NDJSON under its own keys, or under the English names if it has none."""
+    """In NDJSON, the record gets them under its own keys, or under the English names if it has no such keys."""
     first = {title: str(cell) for title, cell in zip(TITLES, person(1, "S1", 10), strict=True)}
     second = {
         title: str(cell)
@@ -116,7 +116,7 @@ def test_a_member_of_merged_cells_has_their_values(tmp_path: Path) -> None:
 
 
 def test_the_name_of_a_test_that_stands_once_comes_along(tmp_path: Path) -> None:
-    """Without it an antigen test would be stored as nucleic acid."""
+    """Without the name, an antigen test would be stored as a nucleic acid test."""
     rows = [[*row, ""] for row in [TITLES, *members("S1", 10, 3)]]
     rows[0][-1], rows[1][-1], rows[3][2] = "检测项目", "新冠抗原检测", BAD_TIME
     rejects = correct(write_rejects(csv(rows)(tmp_path)))
@@ -126,7 +126,7 @@ def test_the_name_of_a_test_that_stands_once_comes_along(tmp_path: Path) -> None
 
 
 def test_a_row_in_doubt_stays_in_doubt(tmp_path: Path) -> None:
-    """It has neither a code nor a size, and sent alone it would otherwise be a tube of its own."""
+    """The row has neither a code nor a size. If it were sent alone, it would be a tube of its own."""
     path = csv([TITLES, person(1, "S1", 1), person(2, "", ""), person(3, "S2", "")])(tmp_path)
     rejects = write_rejects(path, frozenset({"R0003"}))
     kept = [line for line in rejects.read_text("utf-8-sig").splitlines() if "S2" not in line]

@@ -1,4 +1,4 @@
-"""What the contract's rules are called before a clerk."""
+"""The words for the contract's rules that a clerk reads."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def node(region: str = JILIN, *, as_of: Instant | None = NOW, contact: Instant =
 
 
 def nodes_of(register: Register, jurisdiction: str = "000000") -> NodeRegistry:
-    """What a node makes of a register."""
+    """Return what a node knows of the nodes in a register."""
     store: Any = register
     return NodeRegistry(store, jurisdiction, FixedClock(NOW), ResultsTiming())
 
@@ -172,7 +172,7 @@ async def test_all_waiting_calls_share_their_reads_and_go_on_together() -> None:
 
 @in_virtual_time
 async def test_a_token_of_the_node_itself_needs_no_wait() -> None:
-    """It is met, or a restore has lost its commit."""
+    """The token is met, or a restore has lost its commit."""
     register = Register()
     own = commit(3, region="000000")
     await nodes_of(register).await_fresh([own])

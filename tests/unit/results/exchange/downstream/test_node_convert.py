@@ -1,4 +1,4 @@
-"""What ListNodes states of a node: how far it is behind, and since when it is silent."""
+"""Tests the statements of ListNodes about a node: how far it is behind, and since when it is silent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def relayed(state: int, contact: Instant | None, *, below: Node = HENAN) -> node
 
 
 def test_a_node_that_sends_is_not_silent() -> None:
-    """Its lag is the age of what is known of it; a clock that is ahead makes no negative lag."""
+    """The lag of a node is the age of what is known of it. A clock that is ahead gives no negative lag."""
     message = node_to_proto(HENAN, NOW)
     assert (from_duration(message.lag), silence(message)) == (2 * SECOND, None)
     assert from_duration(node_to_proto(HENAN._replace(as_of_time=NOW + MINUTE), NOW).lag) == 0
@@ -53,7 +53,7 @@ def test_a_node_at_a_greater_depth_is_silent_too() -> None:
 
 
 def test_a_node_at_a_greater_depth_has_its_figures_and_path() -> None:
-    """Without stated figures it has no skew, which differs from a skew of zero."""
+    """Without stated figures the node has no skew, which differs from a skew of zero."""
     county = RelayedNode(
         "410105", "410000", SOURCE_STATE_OK, NOW, NOW, 0, NodeFigures(-2 * SECOND, 3, 0, 1), ("410100",)
     )

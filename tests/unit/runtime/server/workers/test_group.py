@@ -65,7 +65,7 @@ class Running:
         """Return the workers that run."""
         found = []
         for one in psutil.Process().children():
-            # One that has ended meanwhile has no command line.
+            # A process that has ended meanwhile has no command line.
             with contextlib.suppress(psutil.Error):
                 if "socket.socket" in " ".join(one.cmdline()):
                     found.append(one.pid)
@@ -105,7 +105,7 @@ async def test_a_killed_worker_is_started_again() -> None:
 async def test_workers_that_end_together_get_numbers_of_their_own() -> None:
     async with running(3, GOOD) as one:
         await until(lambda: one.group.ready == 3)
-        # They have run for long, so each is started again after the first wait.
+        # The workers have run for long, so each is started again after the first wait.
         one.now += QUICK.early
         for pid in one.pids():
             os.kill(pid, signal.SIGKILL)
@@ -188,7 +188,7 @@ async def test_counts_reach_the_other_workers() -> None:
 
 
 async def test_a_worker_that_hangs_is_killed() -> None:
-    """It is one that sends no health any more."""
+    """A worker hangs if it no longer sends its health."""
     async with running(1, GOOD) as one:
         await until(lambda: one.group.ready == 1)
         hung = one.pids()
@@ -213,7 +213,7 @@ async def test_no_worker_is_killed_because_the_parent_stood_still() -> None:
 
 
 async def test_a_new_worker_gets_the_counts_of_the_others() -> None:
-    """They are asked for once it serves, because it keeps none before."""
+    """The counts are asked for once the worker serves, because it keeps none before."""
     asked = f"heard = b''\nwhile {frame(Kind.STARTED)!r} not in heard: heard += link.recv(100)"
     first = f"{SERVES}\n{asked}\nlink.sendall({frame(Kind.COUNTS, b'counted')!r})\n{SLEEPS}"
     counted = "heard = b''\nwhile b'counted' not in heard: heard += link.recv(100)"

@@ -99,7 +99,7 @@ def test_faulty_texts_are_refused_by_name(report: SignedReport | None, text: str
 
 
 def test_a_question_asks_for_the_keys_of_signed_reports_alone() -> None:
-    """What the laboratory signed is checked as what anybody states. An outcome is required where none is signed."""
+    """A signed report is checked as a shown report is. If no outcome is signed, an outcome is required."""
     request = VerifyRequest(region="410105", purpose=4, evidence=[PresentedEvidence(channel=7, signed_report=TEXT)])  # type: ignore[arg-type]
     request.document.type, request.document.number = 1, NUMBER  # type: ignore[assignment]
     request.evidence.add(channel=7, report_number="R1", outcome=2)  # type: ignore[arg-type]
