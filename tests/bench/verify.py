@@ -193,7 +193,7 @@ async def _hold_streams(node: GateNode) -> tuple[int, float]:
             for _ in range(IDLE_STREAMS // STREAMS_PER_CONNECTION)
         ]
         before = process.memory_info().rss
-        # Each connection's streams are opened once those before are answered: a service lets 2,000 calls of a method wait.
+        # The streams are opened connection by connection, because at most 2,000 calls of a method may wait.
         groups: list[list[Any]] = []
         answered = 0
         for is_first in (True, False):
