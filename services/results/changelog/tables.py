@@ -66,4 +66,7 @@ log_identity = Table(
     "log_identity",
     metadata,
     Column("log_id", String(36), primary_key=True),
+    # The node above to which this log has sent the contacts of all laboratories; empty if there is none. Contacts that
+    # are sent again have no effect.
+    Column("contacts_sent_to", String(6), nullable=False, server_default="", info={LEFT_OUT: True}),
 )

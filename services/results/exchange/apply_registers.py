@@ -70,7 +70,8 @@ class ReceivedLab(NamedTuple):
     Attributes:
         is_second: whether the registration is a new conflict, because another node has registered the laboratory and no
             home is known. The entries of neither node count then.
-        is_changed: whether the registration or an entry is new, so that other nodes may have to know of it.
+        is_changed: whether the registration, an entry or the registered name is new, so that other nodes may have to
+            know of it.
     """
 
     is_second: bool
@@ -97,8 +98,23 @@ def receive_lab(connection: Connection, lab: Lab, arrival: Arrival) -> ReceivedL
     if connection.execute(select(_labs.c.uscc).where(*at_home)).first() is not None:
         move_lab(connection, lab.uscc, lab.region)
         connection.execute(update(_labs).where(*at_home).values(**stated))
+    is_updated = _update_stated(connection, lab, sender)
     home = connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar()
-    return ReceivedLab(is_new and home == "", is_new or is_added)
+    return ReceivedLab(is_new and home == "", is_new or is_added or is_updated)
+
+
+def _update_stated(connection: Connection, lab: Lab, sender: str) -> bool:
+    """Store what the node from which the registration came states of it now.
+
+    Return whether anything has changed that nodes elsewhere know.
+    """
+    of_sender = (_labs.c.uscc == lab.uscc, _labs.c.source_node == sender)
+    if lab.contact is not None:
+        changed = update(_labs).where(*of_sender, _labs.c.contact != lab.contact)
+        connection.execute(changed.values(contact=lab.contact))
+    renamed = update(_labs).where(*of_sender, _labs.c.display_name != lab.display_name)
+    values = {name: value for name, value in lab_values(lab).items() if name in ("display_name", "normal_name")}
+    return connection.execute(renamed.values(values)).rowcount > 0
 
 
 def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:

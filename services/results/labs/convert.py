@@ -49,7 +49,7 @@ def lab_to_proto(
         name=format_lab(lab.uscc),
         display_name=lab.display_name,
         region=lab.region,
-        contact=lab.contact if with_contact else "",
+        contact=lab.contact or "" if with_contact else "",
         authorize_time=optional_timestamp(lab.authorize_time),
         standing=lab.standing_at(now),
         standing_changes=[_change_to_proto(it, with_actors) for it in lab.changes] if with_history else (),

@@ -57,7 +57,9 @@ def _merge(row: Row, own: Mapping[str, Lab]) -> Lab:  # type: ignore[type-arg]
     sent = tuple(StandingChange(*entry) for entry in orjson.loads(row.standings))
     known = own.get(row.uscc)
     if known is None or row.is_elsewhere:
-        return Lab(row.uscc, row.display_name, row.region, "", row.authorize_time, row.create_time, sent, row.home)
+        # The node above sends no contacts. Where both nodes have registered the laboratory, this node has stored one.
+        contact = None if known is None else known.contact
+        return Lab(row.uscc, row.display_name, row.region, contact, row.authorize_time, row.create_time, sent, row.home)
     others = [change for change in sent if change not in known.changes]
     changes = sorted([*known.changes, *others], key=lambda change: change.record_time)
     return replace(known, changes=tuple(changes))

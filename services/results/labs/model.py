@@ -93,13 +93,16 @@ class LabQuery:
 class Lab:
     """A laboratory with its history in the order in which it was recorded.
 
-    `home` is the region of the laboratory's home, as the nation has decided; empty where it is not known.
+    Attributes:
+        contact: whom to ask when a report is missing; empty if there is nobody. None if it was not stated by the node
+            that sent the laboratory.
+        home: the region of the laboratory's home, as the nation has decided; empty where it is not known.
     """
 
     uscc: str
     display_name: str
     region: str
-    contact: str
+    contact: str | None
     authorize_time: Instant | None
     create_time: Instant
     changes: tuple[StandingChange, ...]

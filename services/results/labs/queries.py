@@ -61,7 +61,7 @@ def lab_values(lab: Lab) -> dict[str, Any]:
         "uscc": lab.uscc,
         "display_name": lab.display_name,
         "region": lab.region,
-        "contact": lab.contact,
+        "contact": lab.contact or "",
         "authorize_time": lab.authorize_time,
         "create_time": lab.create_time,
         "normal_name": normal_form(lab.display_name),

@@ -159,7 +159,7 @@ def _to_proto(
         create_time=to_timestamp(report.create_time),
         close_time=optional_timestamp(close_time),
         lab_display_name=lab.display_name if lab else "",
-        lab_contact=lab.contact if lab else "",
+        lab_contact=lab.contact or "" if lab else "",
     )
     if report.answer is not None:
         fill_answer(message.lab_answer, report.answer, with_actor=with_actor)

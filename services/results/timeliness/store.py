@@ -168,7 +168,7 @@ def _rows_of(
 ) -> Iterator[Row]:
     """Yield the rows of one key: one row for each part that has counts, or one row for the whole interval."""
     by_part: Mapping[Part, Counts] = counted.get(key, {})
-    name, contact = (lab.display_name, lab.contact) if lab else ("", "")
+    name, contact = (lab.display_name, lab.contact or "") if lab else ("", "")
     if not question.period:
         counts = by_part.get(None, Counts())
         timeliness = _timeliness(counts, question)

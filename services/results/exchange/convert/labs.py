@@ -13,7 +13,7 @@ from services.results.labs.model import Lab, StandingChange
 
 
 def fill_lab(message: replica_pb2.ReplicatedLab, lab: Lab) -> None:
-    """Fill an empty message with a laboratory, without its contact, which only its own province needs."""
+    """Fill an empty message with a laboratory."""
     message.name = format_lab(lab.uscc)
     message.display_name = lab.display_name
     message.region = lab.region
@@ -28,15 +28,17 @@ def fill_lab(message: replica_pb2.ReplicatedLab, lab: Lab) -> None:
     if lab.home:
         message.home_node = format_node(lab.home)
     message.signing_keys.extend(map(key_to_proto, lab.signing_keys))
+    if lab.contact is not None:
+        message.contact = lab.contact
 
 
 def lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
-    """Return a laboratory, without its contact. Raise InvalidArgument for a laboratory that no node can have sent."""
+    """Return a laboratory. Raise InvalidArgument for a laboratory that no node can have sent."""
     return Lab(
         parse_lab(message.name, "lab.name"),
         message.display_name,
         message.region,
-        "",
+        message.contact if message.HasField("contact") else None,
         instant_of(message, "authorize_time"),
         read_instant(message.create_time, "lab.create_time"),
         tuple(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from services.domain.instant import Instant
 from services.domain.region import prefix, within
@@ -94,13 +94,31 @@ def append_registers(connection: Connection, now: Instant) -> None:
     These are all laboratories, all links, and the laboratories' answers to missing reports.
     """
     links = document_links
-    usccs = connection.execute(select(labs.c.uscc).order_by(labs.c.uscc)).scalars().all()
-    append_entry(connection, "", [(uscc, 0) for uscc in usccs], now, ChangeKind.LABS)
+    _append_labs(connection, now)
     link_ids = connection.execute(select(links.c.link_id).order_by(links.c.link_id)).scalars().all()
     for start in range(0, len(link_ids), _SNAPSHOT_STEP):
         some = [(link_id, 0) for link_id in link_ids[start : start + _SNAPSHOT_STEP]]
         append_entry(connection, "", some, now, ChangeKind.LINKS)
     append_answers(connection, now)
+
+
+def _append_labs(connection: Connection, now: Instant) -> None:
+    usccs = connection.execute(select(labs.c.uscc).order_by(labs.c.uscc)).scalars().all()
+    append_entry(connection, "", [(uscc, 0) for uscc in usccs], now, ChangeKind.LABS)
+
+
+def append_contacts(connection: Connection, above: str, now: Instant, *, has_all_labs: bool) -> None:
+    """Log every laboratory again if the node above may lack their contacts.
+
+    Args:
+        connection: the database of this node.
+        above: the node above; empty if it does not know contacts.
+        now: the instant of the entry.
+        has_all_labs: every laboratory was logged already since the stream was opened.
+    """
+    changed = update(_identity).where(_identity.c.contacts_sent_to != above).values(contacts_sent_to=above)
+    if connection.execute(changed).rowcount and above and not has_all_labs:
+        _append_labs(connection, now)
 
 
 def append_answers(connection: Connection, now: Instant) -> None:

@@ -18,6 +18,7 @@ import structlog
 from hutong.audit.v1.audit_head_pb2 import AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong.type.v1.capability_pb2 import CAPABILITY_LAB_CONTACTS
 from prometheus_client import Gauge
 
 from services.domain.capabilities import OWN
@@ -196,8 +197,11 @@ class Sender:
             self._backlog.start_from(())
             raise _LogRenewed
         self._backlog.start_from(positions)
-        if len(positions) <= len(removed):
+        is_new = len(positions) <= len(removed)
+        if is_new:
             await self._store.append_registers()
+        takes_contacts = CAPABILITY_LAB_CONTACTS in answer.capabilities
+        await self._store.append_contacts(self._above if takes_contacts else "", has_all_labs=is_new)
         await self._store.append_withheld(self._above, self._unknown)
         _log.info(
             "replication to the nation connected",

@@ -50,6 +50,10 @@ class UpstreamStore:
         """Log every laboratory and every link again."""
         await self._database.write(outbox.append_registers, self._clock.now())
 
+    async def append_contacts(self, above: str, *, has_all_labs: bool) -> None:
+        """Log every laboratory again if the node above may lack their contacts, as `outbox.append_contacts`."""
+        await self._database.write(outbox.append_contacts, above, self._clock.now(), has_all_labs=has_all_labs)
+
     async def append_withheld(self, above: str, unknown: Collection[ChangeKind]) -> None:
         """Log again what was withheld from the node above and is of a kind that the node knows now.
 

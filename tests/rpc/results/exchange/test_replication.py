@@ -206,7 +206,7 @@ async def test_the_nation_settles_who_speaks_for_a_laboratory_that_two_provinces
     await until(lambda: len(country.nation.rows(lab_standings, "entry")) == 3)
     assert await standing() == lab_pb2.LAB_STANDING_UNSPECIFIED
     assert country.nation.rows(lab_homes, "uscc", "node") == [(CENTRAL_USCC, JILIN), (CENTRAL_USCC, HENAN)]
-    assert country.nation.rows(labs, "contact") == [("",)]
+    assert country.nation.rows(labs, "contact") == [(lab_to_register(CENTRAL_USCC).contact,)]
     second = SetAside(reason=SET_ASIDE_REASON_SECOND_REGISTRATION, count=1)
     await until(lambda: _set_aside(country, [], [second]))
     lab = lab_to_register(CENTRAL_USCC)

@@ -169,7 +169,7 @@ type MissingReport struct {
 	CloseTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=close_time,json=closeTime,proto3" json:"close_time,omitempty"`
 	// What the laboratory has answered; absent while it has not.
 	LabAnswer *LabAnswer `protobuf:"bytes,7,opt,name=lab_answer,json=labAnswer,proto3" json:"lab_answer,omitempty"`
-	// The laboratory's registered name (Lab.display_name); empty if this node has not registered the laboratory.
+	// The laboratory's registered name (Lab.display_name); empty if this node does not know the laboratory.
 	LabDisplayName string `protobuf:"bytes,8,opt,name=lab_display_name,json=labDisplayName,proto3" json:"lab_display_name,omitempty"`
 	// Whom to ask for the report (Lab.contact); empty if this node does not know it.
 	LabContact    string `protobuf:"bytes,9,opt,name=lab_contact,json=labContact,proto3" json:"lab_contact,omitempty"`

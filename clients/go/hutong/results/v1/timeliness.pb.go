@@ -177,7 +177,7 @@ type Timeliness struct {
 	Interval *interval.Interval `protobuf:"bytes,8,opt,name=interval,proto3" json:"interval,omitempty"`
 	// Of a laboratory: its registered name (Lab.display_name).
 	LabDisplayName string `protobuf:"bytes,9,opt,name=lab_display_name,json=labDisplayName,proto3" json:"lab_display_name,omitempty"`
-	// Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it: a node does not replicate contacts.
+	// Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it.
 	LabContact string `protobuf:"bytes,10,opt,name=lab_contact,json=labContact,proto3" json:"lab_contact,omitempty"`
 	// Of a laboratory that is silent: when its last report was uploaded, whenever that report was issued. A laboratory is
 	// silent if its standing is AUTHORIZED or WARNED now, and if its last report was uploaded more than silent_after ago.

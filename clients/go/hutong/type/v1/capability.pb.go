@@ -37,6 +37,9 @@ const (
 	// Counts of decisions in ExchangeRefusals, sent upwards. Counts are not sent to a node without it. They stay with the
 	// sender until the node tells this capability.
 	Capability_CAPABILITY_DECISION_COUNTS Capability = 2
+	// ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node tells this
+	// capability, the sender sends all its laboratories again.
+	Capability_CAPABILITY_LAB_CONTACTS Capability = 3
 )
 
 // Enum value maps for Capability.
@@ -45,11 +48,13 @@ var (
 		0: "CAPABILITY_UNSPECIFIED",
 		1: "CAPABILITY_LAB_ANSWERS",
 		2: "CAPABILITY_DECISION_COUNTS",
+		3: "CAPABILITY_LAB_CONTACTS",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":     0,
 		"CAPABILITY_LAB_ANSWERS":     1,
 		"CAPABILITY_DECISION_COUNTS": 2,
+		"CAPABILITY_LAB_CONTACTS":    3,
 	}
 )
 
@@ -84,12 +89,13 @@ var File_hutong_type_v1_capability_proto protoreflect.FileDescriptor
 
 const file_hutong_type_v1_capability_proto_rawDesc = "" +
 	"\n" +
-	"\x1fhutong/type/v1/capability.proto\x12\x0ehutong.type.v1*d\n" +
+	"\x1fhutong/type/v1/capability.proto\x12\x0ehutong.type.v1*\x81\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CAPABILITY_LAB_ANSWERS\x10\x01\x12\x1e\n" +
-	"\x1aCAPABILITY_DECISION_COUNTS\x10\x02Bb\n" +
+	"\x1aCAPABILITY_DECISION_COUNTS\x10\x02\x12\x1b\n" +
+	"\x17CAPABILITY_LAB_CONTACTS\x10\x03Bb\n" +
 	"\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3"
 
 var (

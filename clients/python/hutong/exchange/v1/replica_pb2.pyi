@@ -435,7 +435,7 @@ Global___ReplicatedLabStanding: _TypeAlias = ReplicatedLabStanding  # noqa: Y015
 @_typing.final
 class ReplicatedLab(_message.Message):
     """A laboratory of the sending node, or from the nation a laboratory of the country with the entries that count: those of
-    its home and of the nation. Its contact stays in its own province.
+    its home and of the nation.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -448,6 +448,7 @@ class ReplicatedLab(_message.Message):
     STANDINGS_FIELD_NUMBER: _builtins.int
     HOME_NODE_FIELD_NUMBER: _builtins.int
     SIGNING_KEYS_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}"."""
     display_name: _builtins.str
@@ -457,6 +458,11 @@ class ReplicatedLab(_message.Message):
     home_node: _builtins.str
     """The laboratory's home, "nodes/{region}" (SetAsideReason says which node that is). Set by the nation only. Empty if
     the home is not known.
+    """
+    contact: _builtins.str
+    """Whom to ask when a report is missing (Lab.contact). Sent upwards only, because the nodes above supervise the
+    laboratory and other nodes do not. If it is absent, the receiver keeps what it knows: the release before does not
+    send it (CAPABILITY_LAB_CONTACTS).
     """
     @_builtins.property
     def authorize_time(self) -> _timestamp_pb2.Timestamp:
@@ -490,12 +496,15 @@ class ReplicatedLab(_message.Message):
         standings: _abc.Iterable[Global___ReplicatedLabStanding] | None = ...,
         home_node: _builtins.str = ...,
         signing_keys: _abc.Iterable[_lab_pb2.LabSigningKey] | None = ...,
+        contact: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_contact", b"_contact", "authorize_time", b"authorize_time", "contact", b"contact", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time", "display_name", b"display_name", "home_node", b"home_node", "name", b"name", "region", b"region", "signing_keys", b"signing_keys", "standings", b"standings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_contact", b"_contact", "authorize_time", b"authorize_time", "contact", b"contact", "create_time", b"create_time", "display_name", b"display_name", "home_node", b"home_node", "name", b"name", "region", b"region", "signing_keys", b"signing_keys", "standings", b"standings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__contact: _TypeAlias = _typing.Literal["contact"]  # noqa: Y015
+    _WhichOneofArgType__contact: _TypeAlias = _typing.Literal["_contact", b"_contact"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__contact) -> _WhichOneofReturnType__contact | None: ...
 
 Global___ReplicatedLab: _TypeAlias = ReplicatedLab  # noqa: Y015
 

@@ -112,7 +112,7 @@ class MissingReport(_message.Message):
     raising_node: _builtins.str
     """The node where it was first shown, "nodes/{region}"."""
     lab_display_name: _builtins.str
-    """The laboratory's registered name (Lab.display_name); empty if this node has not registered the laboratory."""
+    """The laboratory's registered name (Lab.display_name); empty if this node does not know the laboratory."""
     lab_contact: _builtins.str
     """Whom to ask for the report (Lab.contact); empty if this node does not know it."""
     @_builtins.property

@@ -127,7 +127,7 @@ class Timeliness(_message.Message):
     lab_display_name: _builtins.str
     """Of a laboratory: its registered name (Lab.display_name)."""
     lab_contact: _builtins.str
-    """Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it: a node does not replicate contacts."""
+    """Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it."""
     lab_count: _builtins.int
     """Of a region: the number of its registered laboratories. Not set in rows of a period."""
     silent_lab_count: _builtins.int

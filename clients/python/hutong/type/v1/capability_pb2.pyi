@@ -33,6 +33,10 @@ class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability
     """Counts of decisions in ExchangeRefusals, sent upwards. Counts are not sent to a node without it. They stay with the
     sender until the node tells this capability.
     """
+    CAPABILITY_LAB_CONTACTS: _Capability.ValueType  # 3
+    """ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node tells this
+    capability, the sender sends all its laboratories again.
+    """
 
 class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
     """What a node knows of the exchange between nodes, beyond what every release knows. Nodes of two releases replicate to
@@ -51,5 +55,9 @@ node tells this capability. Until then the node decides without them.
 CAPABILITY_DECISION_COUNTS: Capability.ValueType  # 2
 """Counts of decisions in ExchangeRefusals, sent upwards. Counts are not sent to a node without it. They stay with the
 sender until the node tells this capability.
+"""
+CAPABILITY_LAB_CONTACTS: Capability.ValueType  # 3
+"""ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node tells this
+capability, the sender sends all its laboratories again.
 """
 Global___Capability: _TypeAlias = Capability  # noqa: Y015

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, literal, select, union, update
@@ -37,6 +38,7 @@ from services.results.exchange.model import Change, NotificationPosition, Replic
 from services.results.exchange.subscribers import find_subscribers
 from services.results.exchange.withheld import take_withheld
 from services.results.labs.copies import find_known
+from services.results.labs.queries import find_labs
 from services.results.labs.tables import lab_copies
 from services.results.labs.tables import labs as lab_register
 from services.results.missing_reports.answers import list_answered
@@ -261,13 +263,17 @@ class _Children:
 
 
 def _find_changes(connection: Connection, entry: Entry, own: str) -> list[Change]:
-    """Return the changes of an entry. Laboratories are those of the whole country, each with its home."""
-    if entry.kind is not ChangeKind.LABS or own == NATION:
+    """Return the changes of an entry. Laboratories are those of the whole country, each with its home.
+
+    Their contacts are left out, because only the nodes above a laboratory need them.
+    """
+    if entry.kind is not ChangeKind.LABS:
         return list(changes_of(connection, entry))
     names = [name for name, _ in entry.reports if name]
+    find = find_labs if own == NATION else find_known
     found: list[Change] = []
     for start in range(0, len(names), LABS_AT_ONCE):
-        found += find_known(connection, names[start : start + LABS_AT_ONCE]).values()
+        found += [replace(lab, contact=None) for lab in find(connection, names[start : start + LABS_AT_ONCE]).values()]
     return found
 
 

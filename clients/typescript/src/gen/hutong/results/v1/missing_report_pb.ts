@@ -116,7 +116,7 @@ export type MissingReport = Message<"hutong.results.v1.MissingReport"> & {
   labAnswer?: LabAnswer | undefined;
 
   /**
-   * The laboratory's registered name (Lab.display_name); empty if this node has not registered the laboratory.
+   * The laboratory's registered name (Lab.display_name); empty if this node does not know the laboratory.
    *
    * @generated from field: string lab_display_name = 8;
    */

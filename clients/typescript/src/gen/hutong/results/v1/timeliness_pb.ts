@@ -133,7 +133,7 @@ export type Timeliness = Message<"hutong.results.v1.Timeliness"> & {
   labDisplayName: string;
 
   /**
-   * Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it: a node does not replicate contacts.
+   * Of a laboratory: whom to ask (Lab.contact). Empty if this node does not know it.
    *
    * @generated from field: string lab_contact = 10;
    */

@@ -9,7 +9,7 @@ import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file hutong/type/v1/capability.proto.
  */
 export const file_hutong_type_v1_capability: GenFile = /*@__PURE__*/
-  fileDesc("Ch9odXRvbmcvdHlwZS92MS9jYXBhYmlsaXR5LnByb3RvEg5odXRvbmcudHlwZS52MSpkCgpDYXBhYmlsaXR5EhoKFkNBUEFCSUxJVFlfVU5TUEVDSUZJRUQQABIaChZDQVBBQklMSVRZX0xBQl9BTlNXRVJTEAESHgoaQ0FQQUJJTElUWV9ERUNJU0lPTl9DT1VOVFMQAkJiChJvcmcuaHV0b25nLnR5cGUudjFQAVo5Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3R5cGUvdjE7dHlwZXYxqgIOSHV0b25nLlR5cGUuVjFiBnByb3RvMw");
+  fileDesc("Ch9odXRvbmcvdHlwZS92MS9jYXBhYmlsaXR5LnByb3RvEg5odXRvbmcudHlwZS52MSqBAQoKQ2FwYWJpbGl0eRIaChZDQVBBQklMSVRZX1VOU1BFQ0lGSUVEEAASGgoWQ0FQQUJJTElUWV9MQUJfQU5TV0VSUxABEh4KGkNBUEFCSUxJVFlfREVDSVNJT05fQ09VTlRTEAISGwoXQ0FQQUJJTElUWV9MQUJfQ09OVEFDVFMQA0JiChJvcmcuaHV0b25nLnR5cGUudjFQAVo5Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3R5cGUvdjE7dHlwZXYxqgIOSHV0b25nLlR5cGUuVjFiBnByb3RvMw");
 
 /**
  * What a node knows of the exchange between nodes, beyond what every release knows. Nodes of two releases replicate to
@@ -43,6 +43,14 @@ export enum Capability {
    * @generated from enum value: CAPABILITY_DECISION_COUNTS = 2;
    */
   DECISION_COUNTS = 2,
+
+  /**
+   * ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node tells this
+   * capability, the sender sends all its laboratories again.
+   *
+   * @generated from enum value: CAPABILITY_LAB_CONTACTS = 3;
+   */
+  LAB_CONTACTS = 3,
 }
 
 /**
