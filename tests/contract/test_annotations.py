@@ -32,6 +32,7 @@ NOT_REPEATABLE = {
 """RPCs that are not safe to repeat, with the reason."""
 REQUIRED_BY_THE_SERVICE = {
     "PublishPolicyRequest.policy": "its rules are applied together with those of floors and jurisdiction",
+    "UpdateLabRequest.lab": "only the fields to change are checked",
     "StreamVerifyRequest.request": "its faults are answered on the stream, which stays open",
     "TubeBatch.tubes": "a batch is checked item by item",
     "ReplicatedTubes.lab": "checked with the limits of the exchange",

@@ -46,6 +46,7 @@ COMMANDS = {
     "results.v1.LabService/ListLabs": "lab list",
     "results.v1.LabService/SetLabSigningKey": "lab set-signing-key",
     "results.v1.LabService/SetLabStanding": "lab set-standing",
+    "results.v1.LabService/UpdateLab": "lab update",
     "results.v1.LegalHoldService/CreateLegalHold": "hold create",
     "results.v1.LegalHoldService/LiftLegalHold": "hold lift",
     "results.v1.LegalHoldService/ListHeldResults": "hold results",

@@ -13,7 +13,12 @@ from services.domain.fields import known_region
 from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp
 from services.domain.names import format_lab, parse_lab
 from services.domain.normal_form import normal_form
+from services.domain.region import NATION
 from services.results.labs.model import Lab, LabQuery, SigningKey, StandingChange
+from services.runtime.server.validation import check
+
+_UPDATED = ("display_name", "contact")
+"""The fields of a laboratory that UpdateLab changes."""
 
 
 def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
@@ -22,6 +27,28 @@ def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
     known_region(lab.region, "lab.region")
     authorize_time = from_timestamp(lab.authorize_time) if lab.HasField("authorize_time") else None
     return Lab(uscc, lab.display_name, lab.region, lab.contact, authorize_time, now, ())
+
+
+def values_from_proto(request: lab_service_pb2.UpdateLabRequest) -> dict[str, str]:
+    """Return the new values of the fields that the request's mask names.
+
+    Raises:
+        InvalidArgument: the mask names another field, or nothing is to be changed, or a value breaks a rule of Lab.
+    """
+    stated = {name: getattr(request.lab, name) for name in _UPDATED}
+    paths = set(request.update_mask.paths)
+    if not paths:
+        paths = {name for name, value in stated.items() if value}
+    elif paths == {"*"}:
+        paths = set(_UPDATED)
+    if not paths or not paths <= stated.keys():
+        raise InvalidArgument.field("update_mask", english('must name display_name, contact, both, or "*"'))
+    # The request is checked as that of a whole laboratory, whose other fields are valid.
+    whole = lab_pb2.Lab(name=request.lab.name, display_name="x", region=NATION)
+    for name in paths:
+        setattr(whole, name, stated[name])
+    check(lab_service_pb2.CreateLabRequest(lab=whole))
+    return {name: stated[name] for name in paths}
 
 
 def query_from_proto(request: lab_service_pb2.ListLabsRequest) -> LabQuery:

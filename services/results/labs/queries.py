@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hutong_texts import english
 from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
-from services.domain.errors import AlreadyExists, NotFound
-from services.domain.names import format_lab
+from services.domain.errors import AlreadyExists, FailedPrecondition, NotFound
+from services.domain.names import format_lab, format_node
 from services.domain.normal_form import normal_form
 from services.domain.region import NATION
 from services.results.labs import tables
@@ -53,6 +53,37 @@ def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> La
     first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time, actor)
     add_standing(connection, lab.uscc, first)
     return get_lab(connection, lab.uscc)
+
+
+def update_lab(connection: Connection, uscc: str, values: Mapping[str, str]) -> tuple[Lab, bool]:
+    """Change the name or the contact of a laboratory that this node has registered.
+
+    Args:
+        connection: the database.
+        uscc: the code of the laboratory.
+        values: the new values of `display_name`, `contact` or both.
+
+    Returns:
+        The stored laboratory, and whether a value has changed.
+
+    Raises:
+        NotFound: it is not registered.
+        FailedPrecondition: CONFLICT, a node below has registered it.
+    """
+    labs = tables.labs
+    of_lab = select(labs.c.source_node, labs.c.display_name, labs.c.contact).where(labs.c.uscc == uscc)
+    row = connection.execute(of_lab.with_for_update()).mappings().first()
+    if row is None:
+        raise NotFound.resource(format_lab(uscc))
+    if row["source_node"]:
+        node = format_node(row["source_node"])
+        text = english("{node} has registered the laboratory: change it there", node=node)
+        raise FailedPrecondition("CONFLICT", text, metadata={"resource": format_lab(uscc)})
+    is_changed = any(row[name] != value for name, value in values.items())
+    if is_changed:
+        forms = {"normal_name": normal_form(values["display_name"])} if "display_name" in values else {}
+        connection.execute(update(labs).where(labs.c.uscc == uscc).values({**values, **forms}))
+    return get_lab(connection, uscc), is_changed
 
 
 def lab_values(lab: Lab) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from hutong.results.v1.lab_service_pb2 import (
     SetLabSigningKeyResponse,
     SetLabStandingRequest,
     SetLabStandingResponse,
+    UpdateLabRequest,
+    UpdateLabResponse,
 )
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer
 from hutong_texts import english
@@ -56,6 +58,19 @@ class LabServicer(LabServiceServicer):
             return CreateLabResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
 
         return await self._store.create_lab(lab, IdempotentRequest(request, CreateLabResponse, encode, now))
+
+    async def UpdateLab(self, request: UpdateLabRequest, context: Context) -> UpdateLabResponse:
+        values = convert.values_from_proto(request)
+        if self._at_nation:
+            _require_nation()
+        now = self._clock.now()
+        shown = may_see_actors()
+
+        def encode(lab: Lab) -> UpdateLabResponse:
+            return UpdateLabResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
+
+        idempotent = IdempotentRequest(request, UpdateLabResponse, encode, now)
+        return await self._store.update_lab(parse_lab(request.lab.name, "lab.name"), values, idempotent)
 
     async def GetLab(self, request: GetLabRequest, context: Context) -> GetLabResponse:
         lab = await self._store.get_lab(parse_lab(request.name))
@@ -108,6 +123,6 @@ def _require_nation() -> None:
     if call is not None and call.caller.region not in ("", NATION):
         raise PermissionDenied(
             "NOT_PERMITTED",
-            english("only the nation's supervisor registers laboratories at the nation"),
+            english("only the nation's supervisor registers and changes laboratories at the nation"),
             metadata={"role": call.caller.role, "needed": f"supervisor: own region {NATION}"},
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -54,6 +54,19 @@ class LabStore:
 
         response = await self._writer.write(request, run)
         self._cache.forget(lab.uscc)
+        return response
+
+    async def update_lab(self, uscc: str, values: Mapping[str, str], request: IdempotentRequest[Lab, M]) -> M:
+        """Change a laboratory's name or contact, as `queries.update_lab`. Raises NotFound or FailedPrecondition."""
+
+        def run(connection: Connection) -> Lab:
+            updated, is_changed = queries.update_lab(connection, uscc, values)
+            if is_changed:
+                self._change_log.record(connection, [LoggedChange(ChangeKind.LABS, "", [(uscc, 0)])], request.now)
+            return updated
+
+        response = await self._writer.write(request, run)
+        self._cache.forget(uscc)
         return response
 
     async def set_standing(self, uscc: str, change: StandingChange, request: IdempotentRequest[Lab, M]) -> M:

@@ -18,7 +18,8 @@ from hutong.audit.v1.audit_service_pb2 import ListAuditEventsRequest
 from hutong.audit.v1.audit_service_pb2_grpc import AuditServiceStub
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
-from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
+from hutong.results.v1.lab_pb2 import Lab
+from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest, UpdateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
 from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
@@ -273,6 +274,13 @@ async def test_only_verification_is_believed_for_whom_it_calls(guarded: Guarded)
         found = await made_by(guarded, "results", call)
         assert [event.caller for event in found] == callers
         assert {event.on_behalf_of for event in found} <= {""}
+
+
+async def test_a_change_of_a_laboratory_has_a_row(guarded: Guarded) -> None:
+    labs = LabServiceStub(await guarded.channel("results", CALLERS["operator"]))
+    request = UpdateLabRequest(lab=Lab(name=OTHER_LAB, contact="0379-1"))
+    (event,) = await made_by(guarded, "results", lambda: labs.UpdateLab(request))
+    assert brief(event) == ("CHANGE", CALLERS["operator"], "UpdateLab", "OK", 1)
 
 
 async def test_refused_changes_leave_a_denial_and_failed_ones_nothing(guarded: Guarded) -> None:

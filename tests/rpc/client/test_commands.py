@@ -293,6 +293,9 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
     assert " Jinan " in hutong("missing-reports", "--lab", lab).stdout
     hutong("missing-reports", "--lab", lab, "--csv", str(table))
     assert f"labs/{lab},Jinan,0531-1234567,JN-0001," in table.read_text(encoding="utf-8-sig")
+    assert "contact: 0531-7654321" in hutong("lab", "update", lab, "--contact", "0531-7654321").stdout
+    assert hutong.json("missing-reports", "--lab", lab)["missing_reports"][0]["lab_contact"] == "0531-7654321"
+    assert "contact" not in hutong("lab", "update", lab, "--contact", "", "--display-name", "Jinan").stdout
     denied = hutong("answer-missing-report", found[0]["name"], "not-ours").stdout
     assert denied == f"labs/{lab}/missingReports/JN-0001: not ours\n"
     assert hutong.json("missing-reports", "--lab", lab)["missing_reports"] == []

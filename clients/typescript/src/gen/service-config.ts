@@ -150,6 +150,10 @@ export const table = {
           },
           {
             "service": "hutong.results.v1.LabService",
+            "method": "UpdateLab"
+          },
+          {
+            "service": "hutong.results.v1.LabService",
             "method": "GetLab"
           },
           {

@@ -1,4 +1,4 @@
-"""A laboratory's contact at the nodes above its own."""
+"""A laboratory's contact at the nodes above its own, and changes of its contact and name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
-from hutong.results.v1.lab_service_pb2 import ListLabsRequest
+from google.protobuf.field_mask_pb2 import FieldMask
+from hutong.results.v1 import lab_pb2
+from hutong.results.v1.lab_service_pb2 import ListLabsRequest, UpdateLabRequest
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from sqlalchemy import Connection, update
 
@@ -22,6 +25,7 @@ from services.results.labs.tables import lab_copies, labs
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info, field_violations
 from tests.support.results.country import (
     HENAN,
     HENAN_USCC,
@@ -32,7 +36,7 @@ from tests.support.results.country import (
     open_country,
     open_member,
 )
-from tests.support.results.factories import lab_to_register
+from tests.support.results.factories import OTHER_USCC, lab_to_register
 from tests.support.waiting import until
 
 NAME = f"labs/{HENAN_USCC}"
@@ -104,3 +108,74 @@ async def test_what_the_release_before_did_not_send_is_sent_once(country: Countr
         # A node above that does not know contacts is upgraded.
         counts = [database.write_now(entries, above) for above in (NATION, "", NATION, NATION)]
     assert counts == [once, once, once + 1, once + 1]
+
+
+def updating(*paths: str, name: str = NAME, **values: str) -> UpdateLabRequest:
+    return UpdateLabRequest(lab=lab_pb2.Lab(name=name, **values), update_mask=FieldMask(paths=paths))
+
+
+async def name_and_contact(member: Member, *, as_copy: bool = False) -> tuple[str, str]:
+    """Return what a node has stored of the laboratory, or of its copy, which has no contact."""
+    if as_copy:
+        return (member.rows(lab_copies, "display_name")[0][0], "")
+    (row,) = member.rows(labs, "display_name", "contact")
+    return row[0], row[1]
+
+
+async def test_a_new_name_reaches_all_nodes_and_a_new_contact_those_above(country: Country) -> None:
+    """Its own node alone changes it. A repeat is not logged again."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    luoyang = await country.join(LUOYANG, upstream=henan.address)
+    await laboratory(luoyang, HENAN_USCC)
+    for member in (henan, country.nation):
+        await until(lambda member=member: knows(member, CONTACT))
+    update_lab = luoyang.node.labs.UpdateLab
+    renamed = (await update_lab(updating("display_name", display_name="洛阳新所", contact="ignored"))).lab
+    assert (renamed.display_name, renamed.contact, len(renamed.standing_changes)) == ("洛阳新所", CONTACT, 1)
+    assert (await update_lab(updating(contact="0379-1"))).lab.display_name == "洛阳新所"
+
+    async def has(member: Member, *wanted: str, as_copy: bool = False) -> bool:
+        return await name_and_contact(member, as_copy=as_copy) == wanted
+
+    for member in (luoyang, henan, country.nation):
+        await until(lambda member=member: has(member, "洛阳新所", "0379-1"))
+    await until(lambda: has(jilin, "洛阳新所", "", as_copy=True))
+    found = await country.nation.node.labs.ListLabs(ListLabsRequest(display_name="洛阳新所"))
+    assert [one.name for one in found.labs] == [NAME]
+
+    logged = len(luoyang.rows(changes, "sequence"))
+    await update_lab(updating("*", display_name="洛阳新所", contact="0379-1"))
+    assert len(luoyang.rows(changes, "sequence")) == logged
+    await update_lab(updating("contact"))
+    for member in (luoyang, henan, country.nation):
+        await until(lambda member=member: has(member, "洛阳新所", ""))
+    for member in (henan, country.nation):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await member.node.labs.UpdateLab(updating(contact="elsewhere"))
+        assert error_info(refused.value).reason == "CONFLICT"
+        assert await has(member, "洛阳新所", "")
+
+
+async def test_an_update_with_a_fault_changes_nothing(country: Country) -> None:
+    """The field is named, and never its value."""
+    await laboratory(country.nation, HENAN_USCC)
+    too_long = "9" * 201
+    faults = {
+        "update_mask": [updating(), updating("region", contact="1"), updating("contact", "*"), UpdateLabRequest()],
+        "lab.display_name": [updating("*", contact="1"), updating(display_name="a\0b")],
+        "lab.contact": [
+            updating(contact=too_long),
+            updating("display_name", "contact", display_name="a", contact="\n"),
+        ],
+        "lab.name": [updating(name="", contact="1"), updating(name="labs/1", contact="1")],
+    }
+    for field, requests in faults.items():
+        for request in requests:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await country.nation.node.labs.UpdateLab(request)
+            assert list(field_violations(refused.value)) == [field]
+            assert too_long not in str(refused.value.details())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await country.nation.node.labs.UpdateLab(updating(name=f"labs/{OTHER_USCC}", contact="1"))
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    assert await knows(country.nation, CONTACT)

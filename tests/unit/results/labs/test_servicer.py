@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
-from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, UpdateLabRequest
 
 from services.domain.errors import PermissionDenied
 from services.results.labs.servicer import LabServicer
@@ -27,6 +27,8 @@ class Store:
     async def create_lab(self, *_: object) -> None:
         raise Reached
 
+    update_lab = create_lab
+
 
 @pytest.mark.parametrize(
     ("caller", "at_nation", "error"),
@@ -37,7 +39,7 @@ class Store:
         (Caller("supervisor", "supervisors/220500", "220500"), False, Reached),
     ],
 )
-async def test_only_the_nations_supervisor_registers_at_the_nation(
+async def test_only_the_nations_supervisor_registers_and_changes_at_the_nation(
     caller: Caller, at_nation: bool, error: type[Exception]
 ) -> None:
     servicer = LabServicer(cast("LabStore", Store()), PageTokens([b"k" * 32]), FixedClock(NOW), at_nation=at_nation)
@@ -47,5 +49,7 @@ async def test_only_the_nations_supervisor_registers_at_the_nation(
     try:
         with pytest.raises(error):
             await servicer.CreateLab(CreateLabRequest(lab=lab_to_register()), None)
+        with pytest.raises(error):
+            await servicer.UpdateLab(UpdateLabRequest(lab=lab_to_register()), None)
     finally:
         current_call.reset(token)

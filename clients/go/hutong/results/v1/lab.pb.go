@@ -272,11 +272,12 @@ type Lab struct {
 	AuthorizeTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=authorize_time,json=authorizeTime,proto3" json:"authorize_time,omitempty"`
 	// The current standing.
 	Standing LabStanding `protobuf:"varint,6,opt,name=standing,proto3,enum=hutong.results.v1.LabStanding" json:"standing,omitempty"`
-	// The whole standing history, oldest first. Set by GetLab, CreateLab and SetLabStanding only.
+	// The whole standing history, oldest first. Set by GetLab, CreateLab, UpdateLab and SetLabStanding only.
 	StandingChanges []*LabStandingChange `protobuf:"bytes,7,rep,name=standing_changes,json=standingChanges,proto3" json:"standing_changes,omitempty"`
 	// When it was registered at this node.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// The keys with which it signs reports, oldest first. Set by GetLab, CreateLab, SetLabStanding and SetLabSigningKey only.
+	// The keys with which it signs reports, oldest first. Set by GetLab, CreateLab, UpdateLab, SetLabStanding and
+	// SetLabSigningKey only.
 	SigningKeys   []*LabSigningKey `protobuf:"bytes,9,rep,name=signing_keys,json=signingKeys,proto3" json:"signing_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -395,12 +396,12 @@ const file_hutong_results_v1_lab_proto_rawDesc = "" +
 	"\x06key_id\x18\x03 \x01(\fB\x04\xe2A\x01\x03R\x05keyId\x12A\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12\x1a\n" +
-	"\x05actor\x18\x05 \x01(\tB\x04\xe2A\x01\x03R\x05actor\"\xed\x04\n" +
+	"\x05actor\x18\x05 \x01(\tB\x04\xe2A\x01\x03R\x05actor\"\xe8\x04\n" +
 	"\x03Lab\x12'\n" +
-	"\x04name\x18\x01 \x01(\tB\x13\xe2A\x02\x02\b\xbaH\v\xc8\x01\x01r\x06\xe0\xea\x81\xca\x06\x01R\x04name\x129\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\x16\xe2A\x02\x02\x05\xbaH\x0e\xc8\x01\x01r\t\xd0\xea\x81\xca\x06\x01\x18\xc8\x01R\vdisplayName\x12+\n" +
-	"\x06region\x18\x03 \x01(\tB\x13\xe2A\x02\x02\x05\xbaH\v\xc8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12,\n" +
-	"\acontact\x18\x04 \x01(\tB\x12\xe2A\x01\x05\xbaH\vr\t\xd0\xea\x81\xca\x06\x01\x18\xc8\x01R\acontact\x12S\n" +
+	"\x04name\x18\x01 \x01(\tB\x13\xe2A\x02\x02\b\xbaH\v\xc8\x01\x01r\x06\xe0\xea\x81\xca\x06\x01R\x04name\x128\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\x15\xe2A\x01\x02\xbaH\x0e\xc8\x01\x01r\t\xd0\xea\x81\xca\x06\x01\x18\xc8\x01R\vdisplayName\x12+\n" +
+	"\x06region\x18\x03 \x01(\tB\x13\xe2A\x02\x02\x05\xbaH\v\xc8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12(\n" +
+	"\acontact\x18\x04 \x01(\tB\x0e\xbaH\vr\t\xd0\xea\x81\xca\x06\x01\x18\xc8\x01R\acontact\x12S\n" +
 	"\x0eauthorize_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x10\xe2A\x01\x05\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01R\rauthorizeTime\x12@\n" +
 	"\bstanding\x18\x06 \x01(\x0e2\x1e.hutong.results.v1.LabStandingB\x04\xe2A\x01\x03R\bstanding\x12U\n" +
 	"\x10standing_changes\x18\a \x03(\v2$.hutong.results.v1.LabStandingChangeB\x04\xe2A\x01\x03R\x0fstandingChanges\x12A\n" +

@@ -13,6 +13,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -126,6 +127,117 @@ func (x *CreateLabResponse) GetLab() *Lab {
 	return nil
 }
 
+type UpdateLabRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The laboratory: its name, and the fields to change. All other fields are ignored. The rules of Lab apply to the fields
+	// to change.
+	Lab *Lab `protobuf:"bytes,1,opt,name=lab,proto3" json:"lab,omitempty"`
+	// The fields to change: display_name, contact, or "*" for both. If it is empty, those of the two are changed that are
+	// not empty in lab. So a contact is removed by naming it here. Other paths: INVALID_FIELD.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+	// content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateLabRequest) Reset() {
+	*x = UpdateLabRequest{}
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateLabRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateLabRequest) ProtoMessage() {}
+
+func (x *UpdateLabRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateLabRequest.ProtoReflect.Descriptor instead.
+func (*UpdateLabRequest) Descriptor() ([]byte, []int) {
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UpdateLabRequest) GetLab() *Lab {
+	if x != nil {
+		return x.Lab
+	}
+	return nil
+}
+
+func (x *UpdateLabRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateLabRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type UpdateLabResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The laboratory as stored.
+	Lab           *Lab `protobuf:"bytes,1,opt,name=lab,proto3" json:"lab,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateLabResponse) Reset() {
+	*x = UpdateLabResponse{}
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateLabResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateLabResponse) ProtoMessage() {}
+
+func (x *UpdateLabResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateLabResponse.ProtoReflect.Descriptor instead.
+func (*UpdateLabResponse) Descriptor() ([]byte, []int) {
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UpdateLabResponse) GetLab() *Lab {
+	if x != nil {
+		return x.Lab
+	}
+	return nil
+}
+
 type GetLabRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "labs/{uscc}".
@@ -136,7 +248,7 @@ type GetLabRequest struct {
 
 func (x *GetLabRequest) Reset() {
 	*x = GetLabRequest{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[2]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -148,7 +260,7 @@ func (x *GetLabRequest) String() string {
 func (*GetLabRequest) ProtoMessage() {}
 
 func (x *GetLabRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[2]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -161,7 +273,7 @@ func (x *GetLabRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLabRequest.ProtoReflect.Descriptor instead.
 func (*GetLabRequest) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{2}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetLabRequest) GetName() string {
@@ -181,7 +293,7 @@ type GetLabResponse struct {
 
 func (x *GetLabResponse) Reset() {
 	*x = GetLabResponse{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[3]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -193,7 +305,7 @@ func (x *GetLabResponse) String() string {
 func (*GetLabResponse) ProtoMessage() {}
 
 func (x *GetLabResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[3]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -206,7 +318,7 @@ func (x *GetLabResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLabResponse.ProtoReflect.Descriptor instead.
 func (*GetLabResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{3}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetLabResponse) GetLab() *Lab {
@@ -236,7 +348,7 @@ type ListLabsRequest struct {
 
 func (x *ListLabsRequest) Reset() {
 	*x = ListLabsRequest{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[4]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -248,7 +360,7 @@ func (x *ListLabsRequest) String() string {
 func (*ListLabsRequest) ProtoMessage() {}
 
 func (x *ListLabsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[4]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -261,7 +373,7 @@ func (x *ListLabsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLabsRequest.ProtoReflect.Descriptor instead.
 func (*ListLabsRequest) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{4}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListLabsRequest) GetPageSize() int32 {
@@ -311,7 +423,7 @@ type ListLabsResponse struct {
 
 func (x *ListLabsResponse) Reset() {
 	*x = ListLabsResponse{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[5]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -323,7 +435,7 @@ func (x *ListLabsResponse) String() string {
 func (*ListLabsResponse) ProtoMessage() {}
 
 func (x *ListLabsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[5]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -336,7 +448,7 @@ func (x *ListLabsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLabsResponse.ProtoReflect.Descriptor instead.
 func (*ListLabsResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{5}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListLabsResponse) GetLabs() []*Lab {
@@ -372,7 +484,7 @@ type SetLabStandingRequest struct {
 
 func (x *SetLabStandingRequest) Reset() {
 	*x = SetLabStandingRequest{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[6]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -384,7 +496,7 @@ func (x *SetLabStandingRequest) String() string {
 func (*SetLabStandingRequest) ProtoMessage() {}
 
 func (x *SetLabStandingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[6]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -397,7 +509,7 @@ func (x *SetLabStandingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabStandingRequest.ProtoReflect.Descriptor instead.
 func (*SetLabStandingRequest) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{6}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetLabStandingRequest) GetName() string {
@@ -450,7 +562,7 @@ type SetLabSigningKeyRequest struct {
 
 func (x *SetLabSigningKeyRequest) Reset() {
 	*x = SetLabSigningKeyRequest{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[7]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +574,7 @@ func (x *SetLabSigningKeyRequest) String() string {
 func (*SetLabSigningKeyRequest) ProtoMessage() {}
 
 func (x *SetLabSigningKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[7]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +587,7 @@ func (x *SetLabSigningKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabSigningKeyRequest.ProtoReflect.Descriptor instead.
 func (*SetLabSigningKeyRequest) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{7}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetLabSigningKeyRequest) GetName() string {
@@ -509,7 +621,7 @@ type SetLabSigningKeyResponse struct {
 
 func (x *SetLabSigningKeyResponse) Reset() {
 	*x = SetLabSigningKeyResponse{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[8]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +633,7 @@ func (x *SetLabSigningKeyResponse) String() string {
 func (*SetLabSigningKeyResponse) ProtoMessage() {}
 
 func (x *SetLabSigningKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[8]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +646,7 @@ func (x *SetLabSigningKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabSigningKeyResponse.ProtoReflect.Descriptor instead.
 func (*SetLabSigningKeyResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{8}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetLabSigningKeyResponse) GetLab() *Lab {
@@ -554,7 +666,7 @@ type SetLabStandingResponse struct {
 
 func (x *SetLabStandingResponse) Reset() {
 	*x = SetLabStandingResponse{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[9]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +678,7 @@ func (x *SetLabStandingResponse) String() string {
 func (*SetLabStandingResponse) ProtoMessage() {}
 
 func (x *SetLabStandingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[9]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +691,7 @@ func (x *SetLabStandingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabStandingResponse.ProtoReflect.Descriptor instead.
 func (*SetLabStandingResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{9}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetLabStandingResponse) GetLab() *Lab {
@@ -593,13 +705,22 @@ var File_hutong_results_v1_lab_service_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_lab_service_proto_rawDesc = "" +
 	"\n" +
-	"#hutong/results/v1/lab_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ahutong/type/v1/rules.proto\"t\n" +
+	"#hutong/results/v1/lab_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ahutong/type/v1/rules.proto\"t\n" +
 	"\x10CreateLabRequest\x124\n" +
 	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabB\n" +
 	"\xe2A\x01\x02\xbaH\x03\xc8\x01\x01R\x03lab\x12*\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"=\n" +
 	"\x11CreateLabResponse\x12(\n" +
+	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab\"\xb1\x01\n" +
+	"\x10UpdateLabRequest\x124\n" +
+	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabB\n" +
+	"\xe2A\x01\x02\xbaH\x03\xd8\x01\x03R\x03lab\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12*\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"=\n" +
+	"\x11UpdateLabResponse\x12(\n" +
 	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab\"F\n" +
 	"\rGetLabRequest\x125\n" +
 	"\x04name\x18\x01 \x01(\tB!\xe2A\x01\x02\xfaA\x10\n" +
@@ -635,12 +756,15 @@ const file_hutong_results_v1_lab_service_proto_rawDesc = "" +
 	"\x18SetLabSigningKeyResponse\x12(\n" +
 	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab\"B\n" +
 	"\x16SetLabStandingResponse\x12(\n" +
-	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab2\xa6\x05\n" +
+	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab2\x9f\x06\n" +
 	"\n" +
 	"LabService\x12y\n" +
 	"\tCreateLab\x12#.hutong.results.v1.CreateLabRequest\x1a$.hutong.results.v1.CreateLabResponse\"!\x8a\xd3\x18\x1a\n" +
 	"\x10\b\x05\x10\x03\x1a\n" +
 	"lab.region\n" +
+	"\x04\b\b\x10\x01\x18\x02\x90\x02\x02\x12w\n" +
+	"\tUpdateLab\x12#.hutong.results.v1.UpdateLabRequest\x1a$.hutong.results.v1.UpdateLabResponse\"\x1f\x8a\xd3\x18\x18\n" +
+	"\x0e\b\x05\x10\x03\x1a\blab.name\n" +
 	"\x04\b\b\x10\x01\x18\x02\x90\x02\x02\x12\x88\x01\n" +
 	"\x06GetLab\x12 .hutong.results.v1.GetLabRequest\x1a!.hutong.results.v1.GetLabResponse\"9\x8a\xd3\x182\n" +
 	"\x04\b\x01\x10\x01\n" +
@@ -680,48 +804,56 @@ func file_hutong_results_v1_lab_service_proto_rawDescGZIP() []byte {
 	return file_hutong_results_v1_lab_service_proto_rawDescData
 }
 
-var file_hutong_results_v1_lab_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_hutong_results_v1_lab_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_hutong_results_v1_lab_service_proto_goTypes = []any{
 	(*CreateLabRequest)(nil),         // 0: hutong.results.v1.CreateLabRequest
 	(*CreateLabResponse)(nil),        // 1: hutong.results.v1.CreateLabResponse
-	(*GetLabRequest)(nil),            // 2: hutong.results.v1.GetLabRequest
-	(*GetLabResponse)(nil),           // 3: hutong.results.v1.GetLabResponse
-	(*ListLabsRequest)(nil),          // 4: hutong.results.v1.ListLabsRequest
-	(*ListLabsResponse)(nil),         // 5: hutong.results.v1.ListLabsResponse
-	(*SetLabStandingRequest)(nil),    // 6: hutong.results.v1.SetLabStandingRequest
-	(*SetLabSigningKeyRequest)(nil),  // 7: hutong.results.v1.SetLabSigningKeyRequest
-	(*SetLabSigningKeyResponse)(nil), // 8: hutong.results.v1.SetLabSigningKeyResponse
-	(*SetLabStandingResponse)(nil),   // 9: hutong.results.v1.SetLabStandingResponse
-	(*Lab)(nil),                      // 10: hutong.results.v1.Lab
-	(LabStanding)(0),                 // 11: hutong.results.v1.LabStanding
-	(*timestamppb.Timestamp)(nil),    // 12: google.protobuf.Timestamp
-	(*LabSigningKey)(nil),            // 13: hutong.results.v1.LabSigningKey
+	(*UpdateLabRequest)(nil),         // 2: hutong.results.v1.UpdateLabRequest
+	(*UpdateLabResponse)(nil),        // 3: hutong.results.v1.UpdateLabResponse
+	(*GetLabRequest)(nil),            // 4: hutong.results.v1.GetLabRequest
+	(*GetLabResponse)(nil),           // 5: hutong.results.v1.GetLabResponse
+	(*ListLabsRequest)(nil),          // 6: hutong.results.v1.ListLabsRequest
+	(*ListLabsResponse)(nil),         // 7: hutong.results.v1.ListLabsResponse
+	(*SetLabStandingRequest)(nil),    // 8: hutong.results.v1.SetLabStandingRequest
+	(*SetLabSigningKeyRequest)(nil),  // 9: hutong.results.v1.SetLabSigningKeyRequest
+	(*SetLabSigningKeyResponse)(nil), // 10: hutong.results.v1.SetLabSigningKeyResponse
+	(*SetLabStandingResponse)(nil),   // 11: hutong.results.v1.SetLabStandingResponse
+	(*Lab)(nil),                      // 12: hutong.results.v1.Lab
+	(*fieldmaskpb.FieldMask)(nil),    // 13: google.protobuf.FieldMask
+	(LabStanding)(0),                 // 14: hutong.results.v1.LabStanding
+	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
+	(*LabSigningKey)(nil),            // 16: hutong.results.v1.LabSigningKey
 }
 var file_hutong_results_v1_lab_service_proto_depIdxs = []int32{
-	10, // 0: hutong.results.v1.CreateLabRequest.lab:type_name -> hutong.results.v1.Lab
-	10, // 1: hutong.results.v1.CreateLabResponse.lab:type_name -> hutong.results.v1.Lab
-	10, // 2: hutong.results.v1.GetLabResponse.lab:type_name -> hutong.results.v1.Lab
-	10, // 3: hutong.results.v1.ListLabsResponse.labs:type_name -> hutong.results.v1.Lab
-	11, // 4: hutong.results.v1.SetLabStandingRequest.standing:type_name -> hutong.results.v1.LabStanding
-	12, // 5: hutong.results.v1.SetLabStandingRequest.effective_time:type_name -> google.protobuf.Timestamp
-	13, // 6: hutong.results.v1.SetLabSigningKeyRequest.signing_key:type_name -> hutong.results.v1.LabSigningKey
-	10, // 7: hutong.results.v1.SetLabSigningKeyResponse.lab:type_name -> hutong.results.v1.Lab
-	10, // 8: hutong.results.v1.SetLabStandingResponse.lab:type_name -> hutong.results.v1.Lab
-	0,  // 9: hutong.results.v1.LabService.CreateLab:input_type -> hutong.results.v1.CreateLabRequest
-	2,  // 10: hutong.results.v1.LabService.GetLab:input_type -> hutong.results.v1.GetLabRequest
-	4,  // 11: hutong.results.v1.LabService.ListLabs:input_type -> hutong.results.v1.ListLabsRequest
-	6,  // 12: hutong.results.v1.LabService.SetLabStanding:input_type -> hutong.results.v1.SetLabStandingRequest
-	7,  // 13: hutong.results.v1.LabService.SetLabSigningKey:input_type -> hutong.results.v1.SetLabSigningKeyRequest
-	1,  // 14: hutong.results.v1.LabService.CreateLab:output_type -> hutong.results.v1.CreateLabResponse
-	3,  // 15: hutong.results.v1.LabService.GetLab:output_type -> hutong.results.v1.GetLabResponse
-	5,  // 16: hutong.results.v1.LabService.ListLabs:output_type -> hutong.results.v1.ListLabsResponse
-	9,  // 17: hutong.results.v1.LabService.SetLabStanding:output_type -> hutong.results.v1.SetLabStandingResponse
-	8,  // 18: hutong.results.v1.LabService.SetLabSigningKey:output_type -> hutong.results.v1.SetLabSigningKeyResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	12, // 0: hutong.results.v1.CreateLabRequest.lab:type_name -> hutong.results.v1.Lab
+	12, // 1: hutong.results.v1.CreateLabResponse.lab:type_name -> hutong.results.v1.Lab
+	12, // 2: hutong.results.v1.UpdateLabRequest.lab:type_name -> hutong.results.v1.Lab
+	13, // 3: hutong.results.v1.UpdateLabRequest.update_mask:type_name -> google.protobuf.FieldMask
+	12, // 4: hutong.results.v1.UpdateLabResponse.lab:type_name -> hutong.results.v1.Lab
+	12, // 5: hutong.results.v1.GetLabResponse.lab:type_name -> hutong.results.v1.Lab
+	12, // 6: hutong.results.v1.ListLabsResponse.labs:type_name -> hutong.results.v1.Lab
+	14, // 7: hutong.results.v1.SetLabStandingRequest.standing:type_name -> hutong.results.v1.LabStanding
+	15, // 8: hutong.results.v1.SetLabStandingRequest.effective_time:type_name -> google.protobuf.Timestamp
+	16, // 9: hutong.results.v1.SetLabSigningKeyRequest.signing_key:type_name -> hutong.results.v1.LabSigningKey
+	12, // 10: hutong.results.v1.SetLabSigningKeyResponse.lab:type_name -> hutong.results.v1.Lab
+	12, // 11: hutong.results.v1.SetLabStandingResponse.lab:type_name -> hutong.results.v1.Lab
+	0,  // 12: hutong.results.v1.LabService.CreateLab:input_type -> hutong.results.v1.CreateLabRequest
+	2,  // 13: hutong.results.v1.LabService.UpdateLab:input_type -> hutong.results.v1.UpdateLabRequest
+	4,  // 14: hutong.results.v1.LabService.GetLab:input_type -> hutong.results.v1.GetLabRequest
+	6,  // 15: hutong.results.v1.LabService.ListLabs:input_type -> hutong.results.v1.ListLabsRequest
+	8,  // 16: hutong.results.v1.LabService.SetLabStanding:input_type -> hutong.results.v1.SetLabStandingRequest
+	9,  // 17: hutong.results.v1.LabService.SetLabSigningKey:input_type -> hutong.results.v1.SetLabSigningKeyRequest
+	1,  // 18: hutong.results.v1.LabService.CreateLab:output_type -> hutong.results.v1.CreateLabResponse
+	3,  // 19: hutong.results.v1.LabService.UpdateLab:output_type -> hutong.results.v1.UpdateLabResponse
+	5,  // 20: hutong.results.v1.LabService.GetLab:output_type -> hutong.results.v1.GetLabResponse
+	7,  // 21: hutong.results.v1.LabService.ListLabs:output_type -> hutong.results.v1.ListLabsResponse
+	11, // 22: hutong.results.v1.LabService.SetLabStanding:output_type -> hutong.results.v1.SetLabStandingResponse
+	10, // 23: hutong.results.v1.LabService.SetLabSigningKey:output_type -> hutong.results.v1.SetLabSigningKeyResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_lab_service_proto_init() }
@@ -736,7 +868,7 @@ func file_hutong_results_v1_lab_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_results_v1_lab_service_proto_rawDesc), len(file_hutong_results_v1_lab_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

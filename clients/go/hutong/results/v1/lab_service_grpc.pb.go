@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	LabService_CreateLab_FullMethodName        = "/hutong.results.v1.LabService/CreateLab"
+	LabService_UpdateLab_FullMethodName        = "/hutong.results.v1.LabService/UpdateLab"
 	LabService_GetLab_FullMethodName           = "/hutong.results.v1.LabService/GetLab"
 	LabService_ListLabs_FullMethodName         = "/hutong.results.v1.LabService/ListLabs"
 	LabService_SetLabStanding_FullMethodName   = "/hutong.results.v1.LabService/SetLabStanding"
@@ -30,17 +31,24 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
-// read. A read sees every write that was acknowledged before it.
+// The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+// may read. A read sees every write that was acknowledged before it.
 type LabServiceClient interface {
 	// Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
 	// other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
-	// authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+	// authorize_time with what is stored now, also after UpdateLab. INVALID_ARGUMENT for a wrong check character (BAD_USCC)
+	// or an unknown region (REGION_UNKNOWN).
 	// At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
 	// the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
 	// nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
 	// again, because some of them may have been set aside.
 	CreateLab(ctx context.Context, in *CreateLabRequest, opts ...grpc.CallOption) (*CreateLabResponse, error)
+	// Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
+	// changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name
+	// to all other nodes too. What a node above has registered itself stays there as it is. NOT_FOUND if the laboratory is not
+	// registered. FAILED_PRECONDITION (CONFLICT) if a node below has registered it: that node changes it. At the national
+	// node only the nation's supervisor and its operators may call it.
+	UpdateLab(ctx context.Context, in *UpdateLabRequest, opts ...grpc.CallOption) (*UpdateLabResponse, error)
 	// Returns one laboratory with its standing history. NOT_FOUND if it is not registered.
 	GetLab(ctx context.Context, in *GetLabRequest, opts ...grpc.CallOption) (*GetLabResponse, error)
 	// Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). It also finds them by their registered
@@ -70,6 +78,16 @@ func (c *labServiceClient) CreateLab(ctx context.Context, in *CreateLabRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateLabResponse)
 	err := c.cc.Invoke(ctx, LabService_CreateLab_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *labServiceClient) UpdateLab(ctx context.Context, in *UpdateLabRequest, opts ...grpc.CallOption) (*UpdateLabResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateLabResponse)
+	err := c.cc.Invoke(ctx, LabService_UpdateLab_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -120,17 +138,24 @@ func (c *labServiceClient) SetLabSigningKey(ctx context.Context, in *SetLabSigni
 // All implementations must embed UnimplementedLabServiceServer
 // for forward compatibility.
 //
-// The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
-// read. A read sees every write that was acknowledged before it.
+// The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+// may read. A read sees every write that was acknowledged before it.
 type LabServiceServer interface {
 	// Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
 	// other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
-	// authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+	// authorize_time with what is stored now, also after UpdateLab. INVALID_ARGUMENT for a wrong check character (BAD_USCC)
+	// or an unknown region (REGION_UNKNOWN).
 	// At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
 	// the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
 	// nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
 	// again, because some of them may have been set aside.
 	CreateLab(context.Context, *CreateLabRequest) (*CreateLabResponse, error)
+	// Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
+	// changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name
+	// to all other nodes too. What a node above has registered itself stays there as it is. NOT_FOUND if the laboratory is not
+	// registered. FAILED_PRECONDITION (CONFLICT) if a node below has registered it: that node changes it. At the national
+	// node only the nation's supervisor and its operators may call it.
+	UpdateLab(context.Context, *UpdateLabRequest) (*UpdateLabResponse, error)
 	// Returns one laboratory with its standing history. NOT_FOUND if it is not registered.
 	GetLab(context.Context, *GetLabRequest) (*GetLabResponse, error)
 	// Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). It also finds them by their registered
@@ -158,6 +183,9 @@ type UnimplementedLabServiceServer struct{}
 
 func (UnimplementedLabServiceServer) CreateLab(context.Context, *CreateLabRequest) (*CreateLabResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateLab not implemented")
+}
+func (UnimplementedLabServiceServer) UpdateLab(context.Context, *UpdateLabRequest) (*UpdateLabResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateLab not implemented")
 }
 func (UnimplementedLabServiceServer) GetLab(context.Context, *GetLabRequest) (*GetLabResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLab not implemented")
@@ -206,6 +234,24 @@ func _LabService_CreateLab_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LabServiceServer).CreateLab(ctx, req.(*CreateLabRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LabService_UpdateLab_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateLabRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LabServiceServer).UpdateLab(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LabService_UpdateLab_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LabServiceServer).UpdateLab(ctx, req.(*UpdateLabRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -292,6 +338,10 @@ var LabService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateLab",
 			Handler:    _LabService_CreateLab_Handler,
+		},
+		{
+			MethodName: "UpdateLab",
+			Handler:    _LabService_UpdateLab_Handler,
 		},
 		{
 			MethodName: "GetLab",

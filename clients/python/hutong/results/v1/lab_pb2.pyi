@@ -180,7 +180,7 @@ class Lab(_message.Message):
 
     @_builtins.property
     def standing_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabStandingChange]:
-        """The whole standing history, oldest first. Set by GetLab, CreateLab and SetLabStanding only."""
+        """The whole standing history, oldest first. Set by GetLab, CreateLab, UpdateLab and SetLabStanding only."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -188,7 +188,9 @@ class Lab(_message.Message):
 
     @_builtins.property
     def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabSigningKey]:
-        """The keys with which it signs reports, oldest first. Set by GetLab, CreateLab, SetLabStanding and SetLabSigningKey only."""
+        """The keys with which it signs reports, oldest first. Set by GetLab, CreateLab, UpdateLab, SetLabStanding and
+        SetLabSigningKey only.
+        """
 
     def __init__(
         self,

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hutong/results/v1/lab_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ahutong/type/v1/rules.proto\"d\n\x10\x43reateLabRequest\x12/\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.LabB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"8\n\x11\x43reateLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"@\n\rGetLabRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\"5\n\x0eGetLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"\xbe\x01\n\x0fListLabsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1e\n\x06region\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12$\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x0e\xbaH\x0br\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\x12+\n\x13\x64isplay_name_prefix\x18\x05 \x01(\tB\x0e\xbaH\x0br\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\"Q\n\x10ListLabsResponse\x12$\n\x04labs\x18\x01 \x03(\x0b\x32\x16.hutong.results.v1.Lab\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x02\n\x15SetLabStandingRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x41\n\x08standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStandingB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12@\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12%\n\x06reason\x18\x04 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xae\x01\n\x17SetLabSigningKeyRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x41\n\x0bsigning_key\x18\x02 \x01(\x0b\x32 .hutong.results.v1.LabSigningKeyB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"?\n\x18SetLabSigningKeyResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"=\n\x16SetLabStandingResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab2\xa6\x05\n\nLabService\x12y\n\tCreateLab\x12#.hutong.results.v1.CreateLabRequest\x1a$.hutong.results.v1.CreateLabResponse\"!\x90\x02\x02\x8a\xd3\x18\x1a\n\x10\x08\x05\x10\x03\x1a\nlab.region\n\x04\x08\x08\x10\x01\x18\x02\x12\x88\x01\n\x06GetLab\x12 .hutong.results.v1.GetLabRequest\x1a!.hutong.results.v1.GetLabResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x01\x12\x8e\x01\n\x08ListLabs\x12\".hutong.results.v1.ListLabsRequest\x1a#.hutong.results.v1.ListLabsResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x02\x12|\n\x0eSetLabStanding\x12(.hutong.results.v1.SetLabStandingRequest\x1a).hutong.results.v1.SetLabStandingResponse\"\x15\x90\x02\x02\x8a\xd3\x18\x0e\n\n\x08\x05\x10\x03\x1a\x04name\x18\x02\x12\x82\x01\n\x10SetLabSigningKey\x12*.hutong.results.v1.SetLabSigningKeyRequest\x1a+.hutong.results.v1.SetLabSigningKeyResponse\"\x15\x90\x02\x02\x8a\xd3\x18\x0e\n\n\x08\x05\x10\x03\x1a\x04name\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hutong/results/v1/lab_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ahutong/type/v1/rules.proto\"d\n\x10\x43reateLabRequest\x12/\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.LabB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"8\n\x11\x43reateLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"\x95\x01\n\x10UpdateLabRequest\x12/\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.LabB\n\xe2\x41\x01\x02\xbaH\x03\xd8\x01\x03\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"8\n\x11UpdateLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"@\n\rGetLabRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\"5\n\x0eGetLabResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"\xbe\x01\n\x0fListLabsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1e\n\x06region\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12$\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x0e\xbaH\x0br\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\x12+\n\x13\x64isplay_name_prefix\x18\x05 \x01(\tB\x0e\xbaH\x0br\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\"Q\n\x10ListLabsResponse\x12$\n\x04labs\x18\x01 \x03(\x0b\x32\x16.hutong.results.v1.Lab\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x02\n\x15SetLabStandingRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x41\n\x08standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStandingB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12@\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12%\n\x06reason\x18\x04 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xae\x01\n\x17SetLabSigningKeyRequest\x12/\n\x04name\x18\x01 \x01(\tB!\xe2\x41\x01\x02\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x07r\x02\x18@\xc8\x01\x01\x12\x41\n\x0bsigning_key\x18\x02 \x01(\x0b\x32 .hutong.results.v1.LabSigningKeyB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"?\n\x18SetLabSigningKeyResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab\"=\n\x16SetLabStandingResponse\x12#\n\x03lab\x18\x01 \x01(\x0b\x32\x16.hutong.results.v1.Lab2\x9f\x06\n\nLabService\x12y\n\tCreateLab\x12#.hutong.results.v1.CreateLabRequest\x1a$.hutong.results.v1.CreateLabResponse\"!\x90\x02\x02\x8a\xd3\x18\x1a\n\x10\x08\x05\x10\x03\x1a\nlab.region\n\x04\x08\x08\x10\x01\x18\x02\x12w\n\tUpdateLab\x12#.hutong.results.v1.UpdateLabRequest\x1a$.hutong.results.v1.UpdateLabResponse\"\x1f\x90\x02\x02\x8a\xd3\x18\x18\n\x0e\x08\x05\x10\x03\x1a\x08lab.name\n\x04\x08\x08\x10\x01\x18\x02\x12\x88\x01\n\x06GetLab\x12 .hutong.results.v1.GetLabRequest\x1a!.hutong.results.v1.GetLabResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x01\x12\x8e\x01\n\x08ListLabs\x12\".hutong.results.v1.ListLabsRequest\x1a#.hutong.results.v1.ListLabsResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x02\x12|\n\x0eSetLabStanding\x12(.hutong.results.v1.SetLabStandingRequest\x1a).hutong.results.v1.SetLabStandingResponse\"\x15\x90\x02\x02\x8a\xd3\x18\x0e\n\n\x08\x05\x10\x03\x1a\x04name\x18\x02\x12\x82\x01\n\x10SetLabSigningKey\x12*.hutong.results.v1.SetLabSigningKeyRequest\x1a+.hutong.results.v1.SetLabSigningKeyResponse\"\x15\x90\x02\x02\x8a\xd3\x18\x0e\n\n\x08\x05\x10\x03\x1a\x04name\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATELABREQUEST'].fields_by_name['lab']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_CREATELABREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATELABREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_UPDATELABREQUEST'].fields_by_name['lab']._loaded_options = None
+  _globals['_UPDATELABREQUEST'].fields_by_name['lab']._serialized_options = b'\342A\001\002\272H\003\330\001\003'
+  _globals['_UPDATELABREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATELABREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_GETLABREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETLABREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\020\n\016hutong.org/Lab\272H\007r\002\030@\310\001\001'
   _globals['_LISTLABSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -73,6 +78,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETLABSIGNINGKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_LABSERVICE'].methods_by_name['CreateLab']._loaded_options = None
   _globals['_LABSERVICE'].methods_by_name['CreateLab']._serialized_options = b'\220\002\002\212\323\030\032\n\020\010\005\020\003\032\nlab.region\n\004\010\010\020\001\030\002'
+  _globals['_LABSERVICE'].methods_by_name['UpdateLab']._loaded_options = None
+  _globals['_LABSERVICE'].methods_by_name['UpdateLab']._serialized_options = b'\220\002\002\212\323\030\030\n\016\010\005\020\003\032\010lab.name\n\004\010\010\020\001\030\002'
   _globals['_LABSERVICE'].methods_by_name['GetLab']._loaded_options = None
   _globals['_LABSERVICE'].methods_by_name['GetLab']._serialized_options = b'\220\002\001\212\323\0302\n\004\010\001\020\001\n\004\010\002\020\001\n\004\010\003\020\001\n\004\010\004\020\001\n\004\010\005\020\001\n\004\010\006\020\001\n\004\010\007\020\001\n\004\010\010\020\001\030\001'
   _globals['_LABSERVICE'].methods_by_name['ListLabs']._loaded_options = None
@@ -81,26 +88,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LABSERVICE'].methods_by_name['SetLabStanding']._serialized_options = b'\220\002\002\212\323\030\016\n\n\010\005\020\003\032\004name\030\002'
   _globals['_LABSERVICE'].methods_by_name['SetLabSigningKey']._loaded_options = None
   _globals['_LABSERVICE'].methods_by_name['SetLabSigningKey']._serialized_options = b'\220\002\002\212\323\030\016\n\n\010\005\020\003\032\004name\030\002'
-  _globals['_CREATELABREQUEST']._serialized_start=268
-  _globals['_CREATELABREQUEST']._serialized_end=368
-  _globals['_CREATELABRESPONSE']._serialized_start=370
-  _globals['_CREATELABRESPONSE']._serialized_end=426
-  _globals['_GETLABREQUEST']._serialized_start=428
-  _globals['_GETLABREQUEST']._serialized_end=492
-  _globals['_GETLABRESPONSE']._serialized_start=494
-  _globals['_GETLABRESPONSE']._serialized_end=547
-  _globals['_LISTLABSREQUEST']._serialized_start=550
-  _globals['_LISTLABSREQUEST']._serialized_end=740
-  _globals['_LISTLABSRESPONSE']._serialized_start=742
-  _globals['_LISTLABSRESPONSE']._serialized_end=823
-  _globals['_SETLABSTANDINGREQUEST']._serialized_start=826
-  _globals['_SETLABSTANDINGREQUEST']._serialized_end=1103
-  _globals['_SETLABSIGNINGKEYREQUEST']._serialized_start=1106
-  _globals['_SETLABSIGNINGKEYREQUEST']._serialized_end=1280
-  _globals['_SETLABSIGNINGKEYRESPONSE']._serialized_start=1282
-  _globals['_SETLABSIGNINGKEYRESPONSE']._serialized_end=1345
-  _globals['_SETLABSTANDINGRESPONSE']._serialized_start=1347
-  _globals['_SETLABSTANDINGRESPONSE']._serialized_end=1408
-  _globals['_LABSERVICE']._serialized_start=1411
-  _globals['_LABSERVICE']._serialized_end=2089
+  _globals['_CREATELABREQUEST']._serialized_start=302
+  _globals['_CREATELABREQUEST']._serialized_end=402
+  _globals['_CREATELABRESPONSE']._serialized_start=404
+  _globals['_CREATELABRESPONSE']._serialized_end=460
+  _globals['_UPDATELABREQUEST']._serialized_start=463
+  _globals['_UPDATELABREQUEST']._serialized_end=612
+  _globals['_UPDATELABRESPONSE']._serialized_start=614
+  _globals['_UPDATELABRESPONSE']._serialized_end=670
+  _globals['_GETLABREQUEST']._serialized_start=672
+  _globals['_GETLABREQUEST']._serialized_end=736
+  _globals['_GETLABRESPONSE']._serialized_start=738
+  _globals['_GETLABRESPONSE']._serialized_end=791
+  _globals['_LISTLABSREQUEST']._serialized_start=794
+  _globals['_LISTLABSREQUEST']._serialized_end=984
+  _globals['_LISTLABSRESPONSE']._serialized_start=986
+  _globals['_LISTLABSRESPONSE']._serialized_end=1067
+  _globals['_SETLABSTANDINGREQUEST']._serialized_start=1070
+  _globals['_SETLABSTANDINGREQUEST']._serialized_end=1347
+  _globals['_SETLABSIGNINGKEYREQUEST']._serialized_start=1350
+  _globals['_SETLABSIGNINGKEYREQUEST']._serialized_end=1524
+  _globals['_SETLABSIGNINGKEYRESPONSE']._serialized_start=1526
+  _globals['_SETLABSIGNINGKEYRESPONSE']._serialized_end=1589
+  _globals['_SETLABSTANDINGRESPONSE']._serialized_start=1591
+  _globals['_SETLABSTANDINGRESPONSE']._serialized_end=1652
+  _globals['_LABSERVICE']._serialized_start=1655
+  _globals['_LABSERVICE']._serialized_end=2454
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -69,6 +70,66 @@ class CreateLabResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateLabResponse: _TypeAlias = CreateLabResponse  # noqa: Y015
+
+@_typing.final
+class UpdateLabRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAB_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
+    @_builtins.property
+    def lab(self) -> _lab_pb2.Lab:
+        """The laboratory: its name, and the fields to change. All other fields are ignored. The rules of Lab apply to the fields
+        to change.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields to change: display_name, contact, or "*" for both. If it is empty, those of the two are changed that are
+        not empty in lab. So a contact is removed by naming it here. Other paths: INVALID_FIELD.
+        """
+
+    def __init__(
+        self,
+        *,
+        lab: _lab_pb2.Lab | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLabRequest: _TypeAlias = UpdateLabRequest  # noqa: Y015
+
+@_typing.final
+class UpdateLabResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lab(self) -> _lab_pb2.Lab:
+        """The laboratory as stored."""
+
+    def __init__(
+        self,
+        *,
+        lab: _lab_pb2.Lab | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLabResponse: _TypeAlias = UpdateLabResponse  # noqa: Y015
 
 @_typing.final
 class GetLabRequest(_message.Message):

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class LabServiceStub(object):
-    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
-    read. A read sees every write that was acknowledged before it.
+    """The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+    may read. A read sees every write that was acknowledged before it.
     """
 
     def __init__(self, channel):
@@ -40,6 +40,11 @@ class LabServiceStub(object):
                 '/hutong.results.v1.LabService/CreateLab',
                 request_serializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.CreateLabRequest.SerializeToString,
                 response_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.CreateLabResponse.FromString,
+                _registered_method=True)
+        self.UpdateLab = channel.unary_unary(
+                '/hutong.results.v1.LabService/UpdateLab',
+                request_serializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.UpdateLabRequest.SerializeToString,
+                response_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.UpdateLabResponse.FromString,
                 _registered_method=True)
         self.GetLab = channel.unary_unary(
                 '/hutong.results.v1.LabService/GetLab',
@@ -64,18 +69,30 @@ class LabServiceStub(object):
 
 
 class LabServiceServicer(object):
-    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
-    read. A read sees every write that was acknowledged before it.
+    """The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+    may read. A read sees every write that was acknowledged before it.
     """
 
     def CreateLab(self, request, context):
         """Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
         other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
-        authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+        authorize_time with what is stored now, also after UpdateLab. INVALID_ARGUMENT for a wrong check character (BAD_USCC)
+        or an unknown region (REGION_UNKNOWN).
         At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
         the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
         nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
         again, because some of them may have been set aside.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateLab(self, request, context):
+        """Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
+        changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name
+        to all other nodes too. What a node above has registered itself stays there as it is. NOT_FOUND if the laboratory is not
+        registered. FAILED_PRECONDITION (CONFLICT) if a node below has registered it: that node changes it. At the national
+        node only the nation's supervisor and its operators may call it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +141,11 @@ def add_LabServiceServicer_to_server(servicer, server):
                     request_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.CreateLabRequest.FromString,
                     response_serializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.CreateLabResponse.SerializeToString,
             ),
+            'UpdateLab': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLab,
+                    request_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.UpdateLabRequest.FromString,
+                    response_serializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.UpdateLabResponse.SerializeToString,
+            ),
             'GetLab': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLab,
                     request_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.GetLabRequest.FromString,
@@ -153,8 +175,8 @@ def add_LabServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LabService(object):
-    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
-    read. A read sees every write that was acknowledged before it.
+    """The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+    may read. A read sees every write that was acknowledged before it.
     """
 
     @staticmethod
@@ -174,6 +196,33 @@ class LabService(object):
             '/hutong.results.v1.LabService/CreateLab',
             hutong_dot_results_dot_v1_dot_lab__service__pb2.CreateLabRequest.SerializeToString,
             hutong_dot_results_dot_v1_dot_lab__service__pb2.CreateLabResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLab(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.results.v1.LabService/UpdateLab',
+            hutong_dot_results_dot_v1_dot_lab__service__pb2.UpdateLabRequest.SerializeToString,
+            hutong_dot_results_dot_v1_dot_lab__service__pb2.UpdateLabResponse.FromString,
             options,
             channel_credentials,
             insecure,

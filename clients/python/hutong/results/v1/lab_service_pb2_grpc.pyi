@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LabServiceStub:
-    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
-    read. A read sees every write that was acknowledged before it.
+    """The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+    may read. A read sees every write that was acknowledged before it.
     """
 
     @_typing.overload
@@ -38,11 +38,19 @@ class LabServiceStub:
     CreateLab: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.CreateLabRequest, _lab_service_pb2.CreateLabResponse]
     """Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
     other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
-    authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+    authorize_time with what is stored now, also after UpdateLab. INVALID_ARGUMENT for a wrong check character (BAD_USCC)
+    or an unknown region (REGION_UNKNOWN).
     At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
     the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
     nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
     again, because some of them may have been set aside.
+    """
+    UpdateLab: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.UpdateLabRequest, _lab_service_pb2.UpdateLabResponse]
+    """Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
+    changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name
+    to all other nodes too. What a node above has registered itself stays there as it is. NOT_FOUND if the laboratory is not
+    registered. FAILED_PRECONDITION (CONFLICT) if a node below has registered it: that node changes it. At the national
+    node only the nation's supervisor and its operators may call it.
     """
     GetLab: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.GetLabRequest, _lab_service_pb2.GetLabResponse]
     """Returns one laboratory with its standing history. NOT_FOUND if it is not registered."""
@@ -65,19 +73,27 @@ class LabServiceStub:
 
 @_typing.type_check_only
 class LabServiceAsyncStub(LabServiceStub):
-    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
-    read. A read sees every write that was acknowledged before it.
+    """The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+    may read. A read sees every write that was acknowledged before it.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateLab: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.CreateLabRequest, _lab_service_pb2.CreateLabResponse]  # type: ignore[assignment]
     """Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
     other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
-    authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+    authorize_time with what is stored now, also after UpdateLab. INVALID_ARGUMENT for a wrong check character (BAD_USCC)
+    or an unknown region (REGION_UNKNOWN).
     At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
     the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
     nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
     again, because some of them may have been set aside.
+    """
+    UpdateLab: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.UpdateLabRequest, _lab_service_pb2.UpdateLabResponse]  # type: ignore[assignment]
+    """Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
+    changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name
+    to all other nodes too. What a node above has registered itself stays there as it is. NOT_FOUND if the laboratory is not
+    registered. FAILED_PRECONDITION (CONFLICT) if a node below has registered it: that node changes it. At the national
+    node only the nation's supervisor and its operators may call it.
     """
     GetLab: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.GetLabRequest, _lab_service_pb2.GetLabResponse]  # type: ignore[assignment]
     """Returns one laboratory with its standing history. NOT_FOUND if it is not registered."""
@@ -99,8 +115,8 @@ class LabServiceAsyncStub(LabServiceStub):
     """
 
 class LabServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
-    read. A read sees every write that was acknowledged before it.
+    """The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+    may read. A read sees every write that was acknowledged before it.
     """
 
     @_abc_1.abstractmethod
@@ -111,11 +127,25 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lab_service_pb2.CreateLabResponse, _abc.Awaitable[_lab_service_pb2.CreateLabResponse]]:
         """Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
         other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
-        authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+        authorize_time with what is stored now, also after UpdateLab. INVALID_ARGUMENT for a wrong check character (BAD_USCC)
+        or an unknown region (REGION_UNKNOWN).
         At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
         the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
         nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
         again, because some of them may have been set aside.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateLab(
+        self,
+        request: _lab_service_pb2.UpdateLabRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lab_service_pb2.UpdateLabResponse, _abc.Awaitable[_lab_service_pb2.UpdateLabResponse]]:
+        """Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
+        changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name
+        to all other nodes too. What a node above has registered itself stays there as it is. NOT_FOUND if the laboratory is not
+        registered. FAILED_PRECONDITION (CONFLICT) if a node below has registered it: that node changes it. At the national
+        node only the nation's supervisor and its operators may call it.
         """
 
     @_abc_1.abstractmethod

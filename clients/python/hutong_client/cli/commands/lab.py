@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2, lab_service_pb2
 from hutong_texts import tr
@@ -51,6 +52,25 @@ def create(
     )
     with node.connect() as connection:
         response = connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=new), timeout=CALL_SECONDS)
+    return _show(response.lab, as_json)
+
+
+@lab.command(cls=NodeCommand, example="91220502MA000LAB8G --contact 0435-0000000")
+@click.argument("name", type=LAB, metavar="LAB")
+@click.option("--display-name", help="The new registered name.")
+@click.option("--contact", help='The new contact for missing reports; "" removes it.')
+@json_option
+@click.pass_obj
+def update(node: Node, name: str, display_name: str | None, contact: str | None, as_json: bool) -> ExitCode:
+    """Change the registered name or the contact of LAB at the node that has registered it."""
+    stated = {"display_name": display_name, "contact": contact}
+    mask = FieldMask(paths=[field for field, value in stated.items() if value is not None])
+    if not mask.paths:
+        raise click.UsageError(tr("state --display-name, --contact or both"))
+    changed = lab_pb2.Lab(name=name, display_name=display_name or "", contact=contact or "")
+    request = lab_service_pb2.UpdateLabRequest(lab=changed, update_mask=mask)
+    with node.connect() as connection:
+        response = connection.labs.UpdateLab(request, timeout=CALL_SECONDS)
     return _show(response.lab, as_json)
 
 

@@ -7,8 +7,8 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import { file_google_api_resource } from "../../../google/api/resource_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
 import type { Lab, LabSigningKey, LabStanding } from "./lab_pb.js";
 import { file_hutong_results_v1_lab } from "./lab_pb.js";
@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/lab_service.proto.
  */
 export const file_hutong_results_v1_lab_service: GenFile = /*@__PURE__*/
-  fileDesc("CiNodXRvbmcvcmVzdWx0cy92MS9sYWJfc2VydmljZS5wcm90bxIRaHV0b25nLnJlc3VsdHMudjEiZAoQQ3JlYXRlTGFiUmVxdWVzdBIvCgNsYWIYASABKAsyFi5odXRvbmcucmVzdWx0cy52MS5MYWJCCuJBAQK6SAPIAQESHwoKcmVxdWVzdF9pZBgCIAEoCUILukgI2AEBcgOwAQEiOAoRQ3JlYXRlTGFiUmVzcG9uc2USIwoDbGFiGAEgASgLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiIkAKDUdldExhYlJlcXVlc3QSLwoEbmFtZRgBIAEoCUIh4kEBAvpBEAoOaHV0b25nLm9yZy9MYWK6SAfIAQFyAhhAIjUKDkdldExhYlJlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYiK+AQoPTGlzdExhYnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEiQKDGRpc3BsYXlfbmFtZRgEIAEoCUIOukgLcgnQ6oHKBgEYyAESKwoTZGlzcGxheV9uYW1lX3ByZWZpeBgFIAEoCUIOukgLcgnQ6oHKBgEYyAEiUQoQTGlzdExhYnNSZXNwb25zZRIkCgRsYWJzGAEgAygLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKVAgoVU2V0TGFiU3RhbmRpbmdSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIeJBAQL6QRAKDmh1dG9uZy5vcmcvTGFiukgHyAEBcgIYQBJBCghzdGFuZGluZxgCIAEoDjIeLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlN0YW5kaW5nQg/iQQECukgIyAEBggECEAESQAoOZWZmZWN0aXZlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgy6SAmyAQbo8IHKBgESJQoGcmVhc29uGAQgASgJQhXiQQECukgOyAEBcgnY6oHKBgEY9AMSHwoKcmVxdWVzdF9pZBgFIAEoCUILukgI2AEBcgOwAQEirgEKF1NldExhYlNpZ25pbmdLZXlSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIeJBAQL6QRAKDmh1dG9uZy5vcmcvTGFiukgHyAEBcgIYQBJBCgtzaWduaW5nX2tleRgCIAEoCzIgLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlNpZ25pbmdLZXlCCuJBAQK6SAPIAQESHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiPwoYU2V0TGFiU2lnbmluZ0tleVJlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYiI9ChZTZXRMYWJTdGFuZGluZ1Jlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYjKmBQoKTGFiU2VydmljZRJ5CglDcmVhdGVMYWISIy5odXRvbmcucmVzdWx0cy52MS5DcmVhdGVMYWJSZXF1ZXN0GiQuaHV0b25nLnJlc3VsdHMudjEuQ3JlYXRlTGFiUmVzcG9uc2UiIZACAorTGBoKEAgFEAMaCmxhYi5yZWdpb24KBAgIEAEYAhKIAQoGR2V0TGFiEiAuaHV0b25nLnJlc3VsdHMudjEuR2V0TGFiUmVxdWVzdBohLmh1dG9uZy5yZXN1bHRzLnYxLkdldExhYlJlc3BvbnNlIjmQAgGK0xgyCgQIARABCgQIAhABCgQIAxABCgQIBBABCgQIBRABCgQIBhABCgQIBxABCgQICBABGAESjgEKCExpc3RMYWJzEiIuaHV0b25nLnJlc3VsdHMudjEuTGlzdExhYnNSZXF1ZXN0GiMuaHV0b25nLnJlc3VsdHMudjEuTGlzdExhYnNSZXNwb25zZSI5kAIBitMYMgoECAEQAQoECAIQAQoECAMQAQoECAQQAQoECAUQAQoECAYQAQoECAcQAQoECAgQARgCEnwKDlNldExhYlN0YW5kaW5nEiguaHV0b25nLnJlc3VsdHMudjEuU2V0TGFiU3RhbmRpbmdSZXF1ZXN0GikuaHV0b25nLnJlc3VsdHMudjEuU2V0TGFiU3RhbmRpbmdSZXNwb25zZSIVkAICitMYDgoKCAUQAxoEbmFtZRgCEoIBChBTZXRMYWJTaWduaW5nS2V5EiouaHV0b25nLnJlc3VsdHMudjEuU2V0TGFiU2lnbmluZ0tleVJlcXVlc3QaKy5odXRvbmcucmVzdWx0cy52MS5TZXRMYWJTaWduaW5nS2V5UmVzcG9uc2UiFZACAorTGA4KCggFEAMaBG5hbWUYAkJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_results_v1_lab, file_hutong_type_v1_rules]);
+  fileDesc("CiNodXRvbmcvcmVzdWx0cy92MS9sYWJfc2VydmljZS5wcm90bxIRaHV0b25nLnJlc3VsdHMudjEiZAoQQ3JlYXRlTGFiUmVxdWVzdBIvCgNsYWIYASABKAsyFi5odXRvbmcucmVzdWx0cy52MS5MYWJCCuJBAQK6SAPIAQESHwoKcmVxdWVzdF9pZBgCIAEoCUILukgI2AEBcgOwAQEiOAoRQ3JlYXRlTGFiUmVzcG9uc2USIwoDbGFiGAEgASgLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiIpUBChBVcGRhdGVMYWJSZXF1ZXN0Ei8KA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYkIK4kEBArpIA9gBAxIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiOAoRVXBkYXRlTGFiUmVzcG9uc2USIwoDbGFiGAEgASgLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiIkAKDUdldExhYlJlcXVlc3QSLwoEbmFtZRgBIAEoCUIh4kEBAvpBEAoOaHV0b25nLm9yZy9MYWK6SAfIAQFyAhhAIjUKDkdldExhYlJlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYiK+AQoPTGlzdExhYnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEiQKDGRpc3BsYXlfbmFtZRgEIAEoCUIOukgLcgnQ6oHKBgEYyAESKwoTZGlzcGxheV9uYW1lX3ByZWZpeBgFIAEoCUIOukgLcgnQ6oHKBgEYyAEiUQoQTGlzdExhYnNSZXNwb25zZRIkCgRsYWJzGAEgAygLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKVAgoVU2V0TGFiU3RhbmRpbmdSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIeJBAQL6QRAKDmh1dG9uZy5vcmcvTGFiukgHyAEBcgIYQBJBCghzdGFuZGluZxgCIAEoDjIeLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlN0YW5kaW5nQg/iQQECukgIyAEBggECEAESQAoOZWZmZWN0aXZlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgy6SAmyAQbo8IHKBgESJQoGcmVhc29uGAQgASgJQhXiQQECukgOyAEBcgnY6oHKBgEY9AMSHwoKcmVxdWVzdF9pZBgFIAEoCUILukgI2AEBcgOwAQEirgEKF1NldExhYlNpZ25pbmdLZXlSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIeJBAQL6QRAKDmh1dG9uZy5vcmcvTGFiukgHyAEBcgIYQBJBCgtzaWduaW5nX2tleRgCIAEoCzIgLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlNpZ25pbmdLZXlCCuJBAQK6SAPIAQESHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiPwoYU2V0TGFiU2lnbmluZ0tleVJlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYiI9ChZTZXRMYWJTdGFuZGluZ1Jlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYjKfBgoKTGFiU2VydmljZRJ5CglDcmVhdGVMYWISIy5odXRvbmcucmVzdWx0cy52MS5DcmVhdGVMYWJSZXF1ZXN0GiQuaHV0b25nLnJlc3VsdHMudjEuQ3JlYXRlTGFiUmVzcG9uc2UiIZACAorTGBoKEAgFEAMaCmxhYi5yZWdpb24KBAgIEAEYAhJ3CglVcGRhdGVMYWISIy5odXRvbmcucmVzdWx0cy52MS5VcGRhdGVMYWJSZXF1ZXN0GiQuaHV0b25nLnJlc3VsdHMudjEuVXBkYXRlTGFiUmVzcG9uc2UiH5ACAorTGBgKDggFEAMaCGxhYi5uYW1lCgQICBABGAISiAEKBkdldExhYhIgLmh1dG9uZy5yZXN1bHRzLnYxLkdldExhYlJlcXVlc3QaIS5odXRvbmcucmVzdWx0cy52MS5HZXRMYWJSZXNwb25zZSI5kAIBitMYMgoECAEQAQoECAIQAQoECAMQAQoECAQQAQoECAUQAQoECAYQAQoECAcQAQoECAgQARgBEo4BCghMaXN0TGFicxIiLmh1dG9uZy5yZXN1bHRzLnYxLkxpc3RMYWJzUmVxdWVzdBojLmh1dG9uZy5yZXN1bHRzLnYxLkxpc3RMYWJzUmVzcG9uc2UiOZACAYrTGDIKBAgBEAEKBAgCEAEKBAgDEAEKBAgEEAEKBAgFEAEKBAgGEAEKBAgHEAEKBAgIEAEYAhJ8Cg5TZXRMYWJTdGFuZGluZxIoLmh1dG9uZy5yZXN1bHRzLnYxLlNldExhYlN0YW5kaW5nUmVxdWVzdBopLmh1dG9uZy5yZXN1bHRzLnYxLlNldExhYlN0YW5kaW5nUmVzcG9uc2UiFZACAorTGA4KCggFEAMaBG5hbWUYAhKCAQoQU2V0TGFiU2lnbmluZ0tleRIqLmh1dG9uZy5yZXN1bHRzLnYxLlNldExhYlNpZ25pbmdLZXlSZXF1ZXN0GisuaHV0b25nLnJlc3VsdHMudjEuU2V0TGFiU2lnbmluZ0tleVJlc3BvbnNlIhWQAgKK0xgOCgoIBRADGgRuYW1lGAJCbgoVb3JnLmh1dG9uZy5yZXN1bHRzLnYxUAFaP2dpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9yZXN1bHRzL3YxO3Jlc3VsdHN2MaoCEUh1dG9uZy5SZXN1bHRzLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_results_v1_lab, file_hutong_type_v1_rules]);
 
 /**
  * @generated from message hutong.results.v1.CreateLabRequest
@@ -68,6 +68,61 @@ export const CreateLabResponseSchema: GenMessage<CreateLabResponse> = /*@__PURE_
   messageDesc(file_hutong_results_v1_lab_service, 1);
 
 /**
+ * @generated from message hutong.results.v1.UpdateLabRequest
+ */
+export type UpdateLabRequest = Message<"hutong.results.v1.UpdateLabRequest"> & {
+  /**
+   * The laboratory: its name, and the fields to change. All other fields are ignored. The rules of Lab apply to the fields
+   * to change.
+   *
+   * @generated from field: hutong.results.v1.Lab lab = 1;
+   */
+  lab?: Lab | undefined;
+
+  /**
+   * The fields to change: display_name, contact, or "*" for both. If it is empty, those of the two are changed that are
+   * not empty in lab. So a contact is removed by naming it here. Other paths: INVALID_FIELD.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+
+  /**
+   * A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+   * content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message hutong.results.v1.UpdateLabRequest.
+ * Use `create(UpdateLabRequestSchema)` to create a new message.
+ */
+export const UpdateLabRequestSchema: GenMessage<UpdateLabRequest> = /*@__PURE__*/
+  messageDesc(file_hutong_results_v1_lab_service, 2);
+
+/**
+ * @generated from message hutong.results.v1.UpdateLabResponse
+ */
+export type UpdateLabResponse = Message<"hutong.results.v1.UpdateLabResponse"> & {
+  /**
+   * The laboratory as stored.
+   *
+   * @generated from field: hutong.results.v1.Lab lab = 1;
+   */
+  lab?: Lab | undefined;
+};
+
+/**
+ * Describes the message hutong.results.v1.UpdateLabResponse.
+ * Use `create(UpdateLabResponseSchema)` to create a new message.
+ */
+export const UpdateLabResponseSchema: GenMessage<UpdateLabResponse> = /*@__PURE__*/
+  messageDesc(file_hutong_results_v1_lab_service, 3);
+
+/**
  * @generated from message hutong.results.v1.GetLabRequest
  */
 export type GetLabRequest = Message<"hutong.results.v1.GetLabRequest"> & {
@@ -84,7 +139,7 @@ export type GetLabRequest = Message<"hutong.results.v1.GetLabRequest"> & {
  * Use `create(GetLabRequestSchema)` to create a new message.
  */
 export const GetLabRequestSchema: GenMessage<GetLabRequest> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 2);
+  messageDesc(file_hutong_results_v1_lab_service, 4);
 
 /**
  * @generated from message hutong.results.v1.GetLabResponse
@@ -103,7 +158,7 @@ export type GetLabResponse = Message<"hutong.results.v1.GetLabResponse"> & {
  * Use `create(GetLabResponseSchema)` to create a new message.
  */
 export const GetLabResponseSchema: GenMessage<GetLabResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 3);
+  messageDesc(file_hutong_results_v1_lab_service, 5);
 
 /**
  * @generated from message hutong.results.v1.ListLabsRequest
@@ -152,7 +207,7 @@ export type ListLabsRequest = Message<"hutong.results.v1.ListLabsRequest"> & {
  * Use `create(ListLabsRequestSchema)` to create a new message.
  */
 export const ListLabsRequestSchema: GenMessage<ListLabsRequest> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 4);
+  messageDesc(file_hutong_results_v1_lab_service, 6);
 
 /**
  * @generated from message hutong.results.v1.ListLabsResponse
@@ -178,7 +233,7 @@ export type ListLabsResponse = Message<"hutong.results.v1.ListLabsResponse"> & {
  * Use `create(ListLabsResponseSchema)` to create a new message.
  */
 export const ListLabsResponseSchema: GenMessage<ListLabsResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 5);
+  messageDesc(file_hutong_results_v1_lab_service, 7);
 
 /**
  * @generated from message hutong.results.v1.SetLabStandingRequest
@@ -226,7 +281,7 @@ export type SetLabStandingRequest = Message<"hutong.results.v1.SetLabStandingReq
  * Use `create(SetLabStandingRequestSchema)` to create a new message.
  */
 export const SetLabStandingRequestSchema: GenMessage<SetLabStandingRequest> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 6);
+  messageDesc(file_hutong_results_v1_lab_service, 8);
 
 /**
  * @generated from message hutong.results.v1.SetLabSigningKeyRequest
@@ -260,7 +315,7 @@ export type SetLabSigningKeyRequest = Message<"hutong.results.v1.SetLabSigningKe
  * Use `create(SetLabSigningKeyRequestSchema)` to create a new message.
  */
 export const SetLabSigningKeyRequestSchema: GenMessage<SetLabSigningKeyRequest> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 7);
+  messageDesc(file_hutong_results_v1_lab_service, 9);
 
 /**
  * @generated from message hutong.results.v1.SetLabSigningKeyResponse
@@ -279,7 +334,7 @@ export type SetLabSigningKeyResponse = Message<"hutong.results.v1.SetLabSigningK
  * Use `create(SetLabSigningKeyResponseSchema)` to create a new message.
  */
 export const SetLabSigningKeyResponseSchema: GenMessage<SetLabSigningKeyResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 8);
+  messageDesc(file_hutong_results_v1_lab_service, 10);
 
 /**
  * @generated from message hutong.results.v1.SetLabStandingResponse
@@ -298,11 +353,11 @@ export type SetLabStandingResponse = Message<"hutong.results.v1.SetLabStandingRe
  * Use `create(SetLabStandingResponseSchema)` to create a new message.
  */
 export const SetLabStandingResponseSchema: GenMessage<SetLabStandingResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 9);
+  messageDesc(file_hutong_results_v1_lab_service, 11);
 
 /**
- * The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
- * read. A read sees every write that was acknowledged before it.
+ * The register of laboratories. The health authority of the node calls CreateLab, UpdateLab and SetLabStanding; any client
+ * may read. A read sees every write that was acknowledged before it.
  *
  * @generated from service hutong.results.v1.LabService
  */
@@ -310,7 +365,8 @@ export const LabService: GenService<{
   /**
    * Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
    * other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
-   * authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+   * authorize_time with what is stored now, also after UpdateLab. INVALID_ARGUMENT for a wrong check character (BAD_USCC)
+   * or an unknown region (REGION_UNKNOWN).
    * At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
    * the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
    * nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
@@ -322,6 +378,20 @@ export const LabService: GenService<{
     methodKind: "unary";
     input: typeof CreateLabRequestSchema;
     output: typeof CreateLabResponseSchema;
+  },
+  /**
+   * Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
+   * changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name
+   * to all other nodes too. What a node above has registered itself stays there as it is. NOT_FOUND if the laboratory is not
+   * registered. FAILED_PRECONDITION (CONFLICT) if a node below has registered it: that node changes it. At the national
+   * node only the nation's supervisor and its operators may call it.
+   *
+   * @generated from rpc hutong.results.v1.LabService.UpdateLab
+   */
+  updateLab: {
+    methodKind: "unary";
+    input: typeof UpdateLabRequestSchema;
+    output: typeof UpdateLabResponseSchema;
   },
   /**
    * Returns one laboratory with its standing history. NOT_FOUND if it is not registered.
