@@ -38,7 +38,7 @@ const (
 	ReasonConflict Reason = "CONFLICT"
 	// ReasonCursorTooOld: a cursor is older than the change log, or belongs to another log.
 	ReasonCursorTooOld Reason = "CURSOR_TOO_OLD"
-	// ReasonNotFreshEnough: this node did not see the writes that a consistency token stands for within the deadline.
+	// ReasonNotFreshEnough: a consistency token stands for writes that this node did not see within the deadline.
 	ReasonNotFreshEnough Reason = "NOT_FRESH_ENOUGH"
 	// ReasonDatabaseUnavailable: the database cannot be reached or took too long.
 	ReasonDatabaseUnavailable Reason = "DATABASE_UNAVAILABLE"
@@ -118,7 +118,7 @@ const (
 	ReasonHolderTokenInvalid Reason = "HOLDER_TOKEN_INVALID"
 	// ReasonHolderTokenExpired: a holder's token is over 90 seconds old, or from the future.
 	ReasonHolderTokenExpired Reason = "HOLDER_TOKEN_EXPIRED"
-	// ReasonHolderTokenUsed: this node has accepted the holder's token before, for another question.
+	// ReasonHolderTokenUsed: the holder's token was accepted before at this node, for another question.
 	ReasonHolderTokenUsed Reason = "HOLDER_TOKEN_USED"
 	// ReasonHolderTokenOtherPurpose: the holder's token is for another purpose than the question.
 	ReasonHolderTokenOtherPurpose Reason = "HOLDER_TOKEN_OTHER_PURPOSE"

@@ -73,7 +73,7 @@ _PRIVATE = {
     0x91: "\U000241fe",
     0xA0: "\u9fbb",
 }
-"""Those characters of GBK 0xFE51 to 0xFEA0 that GB 18030-2000 left in the private use area, by their second byte."""
+"""The characters of GBK 0xFE51 to 0xFEA0 that GB 18030-2000 left in the private use area, by their second byte."""
 
 
 def _private_use() -> dict[str, str]:

@@ -47,7 +47,7 @@ BASES = {
 if os.environ.get("EXCHANGE_BASE", ""):
     BASES = {os.environ["EXCHANGE_BASE"]: ()}
 WITHOUT_SENT_POLICIES = "a71e28a6"
-"""This commit does not know SendPolicies and ExchangeRefusals."""
+"""The commit of BASES that does not know SendPolicies and ExchangeRefusals."""
 NATIONS_LAB = f"labs/{USCC}"
 HENANS_POLICY = "jurisdictions/410000/policies/venue"
 

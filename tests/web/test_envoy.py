@@ -253,7 +253,7 @@ async def test_error_is_a_status_with_readable_details(web: Web) -> None:
 
 @in_module
 async def test_edge_without_token_may_do_nothing(web: Web) -> None:
-    """Neither its certificate nor a caller's claim lets the edge do anything."""
+    """A question without a token is refused with 401 or 403. The certificate of the edge gives no right."""
     answer = await web.post(VERIFY, question())
     assert answer.status in (401, 403)
     assert answer.json()["details"][0]["domain"] == "hutong.org"

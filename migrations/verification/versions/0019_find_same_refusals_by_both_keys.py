@@ -1,4 +1,4 @@
-"""Also find reports of one refusal by the key under the other version of the pepper.
+"""Find reports of one refusal also by the key under the other version of the pepper.
 
 Earlier reports have no such key.
 

@@ -23,10 +23,10 @@ LAG_SECONDS = 0.2
 """The lag beyond which new calls are refused. People at a gate do not notice a fifth of a second. A process with such a
 lag is never idle."""
 LIGHT_CALLS = 256
-"""This many light and normal calls under way are always admitted. One caller may have as many. Fewer calls are no
+"""How many light and normal calls under way are always admitted. One caller may have as many. Fewer calls are no
 backlog, however slow the machine is."""
 HEAVY_CALLS = 32
-"""This many heavy calls under way are always admitted. As many reads of many rows may wait."""
+"""How many heavy calls under way are always admitted. As many reads of many rows may wait."""
 STREAMS = 10_000
 """The most streams under way in a process, not counting the streams of nodes. An idle stream takes about 22 kB."""
 WINDOW_SECONDS = 0.1

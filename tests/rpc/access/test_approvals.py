@@ -298,7 +298,10 @@ async def test_a_floor_and_its_withdrawal_wait_for_a_second_officer(guarded: Gua
 
 
 async def test_a_floor_that_changed_meanwhile_is_proposed_anew(guarded: Guarded) -> None:
-    """Otherwise, of two proposals, the older one would become the newer revision if it is approved last."""
+    """The older of two proposals is refused with CHANGE_OVERTAKEN once the newer one is approved.
+
+    If the older proposal could be approved last, the older content would become the newest revision.
+    """
     admin = PolicyAdminServiceStub(await guarded.channel("policy", FIRST))
     second = await approvals(guarded, SECOND, "policy")
     names = []

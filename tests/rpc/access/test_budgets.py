@@ -164,7 +164,11 @@ async def test_guessing_names_of_one_number_costs_misses(guarded: Guarded) -> No
 
 
 async def test_each_other_paper_of_one_person_costs_a_person(guarded: Guarded) -> None:
-    """Otherwise one document number would suffice to try out report numbers, and to fill the stores with claims."""
+    """Each further report number that is shown with one document costs as much as a further person.
+
+    If only the document counted, one document number would suffice to try out report numbers, and to fill the stores
+    with claims. A report number that was shown before costs nothing more.
+    """
     stub = await gate(guarded, "forger")
 
     def shown(number: int) -> VerifyRequest:

@@ -268,7 +268,10 @@ async def test_a_gate_reads_a_holders_token_in_place_of_number_and_name(guarded:
 
 
 async def test_a_token_has_a_name_to_compare(guarded: Guarded) -> None:
-    """Otherwise the gate would admit everybody who shows the token."""
+    """A holder's token is refused for a document without a name and for a masked name.
+
+    A gate compares the name with the person's. Without a name the gate would admit everybody who shows the token.
+    """
     app = CALLERS["app"]
     stub = HolderTokenServiceStub(await guarded.channel("verification", app))
     for name in ("", "王*"):

@@ -71,7 +71,11 @@ async def test_a_hold_is_seen_and_lifted_in_its_own_region_alone(guarded: Guarde
 
 
 async def test_a_hold_is_about_a_person_or_an_own_laboratory(guarded: Guarded) -> None:
-    """Otherwise a supervisor could keep, and later list, the results of all laboratories of another province."""
+    """A province may hold results of any named person and of its own laboratories. The nation may hold all results.
+
+    If a province could hold more, its supervisor could keep, and later list, the results of all laboratories of another
+    province.
+    """
     province, nation = await holds_of(guarded, PROVINCE), await holds_of(guarded, NATION)
     for request, code in (
         (CreateLegalHoldRequest(lab=OTHER_LAB, reason="r"), grpc.StatusCode.PERMISSION_DENIED),

@@ -28,7 +28,8 @@ from tests.support.processes import started
 from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 PEOPLE, WRONG = 4_000, 80
-"""So many rows that even a fast machine is not done between a look at the journal and the kill."""
+"""The numbers of persons and of wrong rows in the day. With fewer rows, a fast machine could be done between a look at
+the journal and the kill."""
 
 
 @pytest.fixture

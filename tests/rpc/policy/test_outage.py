@@ -83,7 +83,7 @@ async def test_the_nations_policies_hold_while_it_is_unavailable_and_after_a_res
 async def test_nation_as_of_time_stands_still_while_the_nation_is_unavailable(
     tmp_path: Path, sqlite_url: MakeUrl
 ) -> None:
-    """This holds after a restart too, where the instant is the last stored one. The province's own instant moves on."""
+    """The province's own instant moves on. After a restart the nation's instant is the last one stored."""
     url = sqlite_url("policy")
     async with nation_at(sqlite_url("policy"), tmp_path) as (_, link):
         async with province(url, tmp_path, link.address) as henan:

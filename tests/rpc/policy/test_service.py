@@ -53,9 +53,10 @@ async def test_same_content_again_is_the_same_revision(service: Service) -> None
 
 
 async def test_earlier_content_again_is_its_own_revision(service: Service) -> None:
-    """This happens if a directory is applied twice at the same time.
+    """Content that is published already gets the name of its revision, not a new one.
 
-    A withdrawn or replaced policy is published anew.
+    Such a publication happens if a directory is applied twice at the same time. A withdrawn or replaced policy is
+    published anew.
     """
     first, second = make_policy(), make_policy(hours=24)
     second.effective_start_time.CopyFrom(to_timestamp(SystemClock().now() + DAY))

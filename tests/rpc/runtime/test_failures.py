@@ -205,7 +205,10 @@ async def test_a_message_that_is_too_large_is_refused(tmp_path: Path) -> None:
 
 
 async def test_calls_beyond_the_limit_are_shed(tmp_path: Path) -> None:
-    """They are refused at once with RetryInfo. Admitted calls are answered, and then new calls are admitted again."""
+    """A fourth call beside three admitted ones is refused at once with RetryInfo.
+
+    The admitted calls are answered, and then new calls are admitted again.
+    """
     gate = Gate()
     async with channel_to(pretend(gate), settings_for(tmp_path, max_calls="3")) as channel:
         stub = LabServiceStub(channel)

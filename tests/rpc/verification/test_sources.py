@@ -167,9 +167,9 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
 
 
 async def test_look_ups_that_are_late_have_no_answer() -> None:
-    """This holds for look-ups of a batch and for a single one.
+    """A look-up of a batch and a single one have None as their answer after their share of the time.
 
-    Their call goes on, so that its answer closes the circuit.
+    The call to Results goes on, and its answer closes the circuit.
     """
     results = Results()
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:

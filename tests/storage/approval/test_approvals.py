@@ -142,7 +142,7 @@ async def test_lists_are_narrowed(withdrawals: Withdrawals) -> None:
 
 
 async def test_old_changes_are_removed(withdrawals: Withdrawals) -> None:
-    """They are removed with the next proposal."""
+    """The next proposal removes changes that are older than KEPT."""
     change = await withdrawals.propose()
     withdrawals.clock.advance(KEPT + 1)
     await withdrawals.propose()

@@ -229,7 +229,7 @@ async def test_a_read_survives_a_connection_the_server_closed(postgresql: Databa
 
 
 async def test_a_read_of_many_rows_survives_a_connection_the_server_closed(postgresql: Database) -> None:
-    """This holds also if the server closes the connection between the limit and a statement."""
+    """The server closes the connection between the time limit and the read's statement. The read is made once more."""
     other = open_database(postgresql.engine.url.render_as_string(hide_password=False))
     attempts = []
 
@@ -364,7 +364,10 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 
 async def test_a_statement_ends_with_the_time_of_its_caller(database: Database) -> None:
-    """Otherwise no other read of the same kind would be answered."""
+    """An endless read of many rows fails at the caller's deadline.
+
+    If it went on, no other read of many rows would be answered. The timeout of other reads stays 5 s.
+    """
     call = Call("test")
     call.deadline = asyncio.get_running_loop().time() + 0.2
     current_call.set(call)

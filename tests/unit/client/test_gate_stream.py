@@ -125,7 +125,7 @@ def test_stream_answers_goes_on_after_breaks() -> None:
 
 
 async def test_stream_answers_of_asyncio_goes_on_after_breaks() -> None:
-    """This holds also if the service answers in another order, and if it ends a stream without an error."""
+    """The first stream fails after two answers. The second answers in another order and ends early without an error."""
 
     def backwards(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
         for asked in list(reversed(list(requests)))[:4]:

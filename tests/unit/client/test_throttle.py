@@ -148,7 +148,10 @@ async def test_a_held_call_of_asyncio_has_all_that_a_call_has(tmp_path: Path) ->
 
 
 async def test_an_answer_that_is_read_again_counts_once(tmp_path: Path) -> None:
-    """Otherwise one answer would count as several, and an overload would not hold calls back."""
+    """After a thousand reads of one answer, the client holds back over half of its calls to an overloaded service.
+
+    If each read counted as an answer, an overload would not hold calls back. Both kinds of client are tested.
+    """
     labs = Overloaded("")
     async with serving(pretend(labs), settings_for(tmp_path)) as address:
         async with aio.connect(results=address, environment={}) as node:

@@ -34,7 +34,7 @@ documents = st.builds(
 @example(b"s" * 64, Document(1, "1"))
 @example(b"s" * 65, Document(1, "1"))
 def test_a_subject_key_is_hmac_sha_256(secret: bytes, document: Document) -> None:
-    """This holds for secrets of any length, so that any other implementation finds the same person."""
+    """Secrets of any length give the key of the standard, so that any other implementation finds the same person."""
     said = f"{document.type}:{document.issuing_country}:{document.number}".encode()
     assert Pepper(secret).subject_key(document) == hmac.digest(secret, said, "sha256")[:KEY_LENGTH]
 
@@ -110,7 +110,7 @@ def test_no_name_has_no_hash() -> None:
 
 @given(st.text(max_size=30))
 def test_a_masked_name_shows_its_first_character_alone(name: str) -> None:
-    """This holds for names of any length in any script. Of a name of one character nothing is shown."""
+    """The name has any length and any script. Of a name of one character nothing is shown."""
     bare = name.strip()
     masked = mask_name(name)
     assert masked[:1] == (bare[:1] if len(bare) > 1 else "*" * len(bare))

@@ -78,7 +78,7 @@ def test_default_item_has_one_hash_by_both_its_names() -> None:
 @given(st.integers(0, 10**9))
 @settings(deadline=None, max_examples=40)
 def test_requirement_is_the_same_after_a_message(seed: int) -> None:
-    """This holds for policies with and without items, and for floors."""
+    """The random policies and floors have requirements with and without items."""
     for revision in random_set(random.Random(seed), 8):
         again = revision_from_proto(bare_statement(revision_to_proto(revision)), revision.revision, 0)
         assert again.requirement == revision.requirement

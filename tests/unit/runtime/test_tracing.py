@@ -177,7 +177,10 @@ class Metadata:
 
 @pytest.mark.parametrize(("ratio", "flags"), [(0.0, "00"), (1.0, "01")])
 async def test_decision_about_a_call_goes_on_to_other_services(ratio: float, flags: str) -> None:
-    """Otherwise each service would decide anew, and traces would begin in the middle."""
+    """Whether a call is recorded is decided once, by the caller or by the first service, and sent on in `traceparent`.
+
+    If each service decided anew, traces would begin in the middle.
+    """
     sent: list[str] = []
 
     async def proceed(_request: Any, _context: Any) -> None:

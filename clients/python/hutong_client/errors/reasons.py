@@ -70,7 +70,7 @@ class CursorTooOld(HutongError):
 
 
 class NotFreshEnough(HutongError):
-    """This node did not see the writes that a consistency token stands for within the deadline."""
+    """A consistency token stands for writes that this node did not see within the deadline."""
 
 
 class DatabaseUnavailable(HutongError):
@@ -226,7 +226,7 @@ class HolderTokenExpired(HutongError):
 
 
 class HolderTokenUsed(HutongError):
-    """This node has accepted the holder's token before, for another question."""
+    """The holder's token was accepted before at this node, for another question."""
 
 
 class HolderTokenOtherPurpose(HutongError):

@@ -1,1 +1,1 @@
-"""This node as the upper end of a link: it receives changes of the nodes below, answers them and notifies them."""
+"""The upper end of a link: a node receives changes of the nodes below, answers them and notifies them."""

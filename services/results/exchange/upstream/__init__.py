@@ -1,1 +1,1 @@
-"""This node as the lower end of a link. It sends changes and look-ups to the node above, and applies notifications."""
+"""The lower end of a link: a node sends changes and look-ups to the node above, and applies notifications."""

@@ -396,7 +396,11 @@ async def test_a_token_of_jilin_is_honoured_in_henan(country: Country, gate: Gat
 
 @pytest.mark.parametrize("country", [ResultsTiming(token_wait=0.3)], indirect=True, ids=["soon"])
 async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country: Country, gate: Gate) -> None:
-    """This holds for a call, for one question of a batch, and while the nation itself is unavailable."""
+    """A call and each question with the token in a batch have the reason of a source that did not answer.
+
+    The questions of the batch without the token are decided. While the nation is unavailable too, the reason is the
+    same, and the nation is named as a source.
+    """
     jilin = await join_jilin(country)
     token = await upload(jilin, 1)
     await until(lambda: len(country.nation.results()) == 1)

@@ -399,7 +399,7 @@ async def test_the_nation_has_all_there_is_to_import(sqlite_country: Country) ->
 
 
 async def test_a_link_that_carries_nothing_more_is_given_up(sqlite_country: Country) -> None:
-    """Neither side notices the dead connection. Changes made meanwhile cross both ways on new connections."""
+    """The connections are dead, and neither side is told. Changes made meanwhile cross both ways on new connections."""
     sqlite_country.timing = ResultsTiming(listener_silence=4.0, sender_answer=2.0, subscribe=0.5)
     jilin = await report_in_jilin(sqlite_country)
     async with link_to(sqlite_country.nation.address) as link:

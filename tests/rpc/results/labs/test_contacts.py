@@ -61,7 +61,7 @@ async def knows(member: Member, contact: str) -> bool:
 
 
 async def test_it_is_known_at_each_node_above_and_at_no_other(country: Country) -> None:
-    """It stands beside the laboratory's figures at the nation. Jilin gets the laboratory without it."""
+    """The nation shows the contact beside the laboratory's figures. Jilin gets the laboratory without the contact."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     luoyang = await country.join(LUOYANG, upstream=henan.address)
     await laboratory(luoyang, HENAN_USCC)

@@ -142,7 +142,7 @@ async def test_only_reports_that_were_stored_count_and_count_once(node: ResultsN
 
 
 async def test_a_laboratory_without_results_is_reported_as_silent(node: ResultsNode) -> None:
-    """Its row in the region's answer has only its name and contact, and no delays."""
+    """The row of a silent laboratory in its region's answer has only the name and the contact, and no delays."""
     await node.upload([make_tube(0)])
     whole, *labs = await summarize(node, request(region="220000"))
     silent = next(lab for lab in labs if lab.lab == OTHER_LAB)

@@ -77,7 +77,10 @@ async def found(laboratory: Laboratory, *persons: int) -> list[list[str]]:
 
 
 async def test_either_document_finds_the_results_of_both_newest_first(laboratory: Laboratory) -> None:
-    """This holds in look-ups and listings. Other subjects in the same read are not affected."""
+    """Look-ups and listings by either of two linked documents have the results of both, until the link ends.
+
+    Other subjects in the same read are not affected.
+    """
     await laboratory.send([make_tube(person, reported=REPORTED - person * HOUR) for person in range(4)])
     await link(laboratory, 2, 0)
     assert await found(laboratory, 0, 1, 2, 3) == [["R0", "R2"], ["R1"], ["R0", "R2"], ["R3"]]
@@ -141,7 +144,7 @@ async def test_a_look_up_reads_at_most_so_many_documents(laboratory: Laboratory)
 
 
 async def test_linking_twice_is_linking_once(laboratory: Laboratory) -> None:
-    """Also in the other direction or concurrently, the active link is returned, and one call ends it."""
+    """A link in the other direction returns the active link, and so do concurrent calls. One call ends the link."""
     first = await link(laboratory, 0, 1)
     assert await link(laboratory, 1, 0, "again") == first
     await unlink(laboratory, 0, 1)

@@ -188,7 +188,7 @@ async def test_any_interleaving_answers_as_one_key_would(
 
 
 async def test_the_hard_histories_answer_as_one_key_would(laboratory: Laboratory) -> None:
-    """This holds on each engine."""
+    """Each engine plays every history of HISTORIES."""
     for history, before in HISTORIES:
         await check(laboratory, history, before)
 

@@ -28,7 +28,10 @@ def keys(person: int) -> list[bytes]:
 
 
 async def test_other_keys_are_sent_with_uploads_and_forgotten_then(laboratory: Laboratory) -> None:
-    """This includes keys of the result of a sampling record, which is stored under the version of the record."""
+    """A result is sent with the key under the other version of the pepper, and with none if there is only one version.
+
+    The result of a sampling record is stored under the version of the record, so its keys come the other way round.
+    """
     laboratory.stores = Stores(laboratory.database, laboratory.clock, SECOND.secrets, JILIN, joined=True)
     await laboratory.send([make_tube(1), make_tube(2)], upload_id="new", pepper=SECOND)
     await laboratory.send([make_tube(3, outcome=PENDING)], upload_id="record", pepper=FIRST)

@@ -80,7 +80,7 @@ def tubes_of_one_subject() -> list[upload_pb2.Tube]:
 
 
 async def test_pages_of_any_size_list_every_result_once_and_in_order(laboratory: Laboratory) -> None:
-    """This includes several revisions of one report at one instant."""
+    """Pages of five sizes have what one page has. Three of the thirty reports have three revisions at one instant."""
     await laboratory.send(tubes_of_one_subject())
     for number in ("R3", "R4", "R17"):
         await correct(laboratory, POSITIVE, number=number)

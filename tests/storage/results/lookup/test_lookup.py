@@ -84,7 +84,7 @@ async def test_a_subject_with_very_many_results_is_answered_by_the_newest(labora
 
 
 async def test_very_many_results_of_one_item_hide_none_of_another(laboratory: Laboratory) -> None:
-    """This holds in look-ups, and in the answer to a subscription."""
+    """A look-up and the answer to a subscription have the one older result beside MAX_PER_SUBJECT of the other item."""
     tubes = [make_tube(index, reported=REPORTED - index * SECOND, item=ANTIGEN) for index in range(MAX_PER_SUBJECT + 5)]
     tubes.append(make_tube(999, reported=REPORTED - DAY))
     for tube in tubes:
@@ -130,7 +130,7 @@ async def test_standings_are_added_in_order_and_a_request_id_adds_one_once(labor
 async def test_a_change_of_standing_is_seen_at_once_here_and_within_a_second_elsewhere(
     laboratory: Laboratory, second_process: Laboratory
 ) -> None:
-    """This holds for look-ups and for reads of results that were uploaded long before."""
+    """The other place is a second process. Look-ups and reads of one result see the change, also of an older result."""
     await register(laboratory)
     await laboratory.send([make_tube(0)])
     later = NOW + 60 * SECOND
@@ -164,7 +164,7 @@ async def test_reading_results_alone_does_not_keep_an_old_standing_alive(
 
 
 async def test_an_unknown_laboratory_has_no_standing_until_it_is_registered(laboratory: Laboratory) -> None:
-    """Its standing is returned as soon as it is registered."""
+    """The first look-up after the registration has the laboratory's standing and region."""
     matches = await laboratory.stores.lookup.find_subjects([], [(USCC, "R0")], NOW)
     assert (matches.standing_at(USCC, NOW), matches.region_of(USCC)) == (UNKNOWN, "")
     await register(laboratory)

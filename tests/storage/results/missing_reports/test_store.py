@@ -213,7 +213,7 @@ async def test_a_node_that_names_another_as_the_raising_node_is_not_believed(sto
 
 
 async def test_a_laboratory_that_is_registered_later_finds_its_missing_reports(store: Laboratory) -> None:
-    """This holds at the node that raised them, and through the nation at another node."""
+    """The report was missed before the laboratory was registered, and is listed as soon as the laboratory is."""
     await show(store, claim("R1"))
     assert await listed(store) == []
     lab = make_lab()
@@ -335,7 +335,10 @@ async def test_they_are_listed_newest_first_page_after_page(store: Laboratory) -
 
 
 async def test_old_ones_and_those_with_a_report_about_to_be_removed_are_deleted(store: Laboratory) -> None:
-    """Otherwise a closed missing report would be open again."""
+    """R3 is old. The report of R1 has arrived, and retention is about to remove its key.
+
+    A missing report is closed by the key of its report. If R1 outlived the key, R1 would be open again.
+    """
     await register(store)
     await show(store, claim("R1"), claim("R2"))
     await show(store, claim("R3", at=NOW - KEPT - 1))

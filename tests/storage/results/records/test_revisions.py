@@ -136,7 +136,7 @@ async def test_a_refused_correction_leaves_no_trace(laboratory: Laboratory) -> N
 
 
 async def test_a_request_id_corrects_once(laboratory: Laboratory) -> None:
-    """This holds for concurrent calls too. Other content with the same id is refused."""
+    """One of four concurrent corrections with one id is written. Other content with the same id is refused."""
     await laboratory.send([make_tube(0, outcome=POSITIVE)])
     same = [correct(laboratory, request_id=REQUEST_ID.format(1)) for _ in range(4)]
     written = await asyncio.gather(*same)

@@ -124,7 +124,7 @@ def other_tubes() -> dict[str, upload_pb2.Tube]:
 
 @pytest.mark.parametrize("is_stored", [True, False])
 async def test_a_conflict_names_the_field_that_differs(laboratory: Laboratory, *, is_stored: bool) -> None:
-    """This holds on both engines, against a stored report and against a report of the same batch."""
+    """Each report contradicts, in one field, a stored report or another report of the same batch."""
     others = other_tubes()
     if is_stored:
         await laboratory.send([make_tube()])

@@ -44,7 +44,7 @@ async def refusal(laboratory: Laboratory, tubes: Sequence[upload_pb2.Tube], offs
 
 @pytest.mark.parametrize("tubes", [make_tubes(3, 100), [make_tube(0, site="另一采样点")]], ids=["people", "content"])
 async def test_an_id_used_again_is_refused(laboratory: Laboratory, tubes: list[upload_pb2.Tube]) -> None:
-    """This holds for other people, and for the same people with other content."""
+    """The id comes again with other people, or with the same people and other content. Nothing more is stored."""
     await laboratory.send(make_tubes(3))
     assert await refusal(laboratory, tubes) == {"field": "start.upload_id", "offset": "0"}
     assert await laboratory.numbers() == ["R0", "R1", "R2"]

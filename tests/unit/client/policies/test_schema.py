@@ -148,7 +148,10 @@ def test_faulty_file_breaks_it(old: str, new: str) -> None:
     ],
 )
 def test_floor_may_lift_or_state_a_shortest_window(tmp_path: Path, stated: str) -> None:
-    """Or leave everything but channels and grounds to the places; the command finds no fault either."""
+    """The schema and the command find no fault in the floor.
+
+    A floor may also leave everything but channels and grounds to the places.
+    """
     text = GOOD.replace(f"test_required:\n  window: {WINDOW}", f"{stated}\nfloor: true")
     assert list(faults(SCHEMA, typed(load(text)))) == []
     path = tmp_path / "floor.yaml"

@@ -112,7 +112,7 @@ def test_tube_that_contradicts_itself_is_not_guessed(changes: dict[str, str], co
 
 
 def test_more_persons_than_the_tube_was_made_for() -> None:
-    """It is not known which of the persons are really in the tube."""
+    """Every row of the tube is rejected, because nobody knows which of the persons are really in the tube."""
     items = split(*(row | {"pool_size": "1"} for row in pool("A", 2)))
     assert faults(items) == {2: [("pool_size", "POOL_MISMATCH")], 3: [("pool_size", "POOL_MISMATCH")]}
 

@@ -64,9 +64,9 @@ def test_floor_in_force_at_the_start_is_not_undercut(start: int, end: int | None
 
 
 def test_floor_that_begins_later_is_told_and_refuses_nothing() -> None:
-    """Otherwise the order of publication would decide.
+    """If such a floor refused a policy, the order of publication would decide.
 
-    Floors that begin later, or are over, are reported with their start.
+    A floor that begins later is reported with its start. A floor that is over is not reported.
     """
     policy = make_revision(requirement=FROM_SAMPLING, start=50 * HOUR)
     publish(policy, FLOOR)
@@ -95,7 +95,10 @@ def test_each_breach_names_its_field_and_cites_the_floor(field: str) -> None:
 
 
 def test_policy_that_asks_for_nothing_breaks_no_floor() -> None:
-    """Neither a basis nor a window applies to such a policy. A floor below another floor only adds to it."""
+    """A policy without a requirement has no basis and no window to compare.
+
+    A floor below another floor only adds to it.
+    """
     publish(make_revision(requirement=NOT_REQUIRED, start=NOW), *FLOORS.values())
     publish(make_revision("410000", "g", floor=True, requirement=Requirement(), start=NOW), *FLOORS.values())
 

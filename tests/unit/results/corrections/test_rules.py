@@ -93,7 +93,7 @@ def test_a_sampling_record_becomes_a_report_when_its_time_is_stated() -> None:
 
 @pytest.mark.parametrize("outcome", ISSUED)
 def test_an_issued_report_never_becomes_a_sampling_record_again(outcome: int) -> None:
-    """Otherwise the result of the report could be uploaded again, with a later report time."""
+    """If a report became a sampling record again, its result could be uploaded again with a later report time."""
     pool = 5 if outcome == POOL_POSITIVE else 1
     history = [result(outcome, pool_size=pool)]
     assert refused(history, correction_to(PENDING)) == {"outcome": "CONFLICT"}
@@ -183,7 +183,7 @@ steps = st.lists(
 def test_no_sequence_of_corrections_lets_a_negative_count_for_longer(
     outcome: int, corrections: list[Correction]
 ) -> None:
-    """This holds for the report time and the sample time. An issued report also stays issued."""
+    """No correction moves a negative's report time or sample time later. An issued report stays issued."""
     history = [result(outcome)]
     for correction in corrections:
         try:

@@ -64,7 +64,7 @@ def test_a_node_names_no_adverse_subject() -> None:
 
 @pytest.mark.parametrize(("column", "value"), [(name, value) for name, bad in BAD_COLUMNS.items() for value in bad])
 def test_a_column_that_no_upload_lets_in_is_named(column: str, value: Any) -> None:
-    """This holds in tubes and in single results, wherever in the column the value is."""
+    """The bad value is the second of a column of tubes, and a field of a single result."""
     with pytest.raises(InvalidArgument, match=rf"tubes\.{column}"):
         check_tubes(TUBES._replace(tubes=[TUBE, TUBE._replace(**{column: value})]), 1, NOW)
     with pytest.raises(InvalidArgument, match=rf"result\.{column}"):

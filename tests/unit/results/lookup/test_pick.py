@@ -99,7 +99,7 @@ def test_items_do_not_touch_each_other(results: list[StoredResult], items: list[
 
 @given(persons, st.integers(1, 4))
 def test_a_limit_hides_no_negative_that_counts_longest(results: list[StoredResult], limit: int) -> None:
-    """This holds for the report time and the sample time.
+    """One negative counts longest by its report time, and perhaps another one by its sample time. Both are returned.
 
     Recalled reports and those of a revoked laboratory hide no negative.
     """

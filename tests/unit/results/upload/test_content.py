@@ -130,9 +130,9 @@ def test_no_text_breaks_out_of_its_field_of_a_line() -> None:
 
 
 def test_a_number_in_the_sites_name_is_masked_where_it_is_stored_and_nowhere_else() -> None:
-    """This holds on both engines.
+    """The row of each engine has the masked number.
 
-    Duplicates are found by the laboratory's own text, so two such names stay different.
+    Duplicates are found by the laboratory's own text, so two names that differ only in the number stay different.
     """
     number, other = make_document(1).number, make_document(2).number
     for dialect in ("sqlite", "postgresql"):

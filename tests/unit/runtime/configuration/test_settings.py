@@ -125,7 +125,7 @@ def test_certificate_and_key_go_together(tmp_path: Path) -> None:
 
 
 def test_secrets_never_show(tmp_path: Path) -> None:
-    """Neither a password of a database nor the pepper is in the log at the start, or in any repr."""
+    """No repr of the settings has a password of a database or the pepper, and neither has the log at the start."""
     pepper = tmp_path / "pepper"
     pepper.write_bytes(b"pepp3rsecret" * 4)
     node = settings(results_database_url=POSTGRESQL, pepper_file=str(pepper))

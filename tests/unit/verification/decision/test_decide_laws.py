@@ -470,7 +470,7 @@ def test_a_floor_never_makes_a_decision_worse(inputs: Inputs, seed: int) -> None
 
 @given(worlds, st.integers(0, 2**32))
 def test_a_floor_that_counts_from_the_report_never_makes_a_decision_worse(inputs: Inputs, seed: int) -> None:
-    """This is about records. Each has a report time, which is never before its sample time."""
+    """The law is about records. Each has a report time, which is never before its sample time."""
     if inputs.policy is None or inputs.policy.required is None:
         return
     inputs = inputs._replace(evidence=(), claims=())
@@ -482,7 +482,7 @@ def test_a_floor_that_counts_from_the_report_never_makes_a_decision_worse(inputs
 
 @given(worlds.filter(lambda inputs: inputs.policy is not None), st.booleans())
 def test_nothing_is_asked_where_a_floor_lifts(inputs: Inputs, governs: bool) -> None:
-    """This holds also where no policy governs. The floor is named."""
+    """The floor lifts whether or not a policy governs, and the decision names the floor."""
     assert inputs.policy is not None
     lifted = inputs.policy._replace(is_lifted=True, required=None, governing="p" if governs else "", floor="lift")
     decision = decide(inputs._replace(policy=lifted, elsewhere=None))

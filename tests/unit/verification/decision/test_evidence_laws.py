@@ -367,7 +367,7 @@ def test_a_report_that_is_to_follow_changes_no_decision(inputs: Inputs) -> None:
 
 @given(worlds)
 def test_a_record_outweighs_every_answer(inputs: Inputs) -> None:
-    """This holds whether the claim or the look-up brings the record."""
+    """The claim brings the record, or the look-up does while the claim is missing. A denial then changes nothing."""
     found = tuple(one for one in zip(inputs.evidence, inputs.claims, strict=True) if one[1].state != NOT_FOUND)
     recorded = inputs._replace(evidence=tuple(one[0] for one in found), claims=tuple(one[1] for one in found))
     assert decide(_answered(recorded, DENIED)) == decide(recorded)

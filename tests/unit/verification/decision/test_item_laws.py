@@ -159,9 +159,10 @@ def test_one_more_accepted_item_is_never_worse(inputs: Inputs, seed: int) -> Non
 
 @given(even_worlds)
 def test_the_last_adverse_item_less_is_never_worse(inputs: Inputs) -> None:
-    """Its negatives clear no other item's positives. An earlier item's do, so this is not true of every item.
+    """The last adverse item's negatives clear no other item's positives.
 
-    Of records: evidence of the item may contradict its record, and a policy may forbid to refuse for that.
+    An earlier item's negatives do, so the law is not true of every item. The law is about records, because evidence of
+    an item may contradict its record, and a policy may forbid to refuse for that.
     """
     required = _required(inputs)
     inputs = inputs._replace(evidence=(), claims=())
@@ -238,7 +239,7 @@ def test_each_accepted_item_has_its_own_window() -> None:
 
 
 def test_an_adverse_item_that_is_not_accepted_only_stands_or_clears() -> None:
-    """Its negative and its sampling record satisfy nothing, and its results never explain a lack."""
+    """A negative and a sampling record of such an item satisfy nothing, and no result of the item explains a lack."""
     rule = Requirement(RULE.window, 24 * HOUR, refusal_permitted=True, adverse_items=(ANTIGEN, NUCLEIC))
     lack = pb.DECISION_REASON_NO_RESULT
     sampled = _record("S", NOON, ANTIGEN)._replace(outcome=PENDING, report_time=None)

@@ -96,7 +96,7 @@ const (
 	// A cursor is older than the change log, or belongs to another log. OUT_OF_RANGE; begin again from a snapshot.
 	// Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
 	ErrorReason_ERROR_REASON_CURSOR_TOO_OLD ErrorReason = 17
-	// This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
+	// A consistency token stands for writes that this node did not see within the deadline. UNAVAILABLE with
 	// RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write. Waiting is then
 	// useless.
 	// Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
@@ -229,7 +229,7 @@ const (
 	// A holder's token is over 90 seconds old, or from the future. INVALID_ARGUMENT with BadRequest.
 	// Example: {"reason":"HOLDER_TOKEN_EXPIRED","domain":"hutong.org","metadata":{"field":"holder_token"}}
 	ErrorReason_ERROR_REASON_HOLDER_TOKEN_EXPIRED ErrorReason = 46
-	// This node has accepted the holder's token before, for another question. INVALID_ARGUMENT with BadRequest.
+	// The holder's token was accepted before at this node, for another question. INVALID_ARGUMENT with BadRequest.
 	// Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field":"holder_token"}}
 	ErrorReason_ERROR_REASON_HOLDER_TOKEN_USED ErrorReason = 47
 	// The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.

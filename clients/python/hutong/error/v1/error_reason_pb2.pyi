@@ -96,7 +96,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
     """
     ERROR_REASON_NOT_FRESH_ENOUGH: _ErrorReason.ValueType  # 18
-    """This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
+    """A consistency token stands for writes that this node did not see within the deadline. UNAVAILABLE with
     RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write. Waiting is then
     useless.
     Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
@@ -267,7 +267,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"HOLDER_TOKEN_EXPIRED","domain":"hutong.org","metadata":{"field":"holder_token"}}
     """
     ERROR_REASON_HOLDER_TOKEN_USED: _ErrorReason.ValueType  # 47
-    """This node has accepted the holder's token before, for another question. INVALID_ARGUMENT with BadRequest.
+    """The holder's token was accepted before at this node, for another question. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field":"holder_token"}}
     """
     ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE: _ErrorReason.ValueType  # 48
@@ -373,7 +373,7 @@ ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 17
 Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
 """
 ERROR_REASON_NOT_FRESH_ENOUGH: ErrorReason.ValueType  # 18
-"""This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
+"""A consistency token stands for writes that this node did not see within the deadline. UNAVAILABLE with
 RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write. Waiting is then
 useless.
 Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
@@ -544,7 +544,7 @@ ERROR_REASON_HOLDER_TOKEN_EXPIRED: ErrorReason.ValueType  # 46
 Example: {"reason":"HOLDER_TOKEN_EXPIRED","domain":"hutong.org","metadata":{"field":"holder_token"}}
 """
 ERROR_REASON_HOLDER_TOKEN_USED: ErrorReason.ValueType  # 47
-"""This node has accepted the holder's token before, for another question. INVALID_ARGUMENT with BadRequest.
+"""The holder's token was accepted before at this node, for another question. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field":"holder_token"}}
 """
 ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE: ErrorReason.ValueType  # 48

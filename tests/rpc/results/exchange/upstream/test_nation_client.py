@@ -123,7 +123,7 @@ async def assert_it_waits(gateway: NationClient, nation: Nation) -> None:
 
 
 async def test_questions_of_different_items_share_no_call(nation: Nation, gateway: NationClient) -> None:
-    """Otherwise the nation would return results of items that were not asked for.
+    """The nation gets one call for each set of items, and no results of items that a question does not name.
 
     Answers keep the order of the questions.
     """

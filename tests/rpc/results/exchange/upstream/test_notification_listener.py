@@ -241,7 +241,10 @@ async def test_a_position_that_the_nation_does_not_know_makes_all_subjects_be_su
 
 
 async def test_subjects_with_more_results_than_a_message_holds_are_subscribed_in_halves(henan: Laboratory) -> None:
-    """This holds when all subjects are subscribed to again, and when several subjects are imported at once."""
+    """The nation refuses more than three subjects at once, and all 45 get subscribed.
+
+    The subjects are subscribed to again at the start of the watch, and then all at once by their imports.
+    """
     keys = sorted(subject_key(person) for person in range(45))
     await henan.database.write(add_subscriptions, NATION, keys, NOW)
     nation = PretendedNation(telling(notification(1)), most=3)

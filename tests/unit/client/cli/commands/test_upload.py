@@ -237,7 +237,10 @@ def test_rejects_of_an_interrupted_workbook_go_on(day: Path, address: str, fake:
 def test_rejects_destroy_nothing(
     day: Path, address: str, fake: FakeUploads, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither the input nor any other existing file is overwritten. The exit code is 2, and nothing is sent."""
+    """The option names the input, another file, a pipe or the journal as the file of rejected rows.
+
+    The exit code is 2. No file is overwritten, and nothing is sent.
+    """
     day.with_name("notes.csv").write_text("notes", encoding="utf-8")
     os.mkfifo(day.with_name("pipe"))
     before = {path.name: path.is_fifo() or path.read_bytes() for path in day.parent.iterdir()}

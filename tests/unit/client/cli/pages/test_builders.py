@@ -15,7 +15,7 @@ EVIL = "<img src=x onerror=alert(1)>\"'&"
 
 
 def test_text_is_escaped_once_wherever_it_enters() -> None:
-    """This holds in content, in attributes and in every builder. Text that is HTML already is unchanged."""
+    """Every builder escapes its text, in content and in attributes. Text that is HTML already is unchanged."""
     assert tag("p", EVIL, tag("b", "x"), title=EVIL).count("&lt;img") == 2
     assert join(["<", Html("<br>")]) == "&lt;<br>"
     parts = [

@@ -129,7 +129,7 @@ def test_unreachable_service_is_tried_again_after_a_pause(desk: Desk) -> None:
 
 
 def test_refused_file_is_tried_again_when_it_changes(desk: Desk) -> None:
-    """Or after a restart, with other options. The others go on."""
+    """The refused file is not sent again while it is unchanged. Other files are sent meanwhile."""
     desk.upload = lambda file: ExitCode.USAGE if file.name == "bad.csv" else ExitCode.DONE
     desk.write("bad.csv", "bad")
     desk.write("good.csv", "good")

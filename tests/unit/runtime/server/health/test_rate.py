@@ -75,7 +75,10 @@ def test_certificates_without_a_name_share_a_rate_that_others_do_not_use(rate: H
 
 
 def test_a_connection_at_the_address_of_an_earlier_one_is_its_new_callers(rate: HealthRate, clock: SetClock) -> None:
-    """This holds even if the earlier caller still floods over other connections."""
+    """The address of a connection is used again by another caller, whose calls count for that caller alone.
+
+    The earlier caller may still flood over other connections.
+    """
     for peer in (f"p{number}" for number in range(20)):
         rate.note_caller(nameless(peer, "one certificate"))
         admitted(rate, peer, OF_CONNECTION)

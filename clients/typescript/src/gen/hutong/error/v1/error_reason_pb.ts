@@ -178,7 +178,7 @@ export enum ErrorReason {
   CURSOR_TOO_OLD = 17,
 
   /**
-   * This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
+   * A consistency token stands for writes that this node did not see within the deadline. UNAVAILABLE with
    * RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write. Waiting is then
    * useless.
    * Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
@@ -501,7 +501,7 @@ export enum ErrorReason {
   HOLDER_TOKEN_EXPIRED = 46,
 
   /**
-   * This node has accepted the holder's token before, for another question. INVALID_ARGUMENT with BadRequest.
+   * The holder's token was accepted before at this node, for another question. INVALID_ARGUMENT with BadRequest.
    * Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field":"holder_token"}}
    *
    * @generated from enum value: ERROR_REASON_HOLDER_TOKEN_USED = 47;
