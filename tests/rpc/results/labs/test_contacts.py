@@ -123,7 +123,7 @@ async def name_and_contact(member: Member, *, as_copy: bool = False) -> tuple[st
 
 
 async def test_a_new_name_reaches_all_nodes_and_a_new_contact_those_above(country: Country) -> None:
-    """Its own node alone changes it. A repeat is not logged again."""
+    """Only the node that has registered a laboratory changes it. A repeated change is not logged again."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     luoyang = await country.join(LUOYANG, upstream=henan.address)
     await laboratory(luoyang, HENAN_USCC)
