@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from hutong.exchange.v1 import node_pb2
 
-from services.domain.instant import from_duration
+from services.domain.instant import SECOND, Span, from_duration
 from services.results.exchange.model import NodeFigures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LARGEST_SKEW: Span = 9_223_372_036 * SECOND
+"""The largest clock skew that the contract lets a node state, some 292 years in either direction."""
 _NOT_ITS_OWN = node_pb2.SET_ASIDE_REASON_NOT_ITS_OWN
 _SECOND_REGISTRATION = node_pb2.SET_ASIDE_REASON_SECOND_REGISTRATION
 
@@ -27,9 +29,9 @@ def list_set_aside(figures: NodeFigures) -> Iterator[node_pb2.SetAside]:
 
 
 def figures_to_proto(figures: NodeFigures) -> node_pb2.NodeFigures:
-    """Return the message for figures."""
+    """Return the message for figures. A clock skew beyond LARGEST_SKEW is stated as LARGEST_SKEW."""
     message = node_pb2.NodeFigures(conflict_count=figures.conflict_count, set_aside=list_set_aside(figures))
-    message.clock_skew.FromMicroseconds(figures.clock_skew)
+    message.clock_skew.FromMicroseconds(max(-LARGEST_SKEW, min(figures.clock_skew, LARGEST_SKEW)))
     return message
 
 
