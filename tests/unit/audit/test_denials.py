@@ -58,7 +58,7 @@ def test_sums_are_taken_once_their_minute_is_over() -> None:
 
 
 def test_sums_that_could_not_be_stored_do_not_pile_up() -> None:
-    """They are added to those of the newest minute, however long the database is away."""
+    """Such sums are added to those of the newest minute, however long the database is away."""
     limit = DenialLimit(0)
     for minute in range(100):
         limit.limit([event("a", minute * MINUTE)] * 2)
