@@ -21,7 +21,6 @@ from services.audit.model import Chain
 from services.audit.packs import Pack, chain_pack, pack_events, split_events
 from services.audit.rows import BEGINNING, COLUMNS, chain_rows, row_text
 from services.audit.tables import AuditTables
-from services.domain.errors import HutongError
 from services.domain.instant import MINUTE, Instant, shanghai_day
 from services.runtime.audit import AuditEvent, AuditKind
 from services.runtime.client.coalescer import Coalescer
@@ -136,7 +135,7 @@ class Trail:
         try:
             # If this job ends meanwhile, the sums are stored nevertheless.
             await asyncio.shield(self._together.ask((sums, None)))
-        except HutongError:
+        except Exception:
             self._denials.put_back(sums)
             raise
 
