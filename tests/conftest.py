@@ -15,6 +15,7 @@ pytest.register_assert_rewrite("tests.support")
 from services.runtime.audit import current_audit  # noqa: E402
 from services.runtime.call import current_call  # noqa: E402
 from tests.support.databases import CitusServer, MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
+from tests.support.guard import guarded  # noqa: E402
 from tests.support.preloaded import stop_forking  # noqa: E402
 from tests.support.processes import descendants, mark_descendants  # noqa: E402
 from tests.support.results.distribution_law import take_faults, watch_statements  # noqa: E402
@@ -39,7 +40,8 @@ watch_statements()
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_is_left() -> Iterator[None]:
     """Fail the session when a process that a test started is still there at its end; it is killed then."""
-    yield
+    with guarded():
+        yield
     stop_forking()
     left = [(process, " ".join(process.cmdline())) for process in descendants()]
     for process, _ in left:

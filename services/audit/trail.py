@@ -7,6 +7,7 @@ The process keeps the state of this writer in memory, because there are thousand
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -125,12 +126,18 @@ class Trail:
         At the end of the service, store those of the current minute too.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE. The sums are then lost, but rows that were stored earlier name their
-                callers.
+            Unavailable: DATABASE_UNAVAILABLE. The sums are kept for the next attempt. If the transaction was committed
+                although it seemed to fail, their calls are counted twice.
         """
         sums = self._denials.take_sums(None if all_of_them else self.now())
-        if sums:
-            await self._together.ask((sums, None))
+        if not sums:
+            return
+        try:
+            # If this job ends meanwhile, the sums are stored nevertheless.
+            await asyncio.shield(self._together.ask((sums, None)))
+        except Exception:
+            self._denials.put_back(sums)
+            raise
 
     def record_now(self, events: Sequence[AuditEvent]) -> None:
         """Store the rows of a command's reads, in the calling thread and under a writer of their own."""
@@ -189,49 +196,52 @@ class DenialLimit:
     """Lets the first denials of each caller and minute pass, and sums up the rest.
 
     Otherwise a caller without any permission could fill the disk of the database. A sum is an event with the number of
-    refused calls as its `item_count`, and without a person and an object.
+    refused calls as its `item_count`, and without a person and an object. There is at most one for each minute, caller,
+    method and code. The time of a denial is its minute.
     """
 
     def __init__(self, rows_a_minute: int = ROWS_A_MINUTE) -> None:
         self._rows_a_minute = rows_a_minute
         self._minute: Instant = 0
         self._rows: Counter[str] = Counter()
-        self._sums: dict[tuple[str, str, str, int], AuditEvent] = {}
+        self._sums: dict[tuple[Instant, str, str, str, int], AuditEvent] = {}
 
     def limit(self, events: Sequence[AuditEvent]) -> Sequence[AuditEvent]:
-        """Return the events that are to be stored now, and the sums of an earlier minute."""
-        if all(event.kind != _DENIAL for event in events):
-            return events
-        sums = self.take_sums(events[0].time)
-        return [*(event for event in events if event.kind != _DENIAL or self._is_stored(event)), *sums]
+        """Return the events that are to be stored now. The others are added to their sums."""
+        return [event for event in events if event.kind != _DENIAL or self._is_stored(event)]
 
     def take_sums(self, now: Instant | None = None) -> list[AuditEvent]:
-        """Return the sums and forget them. If `now` is given, only sums of an earlier minute are returned."""
-        minute = self._minute if now is None else now - now % MINUTE
-        if now is not None and minute <= self._minute:
-            return []
-        sums, self._sums = list(self._sums.values()), {}
-        self._minute = minute
-        self._rows.clear()
-        return sums
+        """Return the sums and forget them. If `now` is given, sums of its minute stay."""
+        minute = None if now is None else now - now % MINUTE
+        return [self._sums.pop(of) for of in list(self._sums) if of[0] != minute]
+
+    def put_back(self, sums: Sequence[AuditEvent]) -> None:
+        """Add sums that could not be stored to those of the newest minute with denials.
+
+        While the database is away, the number of sums therefore does not grow with the time.
+        """
+        for one in sums:
+            self._add(one._replace(time=self._minute), one.item_count)
 
     def _is_stored(self, event: AuditEvent) -> bool:
         """Whether an event gets a row of its own. Otherwise it is added to its sum."""
+        if event.time != self._minute:
+            self._minute = event.time
+            self._rows.clear()
         self._rows[event.caller] += 1
         if self._rows[event.caller] <= self._rows_a_minute:
             return True
-        of = (event.caller, event.role, event.method, event.code)
-        known = self._sums.get(of)
-        self._sums[of] = event._replace(
-            request_id="",
-            on_behalf_of="",
-            purpose=0,
-            object="",
-            subject_tag=None,
-            case_id="",
-            item_count=1 if known is None else known.item_count + 1,
-        )
+        self._add(event, 1)
         return False
+
+    def _add(self, event: AuditEvent, count: int) -> None:
+        of = (event.time, event.caller, event.role, event.method, event.code)
+        known = self._sums.get(of)
+        if known is None:
+            known = event._replace(
+                request_id="", on_behalf_of="", purpose=0, object="", subject_tag=None, case_id="", item_count=0
+            )
+        self._sums[of] = known._replace(item_count=known.item_count + count)
 
 
 class _Statements:

@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import structlog
 from hutong_texts import english
-from sqlalchemy import Connection, exc, text
+from sqlalchemy import Connection, Engine, exc, text
 
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
@@ -175,20 +175,16 @@ class Database:
         """Do as `read` does, in the calling thread."""
         with self._faults_named():
             try:
-                return self._read_once(work, *args, **kwargs)
+                return self._read_once(self.reading_engine, work, *args, **kwargs)
             except exc.DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-                return self._read_once(work, *args, **kwargs)
+                return self._read_once(self.reading_engine, work, *args, **kwargs)
 
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
-        with self._faults_named(), self.engine.connect() as connection:
-            self._fit_statements(connection)
-            # Reading the schema has begun a transaction. It is ended here, so that `work` can begin one of its own
-            # kind.
-            connection.rollback()
-            return work(connection, *args, **kwargs)
+        with self._faults_named():
+            return self._read_once(self.engine, work, *args, **kwargs)
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `write` does, in the calling thread.
@@ -262,11 +258,12 @@ class Database:
                 with contextlib.suppress(exc.OperationalError, exc.InterfaceError):
                     connection.rollback()
 
-    def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        with self.reading_engine.connect() as connection:
+    def _read_once(
+        self, engine: Engine, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        with engine.connect() as connection:
             self._fit_statements(connection)
-            # Reading the schema has begun a transaction. It is ended here, so that `work` can begin one of its own
-            # kind.
+            # If the schema was read, that has begun a transaction. `work` may begin another kind of transaction.
             connection.rollback()
             return work(connection, *args, **kwargs)
 
@@ -316,10 +313,8 @@ class Database:
         self._note_fit(connection)
         return self._fit is not SchemaFit.UNFIT
 
-    @contextlib.contextmanager
-    def _faults_named(self) -> Iterator[None]:
-        with faults_named(lacks_parts=lambda: not self.has_current_schema):
-            yield
+    def _faults_named(self) -> AbstractContextManager[None]:
+        return faults_named(lacks_parts=lambda: not self.has_current_schema)
 
     def close(self) -> None:
         """Wait for running work, then close every connection."""

@@ -61,7 +61,7 @@ class BrokenOff(Unavailable):
 
 
 @contextlib.contextmanager
-def faults_named(*, lacks_parts: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def faults_named(*, lacks_parts: Callable[[], bool]) -> Iterator[None]:
     """Replace errors of the block by errors of the contract where the caller can do something about them.
 
     `lacks_parts` says whether the database may lack tables or columns, because it is not migrated yet.

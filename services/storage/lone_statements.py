@@ -36,6 +36,7 @@ class LoneStatements:
         # The names under which this connection has prepared statements, by statement and types.
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._is_closed = False
 
     async def run(self, statement: str, parameters: Sequence[int | str | bytes]) -> int:
         """Run a statement, which is durable when this returns. Return how many rows it changed.
@@ -64,8 +65,10 @@ class LoneStatements:
                         )
                 except BaseException:
                     # After a failure or a cancellation the state of the connection is not known.
-                    self.close()
+                    connection.pgconn.finish()
                     raise
+            if self._is_closed:
+                connection.pgconn.finish()
         return done.command_tuples or 0
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
@@ -86,8 +89,13 @@ class LoneStatements:
         return name
 
     def close(self) -> None:
-        """Close the connection. This may be called outside the event loop."""
-        if self._connection is not None:
+        """Close the connection, after the statement that is running. This may be called outside the event loop.
+
+        If the connection were closed under a statement, the statement would wait for ever, and the event loop would
+        watch a socket whose number another connection may get.
+        """
+        self._is_closed = True
+        if self._connection is not None and not self._one_at_a_time.locked():
             self._connection.pgconn.finish()
 
 

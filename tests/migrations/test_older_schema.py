@@ -10,16 +10,31 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Connection, MetaData, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    exc,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from services.domain.errors import Unavailable
-from services.policy.tables import nodes_below, policies
+from services.policy.tables import nodes_below, policies, upstream_lives
 from services.results.holds.tables import legal_holds
 from services.results.missing_reports.tables import missing_reports
 from services.results.timeliness.tables import delays, last_uploads
+from services.storage.connections import create_service_engine
 from services.storage.engine import Database, open_database
 from services.storage.migrate import SERVICES, find_fit, upgrade
 from services.storage.schema.fit import OLDEST_SERVED
+from services.storage.schema.older import OlderSchema, fit_statements
 from services.storage.upsert import insert_if_absent, insert_or_update
 from services.verification.refusals.tables import refusals
 from tests.support.databases import PostgresServer
@@ -221,6 +236,35 @@ def test_a_conflict_sets_what_the_database_has(older: tuple[Database, str]) -> N
     assert database.write_now(store) == 0
     found = database.read_now(lambda connection: connection.execute(select(refusals)).one())
     assert (found.venue, found.code, found.assess_time) == ("Gate 2", None, 7)
+
+
+@of("policy")
+def test_a_statement_in_the_cache_is_not_adapted(older: tuple[Database, str]) -> None:
+    """One thread may find the older schema while another compiles a statement. The cached form stays the whole one."""
+    _, url = older
+    engine, schema = create_service_engine(url), OlderSchema()
+    fit_statements(engine, schema)
+    try:
+        with engine.connect() as connection:
+            schema.read(connection)
+            with pytest.raises(exc.ProgrammingError, match="node"):
+                connection.execute(select(policies))
+            connection.rollback()
+            connection.execution_options(compiled_cache=None)
+            assert connection.execute(select(policies)).all() == []
+    finally:
+        engine.dispose()
+
+
+@of("policy")
+def test_a_text_that_differs_from_the_default_in_case_is_refused(older: tuple[Database, str]) -> None:
+    database, _ = older
+    columns = [Column(one.name, one.type, primary_key=one.primary_key) for one in upstream_lives.columns]
+    table = Table(upstream_lives.name, MetaData(), *columns, Column("mood", String, server_default="a"))
+    row = sample(upstream_lives)
+    database.write_now(lambda connection: connection.execute(insert(table).values(row | {"mood": "a"})))
+    with pytest.raises(Unavailable, match=r"mood"):
+        database.write_now(lambda connection: connection.execute(insert(table).values(row | {"mood": "A"})))
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -38,12 +38,16 @@ def mark_descendants() -> None:
     os.environ[_MARK] = str(os.getpid())
 
 
-def descendants() -> list[psutil.Process]:
-    """Return every live descendant of this process, orphans too, except Python's resource tracker."""
+def descendants(of: int | None = None) -> list[psutil.Process]:
+    """Return every other live descendant of a process, orphans too, except Python's resource tracker.
+
+    The process is this one, or one that has called `mark_descendants`.
+    """
+    mark = str(of or os.getpid())
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid == os.getpid() or process.environ().get(_MARK) != str(os.getpid()):
+            if process.pid == os.getpid() or process.environ().get(_MARK) != mark:
                 continue
             if process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline()):
                 found.append(process)

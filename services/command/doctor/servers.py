@@ -104,22 +104,12 @@ def check_replicas(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_replica(url: str, primary: _State | None, lag_seconds: float) -> tuple[Level, Text]:
-    engine = create_standby_engine(url)
     try:
-        with engine.connect() as connection:
-            deadline = time.monotonic() + lag_seconds
-            while True:
-                state = _read(connection, _STANDBY)
-                is_late = time.monotonic() >= deadline
-                if primary is None or state.position >= primary.position or is_late or not state.is_standby:
-                    break
-                time.sleep(POLL_SECONDS)
+        state = _ask(create_standby_engine(url), lambda connection: _await_primary(connection, primary, lag_seconds))
     except (exc.SQLAlchemyError, UnusableDatabase) as error:
         cause = " ".join(str(getattr(error, "orig", None) or error).split())
         text = english("does not answer: {cause}; correct HUTONG_RESULTS_REPLICA_URL, or start it", cause=cause)
         return Level.FAULT, text
-    finally:
-        engine.dispose()
     if not state.is_standby:
         return Level.FAULT, english("is no standby: name hot standbys in HUTONG_RESULTS_REPLICA_URL")
     if primary is None:
@@ -133,6 +123,17 @@ def _check_replica(url: str, primary: _State | None, lag_seconds: float) -> tupl
             size=primary.position - state.position,
         )
     return Level.OK, english("follows the primary")
+
+
+def _await_primary(connection: Connection, primary: _State | None, seconds: float) -> _State:
+    """Return the state of a standby once it has what the primary has, or after some seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        state = _read(connection, _STANDBY)
+        is_late = time.monotonic() >= deadline
+        if primary is None or state.position >= primary.position or is_late or not state.is_standby:
+            return state
+        time.sleep(POLL_SECONDS)
 
 
 def _read(connection: Connection, query: str) -> _State:

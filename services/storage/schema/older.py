@@ -9,7 +9,8 @@ version's schema. If the database lacks a column or a table, the compiler adapts
 - A write to a missing column or table is left out if the info of the column or table has `LEFT_OUT`, or if the value is
   the column's default. Any other write is refused, because its value would be lost.
 
-Statements that are written out as text are not rewritten.
+Statements that are written out as text are not rewritten. Neither is a statement whose compiled form is kept in the
+cache, because it would be used after the migration too. Connections to such a database therefore use no cache.
 """
 
 from __future__ import annotations
@@ -70,11 +71,15 @@ class OlderSchema:
         return next(one for one in table.metadata.tables.values() if one.name in self._columns)
 
 
+_WHOLE = OlderSchema()
+"""A schema that lacks nothing."""
+
+
 def fit_statements(engine: Engine, schema: OlderSchema) -> None:
-    """Make an engine for PostgreSQL adapt its statements to the tables and columns that the database has."""
+    """Make an engine for PostgreSQL adapt statements that are not cached to the tables and columns that exist."""
 
     class Compiler(_Compiler):
-        older = schema
+        database = schema
 
     engine.dialect.statement_compiler = Compiler
 
@@ -135,9 +140,17 @@ _Base: Any = PGCompiler_psycopg
 class _Compiler(_Base):  # type: ignore[misc]
     """Compiles statements for the tables and columns that the database has."""
 
-    older: OlderSchema
+    database: OlderSchema
     column_keys: Sequence[str] | None
     """The names of the parameters with which the statement is executed."""
+
+    @property
+    def older(self) -> OlderSchema:
+        """What the database lacks; nothing for a statement that is kept in the cache.
+
+        Another thread may read an older schema while this thread compiles a statement for the cache.
+        """
+        return self.database if self.cache_key is None else _WHOLE
 
     def visit_column(self, column: ColumnClause[Any], *arguments: Any, **options: Any) -> str:
         text: str = super().visit_column(column, *arguments, **options)
@@ -266,4 +279,6 @@ def _is_default(column: Column[Any], value: object) -> bool:
         return value is default
     if isinstance(value, bytes):
         return value == default.encode()
-    return isinstance(value, (bool, int, str)) and str(value).lower() == default
+    if isinstance(value, bool):
+        return default == str(value).lower()
+    return isinstance(value, (int, str)) and str(value) == default

@@ -254,23 +254,42 @@ def taken() -> Iterator[str]:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_an_address_that_is_taken(tmp_path: Path) -> None:
-    folder = {"data_dir": str(tmp_path), "results_address": "127.0.0.1:0", "upload_workers": "0"}
+def test_an_address_that_is_taken(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    others = {"data_dir": str(tmp_path), "results_address": "127.0.0.1:0", "upload_workers": "0"}
     with taken() as address:
-        for command in ("serve", "doctor"):
-            check(command, folder | {"results_address": address}, "HUTONG_RESULTS_ADDRESS")
-        check("serve", folder | {"metrics_address": address}, "free it|释放")
+        side_by_side(
+            partial(
+                check_one, command, language, others | {"results_database_url": sqlite_url("results")} | given, cause
+            )
+            for language in LANGUAGES
+            for command, given, cause in (
+                ("serve", {"results_address": address}, "HUTONG_RESULTS_ADDRESS"),
+                ("doctor", {"results_address": address}, "HUTONG_RESULTS_ADDRESS"),
+                ("serve", {"metrics_address": address}, "free it|释放"),
+            )
+        )
+
+
+def newer_database(url: str) -> str:
+    """Write to a database of Results as a newer version would. Return its URL."""
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        database.execute("UPDATE alembic_version_results SET version_num = 'ffff'")
+        database.commit()
+    return url
 
 
 def test_a_newer_schema(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     """A start, which would migrate the database, also reports that the database is newer."""
-    url = sqlite_url("results")
-    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
-        database.execute("UPDATE alembic_version_results SET version_num = 'ffff'")
-        database.commit()
-    variables = {"data_dir": str(tmp_path), "results_database_url": url, "results_address": "127.0.0.1:0"}
-    for command in ("serve", "migrate", "purge", "audit", "key", "doctor"):
-        check(command, variables, "install that version|安装")
+    variables = {"data_dir": str(tmp_path), "results_address": "127.0.0.1:0"}
+    side_by_side(
+        partial(
+            check,
+            command,
+            variables | {"results_database_url": newer_database(sqlite_url("results"))},
+            "install that version|安装",
+        )
+        for command in ("serve", "migrate", "purge", "audit", "key", "doctor")
+    )
 
 
 def test_a_server_that_cannot_be_used(tmp_path: Path, postgres_server: PostgresServer) -> None:

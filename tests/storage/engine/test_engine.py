@@ -155,7 +155,6 @@ async def test_sqlite_has_one_writer_among_many_threads(sqlite: Database) -> Non
 
 COUNT = """
 import sys
-from services.storage.schema.fit import SchemaFit
 from services.storage.engine import open_database
 from tests.storage.engine.test_engine import count_up
 database = open_database(sys.argv[1])

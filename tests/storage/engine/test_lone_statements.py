@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from sqlalchemy import Connection, make_url, text
@@ -11,6 +13,7 @@ from services.domain.errors import Unavailable
 from services.runtime.configuration.variables import POOLER_OPTION, TRANSACTION_POOLER
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 TABLES = """
 CREATE TABLE marks (
@@ -76,3 +79,47 @@ async def test_a_lost_connection_is_replaced(database: Database) -> None:
         await database.write_alone(INSERT, (2, True, "b", b""))
     assert await database.write_alone(INSERT, (3, True, "c", b"")) == 1
     assert [number for number, *_ in await database.read(read_marks)] == [1, 3]
+
+
+@contextlib.contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """Hold up every statement on the table until the block ends."""
+    with database.engine.connect() as connection:
+        connection.execute(text("LOCK TABLE marks"))
+        yield
+
+
+def waits(connection: Connection) -> bool:
+    waiting = "datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO marks%'"
+    return bool(connection.execute(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")).scalar_one())
+
+
+async def start_waiting(database: Database, number: int) -> asyncio.Task[int]:
+    """Start a statement, and return once it waits for the table."""
+    task = asyncio.create_task(database.write_alone(INSERT, (number, True, "", b"")))
+    await until(lambda: database.read(waits))
+    return task
+
+
+async def test_a_cancelled_statement_does_not_disturb_the_next(database: Database) -> None:
+    """A cancelled statement may still be stored."""
+    with locked(database):
+        cancelled = await start_waiting(database, 1)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        following = asyncio.create_task(database.write_alone(INSERT, (2, True, "", b"")))
+    assert await following == 1
+    assert await database.write_alone(INSERT, (3, True, "", b"")) == 1
+    stored = [number for number, *_ in await database.read(read_marks)]
+    assert stored in ([2, 3], [1, 2, 3])
+
+
+async def test_a_statement_ends_before_its_connection_is_closed(database: Database) -> None:
+    other = open_database(database.engine.url.render_as_string(hide_password=False))
+    with contextlib.closing(other), locked(other):
+        running = await start_waiting(database, 1)
+        await asyncio.to_thread(database.close)
+    assert await asyncio.wait_for(running, TIMEOUT_SECONDS) == 1
+    with contextlib.closing(open_database(database.engine.url.render_as_string(hide_password=False))) as again:
+        assert [number for number, *_ in await again.read(read_marks)] == [1]

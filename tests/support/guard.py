@@ -1,0 +1,48 @@
+"""Ends what tests have started if pytest itself is killed.
+
+pytest ends the processes of its tests. After a signal that ends pytest at once, their services and PostgreSQL servers
+would run on for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+
+from tests.support.processes import descendants
+
+_END_SECONDS = 10.0
+"""How long processes may take to end by SIGTERM, before they are killed."""
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """If this process ends within the block, end all its descendants."""
+    command = [sys.executable, "-m", "tests.support.guard", str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.kill()
+
+
+def _guard(guarded_id: int) -> None:
+    """Wait until a process has ended, which closes this process's standard input. Then end its descendants."""
+    sys.stdin.buffer.read()
+    left = descendants(guarded_id)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(left, _END_SECONDS)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+if __name__ == "__main__":
+    _guard(int(sys.argv[1]))
