@@ -1,6 +1,6 @@
 #!/bin/sh
-# Changes the contact of a laboratory, and leaves its registered name: without an update_mask, the stated fields change.
-# grpcurl takes a mask as {"paths": ["contact"]}. Run again, the call changes nothing.
+# Changes the contact of a laboratory. Its registered name stays, because a request without an update_mask changes the
+# stated fields only. A second run changes nothing. grpcurl takes a mask as {"paths": ["contact"]}.
 set -eu
 grpcurl -plaintext -d '{
     "lab": {"name": "labs/91220502MA000LAB8G", "contact": "+86 435 0000 000"}

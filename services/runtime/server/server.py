@@ -75,10 +75,9 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    # The number of calls of one method that may wait for Python. gRPC resets the excess (CANCELLED). A call that its
-    # caller has given up still waits and costs as much as any other call. With a long queue, a lasting flood would
-    # therefore leave nearly only such calls (docs/performance.md §6). A burst of 2,000 calls fits: all are answered, or
-    # LoadLimits refuses them with a reason.
+    # The number of calls of one method that may wait for Python. gRPC resets further calls (CANCELLED). A call that its
+    # caller has given up still waits, and costs as much as any other call. Under a flood that lasts, a longer queue
+    # holds hardly any other calls (docs/performance.md §6). A burst of 2,000 calls fits into this queue.
     ("grpc.server.max_pending_requests", 2_000),
     ("grpc.server.max_pending_requests_hard_limit", 2_500),
     # Gates and watches keep streams open for days. The server detects a client that has disappeared, and clients can

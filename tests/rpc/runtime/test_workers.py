@@ -188,8 +188,8 @@ def test_verification_in_workers(tmp_path: Path, sqlite_url: MakeUrl) -> None:
             question = VerifyRequest(holder_token=token, region="410105", purpose=HOTEL)
             assert (await VerificationServiceStub(second).Verify(question)).HasField("decision")
             await verify_batch(first, range(3, PERSONS))
-            # The workers share their counts several times a second. Each question takes the 0.05 s that absent sources
-            # are waited for, so 400 are not answered before the counts are shared.
+            # The workers share their counts several times a second. A question waits 0.05 s for the absent sources, so
+            # the counts are shared long before 400 questions are answered.
             assert await count_accepted(second) < 400
             await verify(second, 1)
 
