@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -37,6 +38,8 @@ OUTPUT = Path("build/bench.json")
 
 def main() -> int:
     """Run the chosen benches. Return 1 if a ratio is below its least value."""
+    # The node and the server of databases end with the bench.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     others = [
         "memory",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -109,6 +110,8 @@ def half_load(directory: Path, postgres: PostgresServer, seconds: float) -> floa
 
 def main() -> int:
     """Run both. Return 1 if memory has grown by more than GROWTH_MIB."""
+    # The node and the server of databases end with the bench.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     configure_logs("warning")
     seconds = float(os.environ.get("HUTONG_SOAK_SECONDS", "2400"))
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -290,6 +291,8 @@ def _usual(samples: Sequence[Sample]) -> Sample:
 
 def main() -> int:
     """Run the mix. Return 1 if a service has grown or any work has failed."""
+    # The node and the server of databases end with the bench.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     configure_logs("warning")
     seconds = float(os.environ.get("HUTONG_SOAK_SECONDS", SECONDS))
     with tempfile.TemporaryDirectory() as scratch:

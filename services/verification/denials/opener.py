@@ -24,7 +24,7 @@ from services.verification.cases.opening import count_opened, find_with_case, op
 from services.verification.denials.client import NotAnswered
 from services.verification.showings.model import report_tag
 from services.verification.showings.store import find_first_showings, to_prefecture
-from services.verification.stored_decisions.store import find_region
+from services.verification.stored_decisions.store import find_regions
 
 SECONDS = 5.0
 """The time between two questions. A case is opened about this much after the denial is stored at this node."""
@@ -103,15 +103,16 @@ class DeniedCaseOpener:
         """
         of_tag = {report_tag(*report, pepper): report for report in reports for pepper in self._pepper.versions}
         shown = find_first_showings(connection, list(of_tag))
-        opened = find_with_case(connection, {of_tag[tag] for tag in shown}, EVIDENCE_CASE_KIND_DENIED_BY_LAB)
+        kind = EVIDENCE_CASE_KIND_DENIED_BY_LAB
+        opened = find_with_case(connection, {of_tag[tag] for tag in shown}, kind)
+        new = {tag: decision for tag, decision in shown.items() if of_tag[tag] not in opened}
+        regions = find_regions(connection, set(new.values())) if new else {}
         now = self._clock.now()
-        openings = []
-        for tag, decision in shown.items():
-            region = find_region(connection, decision)
-            if region and of_tag[tag] not in opened:
-                kind, place = EVIDENCE_CASE_KIND_DENIED_BY_LAB, to_prefecture(region)
-                openings.append(CaseOpening(*of_tag[tag], kind, (), place, decision, "", now))
-        return openings
+        return [
+            CaseOpening(*of_tag[tag], kind, (), to_prefecture(regions[decision]), decision, "", now)
+            for tag, decision in new.items()
+            if regions.get(decision)
+        ]
 
 
 def _open_cases(connection: Connection, openings: Sequence[CaseOpening]) -> Counter[str]:

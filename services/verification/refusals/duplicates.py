@@ -65,8 +65,9 @@ def unite(
         demote(connection, other, first.uuid, links, now)
     if first != stored:
         write_changes(connection, stored, first)
-        enqueue(connection, first, links, now)
     if others:
+        # Hashes alone are not sent, so a report that has got only a hash need not be sent.
+        enqueue(connection, first, links, now)
         copy_to_duplicates(connection, first, links, now)
     return first
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
 from services.domain.errors import NotFound
 from services.domain.names import format_refusal
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from services.verification.decision.model import Ground
 
 _C = refusals.c
+
+MOST_SAME = 8
+"""The most reports of one refusal that one transaction unites. Nodes that keep the rules store two at most."""
 
 
 def select_refusal(connection: Connection, uuid: str, *, to_change: bool = False) -> Refusal:
@@ -44,17 +47,24 @@ def find_refusal(connection: Connection, uuid: str, *, to_change: bool = False) 
 def find_same(connection: Connection, refusal: Refusal) -> list[Refusal]:
     """Return the reports of the same refusal that are no duplicates, the earliest first.
 
-    There can be more than one. Nodes that know different versions of the pepper store reports whose keys have nothing
-    in common. `refusal` may be the first report that has keys of both versions.
+    There can be more than one. Nodes that know different versions of the pepper store reports whose hashes have nothing
+    in common. `refusal` may be the first report that has the hashes of both versions. Reports whose hashes of one
+    version differ are about two persons, whatever their other hashes are.
     """
+    key, other_key = refusal.same_report_key, refusal.other_same_report_key
     same: list[ColumnElement[bool]] = []
-    if keys := refusal.same_report_keys:
-        same += [_C.same_report_key.in_(keys), _C.other_same_report_key.in_(keys)]
     if refusal.request_hash is not None:
         same.append(_C.request_hash == refusal.request_hash)
+    if key is not None:
+        same.append(_C.same_report_key == key)
+    # A report under the other version of the pepper has the two hashes in the other two columns.
+    crossed = ((_C.other_same_report_key, key), (_C.same_report_key, other_key))
+    known = [(column, value) for column, value in crossed if value is not None]
+    fits = [column.is_(None) | (column == value) for column, value in known]
+    same += [and_(column == value, _C.key_version != refusal.key_version, *fits) for column, value in known]
     if not same:
         return []
-    query = select(refusals).where(or_(*same), _C.duplicate_of == "").order_by(_C.uuid)
+    query = select(refusals).where(or_(*same), _C.duplicate_of == "").order_by(_C.uuid).limit(MOST_SAME)
     return [from_row(row) for row in connection.execute(query)]
 
 

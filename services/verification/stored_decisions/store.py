@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -129,15 +129,19 @@ def insert_decisions(
     connection.execute(insert(decisions), rows)
     showings = [showing for one in kept for showing in one.showings]
     if showings:
-        count = remember_showings(connection, showings, find_region)
+        count = remember_showings(connection, showings, _find_region)
         if after_commit is not None:
             after_commit[:] = [count]
 
 
-def find_region(connection: Connection, uuid: str) -> str:
-    """Return the region of a decision's place; empty if the decision is not stored."""
-    inputs = connection.execute(select(decisions.c.inputs).where(decisions.c.uuid == uuid)).scalar()
-    return "" if inputs is None else pb.DecisionInputs.FromString(bytes(inputs)).region
+def find_regions(connection: Connection, uuids: Collection[str]) -> dict[str, str]:
+    """Return the regions of the places of decisions, by UUID. Decisions that are not stored are left out."""
+    query = select(decisions.c.uuid, decisions.c.inputs).where(decisions.c.uuid.in_(uuids))
+    return {row.uuid: pb.DecisionInputs.FromString(bytes(row.inputs)).region for row in connection.execute(query)}
+
+
+def _find_region(connection: Connection, uuid: str) -> str:
+    return find_regions(connection, [uuid]).get(uuid, "")
 
 
 def select_decision(connection: Connection, uuid: str) -> StoredDecision:

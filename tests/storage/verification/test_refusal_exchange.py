@@ -42,7 +42,7 @@ from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.outbox import enqueue, read_links
 from services.verification.refusals.receipts import receipt_code, same_report_key
 from services.verification.refusals.routing import ANSWER_WITHIN
-from services.verification.refusals.rows import to_row
+from services.verification.refusals.rows import MOST_SAME, to_row
 from services.verification.refusals.rules import UNLAWFUL, Refusal
 from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
 from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals
@@ -284,9 +284,9 @@ async def test_reports_under_two_key_versions_are_one(country: list[OneNode]) ->
     links = await joined(country)
     nation, jilin, henan, zhengzhou = country
     first = await jilin.report(old)
-    assert (await jilin.report(new, other_subject=old)).uuid == first.uuid
-    await henan.report(new, other_subject=old)
-    last = await zhengzhou.report(new)
+    assert (await jilin.report(new, other_subject=old, key_version=2)).uuid == first.uuid
+    await henan.report(new, other_subject=old, key_version=2)
+    last = await zhengzhou.report(new, key_version=2)
     await settle(*links)
     await zhengzhou.answer(first.uuid, "sorry")
     await settle(*links)
@@ -294,9 +294,9 @@ async def test_reports_under_two_key_versions_are_one(country: list[OneNode]) ->
         assert [one.uuid for one in await node.listed()] == [first.uuid], node.region
     assert (await nation.reports.get_refusal(last.uuid)).answer == "sorry"
     # A node that knows only the new version finds the report under both versions.
-    other = await nation.report(new, region="410106", other_subject=old)
-    for subject in (old, new):
-        assert (await nation.report(subject, region="410106")).uuid == other.uuid
+    other = await nation.report(new, region="410106", other_subject=old, key_version=2)
+    for subject, version in ((old, 1), (new, 2)):
+        assert (await nation.report(subject, region="410106", key_version=version)).uuid == other.uuid
 
 
 async def test_a_report_with_both_keys_unites_reports_of_one_key_each(country: list[OneNode]) -> None:
@@ -307,7 +307,7 @@ async def test_a_report_with_both_keys_unites_reports_of_one_key_each(country: l
     old, new = b"o" * 16, b"n" * 16
     links = await joined(country)
     nation, _, _, zhengzhou = country
-    first, second = await nation.report(old), await nation.report(new)
+    first, second = await nation.report(old), await nation.report(new, key_version=2)
     assert second.uuid != first.uuid
     await settle(*links)
     await zhengzhou.answer(second.uuid, "sorry")
@@ -328,12 +328,60 @@ async def test_a_duplicate_brings_the_key_of_the_other_version(small: list[OneNo
     nation, _, henan, zhengzhou = small
     await joined(small)
     first = await nation.report(old)
-    await henan.report(new, other_subject=old)
+    await henan.report(new, other_subject=old, key_version=2)
     await pump(nation, henan)
     await pump(henan, nation)
     await pump(henan, zhengzhou)
     for node in (nation, henan, zhengzhou):
-        assert (await node.report(new)).uuid == first.uuid, node.region
+        assert (await node.report(new, key_version=2)).uuid == first.uuid, node.region
+
+
+async def test_a_key_of_the_other_version_is_not_sent(small: list[OneNode]) -> None:
+    """The message of a report contains no such key of an earlier report."""
+    old, new = b"o" * 16, b"n" * 16
+    links = await joined(small)
+    henan = small[2]
+    first = await henan.report(old)
+    await settle(*links)
+    assert (await henan.report(old, other_subject=new)).uuid == first.uuid
+    assert henan.waiting() == 0
+    assert (await henan.report(new, key_version=2)).uuid == first.uuid
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize(("version", "newer"), [(1, None), (2, b"2" * 16)])
+async def test_a_lying_node_unites_no_reports_of_two_persons(
+    small: list[OneNode], version: int, newer: bytes | None, is_first: bool
+) -> None:
+    """Jilin reports a refusal in Zhengzhou with keys of two persons, before or after the second person reports one."""
+    one, other = b"o" * 16, b"n" * 16
+    links = await joined(small)
+    nation, jilin, _, zhengzhou = small
+    first = await zhengzhou.report(one)
+    await settle(*links)
+    second = None if is_first else await zhengzhou.report(other, other_subject=newer)
+    await settle(*links)
+    await jilin.report(one, other_subject=other, key_version=version)
+    await settle(*links)
+    second = second or await zhengzhou.report(other, other_subject=newer)
+    await settle(*links)
+    for node in (nation, zhengzhou):
+        for own in (first, second):
+            found = await node.reports.get_refusal(own.uuid)
+            assert (found.subject_key, found.duplicate_of) == (own.subject_key, ""), node.region
+    assert second.subject_key == other
+
+
+async def test_a_report_is_united_with_a_limited_number_of_others(small: list[OneNode]) -> None:
+    """A lying node has sent many reports with one key of the other version."""
+    links = await joined(small)
+    nation, jilin, _, zhengzhou = small
+    for number in range(MOST_SAME + 3):
+        await jilin.report(bytes([number]) * 16, other_subject=b"v" * 16, key_version=2)
+    await settle(*links)
+    await zhengzhou.report(b"v" * 16)
+    await settle(*links)
+    assert len(await nation.listed()) == 4
 
 
 async def test_reports_of_one_refusal_that_are_stored_at_the_same_time_are_one(database_url: MakeUrl) -> None:
@@ -343,7 +391,7 @@ async def test_reports_of_one_refusal_that_are_stored_at_the_same_time_are_one(d
     with nodes_of((NATION, NATION), lambda _: url) as (one, other):
         regions = [f"4101{number:02}" for number in range(2, 32)]
         for region in regions:
-            await asyncio.gather(one.report(new, region, other_subject=old), other.report(old, region))
+            await asyncio.gather(one.report(new, region, other_subject=old, key_version=2), other.report(old, region))
         assert sorted(it.region for it in await one.listed()) == regions
 
 

@@ -15,7 +15,7 @@ from services.results.exchange.model import WriterPosition
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.timing import ResultsTiming
 
-BACKLOG = Gauge("hutong_replication_backlog_commits", "Commits that the national node does not have yet")
+BACKLOG = Gauge("hutong_replication_backlog_commits", "Commits that the node above does not have yet")
 
 _log = structlog.get_logger(__name__)
 

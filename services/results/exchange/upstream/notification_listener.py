@@ -37,7 +37,7 @@ from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 from services.storage.pepper_marks import name_versions
 
-LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are received: 1 or 0")
+LISTENING = Gauge("hutong_exchange_listening", "Whether the notifications of the node above are received: 1 or 0")
 # The value until a listener runs. A node without a node above it keeps this value, because it gets no notifications.
 LISTENING.set(math.nan)
 

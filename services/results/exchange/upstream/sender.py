@@ -54,9 +54,9 @@ if TYPE_CHECKING:
 BATCHES_UNDER_WAY = 4
 """The most unanswered frames. The node above decodes one frame while it commits another. The other frames are on the
 network."""
-LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
-CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node is connected")
-SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
+LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the node above has everything")
+CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the node above is connected")
+SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of that of the node above")
 for gauge in (LAG, CONNECTED):
     # The value until a sender runs. A node without a node above it keeps this value, because it has neither lag nor
     # connection.

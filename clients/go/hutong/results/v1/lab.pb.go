@@ -265,8 +265,9 @@ type Lab struct {
 	// The region where it works, a six-digit GB/T 2260 code.
 	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	// Whom to ask when a report is missing: a telephone number or address, at most 200 characters without control
-	// characters. Optional. GetLab and ListLabs state it to supervisors and operators alone. Beside its missing reports and
-	// its figures the laboratory sees its own. The nodes above the laboratory's node know it too, and no other node does.
+	// characters. Optional. GetLab and ListLabs state it to supervisors and operators alone. A laboratory sees its own
+	// contact beside its missing reports and its figures. The nodes above the laboratory's node know the contact too, and no
+	// other node does.
 	Contact string `protobuf:"bytes,4,opt,name=contact,proto3" json:"contact,omitempty"`
 	// The instant from which it is authorised, in the years 1900 to 9999. Absent means that it always was.
 	AuthorizeTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=authorize_time,json=authorizeTime,proto3" json:"authorize_time,omitempty"`

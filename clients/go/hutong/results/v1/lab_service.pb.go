@@ -132,8 +132,8 @@ type UpdateLabRequest struct {
 	// The laboratory: its name, and the fields to change. All other fields are ignored. The rules of Lab apply to the fields
 	// to change.
 	Lab *Lab `protobuf:"bytes,1,opt,name=lab,proto3" json:"lab,omitempty"`
-	// The fields to change: display_name, contact, or "*" for both. If it is empty, those of the two are changed that are
-	// not empty in lab. So a contact is removed by naming it here. Other paths: INVALID_FIELD.
+	// The fields to change: display_name, contact, or "*" for both. Without a mask, each of the two fields that is not empty
+	// in lab is changed. To remove a contact, name the field contact in the mask. Other paths: INVALID_FIELD.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
 	// content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.

@@ -39,7 +39,8 @@ type LegalHoldServiceClient interface {
 	// Lifts a hold: the next purge destroys what no other hold covers. A hold that is lifted already is returned unchanged.
 	// NOT_FOUND if there is no such hold.
 	LiftLegalHold(ctx context.Context, in *LiftLegalHoldRequest, opts ...grpc.CallOption) (*LiftLegalHoldResponse, error)
-	// Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put.
+	// Lists the holds, newest first, paged (AIP-158). A supervisor sees the holds that supervisors of its region
+	// or of a region in it put.
 	ListLegalHolds(ctx context.Context, in *ListLegalHoldsRequest, opts ...grpc.CallOption) (*ListLegalHoldsResponse, error)
 	// Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
 	// Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
@@ -109,7 +110,8 @@ type LegalHoldServiceServer interface {
 	// Lifts a hold: the next purge destroys what no other hold covers. A hold that is lifted already is returned unchanged.
 	// NOT_FOUND if there is no such hold.
 	LiftLegalHold(context.Context, *LiftLegalHoldRequest) (*LiftLegalHoldResponse, error)
-	// Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put.
+	// Lists the holds, newest first, paged (AIP-158). A supervisor sees the holds that supervisors of its region
+	// or of a region in it put.
 	ListLegalHolds(context.Context, *ListLegalHoldsRequest) (*ListLegalHoldsResponse, error)
 	// Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
 	// Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows

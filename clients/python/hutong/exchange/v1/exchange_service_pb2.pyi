@@ -676,7 +676,7 @@ class WatchNotificationsRequest(_message.Message):
     """As in ReplicateStart."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """The commit_time that came with the cursor; absent with 0. The nation uses it to recognise a cursor from before a
+        """The commit_time that came with the cursor; absent with 0. By it the answering node recognises a cursor from before a
         restore, whose numbers have been reused or do not exist yet. Such a cursor fails with OUT_OF_RANGE
         (CURSOR_TOO_OLD): subscribe to every subject again.
         """
@@ -727,11 +727,11 @@ class WatchNotificationsResponse(_message.Message):
 
     @_builtins.property
     def send_time(self) -> _timestamp_pb2.Timestamp:
-        """The nation's clock."""
+        """The answering node's clock."""
 
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When the notification at the cursor was committed at the nation. Set only in a message that moves the cursor."""
+        """When the notification at the cursor was committed at the answering node. Set only in a message that moves the cursor."""
 
     def __init__(
         self,

@@ -152,7 +152,7 @@ class ReplicatedRefusal(_message.Message):
     def signature_verdicts(self) -> _containers.RepeatedScalarFieldContainer[Global___SignatureVerdict.ValueType]:
         """For each piece of evidence, in order, what the node where the refusal was reported found of its signature. Empty if
         no piece was signed. A signed report has a mask of the holder's name and number and a hash from which the number can
-        be computed, so it does not cross itself. A verdict that the receiver does not know counts as none.
+        be computed, so the signed report itself does not cross. A verdict that the receiver does not know counts as none.
         """
 
     def __init__(

@@ -169,8 +169,9 @@ class Lab(_message.Message):
     """The region where it works, a six-digit GB/T 2260 code."""
     contact: _builtins.str
     """Whom to ask when a report is missing: a telephone number or address, at most 200 characters without control
-    characters. Optional. GetLab and ListLabs state it to supervisors and operators alone. Beside its missing reports and
-    its figures the laboratory sees its own. The nodes above the laboratory's node know it too, and no other node does.
+    characters. Optional. GetLab and ListLabs state it to supervisors and operators alone. A laboratory sees its own
+    contact beside its missing reports and its figures. The nodes above the laboratory's node know the contact too, and no
+    other node does.
     """
     standing: Global___LabStanding.ValueType
     """The current standing."""

@@ -90,8 +90,8 @@ class UpdateLabRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: display_name, contact, or "*" for both. If it is empty, those of the two are changed that are
-        not empty in lab. So a contact is removed by naming it here. Other paths: INVALID_FIELD.
+        """The fields to change: display_name, contact, or "*" for both. Without a mask, each of the two fields that is not empty
+        in lab is changed. To remove a contact, name the field contact in the mask. Other paths: INVALID_FIELD.
         """
 
     def __init__(

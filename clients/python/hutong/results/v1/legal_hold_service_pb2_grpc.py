@@ -81,7 +81,8 @@ class LegalHoldServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListLegalHolds(self, request, context):
-        """Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put.
+        """Lists the holds, newest first, paged (AIP-158). A supervisor sees the holds that supervisors of its region
+        or of a region in it put.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,9 @@ class LegalHoldServiceStub:
     NOT_FOUND if there is no such hold.
     """
     ListLegalHolds: _grpc.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListLegalHoldsRequest, _legal_hold_service_pb2.ListLegalHoldsResponse]
-    """Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put."""
+    """Lists the holds, newest first, paged (AIP-158). A supervisor sees the holds that supervisors of its region
+    or of a region in it put.
+    """
     ListHeldResults: _grpc.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListHeldResultsRequest, _legal_hold_service_pb2.ListHeldResultsResponse]
     """Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
     Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
@@ -69,7 +71,9 @@ class LegalHoldServiceAsyncStub(LegalHoldServiceStub):
     NOT_FOUND if there is no such hold.
     """
     ListLegalHolds: _aio.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListLegalHoldsRequest, _legal_hold_service_pb2.ListLegalHoldsResponse]  # type: ignore[assignment]
-    """Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put."""
+    """Lists the holds, newest first, paged (AIP-158). A supervisor sees the holds that supervisors of its region
+    or of a region in it put.
+    """
     ListHeldResults: _aio.UnaryUnaryMultiCallable[_legal_hold_service_pb2.ListHeldResultsRequest, _legal_hold_service_pb2.ListHeldResultsResponse]  # type: ignore[assignment]
     """Lists what purges have taken out of use and a hold covers, by laboratory, report number and revision, paged (AIP-158).
     Held results that are still in use are not listed, because other RPCs return them. For a lifted hold the list shows
@@ -108,7 +112,9 @@ class LegalHoldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _legal_hold_service_pb2.ListLegalHoldsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_legal_hold_service_pb2.ListLegalHoldsResponse, _abc.Awaitable[_legal_hold_service_pb2.ListLegalHoldsResponse]]:
-        """Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put."""
+        """Lists the holds, newest first, paged (AIP-158). A supervisor sees the holds that supervisors of its region
+        or of a region in it put.
+        """
 
     @_abc_1.abstractmethod
     def ListHeldResults(

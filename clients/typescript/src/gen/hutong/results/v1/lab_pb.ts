@@ -150,8 +150,9 @@ export type Lab = Message<"hutong.results.v1.Lab"> & {
 
   /**
    * Whom to ask when a report is missing: a telephone number or address, at most 200 characters without control
-   * characters. Optional. GetLab and ListLabs state it to supervisors and operators alone. Beside its missing reports and
-   * its figures the laboratory sees its own. The nodes above the laboratory's node know it too, and no other node does.
+   * characters. Optional. GetLab and ListLabs state it to supervisors and operators alone. A laboratory sees its own
+   * contact beside its missing reports and its figures. The nodes above the laboratory's node know the contact too, and no
+   * other node does.
    *
    * @generated from field: string contact = 4;
    */

@@ -80,8 +80,8 @@ export type UpdateLabRequest = Message<"hutong.results.v1.UpdateLabRequest"> & {
   lab?: Lab | undefined;
 
   /**
-   * The fields to change: display_name, contact, or "*" for both. If it is empty, those of the two are changed that are
-   * not empty in lab. So a contact is removed by naming it here. Other paths: INVALID_FIELD.
+   * The fields to change: display_name, contact, or "*" for both. Without a mask, each of the two fields that is not empty
+   * in lab is changed. To remove a contact, name the field contact in the mask. Other paths: INVALID_FIELD.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */

@@ -302,7 +302,8 @@ export const LegalHoldService: GenService<{
     output: typeof LiftLegalHoldResponseSchema;
   },
   /**
-   * Lists the holds, newest first, paged (AIP-158). A supervisor sees those that its region or a region in it put.
+   * Lists the holds, newest first, paged (AIP-158). A supervisor sees the holds that supervisors of its region
+   * or of a region in it put.
    *
    * @generated from rpc hutong.results.v1.LegalHoldService.ListLegalHolds
    */
