@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from hutong.results.v1.timeliness_pb2 import (
 from hutong.type.v1.summary_period_pb2 import SUMMARY_PERIOD_DAY, SUMMARY_PERIOD_UNSPECIFIED, SUMMARY_PERIOD_WEEK
 from sqlalchemy import Connection, func, select, update
 
-from services.domain.instant import DAY, HOUR, MINUTE, Instant, shanghai_day_start
+from services.domain.instant import DAY, HOUR, MINUTE, Instant, from_datetime, shanghai_day_start
 from services.domain.periods import part_of
 from services.domain.region import prefix
 from services.results.labs.tables import labs
@@ -217,3 +218,20 @@ async def test_a_purge_removes_the_totals_of_old_days(laboratory: Laboratory) ->
         ).scalar()
         oldest = await laboratory.database.read(first)
         assert shanghai_day_start(oldest) <= horizon < shanghai_day_start(oldest + 1)
+
+
+async def test_an_interval_may_be_as_long_as_the_contract_allows(laboratory: Laboratory) -> None:
+    """The contract allows the years 1900 to 9999, which are more days than a statement takes parameters."""
+    start, end = from_datetime(datetime(1900, 1, 1, tzinfo=UTC)), from_datetime(datetime(9999, 12, 31, tzinfo=UTC))
+
+    def work(connection: Connection) -> None:
+        add_lab(connection, USCC, "220100")
+        record_delays(connection, USCC, [NOW - HOUR], NOW)
+        include_step(connection, delays, 1_000)
+
+    await laboratory.database.write(work)
+    groupings = [TIMELINESS_GROUPING_CITY, TIMELINESS_GROUPING_PROVINCE]
+    for period in PERIODS:
+        question = Question(start, end, HOUR, period, 0, NOW)
+        page = await laboratory.stores.timeliness.summarize_region("000000", groupings, question, None, 9)
+        assert {row.key: row.timeliness.result_count for row in page.rows} == {"": 1, "220000": 1, "220100": 1}
