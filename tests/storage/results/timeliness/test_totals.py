@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from hutong.results.v1.timeliness_pb2 import (
     TIMELINESS_GROUPING_WHOLE,
 )
 from hutong.type.v1.summary_period_pb2 import SUMMARY_PERIOD_DAY, SUMMARY_PERIOD_UNSPECIFIED, SUMMARY_PERIOD_WEEK
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
 from services.domain.instant import DAY, HOUR, MINUTE, Instant, from_datetime, shanghai_day_start
 from services.domain.periods import part_of
@@ -27,9 +28,11 @@ from services.results.timeliness.delays import record_delays, record_national_de
 from services.results.timeliness.model import Position, Question, Row
 from services.results.timeliness.tables import city_delays, city_national_delays, delays, national_delays
 from services.results.timeliness.totals import TOTALS, TotalsMaintainer, include_step, move_lab
+from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, USCC
 from tests.support.results.operations import register
-from tests.support.results.store import Laboratory, add_lab
+from tests.support.results.store import Laboratory, add_lab, open_laboratory
+from tests.support.waiting import until
 
 REGIONS = ("220000", "220100", "220103", "220502", "410105", "110000", "110101")
 ASKED = ("000000", "220000", "220100", "220103", "410100")
@@ -199,6 +202,41 @@ async def test_the_counts_of_a_laboratory_go_with_it_to_another_city(laboratory:
     assert await counted() == {"": 1, "220500": 1}
     await laboratory.database.write(include_step, delays, 1_000)
     assert await counted() == {"": 1, "220500": 1}
+
+
+async def test_a_laboratory_that_two_transactions_move_is_counted_once(postgres_url: MakeUrl) -> None:
+    """A node moves it, and then the nation registers it. In between, its counts are included again."""
+    async with open_laboratory(postgres_url("results")) as laboratory:
+        database = laboratory.database
+        waiting = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+
+        async def wait_for(count: int) -> None:
+            async def are_waiting() -> bool:
+                return await database.read(lambda connection: connection.execute(waiting).scalar()) == count
+
+            await until(are_waiting)
+
+        def work(connection: Connection) -> None:
+            add_lab(connection, USCC, "410105")
+            connection.execute(update(labs).values(source_node="410000"))
+            record_delays(connection, USCC, [NOW - HOUR], NOW)
+            include_step(connection, delays, 1_000)
+
+        await database.write(work)
+        with database.engine.connect() as connection, connection.begin():
+            move_lab(connection, USCC, "110101")
+            connection.execute(update(labs).values(region="110101"))
+            included = asyncio.ensure_future(database.write(include_step, delays, 1_000))
+            await wait_for(1)
+            registered = asyncio.ensure_future(register(laboratory))
+            await wait_for(2)
+        await asyncio.gather(included, registered)
+        await database.write(include_step, delays, 1_000)
+        totals = select(city_delays.c.city, city_delays.c.persons)
+        found = await database.read(lambda connection: [tuple(row) for row in connection.execute(totals)])
+        assert found == [("220500", 1)]
 
 
 async def test_a_purge_removes_the_totals_of_old_days(laboratory: Laboratory) -> None:
