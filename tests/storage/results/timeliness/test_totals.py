@@ -33,6 +33,7 @@ from tests.support.results.factories import NOW, USCC
 from tests.support.results.operations import register
 from tests.support.results.store import Laboratory, add_lab, open_laboratory
 from tests.support.waiting import until
+from tests.support.work import noting_statements
 
 REGIONS = ("220000", "220100", "220103", "220502", "410105", "110000", "110101")
 ASKED = ("000000", "220000", "220100", "220103", "410100")
@@ -273,3 +274,19 @@ async def test_an_interval_may_be_as_long_as_the_contract_allows(laboratory: Lab
         question = Question(start, end, HOUR, period, 0, NOW)
         page = await laboratory.stores.timeliness.summarize_region("000000", groupings, question, None, 9)
         assert {row.key: row.timeliness.result_count for row in page.rows} == {"": 1, "220000": 1, "220100": 1}
+
+
+async def test_silent_laboratories_are_looked_for_once(laboratory: Laboratory) -> None:
+    """The rows of all groupings have the numbers of silent laboratories from one statement."""
+
+    def work(connection: Connection) -> None:
+        add_lab(connection, USCC, "220100")
+        record_delays(connection, USCC, [NOW - 2 * DAY], NOW - 2 * DAY)
+
+    await laboratory.database.write(work)
+    question = Question(NOW - 5 * DAY, NOW, HOUR, SUMMARY_PERIOD_UNSPECIFIED, NOW - DAY, NOW)
+    groupings = [TIMELINESS_GROUPING_PROVINCE, TIMELINESS_GROUPING_CITY]
+    with noting_statements(laboratory.database.reading_engine) as statements:
+        page = await laboratory.stores.timeliness.summarize_region("000000", groupings, question, None, 9)
+    assert [row.lab_count for row in page.rows] == [1, 1, 1]
+    assert sum("last_uploads" in statement for statement in statements) == 1
