@@ -26,6 +26,8 @@ class AdvisoryLock(IntEnum):
         PURGE: held by a purge from its start to its end.
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits until they have ended.
         LINKING: held while documents are linked or unlinked.
+        LINK_ENDS: shared by commits that store links of other nodes. A request to end a link that is not stored waits
+            until they have ended, and holds the lock until its own commit.
         DELAY_TOTALS: held by a commit that adds counts of delays to their totals, or subtracts them.
         HOMES: shared by commits that register laboratories. A node that joins the nation waits until they have ended.
         REPORTS: held on Citus for one laboratory, while the laboratory's reports are claimed, revised or removed.
@@ -45,6 +47,7 @@ class AdvisoryLock(IntEnum):
     PURGE = 0x48755070
     SUBSCRIPTION = 0x48755466
     LINKING = 0x48754C69
+    LINK_ENDS = 0x48754C45
     DELAY_TOTALS = 0x48754454
     HOMES = 0x48754865
     REPORTS = 0x48755270

@@ -1,4 +1,4 @@
-"""Counts how much a database works for a call, in units of its own.
+"""Counts how much a database works for a call, in units of its own, and notes its statements.
 
 Unlike seconds, the count does not depend on the load of the machine.
 """
@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 
 from services.storage.engine import Database
 
@@ -67,3 +67,18 @@ def counting_work(database: Database, opcodes: int = _OPCODES) -> Iterator[Work]
         for each in engines:
             event.remove(each, moment, watch)
     work.amount += rows_read() - begun
+
+
+@contextlib.contextmanager
+def noting_statements(engine: Engine) -> Iterator[list[str]]:
+    """Collect the statements that SQLAlchemy runs on an engine while the block runs."""
+    run: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        run.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield run
+    finally:
+        event.remove(engine, "before_cursor_execute", note)

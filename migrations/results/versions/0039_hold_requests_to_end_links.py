@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("source_node", sa.String(length=6), nullable=False),
         sa.Column("node", sa.String(length=6), nullable=False),
         sa.Column("receive_time", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("link_id", name=op.f("pk_link_end_requests")),
+        sa.PrimaryKeyConstraint("link_id", "node", name=op.f("pk_link_end_requests")),
     )
 
 

@@ -17,15 +17,16 @@ from services.domain.region import within
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_links, find_sources
 from services.results.documents.tables import document_links, link_end_requests
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
 from services.storage.columns import in_region
 from services.storage.upsert import insert_if_absent
 
 _links = document_links
 _held = link_end_requests
 
-
-MAX_HELD = 10_000
-"""The most requests that are held. The limit is needed because a node can make up links."""
+MAX_HELD = 1_000
+"""The most requests that are held of one node. The limit is needed because a node can make up links. It holds for each
+node by itself, so that such a node takes no room from others."""
 HELD_FOR: Span = 30 * DAY
 """How long a request is held. A link that has not arrived by then is not expected any more."""
 
@@ -49,9 +50,15 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
     for each other.
     """
     stored = find_stored(connection, link)
+    if stored is None and _may_hold(connection, link, node, now):
+        # Another transaction may store the link now. It would not see the request.
+        lock_until_commit(connection, AdvisoryLock.LINK_ENDS)
+        stored = find_stored(connection, link)
+        if stored is None:
+            _hold(connection, link, node, now)
+            return Request.HELD
     if stored is None:
-        may_ask = not find_links(connection, [link.link_id]) and _has_results(connection, link, node)
-        return Request.HELD if may_ask and _hold(connection, link, node, now) else Request.REFUSED
+        return Request.REFUSED
     if stored.unlink_time is not None:
         return Request.TAKEN
     # The documents of the stored link count, because a request may state other documents.
@@ -65,18 +72,20 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
 
 
 def take_held(connection: Connection, link: DocumentLink, now: Instant) -> bool:
-    """Remove the request that was held for a link. Return whether the link must end.
+    """Remove the requests that were held for a link. Return whether the link must end.
 
     Call it once the link is stored.
     """
-    held = select(_held.c.node, _held.c.source_node).where(_held.c.link_id == link.link_id)
-    row = connection.execute(held).one_or_none()
-    if row is None:
+    share_until_commit(connection, AdvisoryLock.LINK_ENDS)
+    held = select(_held.c.node, _held.c.source_node).where(_held.c.link_id == link.link_id).order_by(_held.c.node)
+    requests = connection.execute(held).all()
+    if not requests:
         return False
     connection.execute(delete(_held).where(_held.c.link_id == link.link_id))
-    if row.source_node != link.source_node or link.unlink_time is not None:
+    if link.unlink_time is not None:
         return False
-    return request_end(connection, link, row.node, now) is Request.TAKEN
+    nodes = [node for node, source_node in requests if source_node == link.source_node]
+    return any(request_end(connection, link, node, now) is Request.TAKEN for node in nodes)
 
 
 def _has_results(connection: Connection, link: DocumentLink, node: str) -> bool:
@@ -85,14 +94,19 @@ def _has_results(connection: Connection, link: DocumentLink, node: str) -> bool:
     return any(within(source, node) for nodes in sources.values() for source in nodes)
 
 
-def _hold(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
-    """Hold a request until its link arrives. Return False if too many requests are held."""
+def _may_hold(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
+    """Return whether a request of a node may be held. Old requests are removed first."""
     connection.execute(delete(_held).where(_held.c.receive_time < now - HELD_FOR))
-    if connection.execute(select(func.count()).select_from(_held)).scalar_one() >= MAX_HELD:
+    of_node = select(func.count()).select_from(_held).where(_held.c.node == node)
+    if connection.execute(of_node).scalar_one() >= MAX_HELD:
         return False
+    return not find_links(connection, [link.link_id]) and _has_results(connection, link, node)
+
+
+def _hold(connection: Connection, link: DocumentLink, node: str, now: Instant) -> None:
+    """Hold a request until its link arrives."""
     values = {"link_id": link.link_id, "source_node": link.source_node, "node": node, "receive_time": now}
     connection.execute(insert_if_absent(connection, _held).values(values))
-    return True
 
 
 def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:

@@ -24,7 +24,7 @@ link_end_requests = Table(
     # The region of the node that made the link; empty for this node.
     Column("source_node", String(6), nullable=False),
     # The region of the node that asks for the end of the link.
-    Column("node", String(6), nullable=False),
+    Column("node", String(6), primary_key=True),
     Column("receive_time", BigInteger, nullable=False),
 )
 

@@ -35,6 +35,9 @@ Counted = dict[str, dict[Part, Counts]]
 
 _CITY_DIGITS = 4
 """How many digits the code of a city has without the final zeros. The totals are by city."""
+_DAYS_LISTED = 1_000
+"""The most days that a statement lists one by one. The contract allows intervals of many more days than a statement
+takes parameters."""
 
 
 def count_by_region(
@@ -108,12 +111,13 @@ def _of_totals(
     totals = TOTALS[table]
     total = totals.c
     key, day = _own_digits(total.city, digits), total.report_day if question.period else literal(0)
-    within = [total.report_day >= days.start, total.report_day < days.stop, in_region(total.city, region)]
-    if only is not None and digits == _CITY_DIGITS:
+    if only is not None and digits == _CITY_DIGITS and len(days) <= _DAYS_LISTED:
         # With a list of days, the databases use the index to find the rows of a few cities.
-        within = [total.report_day.in_(days), total.city.in_(only)]
-    elif only is not None:
-        within.append(key.in_([one[:digits] for one in only]))
+        within: list[ColumnElement[bool]] = [total.report_day.in_(days), total.city.in_(only)]
+    else:
+        within = [total.report_day >= days.start, total.report_day < days.stop, in_region(total.city, region)]
+        if only is not None:
+            within.append(key.in_([one[:digits] for one in only]))
     return _sum(_Columns(key, day, total.delay_class, total.persons, _upload_time(totals))).where(*within)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,14 @@ def _region_rows(
     limit: int,
 ) -> Iterator[Row]:
     """Yield the row of a region, then the rows of each grouping in it. A page reads the counts of its own rows only."""
+
+    @cache
+    def silent() -> dict[str, str]:
+        # Silence is not stated for parts of the interval.
+        return {} if question.period else find_silent_in(connection, region, question)
+
     if after is None or after.grouping == TIMELINESS_GROUPING_WHOLE:
-        yield from _place_rows(connection, region, TIMELINESS_GROUPING_WHOLE, question, None, limit)
+        yield from _place_rows(connection, region, TIMELINESS_GROUPING_WHOLE, question, None, limit, silent)
         after = None
     for grouping in sorted(set(groupings) or {TIMELINESS_GROUPING_LAB}):
         if after is not None and grouping < after.grouping:
@@ -107,18 +114,25 @@ def _region_rows(
             for some in _steps(codes_within(connection, region), within, limit, question):
                 yield from _lab_rows(connection, some, question)
         elif _DIGITS[grouping] > len(prefix(region)):
-            yield from _place_rows(connection, region, grouping, question, within, limit)
+            yield from _place_rows(connection, region, grouping, question, within, limit, silent)
 
 
 def _place_rows(
-    connection: Connection, region: str, grouping: Grouping, question: Question, after: Position | None, limit: int
+    connection: Connection,
+    region: str,
+    grouping: Grouping,
+    question: Question,
+    after: Position | None,
+    limit: int,
+    silent: Callable[[], dict[str, str]],
 ) -> Iterator[Row]:
-    """Yield the rows of the regions of one grouping inside a region."""
+    """Yield the rows of the regions of one grouping inside a region.
+
+    `silent` returns the regions of the silent laboratories, by code.
+    """
     digits = _DIGITS[grouping]
     lab_counts, silent_counts = count_labs(connection, region, digits), Counter[str]()
-    # Silence is not stated for parts of the interval.
-    silent = {} if question.period else find_silent_in(connection, region, question)
-    for own in silent.values():
+    for own in silent().values():
         silent_counts[own[:digits].ljust(6, "0") if digits else WHOLE] += 1
     for some in _steps(lab_counts, after, limit, question) if digits else [[WHOLE]]:
         counted = count_by_region(connection, region, digits, question, some if digits else None)

@@ -132,7 +132,8 @@ def move_lab(connection: Connection, lab: str, region: str) -> None:
     If the laboratory moves to another city, everything of its old city is removed from the totals. The counts of the
     old city are then new again.
     """
-    old = connection.execute(select(_city()).where(labs.c.uscc == lab)).scalar()
+    # The row is locked, so that no other transaction moves the laboratory before this one has.
+    old = connection.execute(select(_city()).where(labs.c.uscc == lab).with_for_update()).scalar()
     if old is None or old == f"{region[:4]}00":
         return
     lock_until_commit(connection, AdvisoryLock.DELAY_TOTALS)

@@ -96,8 +96,13 @@ async def open_laboratory(url: str) -> AsyncIterator[Laboratory]:
         database.close()
 
 
-async def commit_first(database: Database, work: Callable[[Connection], None], later: Awaitable[object]) -> None:
-    """Run two commits on PostgreSQL. The second one waits for the lock of subscriptions until the first one ends.
+async def commit_first(
+    database: Database,
+    work: Callable[[Connection], None],
+    later: Awaitable[object],
+    lock: AdvisoryLock = AdvisoryLock.SUBSCRIPTION,
+) -> None:
+    """Run two commits on PostgreSQL. The second one waits for the lock until the first one ends.
 
     `work` is the first commit. `later` makes the second one, and begins once `work` has stored its part.
     """
@@ -113,7 +118,7 @@ async def commit_first(database: Database, work: Callable[[Connection], None], l
     second = asyncio.ensure_future(later)
 
     async def waits() -> bool:
-        return second.done() or await database.read(_count_waiting) == 1
+        return second.done() or await database.read(_count_waiting, lock) == 1
 
     await until(waits)
     assert not second.done()
@@ -121,10 +126,10 @@ async def commit_first(database: Database, work: Callable[[Connection], None], l
     await asyncio.gather(earlier, second)
 
 
-def _count_waiting(connection: Connection) -> int:
-    """Return how many transactions wait for the lock of subscriptions."""
+def _count_waiting(connection: Connection, lock: AdvisoryLock) -> int:
+    """Return how many transactions wait for a lock."""
     query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = :lock"
-    count: int = connection.execute(text(query), {"lock": AdvisoryLock.SUBSCRIPTION}).scalar_one()
+    count: int = connection.execute(text(query), {"lock": lock}).scalar_one()
     return count
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TypeGuard
 
 import pytest
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection, select
 
 from services.domain.instant import DAY, HOUR, Instant
 from services.domain.names import DEFAULT_ITEM
@@ -41,6 +41,7 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.store import Laboratory, commit_first, open_laboratory
+from tests.support.work import noting_statements
 
 if TYPE_CHECKING:
     from services.results.records.model import Outcome, State
@@ -67,19 +68,6 @@ async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
     """The same on PostgreSQL: only a server has concurrent write transactions."""
     async with open_nation(postgres_url("results")) as opened:
         yield opened
-
-
-@contextlib.contextmanager
-def statements(nation: Laboratory) -> Iterator[list[str]]:
-    """Collect the statements that SQLAlchemy runs on the engine of writes."""
-    run: list[str] = []
-
-    def note(_1: object, _2: object, statement: str, *_: object) -> None:
-        run.append(statement)
-
-    event.listen(nation.database.engine, "before_cursor_execute", note)
-    yield run
-    event.remove(nation.database.engine, "before_cursor_execute", note)
 
 
 @contextlib.asynccontextmanager
@@ -219,7 +207,7 @@ async def test_a_node_that_has_everything_is_told_nothing(nation: Laboratory) ->
     """Further results of the subject from this node cost no query for nodes, because the nation has subscribed it."""
     await receive(nation, JILIN, report(JILIN, outcome=POSITIVE))
     assert await told(nation, JILIN) == []
-    with statements(nation) as run:
+    with noting_statements(nation.database.engine) as run:
         await receive(nation, JILIN, report(JILIN, number="second"))
     assert not any("source_node FROM results" in " ".join(each.split()) for each in run)
     await receive(nation, HENAN, report(HENAN))
@@ -255,7 +243,7 @@ async def test_a_batch_costs_a_query_for_nodes_only_if_it_must(sqlite_nation: La
     await nation.database.write(add_subscriptions, HENAN, [subject_key(99)], NOW)
 
     async def cost(source: str, *changes: Change) -> int:
-        with statements(nation) as run:
+        with noting_statements(nation.database.engine) as run:
             await receive(nation, source, *changes)
         return len(run)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hutong.results.v1 import lab_pb2
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from services.domain.instant import DAY
 from services.domain.region import NATION
@@ -24,6 +24,7 @@ from services.results.labs.copies import find_known
 from services.results.labs.model import STANDING_UNKNOWN, Lab, StandingChange
 from services.results.labs.queries import create_lab, get_lab
 from services.results.records.model import ACTIVE, NEGATIVE, RECALLED, StoredResult
+from services.storage.advisory_locks import AdvisoryLock
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN, SHANDONG, ZHENGZHOU
 from tests.support.results.factories import (
@@ -36,7 +37,7 @@ from tests.support.results.factories import (
     make_lab,
     subject_key,
 )
-from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.results.store import Laboratory, commit_first, open_laboratory
 
 REVOKED = StandingChange(lab_pb2.LAB_STANDING_REVOKED, NOW - 700 * DAY, "forged", NOW)
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
@@ -225,17 +226,55 @@ async def test_a_held_request_ends_a_link_of_this_node_and_goes_on_to_the_node_a
         }
 
 
-async def test_no_more_requests_are_held_than_there_is_room_for(nation: Laboratory) -> None:
-    """A node can make up links, so old requests are removed to make room."""
+async def test_no_more_requests_of_a_node_are_held_than_there_is_room_for(nation: Laboratory) -> None:
+    """A node can make up links. Its requests take no room from other nodes, and old requests are removed."""
     await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
-    columns = {"source_node": JILIN, "node": HENAN, "receive_time": NOW}
-    rows = [{"link_id": f"L{number}", **columns} for number in range(MAX_HELD)]
-    await nation.database.write(lambda connection: connection.execute(insert(link_end_requests), rows) and None)
+    columns = {"source_node": JILIN, "receive_time": NOW}
+
+    async def fill(node: str) -> None:
+        rows = [{"link_id": f"L{number}", "node": node, **columns} for number in range(MAX_HELD)]
+        await nation.database.write(lambda connection: connection.execute(insert(link_end_requests), rows) and None)
+
+    await fill(JILIN)
+    for number in range(2):
+        request = made_link(f"1-2-{number}", JILIN, unlink_time=NOW)
+        assert not (await receive(nation, HENAN, request)).not_its_own.total()
+    await nation.database.write(lambda connection: connection.execute(delete(link_end_requests)) and None)
+    await fill(HENAN)
     request = made_link("1-2", JILIN, unlink_time=NOW)
     assert (await receive(nation, HENAN, request)).not_its_own == {HENAN: 1}
     old = update(link_end_requests).values(receive_time=NOW - HELD_FOR - 1)
     await nation.database.write(lambda connection: connection.execute(old) and None)
     assert not (await receive(nation, HENAN, request)).not_its_own.total()
+
+
+async def test_a_false_request_takes_no_place_of_a_true_one(nation: Laboratory) -> None:
+    """Jilin has results of neither document, and states others. Henan has results of one document."""
+    for node in (JILIN, SHANDONG):
+        await nation.database.write(add_node, node, NOW)
+    await receive(nation, JILIN, make_lab(), report(JILIN, USCC, 5))
+    await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
+    stated = LinkedDocument(subject_key(5), 1, "")
+    forged = made_link("1-2", SHANDONG, unlink_time=NOW, document=stated, linked_document=stated)
+    for node, request in ((JILIN, forged), (HENAN, made_link("1-2", SHANDONG, unlink_time=NOW))):
+        assert not (await receive(nation, node, request)).not_its_own.total()
+    await receive(nation, SHANDONG, made_link("1-2"))
+    assert await ends(nation) == [(None, HENAN)]
+
+
+async def test_a_request_is_held_no_longer_than_until_its_link_is_stored(postgres_url: MakeUrl) -> None:
+    """The request waits for a transaction that stores the link and has not ended."""
+    async with open_laboratory(postgres_url("results")) as opened:
+        await opened.database.write(add_node, HENAN, NOW)
+        nation = Laboratory(opened.database, opened.clock, source_node=NATION)
+        await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
+
+        def store_link(connection: Connection) -> None:
+            nation.stores.applier.apply(connection, [made_link("1-2")], Arrival(NATION, JILIN, NOW))
+
+        request = receive(nation, HENAN, made_link("1-2", JILIN, unlink_time=NOW))
+        await commit_first(nation.database, store_link, request, AdvisoryLock.LINK_ENDS)
+        assert await ends(nation) == [(None, HENAN)]
 
 
 async def test_the_node_that_made_a_link_ends_it_and_says_so(nation: Laboratory) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.tables import document_links
 from services.results.exchange.arrival import Arrival
-from services.storage.engine import Database
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN
 from tests.support.results.factories import NOW, subject_key
 from tests.support.results.store import open_laboratory
+from tests.support.work import noting_statements
 
 MANY = 700
 
@@ -26,21 +24,6 @@ def copy_of(number: int, **fields: Any) -> DocumentLink:
     documents = [LinkedDocument(subject_key(person), 1, "") for person in (1, 2)]
     link = DocumentLink(str(number).rjust(36, "0"), *documents, "", NOW, source_node=JILIN)
     return dataclasses.replace(link, **fields)
-
-
-@contextlib.contextmanager
-def counting(database: Database) -> Iterator[list[str]]:
-    """Collect the statements of a database."""
-    found: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        found.append(statement)
-
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        yield found
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
 
 
 async def test_known_copies_are_left_out_and_new_ends_are_not(database_url: MakeUrl) -> None:
@@ -56,7 +39,7 @@ async def test_known_copies_are_left_out_and_new_ends_are_not(database_url: Make
             copy_of(MANY),
         ]
         for _ in range(2):
-            with counting(henan.database) as statements:
+            with noting_statements(henan.database.engine) as statements:
                 applied = await henan.database.write(apply, again, arrival)
         assert len(statements) < 40
         assert applied.links == []

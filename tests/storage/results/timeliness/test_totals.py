@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,9 +17,9 @@ from hutong.results.v1.timeliness_pb2 import (
     TIMELINESS_GROUPING_WHOLE,
 )
 from hutong.type.v1.summary_period_pb2 import SUMMARY_PERIOD_DAY, SUMMARY_PERIOD_UNSPECIFIED, SUMMARY_PERIOD_WEEK
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select, text, update
 
-from services.domain.instant import DAY, HOUR, MINUTE, Instant, shanghai_day_start
+from services.domain.instant import DAY, HOUR, MINUTE, Instant, from_datetime, shanghai_day_start
 from services.domain.periods import part_of
 from services.domain.region import prefix
 from services.results.labs.tables import labs
@@ -26,9 +28,12 @@ from services.results.timeliness.delays import record_delays, record_national_de
 from services.results.timeliness.model import Position, Question, Row
 from services.results.timeliness.tables import city_delays, city_national_delays, delays, national_delays
 from services.results.timeliness.totals import TOTALS, TotalsMaintainer, include_step, move_lab
+from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, USCC
 from tests.support.results.operations import register
-from tests.support.results.store import Laboratory, add_lab
+from tests.support.results.store import Laboratory, add_lab, open_laboratory
+from tests.support.waiting import until
+from tests.support.work import noting_statements
 
 REGIONS = ("220000", "220100", "220103", "220502", "410105", "110000", "110101")
 ASKED = ("000000", "220000", "220100", "220103", "410100")
@@ -200,6 +205,41 @@ async def test_the_counts_of_a_laboratory_go_with_it_to_another_city(laboratory:
     assert await counted() == {"": 1, "220500": 1}
 
 
+async def test_a_laboratory_that_two_transactions_move_is_counted_once(postgres_url: MakeUrl) -> None:
+    """A node moves it, and then the nation registers it. In between, its counts are included again."""
+    async with open_laboratory(postgres_url("results")) as laboratory:
+        database = laboratory.database
+        waiting = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+
+        async def wait_for(count: int) -> None:
+            async def are_waiting() -> bool:
+                return await database.read(lambda connection: connection.execute(waiting).scalar()) == count
+
+            await until(are_waiting)
+
+        def work(connection: Connection) -> None:
+            add_lab(connection, USCC, "410105")
+            connection.execute(update(labs).values(source_node="410000"))
+            record_delays(connection, USCC, [NOW - HOUR], NOW)
+            include_step(connection, delays, 1_000)
+
+        await database.write(work)
+        with database.engine.connect() as connection, connection.begin():
+            move_lab(connection, USCC, "110101")
+            connection.execute(update(labs).values(region="110101"))
+            included = asyncio.ensure_future(database.write(include_step, delays, 1_000))
+            await wait_for(1)
+            registered = asyncio.ensure_future(register(laboratory))
+            await wait_for(2)
+        await asyncio.gather(included, registered)
+        await database.write(include_step, delays, 1_000)
+        totals = select(city_delays.c.city, city_delays.c.persons)
+        found = await database.read(lambda connection: [tuple(row) for row in connection.execute(totals)])
+        assert found == [("220500", 1)]
+
+
 async def test_a_purge_removes_the_totals_of_old_days(laboratory: Laboratory) -> None:
     def work(connection: Connection) -> None:
         add_lab(connection, USCC, "220100")
@@ -217,3 +257,36 @@ async def test_a_purge_removes_the_totals_of_old_days(laboratory: Laboratory) ->
         ).scalar()
         oldest = await laboratory.database.read(first)
         assert shanghai_day_start(oldest) <= horizon < shanghai_day_start(oldest + 1)
+
+
+async def test_an_interval_may_be_as_long_as_the_contract_allows(laboratory: Laboratory) -> None:
+    """The contract allows the years 1900 to 9999, which are more days than a statement takes parameters."""
+    start, end = from_datetime(datetime(1900, 1, 1, tzinfo=UTC)), from_datetime(datetime(9999, 12, 31, tzinfo=UTC))
+
+    def work(connection: Connection) -> None:
+        add_lab(connection, USCC, "220100")
+        record_delays(connection, USCC, [NOW - HOUR], NOW)
+        include_step(connection, delays, 1_000)
+
+    await laboratory.database.write(work)
+    groupings = [TIMELINESS_GROUPING_CITY, TIMELINESS_GROUPING_PROVINCE]
+    for period in PERIODS:
+        question = Question(start, end, HOUR, period, 0, NOW)
+        page = await laboratory.stores.timeliness.summarize_region("000000", groupings, question, None, 9)
+        assert {row.key: row.timeliness.result_count for row in page.rows} == {"": 1, "220000": 1, "220100": 1}
+
+
+async def test_silent_laboratories_are_looked_for_once(laboratory: Laboratory) -> None:
+    """The rows of all groupings have the numbers of silent laboratories from one statement."""
+
+    def work(connection: Connection) -> None:
+        add_lab(connection, USCC, "220100")
+        record_delays(connection, USCC, [NOW - 2 * DAY], NOW - 2 * DAY)
+
+    await laboratory.database.write(work)
+    question = Question(NOW - 5 * DAY, NOW, HOUR, SUMMARY_PERIOD_UNSPECIFIED, NOW - DAY, NOW)
+    groupings = [TIMELINESS_GROUPING_PROVINCE, TIMELINESS_GROUPING_CITY]
+    with noting_statements(laboratory.database.reading_engine) as statements:
+        page = await laboratory.stores.timeliness.summarize_region("000000", groupings, question, None, 9)
+    assert [row.lab_count for row in page.rows] == [1, 1, 1]
+    assert sum("last_uploads" in statement for statement in statements) == 1
