@@ -81,12 +81,15 @@ def test_kill_in_the_middle_goes_on(tmp_path: Path, fake: FakeUploads, capsys: p
 
 
 def test_new_file_is_seen_and_ctrl_c_ends_quietly(tmp_path: Path, address: str, fake: FakeUploads) -> None:
-    """The system notifies the command of the file."""
-    command = [sys.executable, "-m", "hutong_client", *arguments(tmp_path, address)]
+    """The system notifies the command of the file, which is written outside the watched folder and moved there."""
+    draft = write_csv(tmp_path / "draft.csv", [line(number) for number in range(4)])
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    command = [sys.executable, "-m", "hutong_client", *arguments(watched, address)]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watcher:
         assert watcher.stderr
         assert "Watching" in watcher.stderr.readline()
-        write_csv(tmp_path / "draft", [line(number) for number in range(4)]).rename(tmp_path / "day.csv")
+        draft.rename(watched / "day.csv")
         wait_until(lambda: len(fake.tubes) == 4)
         assert watcher.stdout
         assert watcher.stdout.readline() == "day.csv:\n"
