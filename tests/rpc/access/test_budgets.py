@@ -32,6 +32,7 @@ from tests.support.access.guarded import CASE, OTHER_REGION, REGION, USER, Guard
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import detail_of, failure_of, rich_status
 from tests.support.policy.service import make_policy
+from tests.support.replaced import replace_file
 from tests.support.results.factories import LAB_NAME, make_document
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
@@ -228,19 +229,15 @@ async def test_the_file_is_read_again_and_narrows(guarded: Guarded, access_file:
     async def is_excluded() -> bool:
         return await stub.Verify(question(1)).code() is grpc.StatusCode.PERMISSION_DENIED
 
-    write(access_file, f"grants: [{{role: gate, regions: [{OTHER_REGION}]}}]")
+    replace_file(access_file, f"grants: [{{role: gate, regions: [{OTHER_REGION}]}}]")
     await until(is_excluded)
-    write(access_file, "grants: [{role: gaet}]")
+    replace_file(access_file, "grants: [{role: gaet}]")
     reader = VerificationServiceStub(await guarded.channel("verification", f"gates/{OTHER_REGION}/1"))
     other = question(1)
     other.region = "410105"
     await reader.Verify(other)
-    write(access_file, ACCESS)
+    replace_file(access_file, ACCESS)
     await until(lambda: _is_admitted(stub))
-
-
-def write(file: Path, text: str) -> None:
-    file.write_text(text)
 
 
 async def _is_admitted(stub: Any) -> bool:

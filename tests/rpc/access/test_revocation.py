@@ -33,6 +33,7 @@ from services.runtime.server.timing import ServerTiming
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.errors import error_info, failure_of
 from tests.support.fake_service import answer, pretend
+from tests.support.replaced import replace_file
 from tests.support.results.factories import LAB_NAME, OTHER_USCC
 from tests.support.servers import new_channel, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS, until
@@ -116,7 +117,7 @@ async def test_a_denied_caller_is_out_on_an_open_connection(by: str, node: Node)
     async with node.connect(denied) as channel, node.connect(node.clients.sign("lab2", spiffe(other))) as other_channel:
         stream, other_stream = await upload(channel, LAB_NAME), await upload(other_channel, other)
         entry = serial_of(denied) if by == "serial" else spiffe(LAB_NAME)
-        node.deny_list.write_text(f"# stolen\n{entry}  # on Monday\n")
+        replace_file(node.deny_list, f"# stolen\n{entry}  # on Monday\n")
         with capture_logs() as logs:
             assert (await failure_of(stream.read()))[:2] == UNKNOWN
             assert (await failure_of(LabServiceStub(channel).GetLab(GET_LAB)))[:2] == UNKNOWN
@@ -142,7 +143,7 @@ async def test_health_is_closed_to_a_denied_certificate_and_its_watches_are_limi
         watches.pop().cancel()
         other_watch = other_health.Watch(asked)
         await other_watch.read()
-        node.deny_list.write_text(f"{serial_of(nameless)}\n")
+        replace_file(node.deny_list, f"{serial_of(nameless)}\n")
         for watch in watches:
             assert (await failure_of(watch.read()))[:2] == UNKNOWN
         assert (await failure_of(health.Check(asked)))[:2] == UNKNOWN
@@ -183,7 +184,7 @@ async def test_a_stream_ends_when_its_certificate_expires(node: Node) -> None:
 async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node) -> None:
     """The failure is counted in a metric, so that operators notice it."""
     denied = node.clients.sign("lab", spiffe(LAB_NAME))
-    node.deny_list.write_text(spiffe(LAB_NAME))
+    replace_file(node.deny_list, spiffe(LAB_NAME))
     async with node.connect(denied) as channel:
         labs = LabServiceStub(channel)
 
@@ -192,10 +193,10 @@ async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node)
 
         await until(is_out)
         before = failed_reloads("HUTONG_DENY_FILE")
-        node.deny_list.write_text("everybody from the north\n")
+        replace_file(node.deny_list, "everybody from the north\n")
         await until(lambda: failed_reloads("HUTONG_DENY_FILE") > before)
         assert await is_out()
-        node.deny_list.write_text("")
+        replace_file(node.deny_list, "")
         await until(lambda: _answers(labs))
 
 
@@ -211,12 +212,12 @@ async def test_keys_and_authorities_are_replaced_without_a_restart(node: Node) -
     own, caller = authority.sign("server", spiffe("services/verification")), authority.sign("lab", spiffe(LAB_NAME))
     async with node.connect(node.clients.sign("lab", spiffe(LAB_NAME))) as standing:
         await LabServiceStub(standing).GetLab(GET_LAB)
-        shutil.copy(own.certificate, node.certificate.certificate)
+        replace_file(node.certificate.certificate, own.certificate.read_bytes())
         await node.server.reload()
         async with node.connect(node.clients.sign("again", spiffe(LAB_NAME))) as channel:
             await LabServiceStub(channel).GetLab(GET_LAB)
-        shutil.copy(own.key, node.certificate.key)
-        shutil.copy(authority.root.certificate, node.clients.root.certificate)
+        replace_file(node.certificate.key, own.key.read_bytes())
+        replace_file(node.clients.root.certificate, authority.root.certificate.read_bytes())
         await node.server.reload()
         async with node.connect(caller, authority) as channel:
             await LabServiceStub(channel).GetLab(GET_LAB, timeout=TIMEOUT_SECONDS)
