@@ -150,7 +150,7 @@ def _store_results(
     horizon: Instant | None,
     now: Instant,
 ) -> CommitSummary:
-    """Store the valid results from the tube `replayed` on: new reports, and results of sampling records."""
+    """Store the valid results of all tubes but the first `replayed`: new reports, and results of sampling records."""
     columns = CommitColumns(now, position.source_node)
     if (
         not replayed

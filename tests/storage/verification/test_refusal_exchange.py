@@ -19,7 +19,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
     ReportRefusalRequest,
     ReportRefusalResponse,
 )
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import DAY, HOUR, Instant
@@ -39,10 +39,11 @@ from services.verification.refusal_exchange.duties import RefusalDuties
 from services.verification.refusal_exchange.session import RefusalSession
 from services.verification.refusal_exchange.store import RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
-from services.verification.refusals.outbox import enqueue, read_links
+from services.verification.refusals.outbox import read_links
 from services.verification.refusals.receipts import receipt_code, same_report_key
+from services.verification.refusals.report_writer import ReportWriter
 from services.verification.refusals.routing import ANSWER_WITHIN
-from services.verification.refusals.rows import MOST_SAME, to_row
+from services.verification.refusals.rows import MOST_SAME
 from services.verification.refusals.rules import UNLAWFUL, Refusal
 from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
 from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals
@@ -66,9 +67,9 @@ class OneNode:
         self.region = region
         self.clock = clock
         self.database: Database = open_database(url)
-        joined = region != NATION
-        self.reports = RefusalStore(self.database, PEPPER.secrets, region, joined=joined)
-        self.exchange = RefusalExchangeStore(self.database, PEPPER, clock, region, joined=joined)
+        has_upstream = region != NATION
+        self.reports = RefusalStore(self.database, PEPPER.secrets, region, has_upstream=has_upstream)
+        self.exchange = RefusalExchangeStore(self.database, PEPPER, clock, region, has_upstream=has_upstream)
         nothing: object = None
         self.duties = RefusalDuties(
             self.database,
@@ -78,7 +79,7 @@ class OneNode:
             clock,
             region,
             RefusalTiming(),
-            joined=joined,
+            has_upstream=has_upstream,
         )
 
     async def report(
@@ -129,8 +130,9 @@ class OneNode:
         def work(connection: Connection) -> None:
             changed = replace(refusal, **fields)  # type: ignore[arg-type]
             links = read_links(connection, self.region, self.region != NATION)
-            connection.execute(update(refusals).where(refusals.c.uuid == refusal.uuid).values(to_row(changed)))
-            enqueue(connection, changed, links, self.clock.now())
+            writer = ReportWriter(connection, links, self.clock.now())
+            writer.update(changed)
+            writer.send(changed)
 
         await self.database.write(work)
 

@@ -30,7 +30,7 @@ const (
 	EmergencyGrantState_EMERGENCY_GRANT_STATE_UNSPECIFIED EmergencyGrantState = 0
 	// The holder may approve its own changes.
 	EmergencyGrantState_EMERGENCY_GRANT_STATE_OPEN EmergencyGrantState = 1
-	// Its time is over or it was ended, and no other caller has reviewed it.
+	// The grant's time is over or it was ended, and no other caller has reviewed it.
 	EmergencyGrantState_EMERGENCY_GRANT_STATE_ENDED EmergencyGrantState = 2
 	// Another caller has reviewed it.
 	EmergencyGrantState_EMERGENCY_GRANT_STATE_REVIEWED EmergencyGrantState = 3

@@ -344,9 +344,10 @@ func (x *SendPoliciesResponse) GetCapabilities() []v1.Capability {
 // A revision that was set aside.
 type SetAsidePolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}"; at most 120 characters of it.
+	// The name of the revision as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}", cut to 120
+	// characters.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Why.
+	// Why the revision was set aside.
 	Reason        PolicySetAsideReason `protobuf:"varint,2,opt,name=reason,proto3,enum=hutong.policy.v1.PolicySetAsideReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -28,7 +28,7 @@ class _EmergencyGrantStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_E
     EMERGENCY_GRANT_STATE_OPEN: _EmergencyGrantState.ValueType  # 1
     """The holder may approve its own changes."""
     EMERGENCY_GRANT_STATE_ENDED: _EmergencyGrantState.ValueType  # 2
-    """Its time is over or it was ended, and no other caller has reviewed it."""
+    """The grant's time is over or it was ended, and no other caller has reviewed it."""
     EMERGENCY_GRANT_STATE_REVIEWED: _EmergencyGrantState.ValueType  # 3
     """Another caller has reviewed it."""
 
@@ -39,7 +39,7 @@ EMERGENCY_GRANT_STATE_UNSPECIFIED: EmergencyGrantState.ValueType  # 0
 EMERGENCY_GRANT_STATE_OPEN: EmergencyGrantState.ValueType  # 1
 """The holder may approve its own changes."""
 EMERGENCY_GRANT_STATE_ENDED: EmergencyGrantState.ValueType  # 2
-"""Its time is over or it was ended, and no other caller has reviewed it."""
+"""The grant's time is over or it was ended, and no other caller has reviewed it."""
 EMERGENCY_GRANT_STATE_REVIEWED: EmergencyGrantState.ValueType  # 3
 """Another caller has reviewed it."""
 Global___EmergencyGrantState: _TypeAlias = EmergencyGrantState  # noqa: Y015

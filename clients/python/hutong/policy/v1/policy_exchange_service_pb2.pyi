@@ -182,9 +182,11 @@ class SetAsidePolicy(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}"; at most 120 characters of it."""
+    """The name of the revision as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}", cut to 120
+    characters.
+    """
     reason: Global___PolicySetAsideReason.ValueType
-    """Why."""
+    """Why the revision was set aside."""
     def __init__(
         self,
         *,

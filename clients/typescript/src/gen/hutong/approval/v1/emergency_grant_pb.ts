@@ -146,7 +146,7 @@ export enum EmergencyGrantState {
   OPEN = 1,
 
   /**
-   * Its time is over or it was ended, and no other caller has reviewed it.
+   * The grant's time is over or it was ended, and no other caller has reviewed it.
    *
    * @generated from enum value: EMERGENCY_GRANT_STATE_ENDED = 2;
    */

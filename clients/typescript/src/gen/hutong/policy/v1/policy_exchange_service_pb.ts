@@ -163,14 +163,15 @@ export const SendPoliciesResponseSchema: GenMessage<SendPoliciesResponse> = /*@_
  */
 export type SetAsidePolicy = Message<"hutong.policy.v1.SetAsidePolicy"> & {
   /**
-   * Its name as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}"; at most 120 characters of it.
+   * The name of the revision as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}", cut to 120
+   * characters.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Why.
+   * Why the revision was set aside.
    *
    * @generated from field: hutong.policy.v1.PolicySetAsideReason reason = 2;
    */
