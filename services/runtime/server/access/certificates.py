@@ -70,7 +70,9 @@ class Certificates:
         except ValueError:
             return Caller("", fault=english("the certificate cannot be read"))
         fingerprint = certificate.fingerprint(SHA256()).hex()
-        name = parse_spiffe_id(spiffe_id.decode(errors="replace"), self._trust_domain)
+        # gRPC cuts a URI off at a NUL, so what it states counts only if the certificate has the same URI.
+        stated = spiffe_id.decode(errors="replace")
+        name = parse_spiffe_id(stated, self._trust_domain) if _uris_of(certificate) == [stated] else ""
         found = parse_caller(name)
         fault = ""
         if found is None:
@@ -101,6 +103,15 @@ class Certificates:
             serial=serial,
             expire_time=expire_time,
         )
+
+
+def _uris_of(certificate: x509.Certificate) -> list[str]:
+    """Return the URIs among the certificate's subject alternative names; none if the names cannot be read."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _is_signed_by(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> bool:
