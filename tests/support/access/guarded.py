@@ -67,7 +67,7 @@ CALLERS = {
     "gate": f"gates/{REGION}/1",
     "app": "apps/health-code",
     "authority": f"authorities/{REGION}",
-    "supervisor": f"supervisors/{REGION}",
+    "supervisor": f"supervisors/{REGION}/second",
     "node": f"nodes/{REGION}",
     "verification": "services/verification",
     "operator": "operators/1",
@@ -76,7 +76,7 @@ CALLERS = {
 ELSEWHERE = {
     "lab": OTHER_LAB,
     "gate": f"gates/{OTHER_REGION}/1",
-    "supervisor": f"supervisors/{OTHER_REGION}",
+    "supervisor": f"supervisors/{OTHER_REGION}/second",
     "authority": "authorities/000000",
 }
 """For some roles, another caller of the role, to which the objects of the other region belong."""
