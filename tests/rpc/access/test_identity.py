@@ -88,9 +88,24 @@ async def test_a_certificate_that_names_no_caller_is_not_known(guarded: Guarded,
     assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest())))[:2] == UNKNOWN
 
 
+async def test_a_verification_is_that_of_its_node_alone(guarded: Guarded) -> None:
+    """A certificate that names no node is accepted everywhere until release 1.0."""
+    asked = BatchLookupColumnsRequest()
+
+    async def answer(name: str) -> tuple[grpc.StatusCode, str]:
+        channel = await guarded.connect("results", guarded.clients.sign("tried", spiffe(name)))
+        return (await failure_of(InternalLookupServiceStub(channel).BatchLookupColumns(asked)))[:2]
+
+    with capture_logs() as logs:
+        for own in ("services/verification/000000", "services/verification"):
+            assert await answer(own) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+        assert await answer(f"services/verification/{REGION}") == UNKNOWN
+    assert sum(line["event"] == "certificate of Verification without a node" for line in logs) == 1
+
+
 async def test_the_nodes_authority_signs_no_other_caller(guarded: Guarded) -> None:
     """The transport accepts its certificates, which is needed for nodes."""
-    for name in ("operators/1", "services/verification"):
+    for name in ("operators/1", "services/verification/000000"):
         channel = await guarded.connect("results", guarded.nodes.sign("tried", spiffe(name)))
         assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest())))[:2] == UNKNOWN
 
@@ -251,7 +266,7 @@ async def test_an_edge_has_only_the_role_of_its_token(guarded: Guarded) -> None:
         gate | {"hutong_region": "220000"},
         gate | {"hutong_role": "operator"},
         {"hutong_role": "node", "hutong_name": "nodes/220000", "hutong_region": "220000"},
-        {"hutong_role": "verification", "hutong_name": "services/verification"},
+        {"hutong_role": "verification", "hutong_name": "services/verification/000000", "hutong_region": "000000"},
         {"hutong_role": "edge", "hutong_name": "edges/1"},
     ):
         assert await answer(**wrong) == UNKNOWN, wrong

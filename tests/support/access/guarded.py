@@ -69,7 +69,7 @@ CALLERS = {
     "authority": f"authorities/{REGION}",
     "supervisor": f"supervisors/{REGION}/second",
     "node": f"nodes/{REGION}",
-    "verification": "services/verification",
+    "verification": "services/verification/000000",
     "operator": "operators/1",
     "edge": "edges/1",
 }
@@ -165,7 +165,7 @@ async def open_guarded(
     issuer = ECKey.generate_key("P-256", {"kid": "k1"})
     keys = directory / "keys.json"
     keys.write_text(json.dumps({"keys": [issuer.as_dict(private=False)]}))
-    own = clients.sign("server", spiffe("services/verification"))
+    own = clients.sign("server", spiffe("services/verification/000000"))
     variables = {
         "tls_certificate_file": str(own.certificate),
         "tls_key_file": str(own.key),

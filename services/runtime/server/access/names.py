@@ -18,7 +18,7 @@ _FORMS = {
     "authority": re.compile(rf"authorities/{_REGION}(?:/{_ID})?"),
     "supervisor": re.compile(rf"supervisors/{_REGION}(?:/{_ID})?"),
     "node": re.compile(rf"nodes/{_REGION}"),
-    "verification": re.compile(r"services/verification"),
+    "verification": re.compile(rf"services/verification(?:/{_REGION})?"),
     "operator": re.compile(rf"operators/{_ID}"),
     EDGE: re.compile(rf"edges/{_ID}"),
 }
