@@ -168,6 +168,18 @@ def current_actor() -> str | None:
     return call.acting_for or call.caller.name or None if call is not None else None
 
 
+def current_asker() -> str:
+    """Return a text that differs between those who make requests; empty outside a call.
+
+    It consists of the name of the caller and, if there is one, the hash of the person behind the token. While a call
+    approves a change, it is the name of the proposer.
+    """
+    call = current_call.get()
+    if call is None:
+        return ""
+    return call.acting_for or "\0".join([call.caller.name, *filter(None, [call.caller.person])])
+
+
 def current_approver() -> str | None:
     """Return the name of the caller that approves the current call's change; None if the change needs no approval.
 

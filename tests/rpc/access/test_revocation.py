@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from tests.support.errors import error_info, failure_of
 from tests.support.fake_service import answer, pretend
 from tests.support.replaced import replace_file
 from tests.support.results.factories import LAB_NAME, OTHER_USCC
+from tests.support.resumed_sessions import Answered, ResumingCaller
 from tests.support.servers import new_channel, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
@@ -179,6 +181,44 @@ async def test_a_stream_ends_when_its_certificate_expires(node: Node) -> None:
         node.clock.advance(25 * HOUR)
         assert (await failure_of(stream.read()))[:2] == UNKNOWN
         assert (await failure_of(LabServiceStub(channel).GetLab(GET_LAB)))[:2] == UNKNOWN
+
+
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_resumed_session_outlives_neither_certificate_nor_authority(newest: ssl.TLSVersion, node: Node) -> None:
+    """A server of gRPC resumes sessions for hours. The certificate in the session is checked at each call all the same.
+
+    A client that has the session needs no key, but it gets nothing that the certificate would not get.
+    """
+    shown, authorities = node.clients.sign("lab", spiffe(LAB_NAME)), node.clients.root.certificate
+    caller = ResumingCaller(node.address, shown, authorities, newest)
+
+    async def call(session: ssl.SSLSession | None = None) -> Answered:
+        return await asyncio.to_thread(caller.call, "/hutong.results.v1.LabService/GetLab", session)
+
+    async def resume(status: grpc.StatusCode) -> bool:
+        answered = await call(first.session)
+        assert answered.is_resumed
+        return answered.status == status.value[0]
+
+    first = await call()
+    # The request has no name.
+    known = grpc.StatusCode.INVALID_ARGUMENT
+    assert first.status == known.value[0]
+    assert await resume(known)
+    node.deny_list.write_text(serial_of(shown))
+    await until(lambda: resume(grpc.StatusCode.UNAUTHENTICATED))
+    node.deny_list.write_text("")
+    await until(lambda: resume(known))
+    start = node.clock.now()
+    node.clock.advance(25 * HOUR)
+    assert await resume(grpc.StatusCode.UNAUTHENTICATED)
+    node.clock.advance(start - node.clock.now())
+    assert await resume(known)
+    (elsewhere := node.directory / "elsewhere").mkdir()
+    shutil.copy(Authority(elsewhere, "clients").root.certificate, authorities)
+    await node.server.reload()
+    ended = await call(first.session)
+    assert (ended.status, ended.is_resumed) == (None, False)
 
 
 async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node) -> None:
