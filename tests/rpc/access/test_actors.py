@@ -8,7 +8,11 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from hutong.approval.v1.approval_service_pb2 import ApproveChangeRequest, OpenEmergencyGrantRequest
+from hutong.approval.v1.approval_service_pb2 import (
+    ApproveChangeRequest,
+    ListPendingChangesRequest,
+    OpenEmergencyGrantRequest,
+)
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, WithdrawPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
@@ -39,6 +43,7 @@ from tests.support.access.guarded import (
     USER,
     Guarded,
     open_guarded,
+    propose_unlinking,
 )
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import failure_of
@@ -185,3 +190,19 @@ async def test_a_repeated_request_is_answered_to_its_caller_alone(guarded: Guard
     assert await apps[APP].ReportRefusal(report, metadata=guarded.metadata(APP)) == own
     theirs = apps["apps/other"].ReportRefusal(report, metadata=guarded.metadata("apps/other"))
     assert (await failure_of(theirs))[1] == "REQUEST_ID_REUSED"
+
+
+async def test_a_page_token_shows_nothing_that_is_not_the_callers(guarded: Guarded) -> None:
+    """A request without a region is narrowed to the caller's own, and so is its token."""
+    await propose_unlinking(guarded, f"supervisors/{REGION}/first", 900)
+    own = ApprovalServiceStub(await guarded.channel("results", SUPERVISOR))
+    page = await own.ListPendingChanges(ListPendingChangesRequest(page_size=1))
+    further = ListPendingChangesRequest(page_size=1, page_token=page.next_page_token)
+    assert (await own.ListPendingChanges(further)).pending_changes
+    for other in (ELSEWHERE["supervisor"], LAB_NAME, AUTHORITY):
+        stub = ApprovalServiceStub(await guarded.channel("results", other))
+        if other == AUTHORITY:
+            # The request is the same as the supervisor's. The list has only what the role may decide.
+            assert not (await stub.ListPendingChanges(further)).pending_changes
+        else:
+            assert (await failure_of(stub.ListPendingChanges(further)))[1] == "INVALID_PAGE_TOKEN", other

@@ -17,6 +17,8 @@ from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.results.v1.document_link_service_pb2 import ListLinkedDocumentsRequest
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_service_pb2 import ListResultsRequest
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.type.v1 import purpose_pb2
@@ -26,6 +28,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 from prometheus_client import REGISTRY
 
 from services.command.audit import who_read
+from services.results.missing_reports.tellers import OF_ONE_LAB
 from services.runtime.clock import SystemClock
 from services.runtime.server.timing import ServerTiming
 from tests.support.access.guarded import CASE, OTHER_REGION, REGION, USER, Guarded, open_guarded
@@ -181,6 +184,25 @@ async def test_each_other_paper_of_one_person_costs_a_person(guarded: Guarded) -
         await stub.Verify(shown(number))
     assert (await failure_of(stub.Verify(shown(PERSONS))))[:2] == EXHAUSTED
     await stub.Verify(shown(0))
+    await _require_room_in_the_list(guarded, shown(PERSONS))
+
+
+async def _require_room_in_the_list(guarded: Guarded, asked: VerifyRequest) -> None:
+    """Show a report by another gate. It is listed as missing, beside a limited number of those of the forger."""
+    (honest,) = asked.evidence
+    await (await gate(guarded, "honest")).Verify(asked)
+    lab = MissingReportServiceStub(await guarded.channel("results", LAB_NAME))
+    numbers: set[str] = set()
+
+    async def is_listed() -> bool:
+        response = await lab.ListMissingReports(ListMissingReportsRequest(lab=LAB_NAME, page_size=500))
+        numbers.update(one.report_number for one in response.missing_reports)
+        return honest.report_number in numbers
+
+    await until(is_listed)
+    forged = {f"X{number}" for number in range(PERSONS)}
+    assert OF_ONE_LAB < PERSONS
+    assert len(numbers & forged) == OF_ONE_LAB
 
 
 async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded) -> None:

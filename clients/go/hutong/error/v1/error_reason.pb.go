@@ -53,7 +53,7 @@ const (
 	// The resource to create exists already, with other content. ALREADY_EXISTS with ResourceInfo.
 	// Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 	ErrorReason_ERROR_REASON_ALREADY_EXISTS ErrorReason = 4
-	// A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
+	// A request_id was used before with other content or by another caller. INVALID_ARGUMENT with BadRequest.
 	// Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 5
 	// A page token was not issued for this request. INVALID_ARGUMENT with BadRequest.

@@ -40,7 +40,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
-    """A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
+    """A request_id was used before with other content or by another caller. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
     """
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 6
@@ -317,7 +317,7 @@ ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 4
 Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
-"""A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
+"""A request_id was used before with other content or by another caller. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
 """
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 6

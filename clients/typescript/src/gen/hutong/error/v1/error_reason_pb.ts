@@ -70,7 +70,7 @@ export enum ErrorReason {
   ALREADY_EXISTS = 4,
 
   /**
-   * A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
+   * A request_id was used before with other content or by another caller. INVALID_ARGUMENT with BadRequest.
    * Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
    *
    * @generated from enum value: ERROR_REASON_REQUEST_ID_REUSED = 5;
