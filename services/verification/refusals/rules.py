@@ -60,13 +60,13 @@ class Refusal:
     purpose: Purpose
     refuse_time: Instant
     grounds: tuple[Ground, ...]
-    forbidden_grounds: tuple[Ground, ...]
-    decision: str
-    assessment: Assessment
     statement: str
     subject_key: bytes | None
     key_version: int
     create_time: Instant
+    forbidden_grounds: tuple[Ground, ...] = ()
+    decision: str = ""
+    assessment: Assessment = refusal_pb2.REFUSAL_ASSESSMENT_UNSPECIFIED
     answer: str = ""
     answer_time: Instant | None = None
     answer_actor: str | None = None

@@ -79,8 +79,8 @@ type ApprovalServiceClient interface {
 	// FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
 	// PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
 	OpenEmergencyGrant(ctx context.Context, in *OpenEmergencyGrantRequest, opts ...grpc.CallOption) (*OpenEmergencyGrantResponse, error)
-	// Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-	// grant that is over stays as it is. NOT_FOUND.
+	// Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+	// grant's region. A grant that is over stays as it is. NOT_FOUND.
 	EndEmergencyGrant(ctx context.Context, in *EndEmergencyGrantRequest, opts ...grpc.CallOption) (*EndEmergencyGrantResponse, error)
 	// Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
 	// repeat returns the first review.
@@ -229,8 +229,8 @@ type ApprovalServiceServer interface {
 	// FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
 	// PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
 	OpenEmergencyGrant(context.Context, *OpenEmergencyGrantRequest) (*OpenEmergencyGrantResponse, error)
-	// Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-	// grant that is over stays as it is. NOT_FOUND.
+	// Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+	// grant's region. A grant that is over stays as it is. NOT_FOUND.
 	EndEmergencyGrant(context.Context, *EndEmergencyGrantRequest) (*EndEmergencyGrantResponse, error)
 	// Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
 	// repeat returns the first review.

@@ -203,7 +203,7 @@ const (
 	// Example: {"reason":"NODE_NOT_SILENT","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_NODE_NOT_SILENT ErrorReason = 80
 	// The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-	// PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
+	// PERMISSION_DENIED. The holder of an emergency grant who reviews the grant gets this reason too.
 	// Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
 	ErrorReason_ERROR_REASON_SAME_APPROVER ErrorReason = 60
 	// The change is decided already or has lapsed. FAILED_PRECONDITION.

@@ -36,7 +36,7 @@ const (
 	EvidenceCaseKind_EVIDENCE_CASE_KIND_OTHER_PERSON EvidenceCaseKind = 2
 	// The report was shown with other times than before (EVIDENCE_FLAG_KIND_OTHER_TIMES).
 	EvidenceCaseKind_EVIDENCE_CASE_KIND_OTHER_TIMES EvidenceCaseKind = 3
-	// The report has no record, and its laboratory denies that it has issued it (EVIDENCE_USE_DENIED_BY_LAB).
+	// The report has no record, and its laboratory denies that it has issued the report (EVIDENCE_USE_DENIED_BY_LAB).
 	EvidenceCaseKind_EVIDENCE_CASE_KIND_DENIED_BY_LAB EvidenceCaseKind = 4
 	// The report has no record and would clear a recorded positive (EVIDENCE_USE_WOULD_CLEAR).
 	EvidenceCaseKind_EVIDENCE_CASE_KIND_CLEARANCE_NOT_RECORDED EvidenceCaseKind = 5

@@ -164,8 +164,8 @@ class ApprovalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EndEmergencyGrant(self, request, context):
-        """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-        grant that is over stays as it is. NOT_FOUND.
+        """Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+        grant's region. A grant that is over stays as it is. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

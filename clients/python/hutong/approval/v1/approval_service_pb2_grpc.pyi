@@ -83,8 +83,8 @@ class ApprovalServiceStub:
     PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
     """
     EndEmergencyGrant: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.EndEmergencyGrantRequest, _approval_service_pb2.EndEmergencyGrantResponse]
-    """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-    grant that is over stays as it is. NOT_FOUND.
+    """Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+    grant's region. A grant that is over stays as it is. NOT_FOUND.
     """
     ReviewEmergencyGrant: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ReviewEmergencyGrantRequest, _approval_service_pb2.ReviewEmergencyGrantResponse]
     """Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
@@ -150,8 +150,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
     """
     EndEmergencyGrant: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.EndEmergencyGrantRequest, _approval_service_pb2.EndEmergencyGrantResponse]  # type: ignore[assignment]
-    """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-    grant that is over stays as it is. NOT_FOUND.
+    """Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+    grant's region. A grant that is over stays as it is. NOT_FOUND.
     """
     ReviewEmergencyGrant: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ReviewEmergencyGrantRequest, _approval_service_pb2.ReviewEmergencyGrantResponse]  # type: ignore[assignment]
     """Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
@@ -250,8 +250,8 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_service_pb2.EndEmergencyGrantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.EndEmergencyGrantResponse, _abc.Awaitable[_approval_service_pb2.EndEmergencyGrantResponse]]:
-        """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-        grant that is over stays as it is. NOT_FOUND.
+        """Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+        grant's region. A grant that is over stays as it is. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

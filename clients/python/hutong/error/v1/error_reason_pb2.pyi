@@ -233,7 +233,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SAME_APPROVER: _ErrorReason.ValueType  # 60
     """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-    PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
+    PERMISSION_DENIED. The holder of an emergency grant who reviews the grant gets this reason too.
     Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
     """
     ERROR_REASON_NOT_PENDING: _ErrorReason.ValueType  # 61
@@ -510,7 +510,7 @@ Example: {"reason":"NODE_NOT_SILENT","domain":"hutong.org","metadata":{"node":"n
 """
 ERROR_REASON_SAME_APPROVER: ErrorReason.ValueType  # 60
 """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
+PERMISSION_DENIED. The holder of an emergency grant who reviews the grant gets this reason too.
 Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
 """
 ERROR_REASON_NOT_PENDING: ErrorReason.ValueType  # 61

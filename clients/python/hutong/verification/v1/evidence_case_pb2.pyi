@@ -38,7 +38,7 @@ class _EvidenceCaseKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evid
     EVIDENCE_CASE_KIND_OTHER_TIMES: _EvidenceCaseKind.ValueType  # 3
     """The report was shown with other times than before (EVIDENCE_FLAG_KIND_OTHER_TIMES)."""
     EVIDENCE_CASE_KIND_DENIED_BY_LAB: _EvidenceCaseKind.ValueType  # 4
-    """The report has no record, and its laboratory denies that it has issued it (EVIDENCE_USE_DENIED_BY_LAB)."""
+    """The report has no record, and its laboratory denies that it has issued the report (EVIDENCE_USE_DENIED_BY_LAB)."""
     EVIDENCE_CASE_KIND_CLEARANCE_NOT_RECORDED: _EvidenceCaseKind.ValueType  # 5
     """The report has no record and would clear a recorded positive (EVIDENCE_USE_WOULD_CLEAR)."""
 
@@ -57,7 +57,7 @@ persons.
 EVIDENCE_CASE_KIND_OTHER_TIMES: EvidenceCaseKind.ValueType  # 3
 """The report was shown with other times than before (EVIDENCE_FLAG_KIND_OTHER_TIMES)."""
 EVIDENCE_CASE_KIND_DENIED_BY_LAB: EvidenceCaseKind.ValueType  # 4
-"""The report has no record, and its laboratory denies that it has issued it (EVIDENCE_USE_DENIED_BY_LAB)."""
+"""The report has no record, and its laboratory denies that it has issued the report (EVIDENCE_USE_DENIED_BY_LAB)."""
 EVIDENCE_CASE_KIND_CLEARANCE_NOT_RECORDED: EvidenceCaseKind.ValueType  # 5
 """The report has no record and would clear a recorded positive (EVIDENCE_USE_WOULD_CLEAR)."""
 Global___EvidenceCaseKind: _TypeAlias = EvidenceCaseKind  # noqa: Y015

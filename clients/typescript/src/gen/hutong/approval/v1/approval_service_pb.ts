@@ -524,8 +524,8 @@ export const ApprovalService: GenService<{
     output: typeof OpenEmergencyGrantResponseSchema;
   },
   /**
-   * Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-   * grant that is over stays as it is. NOT_FOUND.
+   * Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+   * grant's region. A grant that is over stays as it is. NOT_FOUND.
    *
    * @generated from rpc hutong.approval.v1.ApprovalService.EndEmergencyGrant
    */

@@ -188,7 +188,7 @@ export enum EvidenceCaseKind {
   OTHER_TIMES = 3,
 
   /**
-   * The report has no record, and its laboratory denies that it has issued it (EVIDENCE_USE_DENIED_BY_LAB).
+   * The report has no record, and its laboratory denies that it has issued the report (EVIDENCE_USE_DENIED_BY_LAB).
    *
    * @generated from enum value: EVIDENCE_CASE_KIND_DENIED_BY_LAB = 4;
    */
