@@ -40,6 +40,8 @@ HENAN, SHANDONG, ZHENGZHOU = "410000", "370000", "410100"
 PARENTS = {HENAN: "000000", SHANDONG: "000000", ZHENGZHOU: HENAN}
 LAB_OF = {HENAN: "91410300MA00000018", SHANDONG: LABS[SHANDONG], ZHENGZHOU: OTHER_USCC}
 TIMEOUT_SECONDS = 120.0
+REST_SECONDS = 0.03
+"""Between two batches of a stream. Nine streams keep a machine busy that way too, but not with uploads alone."""
 APART = 2_000_000
 """Between the first persons of two nodes."""
 
@@ -53,7 +55,7 @@ class Below:
         self.service = service
         self.address = address
         self.link = link
-        self.laboratories = Laboratories(address, first, LAB_OF[region])
+        self.laboratories = Laboratories(address, first, LAB_OF[region], REST_SECONDS)
 
     def rows(self) -> Counter[tuple[object, ...]]:
         """Every revision of the laboratory of this node that is stored here."""
