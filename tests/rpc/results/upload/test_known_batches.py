@@ -20,7 +20,6 @@ from services.results.upload.store import UploadStore
 from services.results.upload.tables import known_batches
 from services.results.upload.workers import ValidationPool
 from services.storage.engine import open_database
-from tests.support.databases import MakeUrl
 from tests.support.results.factories import LAB_NAME, NOW, PENDING, POSITIVE, make_tube
 from tests.support.results.node import ResultsNode
 
@@ -44,11 +43,6 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> ValidatedTubes:
 
     monkeypatch.setattr(ValidationPool, "validate", counting)
     return counter
-
-
-@pytest.fixture
-def url(database_url: MakeUrl) -> str:
-    return database_url("results")
 
 
 def a_day() -> list[upload_pb2.Tube]:
