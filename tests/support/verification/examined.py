@@ -1,7 +1,7 @@
 """Reads the table of examined answers (tests/scenarios/examined_answers.yaml) and decides its cases.
 
-The policies are resolved by Policy's own book, and the decision is made by Verification's own rule. What a look-up finds
-is modelled here: the person's records, the standing of a laboratory at an instant, and the record that a paper names.
+The policies are resolved by Policy's own book, and the decision is made by Verification's own rule. What a look-up
+finds is modelled here: the person's records, a laboratory's standing at an instant, and the record that a paper names.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def instant(text: str) -> Instant:
 def _format(at: Instant | None) -> str:
     if at is None:
         return "-"
-    time = datetime(1970, 1, 1, 8) + timedelta(microseconds=at)
+    time = datetime(1970, 1, 1, 8, tzinfo=SHANGHAI) + timedelta(microseconds=at)
     text = time.strftime("%Y-%m-%d %H:%M" if time.year != 2022 else "%m-%d %H:%M")
     return text + (f":{time:%S}" if time.second else "")
 
@@ -287,7 +287,7 @@ def _report(text: str, count: int) -> Report:
         words[key] = value
     if "nonumber" in words:
         words["number"] = ""
-    return Report(OUTCOMES[text.split()[0]], words, times.get("s"), times.get("r"))
+    return Report(OUTCOMES[text.split(maxsplit=1)[0]], words, times.get("s"), times.get("r"))
 
 
 def _item(report: Report) -> str:
