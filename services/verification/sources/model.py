@@ -95,6 +95,11 @@ class PolicyAnswer:
     is_settled_by_own_records: bool = True
 
     @property
+    def is_lifted(self) -> bool:
+        """Whether a floor lifts what is asked, for at least one of the origins that the person may have."""
+        return self.effective.is_lifted or (self.elsewhere is not None and self.elsewhere.is_lifted)
+
+    @property
     def needs_results(self) -> bool:
         """Whether results have to be looked up.
 
