@@ -74,13 +74,15 @@ class ScriptedPolicy:
     def set(self, window: str | None) -> None:
         """Set what applies: a window as in "48h", "none" if nothing is asked, or None if no policy is in force.
 
-        "lifted" is as "none", by a floor of a higher authority.
+        "lifted" is as "none", by a floor of a higher authority. After "48h lenient" nobody may be refused.
         """
         item = ResolvePolicyItem()
         if window in ("none", "lifted"):
             item.effective_policy.CopyFrom(make_policy(lifted=window == "lifted"))
         elif window is not None:
-            item.effective_policy.CopyFrom(make_policy(make_window(int(window.rstrip("h")) * HOUR)))
+            length, _, lenient = window.partition(" ")
+            asked = make_window(int(length.rstrip("h")) * HOUR)
+            item.effective_policy.CopyFrom(make_policy(asked, refuse=not lenient))
         else:
             item.effective_policy.SetInParent()
         self.answer = policy_answer_from_proto(item, 0, 0.0, 0)
@@ -245,7 +247,7 @@ class Story:
     async def _refuse(self, step: dict[str, Any]) -> None:
         """Report a refusal. Check its decision and the stored statement against the step."""
         request = ReportRefusalRequest(
-            document=self._document(),
+            document=None if step.get("of") == "nobody" else self._document(),
             refuse_time=to_timestamp(self._clock.now()),
             grounds=[refusal_ground_pb2.RefusalGround.Value(f"REFUSAL_GROUND_{one}") for one in step["grounds"]],
             statement=step.get("statement", ""),
