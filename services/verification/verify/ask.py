@@ -11,7 +11,7 @@ from services.runtime.call import only_waiting
 from services.verification.decision.model import SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
-from services.verification.sources.policy_client import PolicyClient
+from services.verification.sources.policy_client import NOT_KNOWN_HERE, PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.inputs import SourceAnswers
 from services.verification.verify.questions.question import Question, set_items
@@ -55,7 +55,7 @@ class Sources:
             if rule is None:
                 with only_waiting():
                     resolution = await self._policies.resolve(question.policy)
-                rule = self._rule(resolution)
+                rule = self._rule(question.policy, resolution)
                 if rule.items:
                     look_up.cancel()
                     set_items(question, rule.items)
@@ -109,7 +109,7 @@ class Sources:
         rules: dict[PolicyQuestion, ResolvedPolicy | HutongError] = {}
         for question, known in cached.items():
             found = resolved[question] if known is None else known
-            rules[question] = found if isinstance(found, HutongError) else self._rule(found)
+            rules[question] = found if isinstance(found, HutongError) else self._rule(question, found)
         return rules
 
     async def _resolve(self, question: PolicyQuestion) -> PolicyAnswer | HutongError | None:
@@ -126,13 +126,16 @@ class Sources:
         known = self._policies.find_cached(question.policy)
         if known is None:
             return None
-        rule = self._rule(known)
+        rule = self._rule(question.policy, known)
         set_items(question, rule.items)
         return rule
 
-    def _rule(self, known: PolicyAnswer | None) -> ResolvedPolicy:
+    def _rule(self, question: PolicyQuestion, known: PolicyAnswer | None) -> ResolvedPolicy:
         if known is None:
             return ResolvedPolicy(None, self._policies.unavailable, needs_results=True)
+        if not known.is_lifted and not self._policies.knows(question.region):
+            # Another node may have published what applies there. Only a floor that lifts is undone by no policy.
+            return ResolvedPolicy(None, NOT_KNOWN_HERE, needs_results=False)
         needs_results = known.needs_results
         return ResolvedPolicy(known, self._policies.status(known), needs_results, known.items if needs_results else ())
 
