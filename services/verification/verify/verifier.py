@@ -18,6 +18,7 @@ from services.domain.subject import Pepper
 from services.runtime.call import only_waiting
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
+from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
 from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
@@ -193,19 +194,28 @@ class Verifier:
                     raise broken
                 questions.append(self._read(request, now, asker))
                 asked.append((reply, asker))
-        rest: list[Unanswered] = []
         questions, asked = await accept_tokens(self._token_uses, questions, asked)
-        unkept: list[Unkept] = []
-        for (reply, asker), question, found in zip(
-            asked, questions, await self._sources.ask_each(questions), strict=True
-        ):
-            with FailingAlone(reply):
-                if isinstance(found, HutongError):
-                    raise found
-                settled = decide_if_sufficient(question, found)
+        found = await self._sources.ask_each(questions)
+        rest: list[Unanswered] = []
+        decided: list[tuple[Question, SettledQuestion, Asker, Reply]] = []
+        # Each step goes through all questions. Going through all steps of each question takes half as long again,
+        # because the processor's caches then hold less of the code that runs.
+        for (reply, asker), question, answers in zip(asked, questions, found, strict=True):
+            try:
+                if isinstance(answers, HutongError):
+                    raise answers
+                settled = decide_if_sufficient(question, answers)
                 if settled is None:
-                    rest.append(Unanswered(question, found, reply, asker))
-                elif (answer := self.fill(question, settled, asker, reply.decision)) is not None:
+                    rest.append(Unanswered(question, answers, reply, asker))
+                else:
+                    decided.append((question, settled, asker, reply))
+            except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
+                reply.error.CopyFrom(to_status(error))
+        unkept: list[Unkept] = []
+        for question, settled, asker, reply in decided:
+            with FailingAlone(reply):
+                answer = self.fill(question, settled, asker, reply.decision)
+                if answer is not None:
                     unkept.append(Unkept(reply, answer))
         return rest, unkept
 
