@@ -35,8 +35,7 @@ _OUTCOMES: Mapping[int, str] = {
 class FailingAlone:
     """Puts the failure of a block into a reply, so that the other questions do not fail with it.
 
-    A class takes a third of the time of `contextlib.contextmanager`, and each question of a batch enters two such
-    blocks.
+    A class takes a third of the time of `contextlib.contextmanager`.
     """
 
     __slots__ = ("_reply",)

@@ -208,8 +208,8 @@ class Verifier:
         decided: list[tuple[Question, SettledQuestion, Asker, Reply]] = []
         recognized: list[tuple[Question, Record, Asker, Reply]] = []
         recognitions = Recognitions()
-        # Each step goes through all questions. Going through all steps of each question takes half as long again,
-        # because the processor's caches then hold less of the code that runs.
+        # Each step goes through all questions. All steps for one question after the other took a quarter longer
+        # (docs/performance.md §8).
         for (reply, asker), question, answers in zip(asked, questions, found, strict=True):
             try:
                 if isinstance(answers, HutongError):
