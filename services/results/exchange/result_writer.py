@@ -247,8 +247,8 @@ class ResultWriter:
             )
             groups.setdefault(columns, []).append(self._row(replica))
             self._applied.stored.append(replica)
-        for columns, rows in groups.items():
-            self._bulk.insert_results(self._connection, rows, columns)
+        if groups:
+            self._bulk.insert_results(self._connection, [(rows, columns) for columns, rows in groups.items()])
 
     def _supersede(self, results: Sequence[StoredResult]) -> None:
         if not results:

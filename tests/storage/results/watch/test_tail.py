@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from services.domain.errors import HutongError, OutOfRange, Unavailable
 from services.domain.instant import MINUTE
-from services.results.changelog.log import append_entry
+from services.results.changelog.append import append_entry
 from services.results.changelog.model import ChangeKind, Cursor, Position
 from services.results.records.model import StoredResult
 from services.results.timing import ResultsTiming
