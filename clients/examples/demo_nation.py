@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -107,11 +107,12 @@ class Country:
         self.calls[name] = self._stack.enter_context(connect(environment=node.environment))
         return node
 
-    def replicated(self) -> Mapping[str, int]:
-        """Return the backlog of each province in commits, as the province last reported it to the nation."""
+    def known_until(self, name: str) -> datetime:
+        """Return the instant up to which the nation knows everything that a node below it has acknowledged."""
         exchange = self.calls["Nation"].exchange
         nodes = exchange.ListNodes(exchange_service_pb2.ListNodesRequest(), timeout=CALL_SECONDS).nodes
-        return {node.name: node.backlog for node in nodes}
+        instants = [node.as_of_time.ToDatetime(UTC) for node in nodes if node.name == name]
+        return max(instants, default=datetime.min.replace(tzinfo=UTC))
 
 
 def main() -> int:
@@ -222,12 +223,12 @@ def _upload(country: Country, where: Path) -> None:
     announce(tr("A laboratory in Tonghua uploads its day in Jilin: hutong upload lab-day.csv --lab {lab}", lab=LAB))
     day = Path(shutil.copy(DAY, where))
     answer = run_hutong(jilin, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
-    begun = time.monotonic()
+    begun, acknowledged = time.monotonic(), datetime.now(UTC)
     if answer["accepted"] != PEOPLE:
         raise StoryDiffers(
             tr("the upload should accept {people} rows and accepted {answer}", people=PEOPLE, answer=answer["accepted"])
         )
-    _await(tr("the day at the nation"), lambda: country.replicated().get("nodes/220000") == 0)
+    _await(tr("the day at the nation"), lambda: country.known_until("nodes/220000") > acknowledged)
     print(
         tr(
             "  accepted {answer}; at the nation {seconds:.2f} s after the acknowledgement",

@@ -196,9 +196,10 @@ def test_a_valid_certificate_does_nothing_to_others(site: Site) -> None:
     running.process.send_signal(signal.SIGHUP)
     assert site.call(VICTIM, GetResultRequest(name=RESULT)) == before
     assert site.call(VICTIM, GetLabRequest(name=VICTIM)).lab.standing == LAB_STANDING_AUTHORIZED
+    running.kill()
+    # A running service makes and removes files.
     for file in (site.data, *site.data.iterdir()):
         assert file.stat().st_mode & 0o077 == 0, file
-    running.kill()
     rows = map(json.loads, site.command("audit", "export", "--since", "1d"))
     found = {(it["caller"], it["method"].rpartition("/")[2]) for it in rows if it["kind"] == "DENIAL"}
     # A request about two documents has a row for each document.

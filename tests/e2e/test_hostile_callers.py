@@ -32,7 +32,7 @@ from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MESSAGES = int(os.environ.get("HUTONG_FUZZ_FRAMES", "1500"))
-SECONDS = float(os.environ.get("HUTONG_FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("HUTONG_FUZZ_SECONDS", "600"))
 SEED = int(os.environ.get("HUTONG_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 IS_SOAK = MESSAGES >= 100_000
 SCALE = 10 if IS_SOAK else 1

@@ -44,7 +44,7 @@ class Node:
 
     def register(self) -> None:
         LabServiceStub(self._channel).CreateLab(
-            CreateLabRequest(lab=lab_to_register()), wait_for_ready=True, timeout=30
+            CreateLabRequest(lab=lab_to_register()), wait_for_ready=True, timeout=TIMEOUT_SECONDS
         )
 
     def upload(self, upload_id: str, *ages: int) -> UploadResultsResponse:

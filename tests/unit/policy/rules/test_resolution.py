@@ -27,7 +27,7 @@ from services.policy.rules.resolve import PolicyBook, origin_class
 from tests.support.policy import naive_resolution
 from tests.support.policy.factories import ASKED, HOUR, MONTH, PURPOSES, instants, make_revision, random_set
 
-CASES = int(os.environ.get("MODEL_CASES", "20000"))
+CASES = int(os.environ.get("MODEL_CASES", "5000"))
 """Questions held against the naive model; `make soak-model` asks 1,000,000, seeded all the same."""
 QUESTIONS_A_SET = 10
 

@@ -15,7 +15,7 @@ from services.verification.decision.model import Inputs
 from tests.support.verification import naive_decision
 from tests.support.verification.decision_inputs import random_inputs
 
-CASES = int(os.environ.get("MODEL_CASES", "20000"))
+CASES = int(os.environ.get("MODEL_CASES", "5000"))
 """How many worlds are tried; `make soak` tries 100,000 and `make soak-model` 1,000,000."""
 
 
