@@ -29,11 +29,13 @@ class LookUp(NamedTuple):
         request: the request. It has a document, or none if a token was shown in place of the document.
         subject_key: the subject key that the token contains; empty if the request has a document.
         other_key: the key of the same document under the other key version; empty if the token contains none.
+        teller: who shows the reports that the request claims (`teller_of`); empty if it claims none.
     """
 
     request: LookupLatestRequest
     subject_key: bytes = b""
     other_key: bytes = b""
+    teller: str = ""
 
 
 class PolicyQuestion(NamedTuple):
