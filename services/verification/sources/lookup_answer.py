@@ -72,10 +72,10 @@ class LookupAnswer(NamedTuple):
         return map(without_masks, (*self.received.in_region, *self.received.out_of_region))
 
 
+# Named tuples are made from tuples of all their fields, in a third of the time that the constructors take.
 _new_record = partial(tuple.__new__, Record)
 _new_answer = partial(tuple.__new__, LookupAnswer)
 _new_rows = partial(tuple.__new__, Rows)
-"""Make a named tuple from a tuple of all its fields, in a third of the time that the constructor takes."""
 
 
 def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
