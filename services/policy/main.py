@@ -25,7 +25,7 @@ from services.policy.downstream.servicer import PolicyExchangeServicer
 from services.policy.downstream.store import DownstreamStore
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.floor_approvals import FloorApprovals
-from services.policy.serving.publisher import PolicyPublisher
+from services.policy.serving.publisher import PolicyPublisher, needs_no_founding
 from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.servicer import PolicyAdminServicer, PolicyServicer
 from services.policy.serving.token_check import TokenCheck
@@ -107,7 +107,8 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         return await (grants if name.startswith("emergencyGrants/") else approvals).owner_of(name)
 
     retired = RetiredNodes(settings)
-    require_current = None if founding is None else founding.require_current
+    require_founded = needs_no_founding if founding is None else founding.require
+    require_current = needs_no_founding if founding is None else founding.require_current
     publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock, require_current, retired.read)
     receiver = PolicyReceiver(
         DownstreamStore(database), cache, settings.jurisdiction, clock, drain, timing, retired.read
@@ -124,7 +125,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
                     PolicyResolver(cache, clock),
                     watch,
                     TokenCheck(cache, settings.jurisdiction),
-                    None if founding is None else founding.require,
+                    require_founded,
                 ),
             ),
             Registration(

@@ -67,15 +67,37 @@ class Draft(NamedTuple):
     proposed: Instant | None = None
 
 
-class Actor(NamedTuple):
-    """The caller that publishes or withdraws: its name, if known, and whether it may see the names of callers."""
+class Occasion(NamedTuple):
+    """When and by whom something is published or withdrawn.
 
-    name: str | None
-    may_see: bool
+    Attributes:
+        now: the time of the change.
+        actor: the name of the caller, if it is known.
+        may_see_actors: whether the answer names callers.
+        retired: the regions of the retired nodes below.
+        approve: is called at the end of the transaction; None for a change that needs no approval.
+    """
+
+    now: Instant
+    actor: str | None
+    may_see_actors: bool
+    retired: Collection[str]
+    approve: Decide | None
+
+
+async def needs_no_founding() -> None:
+    """Stands for the checks of `Founding` at a node without a node above, which needs no founding."""
+
+
+async def _none_retired() -> Collection[str]:
+    return ()
 
 
 class PolicyPublisher:
-    """Publishes and withdraws policies for one node."""
+    """Publishes and withdraws policies for one node, whose region is `jurisdiction`.
+
+    `require_current` waits until this node may publish. It raises the errors of `Founding.require_current`.
+    """
 
     def __init__(
         self,
@@ -83,11 +105,11 @@ class PolicyPublisher:
         cache: PolicyBookCache,
         jurisdiction: str,
         clock: Clock,
-        require_ready: Callable[[], Awaitable[None]] | None = None,
-        read_retired: ReadRetired | None = None,
+        require_current: Callable[[], Awaitable[None]] = needs_no_founding,
+        read_retired: ReadRetired = _none_retired,
     ) -> None:
         self._read_retired = read_retired
-        self._require_ready = require_ready
+        self._require_current = require_current
         self._store = store
         self._cache = cache
         self._jurisdiction = jurisdiction
@@ -96,7 +118,7 @@ class PolicyPublisher:
     async def validate(self, request: PublishPolicyRequest) -> tuple[PublishPolicyResponse, bool]:
         """Return the answer that a publication would have, and whether it would publish a new revision."""
         draft = _draft(request)
-        await self._be_ready()
+        await self._require_current()
         await self._cache.refresh()
         nodes = self._cache.nodes_below.keys() - await self._find_retired(draft.statement.region)
         # A thread finds what the policy changes, because that takes a while for a national policy and other calls must
@@ -114,14 +136,13 @@ class PolicyPublisher:
         if request.validate_only:
             return (await self.validate(request))[0]
         draft = _draft(request)._replace(proposed=proposed)
-        await self._be_ready()
-        retired = await self._find_retired(draft.statement.region)
-        now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
+        await self._require_current()
+        occasion = await self._occasion(draft.statement.region, approve)
         response = await self._store.change_once(
             request,
-            lambda connection: self._publish(connection, draft, now, by, approve, retired),
+            lambda connection: self._publish(connection, draft, occasion),
             PublishPolicyResponse,
-            now,
+            occasion.now,
         )
         await self._cache.refresh()
         return response
@@ -129,7 +150,7 @@ class PolicyPublisher:
     async def validate_withdrawal(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
         """Return the answer that a withdrawal would have."""
         named = self._parse_withdrawable(request)
-        await self._be_ready()
+        await self._require_current()
         await self._cache.refresh()
         nodes = self._cache.nodes_below.keys() - await self._find_retired(named[0])
         return await asyncio.to_thread(self._validate_withdrawal, request, named, nodes)
@@ -142,52 +163,43 @@ class PolicyPublisher:
         if request.validate_only:
             return await self.validate_withdrawal(request)
         named = self._parse_withdrawable(request)
-        await self._be_ready()
-        retired = await self._find_retired(named[0])
-        now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
+        await self._require_current()
+        occasion = await self._occasion(named[0], approve)
         response = await self._store.change_once(
             request,
-            lambda connection: self._withdraw(connection, request, named, now, by, approve, retired),
+            lambda connection: self._withdraw(connection, request, named, occasion),
             WithdrawPolicyResponse,
-            now,
+            occasion.now,
         )
         await self._cache.refresh()
         return response
 
-    async def _be_ready(self) -> None:
-        """Wait until this node may publish. Raises as `Founding.require_current`."""
-        if self._require_ready is not None:
-            await self._require_ready()
+    async def _occasion(self, region: str, approve: Decide | None) -> Occasion:
+        """Return the occasion of a change that the current caller makes now in a jurisdiction."""
+        retired = await self._find_retired(region)
+        return Occasion(self._clock.now(), current_actor(), may_see_actors(), retired, approve)
 
     async def _find_retired(self, region: str) -> Collection[str]:
         """Return the regions of the retired nodes below.
 
         They are looked up only if a node below covers the region.
         """
-        if self._read_retired is None or self._cache.nodes_below.keys().isdisjoint(ancestry(region)):
+        if self._cache.nodes_below.keys().isdisjoint(ancestry(region)):
             return ()
         return await self._read_retired()
 
-    def _publish(
-        self,
-        connection: Connection,
-        draft: Draft,
-        now: Instant,
-        by: Actor,
-        approve: Decide | None,
-        retired: Collection[str],
-    ) -> PublishPolicyResponse:
+    def _publish(self, connection: Connection, draft: Draft, occasion: Occasion) -> PublishPolicyResponse:
         """Check and publish in a transaction. Return the answer."""
         book = self._cache.read_book(connection)
-        checked = self._check(draft, book, now, read_nodes_below(connection).keys() - retired)
+        checked = self._check(draft, book, occasion.now, read_nodes_below(connection).keys() - occasion.retired)
         if checked.is_new:
             if draft.proposed is not None:
                 require_unchanged(book.series(*checked.revision.series), draft.proposed)
-            checked = Checked(replace(checked.revision, actor=by.name, node=self._jurisdiction), is_new=True)
-            insert_revision(connection, checked.revision, draft.statement, now)
-        if approve is not None:
-            approve(connection)
-        response = publication_answer(draft.request, checked, book, with_actors=by.may_see)
+            checked = Checked(replace(checked.revision, actor=occasion.actor, node=self._jurisdiction), is_new=True)
+            insert_revision(connection, checked.revision, draft.statement, occasion.now)
+        if occasion.approve is not None:
+            occasion.approve(connection)
+        response = publication_answer(draft.request, checked, book, with_actors=occasion.may_see_actors)
         return self._with_token(connection, response)
 
     def _validate(self, draft: Draft, nodes: Collection[str]) -> tuple[PublishPolicyResponse, bool]:
@@ -213,19 +225,16 @@ class PolicyPublisher:
         connection: Connection,
         request: WithdrawPolicyRequest,
         named: tuple[str, str, int],
-        now: Instant,
-        by: Actor,
-        approve: Decide | None,
-        retired: Collection[str],
+        occasion: Occasion,
     ) -> WithdrawPolicyResponse:
         """Check and withdraw in a transaction. Return the answer."""
-        book = self._cache.read_book(connection)
-        nodes = read_nodes_below(connection).keys() - retired
-        withdrawn = replace(self._withdrawn(request, named, book, now, nodes), withdraw_actor=by.name)
+        book, now = self._cache.read_book(connection), occasion.now
+        nodes = read_nodes_below(connection).keys() - occasion.retired
+        withdrawn = replace(self._withdrawn(request, named, book, now, nodes), withdraw_actor=occasion.actor)
         write_withdrawal(connection, withdrawn, now)
-        if approve is not None:
-            approve(connection)
-        response = withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
+        if occasion.approve is not None:
+            occasion.approve(connection)
+        response = withdrawal_answer(request, withdrawn, book, now, with_actors=occasion.may_see_actors)
         return self._with_token(connection, response)
 
     def _validate_withdrawal(

@@ -54,7 +54,10 @@ Context = Any
 
 
 class PolicyServicer(PolicyServiceServicer):
-    """PolicyService: reads and resolves policies."""
+    """PolicyService: reads and resolves policies.
+
+    `require_founded` waits until this node may answer for its region. It raises the error of `Founding.require`.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class PolicyServicer(PolicyServiceServicer):
         resolver: PolicyResolver,
         watch: Watch,
         token_check: TokenCheck,
-        require_founded: Callable[[], Awaitable[None]] | None = None,
+        require_founded: Callable[[], Awaitable[None]],
     ) -> None:
         self._require_founded = require_founded
         self._token_check = token_check
@@ -98,16 +101,14 @@ class PolicyServicer(PolicyServiceServicer):
         )
 
     async def ResolvePolicy(self, request: ResolvePolicyRequest, context: Context) -> ResolvePolicyResponse:
-        if self._require_founded is not None:
-            await self._require_founded()
+        await self._require_founded()
         await self._token_check.require(request.at_least_as_fresh)
         return self._resolver.resolve(request)
 
     async def BatchResolvePolicies(
         self, request: BatchResolvePoliciesRequest, context: Context
     ) -> BatchResolvePoliciesResponse:
-        if self._require_founded is not None:
-            await self._require_founded()
+        await self._require_founded()
         return BatchResolvePoliciesResponse(items=[await self._resolve_item(question) for question in request.requests])
 
     async def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
