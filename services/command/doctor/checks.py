@@ -27,6 +27,7 @@ from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.exchange.upstream.tree_check import check_tree
 from services.results.records import tables
+from services.results.tables import metadata
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
@@ -35,6 +36,7 @@ from services.runtime.server.server import check_exposure, find_bind_error
 from services.storage.connections import create_inspecting_engine, find_sqlite_file, has_unlimited_reads
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault
+from services.storage.online_indexes import find_missing_in
 from services.storage.pepper_marks import check_marks, read_marks
 
 ANSWER_SECONDS = 3.0
@@ -110,6 +112,11 @@ def _schema(settings: Settings, service: str) -> Finding:
         fault = find_schema_fault(service, url)
     except HutongError as error:
         return Finding(check, Level.FAULT, error.message)
+    if not fault and service == "results" and (missing := find_missing_in(url, metadata)):
+        advice = english(
+            "the indexes {names} are missing: run hutongd migrate {service}", names=", ".join(missing), service=service
+        )
+        return Finding(check, Level.WARNING, advice)
     if not fault and has_unlimited_reads(url):
         return Finding(
             check,
