@@ -17,7 +17,7 @@ from services.runtime.configuration.settings import Settings
 from services.storage.advisory_locks import migration_lock
 from services.storage.connections import create_service_engine
 from services.storage.migrate import version_table
-from services.storage.online_indexes import build_missing
+from services.storage.schema.online_indexes import build_missing
 
 LOCK_TIMEOUT = "5s"
 """How long a migration waits for a table lock. After this time the migration fails, because the services' queries queue

@@ -18,7 +18,7 @@ from services.results.timeliness.totals import TotalsMaintainer
 from services.results.timing import ResultsTiming
 from services.storage.engine import Database, open_database
 from services.storage.migrate import upgrade
-from services.storage.online_indexes import find_missing_in
+from services.storage.schema.online_indexes import find_missing_in
 from tests.support.databases import PostgresServer
 from tests.support.results.factories import HOUR, NOW, USCC
 from tests.support.results.store import add_lab

@@ -4,7 +4,7 @@ No row is included in the totals at first. The service includes the rows in smal
 reads the rows themselves. A process of the previous release changes only `persons`, so its rows count as new.
 
 At first every row is new, so an index of the new rows is as large as the table. PostgreSQL builds it online, after the
-migrations (`services/storage/online_indexes.py`).
+migrations (`services/storage/schema/online_indexes.py`).
 
 Revision: 0040, after 0039
 """

@@ -24,7 +24,7 @@ from services.results.timing import ResultsTiming
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
 from services.storage.distributed import await_commits, commit_together
 from services.storage.engine import Database
-from services.storage.online_indexes import find_missing
+from services.storage.schema.online_indexes import find_missing
 from services.storage.upsert import greater_of, insert_or_update
 
 TOTALS: dict[Table, Table] = {delays: city_delays, national_delays: city_national_delays}
