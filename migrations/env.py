@@ -1,4 +1,4 @@
-"""Runs the migrations of one service, under a lock and with timeouts.
+"""Runs the migrations of one service, under a lock and with timeouts. Then builds the indexes that are built online.
 
 The section of alembic.ini names the service. The database is the one that `services.storage.migrate` passes in, or else
 the one that the service's HUTONG_*_DATABASE_URL names.
@@ -17,6 +17,7 @@ from services.runtime.configuration.settings import Settings
 from services.storage.advisory_locks import migration_lock
 from services.storage.connections import create_service_engine
 from services.storage.migrate import version_table
+from services.storage.schema.online_indexes import build_missing
 
 LOCK_TIMEOUT = "5s"
 """How long a migration waits for a table lock. After this time the migration fails, because the services' queries queue
@@ -63,6 +64,11 @@ def migrate(connection: Connection) -> None:
             distribute(connection)
 
 
+def has_newest_schema() -> bool:
+    """Return whether the database now has every table and column of this version."""
+    return set(context.get_context().get_current_heads()) == set(context.script.get_heads())
+
+
 def belongs_to_service(_object: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
     """Exclude tables outside the service's metadata: partitions, and other services' tables in a shared database."""
     return not (kind == "table" and reflected and name not in metadata.tables)
@@ -72,5 +78,8 @@ engine = create_service_engine(database_url())
 try:
     with engine.connect().execution_options(hutong_write=True) as open_connection:
         migrate_under_lock(open_connection)
+        is_newest = has_newest_schema()
 finally:
     engine.dispose()
+if is_newest and engine.dialect.name == "postgresql":
+    build_missing(database_url(), metadata)

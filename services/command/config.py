@@ -22,8 +22,8 @@ from services.storage.migrate import SERVICES
 def check_settings(settings: Settings) -> None:
     """Check for faults that would prevent a start, although each setting by itself is valid.
 
-    Such faults are TLS files or rule files that cannot be used, files that other users can use, and callers that nobody
-    could identify.
+    Such faults are TLS files or rule files that cannot be used, files that other users can use, callers that nobody
+    could identify, and a pepper that is missing. Descriptors are not read, and commands are not run.
 
     Raises:
         BadSetting: a start would refuse the settings.
@@ -36,6 +36,10 @@ def check_settings(settings: Settings) -> None:
             raise BadSetting(fault)
     for service in SERVICES:
         check_exposure(settings.service(service).address, settings)
+    kinds = {settings.pepper_source.kind, settings.other_pepper_source.kind}
+    makes_own = settings.pepper_source.kind == "embedded" and settings.results.database_url.startswith("sqlite")
+    if kinds <= {"file", "embedded"} and not makes_own:
+        settings.pepper()
 
 
 def show_settings(environment: Mapping[str, str], config: Path | None, *, as_json: bool) -> str:

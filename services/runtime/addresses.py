@@ -8,6 +8,7 @@ from hutong_texts import english
 
 MAX_SOCKET_PATH = 100
 """The most bytes in the path of a unix socket. The system allows 108 on Linux and 104 elsewhere."""
+_LAST_PORT = 65_535
 
 
 def socket_path(address: str) -> str:
@@ -27,8 +28,10 @@ def socket_path(address: str) -> str:
 def split_address(address: str) -> tuple[str, int]:
     """Return host and port of "host:port" or "[v6]:port". Raises ValueError for any other text."""
     host, colon, port = address.rpartition(":")
-    if not colon or not _is_host(host) or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not colon or not _is_host(host) or not port.isascii() or not port.isdigit():
         raise ValueError(english("must be host:port, with an IPv6 address in brackets: [::1]:50051"))
+    if int(port) > _LAST_PORT:
+        raise ValueError(english("must have a port of at most {most}, not {port}", most=_LAST_PORT, port=port))
     return host.strip("[]"), int(port)
 
 

@@ -29,6 +29,7 @@ class AdvisoryLock(IntEnum):
         LINK_ENDS: shared by commits that store links of other nodes. A request to end a link that is not stored waits
             until they have ended, and holds the lock until its own commit.
         DELAY_TOTALS: held by a commit that adds counts of delays to their totals, or subtracts them.
+        INDEXES: held by the one process that builds indexes online.
         HOMES: shared by commits that register laboratories. A node that joins the nation waits until they have ended.
         REPORTS: held on Citus for one laboratory, while the laboratory's reports are claimed, revised or removed.
         LOG_WRITER: held on Citus for one writer of the change log until all machines have committed the entry.
@@ -50,6 +51,7 @@ class AdvisoryLock(IntEnum):
     LINK_ENDS = 0x48754C45
     DELAY_TOTALS = 0x48754454
     HOMES = 0x48754865
+    INDEXES = 0x48754978
     REPORTS = 0x48755270
     LOG_WRITER = 0x4875574C
     SAME_REFUSALS = 0x48755366

@@ -111,7 +111,7 @@ def _advise(service: str, error: exc.DBAPIError) -> Text:
     if code:
         return english("check its path, its permissions and the limit of open files (ulimit -n)")
     if "read-only" in str(error.orig):
-        return english("this server is a standby: name the primary in {variable}", variable=variable)
+        return english("this server takes no writes, as a standby: name the primary in {variable}", variable=variable)
     if getattr(error.orig, "sqlstate", None) is None:
         return english("start the server, or correct {variable}", variable=variable)
     return english("try again, or give the role of {variable} the rights that it lacks", variable=variable)

@@ -15,6 +15,7 @@ import yaml
 
 from deploy.supply.packages import main
 from services.command.parser import make_parser
+from services.command.worker import EXIT_USAGE
 from services.runtime.configuration.settings import DECLARED, VARIABLES, Settings
 from services.runtime.configuration.variables import BadSetting
 
@@ -234,9 +235,11 @@ def test_the_unit_runs_commands_that_exist() -> None:
     """The unit waits longer for the end of its command than the service drains."""
     unit = (ROOT / "deploy/systemd/hutong@.service").read_text(encoding="utf-8")
     values = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
-    for key in ("ExecStart", "ExecStartPre"):
-        program, *arguments = shlex.split(values[key].replace("%i", "results"))
-        assert Path(program).name in COMMANDS
-        make_parser().parse_args(arguments)
+    program, *arguments = shlex.split(values["ExecStart"].replace("%i", "results"))
+    assert Path(program).name in COMMANDS
+    make_parser().parse_args(arguments)
+    # RestartPreventExitStatus does not hold for ExecStartPre, so wrong settings would be tried for ever.
+    assert values["RestartPreventExitStatus"] == str(EXIT_USAGE)
+    assert "ExecStartPre" not in values
     assert int(values["TimeoutStopSec"]) > DRAIN_SECONDS
     assert values["User"] != "root"

@@ -3,6 +3,9 @@
 No row is included in the totals at first. The service includes the rows in small transactions. Until then a summary
 reads the rows themselves. A process of the previous release changes only `persons`, so its rows count as new.
 
+At first every row is new, so an index of the new rows is as large as the table. PostgreSQL builds it online, after the
+migrations (`services/storage/schema/online_indexes.py`).
+
 Revision: 0040, after 0039
 """
 
@@ -23,13 +26,8 @@ def upgrade() -> None:
     is_new = sa.text("persons <> counted")
     for table, totals in _TOTALS.items():
         op.add_column(table, sa.Column("counted", sa.BigInteger(), nullable=False, server_default="0"))
-        op.create_index(
-            f"ix_{table}_new",
-            table,
-            ["report_hour", "lab", "delay_class"],
-            postgresql_where=is_new,
-            sqlite_where=is_new,
-        )
+        if op.get_bind().dialect.name == "sqlite":
+            op.create_index(f"ix_{table}_new", table, ["report_hour", "lab", "delay_class"], sqlite_where=is_new)
         last_upload_time = [sa.Column("last_upload_time", sa.BigInteger(), nullable=False)]
         op.create_table(
             totals,
@@ -46,6 +44,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table, totals in _TOTALS.items():
         op.drop_table(totals)
-        op.drop_index(f"ix_{table}_new", table)
+        op.drop_index(f"ix_{table}_new", table, if_exists=True)
         with op.batch_alter_table(table) as batch:
             batch.drop_column("counted")

@@ -27,6 +27,8 @@ from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.exchange.upstream.tree_check import check_tree
 from services.results.records import tables
+from services.results.tables import metadata
+from services.runtime.addresses import is_same_server
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
@@ -36,6 +38,7 @@ from services.storage.connections import create_inspecting_engine, find_sqlite_f
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault
 from services.storage.pepper_marks import check_marks, read_marks
+from services.storage.schema.online_indexes import find_missing_in
 
 ANSWER_SECONDS = 3.0
 """How long a server may take to answer, in seconds. Connecting takes less than a second even over a slow link."""
@@ -110,6 +113,11 @@ def _schema(settings: Settings, service: str) -> Finding:
         fault = find_schema_fault(service, url)
     except HutongError as error:
         return Finding(check, Level.FAULT, error.message)
+    if not fault and service == "results" and (missing := find_missing_in(url, metadata)):
+        advice = english(
+            "the indexes {names} are missing: run hutongd migrate {service}", names=", ".join(missing), service=service
+        )
+        return Finding(check, Level.WARNING, advice)
     if not fault and has_unlimited_reads(url):
         return Finding(
             check,
@@ -168,7 +176,7 @@ def _stored_marks(url: str) -> dict[int, bytes]:
 
 async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:
     """Check the servers at the addresses of this node and of the nation, all at once."""
-    own = [_address(settings, service) for service in services]
+    own = [_address(settings, service, services) for service in services]
     upstream = {
         english("upstream"): settings.upstream,
         english("upstream policy"): settings.upstream_policy,
@@ -177,7 +185,7 @@ async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]
     return list(await asyncio.gather(*own, *(_upstream(settings, name, one) for name, one in upstream.items() if one)))
 
 
-async def _address(settings: Settings, service: str) -> Finding:
+async def _address(settings: Settings, service: str, services: Sequence[str]) -> Finding:
     address = settings.service(service).address
     check = english("address of {service}", service=service)
     variable = f"HUTONG_{service.upper()}_ADDRESS"
@@ -185,6 +193,15 @@ async def _address(settings: Settings, service: str) -> Finding:
         check_exposure(address, settings)
     except BadSetting as error:
         return Finding(check, Level.FAULT, error.text)
+    for other in services:
+        if other != service and is_same_server(address, settings.service(other).address):
+            advice = english(
+                "{address} is the address of {other} too: change {variable}",
+                address=address,
+                other=other,
+                variable=variable,
+            )
+            return Finding(check, Level.FAULT, advice)
     cause = find_bind_error(address)
     if not cause:
         return Finding(check, Level.OK, english("{address} is free", address=address))

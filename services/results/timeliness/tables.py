@@ -23,7 +23,15 @@ delays = Table(
     Column("last_upload_time", BigInteger, nullable=False),
     # How many of the persons `city_delays` includes already.
     Column("counted", BigInteger, nullable=False, server_default="0"),
-    Index("ix_delays_new", "report_hour", "lab", "delay_class", postgresql_where=_NEW, sqlite_where=_NEW),
+    Index(
+        "ix_delays_new",
+        "report_hour",
+        "lab",
+        "delay_class",
+        postgresql_concurrently=True,
+        postgresql_where=_NEW,
+        sqlite_where=_NEW,
+    ),
 )
 
 # At a province, the time at which a commit reached the nation. A result's laboratory and upload time identify its
@@ -45,7 +53,15 @@ national_delays = Table(
     Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
     Column("persons", BigInteger, nullable=False),
     Column("counted", BigInteger, nullable=False, server_default="0"),
-    Index("ix_national_delays_new", "report_hour", "lab", "delay_class", postgresql_where=_NEW, sqlite_where=_NEW),
+    Index(
+        "ix_national_delays_new",
+        "report_hour",
+        "lab",
+        "delay_class",
+        postgresql_concurrently=True,
+        postgresql_where=_NEW,
+        sqlite_where=_NEW,
+    ),
 )
 
 # Totals of `delays`, by day of the report in Asia/Shanghai, city of the laboratory and class of delay.

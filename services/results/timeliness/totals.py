@@ -24,6 +24,7 @@ from services.results.timing import ResultsTiming
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
 from services.storage.distributed import await_commits, commit_together
 from services.storage.engine import Database
+from services.storage.schema.online_indexes import find_missing
 from services.storage.upsert import greater_of, insert_or_update
 
 TOTALS: dict[Table, Table] = {delays: city_delays, national_delays: city_national_delays}
@@ -58,7 +59,12 @@ class TotalsMaintainer:
             await asyncio.sleep(self._timing.totals_interval)
 
     async def include_new(self) -> None:
-        """Include all new counts in steps. On SQLite, other transactions can commit between two steps."""
+        """Include all new counts in steps. On SQLite, other transactions can commit between two steps.
+
+        Do nothing while an index of the new counts is missing, because each step would read all counts.
+        """
+        if await self._database.read(find_missing, [index for table in TOTALS for index in table.indexes]):
+            return
         for table in TOTALS:
             included = self._rows_at_once
             while included == self._rows_at_once:

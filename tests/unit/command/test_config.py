@@ -65,6 +65,11 @@ def test_check_refuses_what_a_start_would_refuse(tmp_path: Path) -> None:
     garbage.write_text("no certificate")
     with pytest.raises(BadSetting, match="HUTONG_TLS_SERVER_CA_FILE holds no PEM certificate"):
         check_settings(Settings.from_environment(LOCAL | {"HUTONG_TLS_SERVER_CA_FILE": str(garbage)}))
+    with pytest.raises(BadSetting, match="HUTONG_PEPPER_FILE cannot be read"):
+        check_settings(Settings.from_environment(LOCAL | {"HUTONG_PEPPER_FILE": str(tmp_path / "missing")}))
+    with pytest.raises(BadSetting, match="required beside a database server"):
+        check_settings(Settings.from_environment(LOCAL | {"HUTONG_RESULTS_DATABASE_URL": "postgresql://db/results"}))
+    check_settings(Settings.from_environment(LOCAL | {"HUTONG_PEPPER_COMMAND": "false"}))
     check_settings(Settings.from_environment(LOCAL))
 
 

@@ -69,6 +69,15 @@ def test_callers_that_would_be_unknown_are_a_fault(node: dict[str, str], capsys:
     assert "HUTONG_INSECURE=1" in text
 
 
+def test_services_with_one_address_are_a_fault(node: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The address is free, but only one of the two services could listen at it."""
+    node["HUTONG_POLICY_ADDRESS"] = node["HUTONG_RESULTS_ADDRESS"]
+    code, findings = found(capsys, node, "results", "policy")
+    assert code == Level.FAULT
+    assert findings["address of policy"][1].endswith("is the address of results too: change HUTONG_POLICY_ADDRESS")
+    assert found(capsys, node, "policy")[1]["address of policy"][0] == "ok"
+
+
 def test_faults_are_named_with_what_to_do(
     node: dict[str, str], taken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -212,6 +212,11 @@ def test_addresses(address: str, host: str, port: int, loopback: bool) -> None:
     assert is_loopback(address) is loopback
 
 
+def test_a_port_that_does_not_exist() -> None:
+    with pytest.raises(BadSetting, match="HUTONG_RESULTS_ADDRESS must have a port of at most 65535, not 99999"):
+        settings(results_address="127.0.0.1:99999")
+
+
 def test_unix_sockets() -> None:
     """A socket is for this machine alone."""
     address = "unix:/run/hutong/results.sock"
