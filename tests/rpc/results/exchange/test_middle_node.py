@@ -221,9 +221,11 @@ async def test_what_is_said_elsewhere_reaches_a_city(small: Country) -> None:
     await show(luoyang, OTHER_USCC, "M12")
     await show(city, OTHER_USCC, "M13")
     await show(city, LAB_NAME.removeprefix("labs/"), "M14")
-    await until(lambda: has(city, ("M11", False), ("M12", False), ("M13", False)))
+    of_city = [("M11", False), ("M12", False), ("M13", False)]
+    for member in (city, henan):
+        await until(lambda member=member: has(member, *of_city))  # type: ignore[misc]
     await until(lambda: has(jilin, ("M14", False)))
-    assert await has(henan)
+    await until(lambda: has(small.nation, *of_city, ("M14", False)))
 
 
 async def test_a_silent_nation_hides_only_itself(small: Country) -> None:
