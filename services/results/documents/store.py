@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from hutong_texts import english
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
-from services.results.documents.claims import MAX_LINKED, TRUSTED, Neighbour, find_documents
+from services.results.documents.claims import MAX_KEPT_LINKS, MAX_LINKED, TRUSTED, Neighbour, find_documents
 from services.results.documents.key_pairs import (
     KeyPair,
     add_other_keys,
@@ -37,6 +37,8 @@ from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 M = TypeVar("M", bound=Message)
 
 _links = tables.document_links
+_LINKS_AT_ONCE = 10_000
+"""How many links one statement looks for."""
 _STATEMENTS_KEPT = 64
 """How many statement texts are cached. The text for a look-up of 500 persons has 10 kB."""
 
@@ -102,7 +104,8 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
     If only another node has linked them, this node makes its own link, and both links stay.
 
     Raises:
-        FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
+        FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents, or MAX_KEPT_LINKS
+            links of a document are kept.
     """
     lock_links(connection)
     existing = find_active(connection, link.document, link.linked_document)
@@ -110,6 +113,8 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
         return existing[0]
     pairs = pairs_of(link.document, link.linked_document)
     _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key, pairs)
+    _require_few_links(connection, link.document, "document")
+    _require_few_links(connection, link.linked_document, "linked_document")
     insert_link(connection, link)
     record_pairs(connection, pairs)
     return link
@@ -173,8 +178,11 @@ def list_links(
 
 def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
     """Return these links, ended ones too. Each document has both of its keys if the store has both."""
-    query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
-    links = [link_from_row(row) for row in connection.execute(query)]
+    links: list[DocumentLink] = []
+    for start in range(0, len(link_ids), _LINKS_AT_ONCE):
+        some = link_ids[start : start + _LINKS_AT_ONCE]
+        query = select(_links).where(_links.c.link_id.in_(some)).order_by(_links.c.link_id)
+        links += [link_from_row(row) for row in connection.execute(query)]
     return add_other_keys(connection, links)
 
 
@@ -322,6 +330,20 @@ def _require_one_subject(connection: Connection, one: bytes, other: bytes, pairs
             ),
             metadata={"limit": str(MAX_LINKED), "count": str(count)},
         )
+
+
+def _require_few_links(connection: Connection, document: LinkedDocument, field: str) -> None:
+    either = or_(_links.c.subject_key.in_(document.keys), _links.c.linked_subject_key.in_(document.keys))
+    count = connection.execute(select(func.count()).select_from(_links).where(either)).scalar_one()
+    if count >= MAX_KEPT_LINKS:
+        text = english(
+            "the document in {field} has {count} links, ended ones included; at most {limit} are kept",
+            field=field,
+            count=count,
+            limit=MAX_KEPT_LINKS,
+        )
+        metadata = {"field": field, "limit": str(MAX_KEPT_LINKS), "count": str(count)}
+        raise FailedPrecondition("TOO_MANY_LINKED", text, metadata=metadata)
 
 
 def not_linked() -> NotFound:

@@ -632,8 +632,9 @@ class SubscribeSubjectsResponse(_message.Message):
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedLink]:
-        """The links of the subjects' documents, each once, and those that have ended. A node that was restored from an older
-        copy learns by them that links have ended. Later links, and the ends of these, come by notifications.
+        """The links of the subjects' documents, each once: active ones first, then those that have ended. A node that was
+        restored from an older copy learns by the latter that links have ended. If there are more than 5,000, the others come
+        by notifications. So do later links, and the ends of these.
         """
 
     def __init__(

@@ -38,7 +38,8 @@ class DocumentLinkServiceStub:
     history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
     link counts for a document only in two cases: that node has results of the document that came from this node; or it
     has no results of the document, and this node has results of a document that its links connect with it.
-    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+    if the node keeps 1,000 links of one of the documents already, with those that have ended.
     """
     UnlinkDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
@@ -62,7 +63,8 @@ class DocumentLinkServiceAsyncStub(DocumentLinkServiceStub):
     history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
     link counts for a document only in two cases: that node has results of the document that came from this node; or it
     has no results of the document, and this node has results of a document that its links connect with it.
-    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+    if the node keeps 1,000 links of one of the documents already, with those that have ended.
     """
     UnlinkDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]  # type: ignore[assignment]
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
@@ -89,7 +91,8 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
         history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
         link counts for a document only in two cases: that node has results of the document that came from this node; or it
         has no results of the document, and this node has results of a document that its links connect with it.
-        FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+        FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+        if the node keeps 1,000 links of one of the documents already, with those that have ended.
         """
 
     @_abc_1.abstractmethod
