@@ -15,10 +15,6 @@ from services.domain.region import NATION
 MAX_LINKED = 16
 """The most documents that one subject may have: more than any person holds. The limit ends chains of wrong links."""
 
-MAX_KEPT_LINKS = 1_000
-"""How many links of one document are kept, ended ones included, before this node refuses to make another one. Nobody
-corrects links so often. The limit bounds the links of one person."""
-
 TRUSTED = frozenset({"", NATION})
 """The source nodes of links that always count: this node, and the nation."""
 

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from hutong_texts import english
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
-from services.results.documents.claims import MAX_KEPT_LINKS, MAX_LINKED, TRUSTED, Neighbour, find_documents
+from services.results.documents.claims import MAX_LINKED, TRUSTED, Neighbour, find_documents
 from services.results.documents.key_pairs import (
     KeyPair,
     add_other_keys,
@@ -25,6 +25,7 @@ from services.results.documents.key_pairs import (
     pairs_of,
     record_pairs,
 )
+from services.results.documents.limits import require_few_links
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.rows import link_from_row, link_values
 from services.results.records.by_key import KEYS_AT_ONCE, fetch_by_keys
@@ -113,8 +114,8 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
         return existing[0]
     pairs = pairs_of(link.document, link.linked_document)
     _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key, pairs)
-    _require_few_links(connection, link.document, "document")
-    _require_few_links(connection, link.linked_document, "linked_document")
+    require_few_links(connection, link.document, "document")
+    require_few_links(connection, link.linked_document, "linked_document")
     insert_link(connection, link)
     record_pairs(connection, pairs)
     return link
@@ -330,20 +331,6 @@ def _require_one_subject(connection: Connection, one: bytes, other: bytes, pairs
             ),
             metadata={"limit": str(MAX_LINKED), "count": str(count)},
         )
-
-
-def _require_few_links(connection: Connection, document: LinkedDocument, field: str) -> None:
-    either = or_(_links.c.subject_key.in_(document.keys), _links.c.linked_subject_key.in_(document.keys))
-    count = connection.execute(select(func.count()).select_from(_links).where(either)).scalar_one()
-    if count >= MAX_KEPT_LINKS:
-        text = english(
-            "the document in {field} has {count} links, ended ones included; at most {limit} are kept",
-            field=field,
-            count=count,
-            limit=MAX_KEPT_LINKS,
-        )
-        metadata = {"field": field, "limit": str(MAX_KEPT_LINKS), "count": str(count)}
-        raise FailedPrecondition("TOO_MANY_LINKED", text, metadata=metadata)
 
 
 def not_linked() -> NotFound:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, insert, text
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.domain.instant import HOUR
-from services.results.documents.claims import MAX_KEPT_LINKS
+from services.results.documents.limits import MAX_KEPT_LINKS
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.rows import link_values
 from services.results.documents.store import MAX_LINKED, insert_link, link_documents

@@ -34,7 +34,8 @@ type DocumentLinkServiceClient interface {
 	// history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
 	// link counts for a document only in two cases: that node has results of the document that came from this node; or it
 	// has no results of the document, and this node has results of a document that its links connect with it.
-	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+	// if the node keeps 1,000 links of one of the documents already, with those that have ended.
 	LinkDocuments(ctx context.Context, in *LinkDocumentsRequest, opts ...grpc.CallOption) (*LinkDocumentsResponse, error)
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
 	// that another node has made is removed here at once. The removal is also sent to that node, which ends the link for
@@ -96,7 +97,8 @@ type DocumentLinkServiceServer interface {
 	// history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
 	// link counts for a document only in two cases: that node has results of the document that came from this node; or it
 	// has no results of the document, and this node has results of a document that its links connect with it.
-	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+	// if the node keeps 1,000 links of one of the documents already, with those that have ended.
 	LinkDocuments(context.Context, *LinkDocumentsRequest) (*LinkDocumentsResponse, error)
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
 	// that another node has made is removed here at once. The removal is also sent to that node, which ends the link for
