@@ -1,4 +1,4 @@
-"""The limit on the links of a document."""
+"""The limits on the documents of a subject and on the links of a document."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from hutong_texts import english
 from sqlalchemy import Connection, func, or_, select
 
 from services.domain.errors import FailedPrecondition
+from services.results.documents.claims import MAX_LINKED
 from services.results.documents.model import LinkedDocument
 from services.results.documents.tables import document_links
 
@@ -14,6 +15,21 @@ MAX_KEPT_LINKS = 1_000
 corrects links so often. The limit bounds the links of one person."""
 
 _links = document_links
+
+
+def require_few_documents(count: int) -> None:
+    """Raise FailedPrecondition TOO_MANY_LINKED if a subject would have more than MAX_LINKED documents."""
+    if count > MAX_LINKED:
+        raise FailedPrecondition(
+            "TOO_MANY_LINKED",
+            english(
+                "{count} documents would belong to one person, who may have at most {max_linked}; "
+                "unlink documents that were linked by mistake first",
+                count=count,
+                max_linked=MAX_LINKED,
+            ),
+            metadata={"limit": str(MAX_LINKED), "count": str(count)},
+        )
 
 
 def require_few_links(connection: Connection, document: LinkedDocument, field: str) -> None:

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from hutong_texts import english
 from sqlalchemy import Connection, and_, insert, or_, select, update
 
-from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.errors import NotFound
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
@@ -25,7 +25,7 @@ from services.results.documents.key_pairs import (
     pairs_of,
     record_pairs,
 )
-from services.results.documents.limits import require_few_links
+from services.results.documents.limits import require_few_documents, require_few_links
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.rows import link_from_row, link_values
 from services.results.records.by_key import KEYS_AT_ONCE, fetch_by_keys
@@ -320,17 +320,7 @@ def find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes,
 def _require_one_subject(connection: Connection, one: bytes, other: bytes, pairs: Sequence[KeyPair]) -> None:
     groups, twins = _find_groups(connection, [one, other], pairs)
     count = len({document for key in (one, other) for document in groups.get(key, [_document(key, twins)])})
-    if count > MAX_LINKED:
-        raise FailedPrecondition(
-            "TOO_MANY_LINKED",
-            english(
-                "{count} documents would belong to one person, who may have at most {max_linked}; "
-                "unlink documents that were linked by mistake first",
-                count=count,
-                max_linked=MAX_LINKED,
-            ),
-            metadata={"limit": str(MAX_LINKED), "count": str(count)},
-        )
+    require_few_documents(count)
 
 
 def not_linked() -> NotFound:
