@@ -28,7 +28,7 @@ ROLES = {
     "app": "apps/health-code",
     "authority": "authorities/410000",
     "supervisor": "supervisors/410000",
-    "verification": "services/verification",
+    "verification": "services/verification/410000",
     "operator": "operators/1",
     "edge": "edges/1",
 }

@@ -38,7 +38,8 @@ type channelTable struct {
 // Dial opens a connection to one service, such as "localhost:50051". It connects when the first call is made.
 //
 // A nil config means plain text, which services accept on loopback alone. Every call that fails returns an *Error.
-// Changes without a request_id get one, so that gRPC may repeat them.
+// Changes without a request_id get one, so that gRPC may repeat them. While a service refuses calls because it is overloaded,
+// a part of the further calls of the method ends at once with the last refusal, without being sent.
 func Dial(target string, config *tls.Config, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	var table channelTable
 	if err := json.Unmarshal(serviceConfig, &table); err != nil {
@@ -69,7 +70,7 @@ func Dial(target string, config *tls.Config, options ...grpc.DialOption) (*grpc.
 			},
 			MinConnectTimeout: millis(channel.ConnectTimeoutMillis),
 		}),
-		grpc.WithChainUnaryInterceptor(mapUnary, addRequestID),
+		grpc.WithChainUnaryInterceptor(newRefusals().unary, mapUnary, addRequestID),
 		grpc.WithChainStreamInterceptor(mapStream),
 	}
 	return grpc.NewClient(target, append(shared, options...)...)

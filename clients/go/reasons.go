@@ -12,7 +12,7 @@ const (
 	ReasonNotFound Reason = "NOT_FOUND"
 	// ReasonAlreadyExists: the resource to create exists already, with other content.
 	ReasonAlreadyExists Reason = "ALREADY_EXISTS"
-	// ReasonRequestIdReused: a request_id was used before with other content.
+	// ReasonRequestIdReused: a request_id was used before with other content or by another caller.
 	ReasonRequestIdReused Reason = "REQUEST_ID_REUSED"
 	// ReasonInvalidPageToken: a page token was not issued for this request.
 	ReasonInvalidPageToken Reason = "INVALID_PAGE_TOKEN"

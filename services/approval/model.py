@@ -115,7 +115,13 @@ class EmergencyGrant:
 
 
 def is_same(caller: Caller, name: str, person: str) -> bool:
-    """Whether a caller has this name or acts for this person. False for a caller that is not identified."""
+    """Whether a caller may be the one of this name, or acts for this person. False for a caller that is not identified.
+
+    A name without an officer, such as "supervisors/410000", stands for every officer of it, such as
+    "supervisors/410000/li".
+    """
     if caller.role in {"", LOCAL}:
         return False
-    return caller.name == name or bool(person and caller.person == person)
+    if caller.name == name or caller.name.startswith(f"{name}/") or name.startswith(f"{caller.name}/"):
+        return True
+    return bool(person and caller.person == person)

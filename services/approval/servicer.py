@@ -26,6 +26,7 @@ from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceServicer
 
 from services.approval.approvals import Approvals
 from services.approval.grants import EmergencyGrants
+from services.domain.fields import known_region
 from services.domain.names import parse_lab
 from services.domain.subject import mask_free_text
 from services.runtime.page_tokens import PageTokens, rows_to_read
@@ -50,7 +51,7 @@ class ApprovalServicer(ApprovalServiceServicer):
             parse_lab(request.lab, "lab")
         position = self._tokens.position(request, (str,))
         found = await self._approvals.list_for_caller(
-            request.region,
+            known_region(request.region, "region") if request.region else "",
             request.lab,
             include_decided=request.include_decided,
             before=position[0] if position else "",
@@ -94,7 +95,7 @@ class ApprovalServicer(ApprovalServiceServicer):
     ) -> ListEmergencyGrantsResponse:
         position = self._tokens.position(request, (str,))
         found = await self._grants.list_for_caller(
-            request.region,
+            known_region(request.region, "region") if request.region else "",
             include_reviewed=request.include_reviewed,
             before=position[0] if position else "",
             limit=rows_to_read(request.page_size),

@@ -292,6 +292,19 @@ def record_change(
 
     Values that are not given are taken from the request. Outside a call nothing is stored.
     """
+    record_changes(connection, name, subject_keys=subject_keys, region=region, counts=[count], outcome=outcome)
+
+
+def record_changes(
+    connection: Any,
+    name: str = "",
+    *,
+    subject_keys: Sequence[bytes] = (),
+    region: str = "",
+    counts: Sequence[int],
+    outcome: str = "",
+) -> None:
+    """Do as `record_change` does for several changes in one transaction. Each has a count of its own."""
     audit = current_audit.get()
     if audit is None:
         return
@@ -305,6 +318,7 @@ def record_change(
             count=count,
             outcome=outcome,
         )
+        for count in counts
         for one in stated
     ]
     audit.trail.insert(connection, events)

@@ -168,6 +168,33 @@ def current_actor() -> str | None:
     return call.acting_for or call.caller.name or None if call is not None else None
 
 
+def current_asker() -> str:
+    """Return a text that differs between those who make requests; empty outside a call.
+
+    It consists of the name of the caller and, if there is one, the hash of the person behind the token. While a call
+    approves a change, it is the name of the proposer.
+    """
+    call = current_call.get()
+    if call is None:
+        return ""
+    return call.acting_for or "\0".join([call.caller.name, *filter(None, [call.caller.person])])
+
+
+def teller_of(caller: Caller) -> str:
+    """Return a text that names who shows reports: the caller, and for an application its user. Empty for local callers.
+
+    A person's reports are then not counted with those of other users of one application.
+    """
+    if caller.role == LOCAL:
+        return ""
+    return caller.name if caller.user is None else f"{caller.name} {caller.user[:8].hex()}"
+
+
+def name_of_teller(teller: str) -> str:
+    """Return the name of the caller in a text of `teller_of`."""
+    return teller.partition(" ")[0]
+
+
 def current_approver() -> str | None:
     """Return the name of the caller that approves the current call's change; None if the change needs no approval.
 

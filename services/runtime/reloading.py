@@ -84,10 +84,13 @@ class Reloads:
         self._files = files
         self._on_change = on_change
         self._seconds = seconds
+        # Without it, a periodic check that has read the older content could apply that content after the newer one.
+        self._one_at_a_time = asyncio.Lock()
 
     async def refresh(self, *, force: bool = False) -> None:
         """Read the changed files again. With `force`, read all files again."""
-        changed = [await files.refresh(force=force) for files in self._files]
+        async with self._one_at_a_time:
+            changed = [await files.refresh(force=force) for files in self._files]
         if any(changed):
             self._on_change()
 

@@ -61,12 +61,16 @@ def migration_lock(service: str) -> int:
     return zlib.crc32(f"hutong {service}".encode())
 
 
+def audit_lock(service: str) -> int:
+    """Return the key of the lock of the transaction that seals a service's audit."""
+    return zlib.crc32(f"hutong audit {service}".encode())
+
+
 def try_audit_lock(connection: Connection, service: str) -> bool:
     """Try to be the only transaction that seals a service's audit. Return True on SQLite, which has only one writer."""
     if connection.dialect.name != "postgresql":
         return True
-    key = zlib.crc32(f"hutong audit {service}".encode())
-    return bool(connection.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (key,)).scalar_one())
+    return bool(connection.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (audit_lock(service),)).scalar_one())
 
 
 def lock_until_commit(connection: Connection, lock: AdvisoryLock) -> None:

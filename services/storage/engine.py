@@ -171,6 +171,18 @@ class Database:
         self.written.set()
         return rows
 
+    async def read_alone(self, statement: str) -> list[list[bytes]]:
+        """Run one query of PostgreSQL without parameters, as `write_alone` runs a statement.
+
+        Return its rows, with values as PostgreSQL writes them, NULL as no bytes.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        assert self._lone_statements is not None
+        with self._faults_named():
+            return await self._lone_statements.read(statement)
+
     def read_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, in the calling thread."""
         with self._faults_named():

@@ -1,8 +1,9 @@
 """Request ids (AIP-155). The first answer to each id is stored in the transaction that has the effect of the request.
 
-If an id is repeated with the same content, the first answer is returned again. With other content the call fails with
-INVALID_ARGUMENT. Contents are compared by a keyed hash, because a request may contain an identity and must not be
-stored.
+If its caller repeats an id with the same content, the first answer is returned again. With other content, or from
+another caller, the call fails with INVALID_ARGUMENT. Contents are compared by a keyed hash, because a request may
+contain an identity and must not be stored. The caller is part of the hash, so that no caller gets the answer to
+another's request, or takes it for its own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
 from services.domain.subkeys import Purpose, subkey
 from services.runtime.audit import record_request
+from services.runtime.call import current_asker
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
 
@@ -59,7 +61,7 @@ class IdempotentWriter:
         """Run a request and return its response. If the request id is known, return the stored response instead.
 
         Raises:
-            InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
+            InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content or by another caller.
         """
 
         def change(connection: Connection) -> M:
@@ -118,21 +120,29 @@ def answer_once(
     `secrets` are the keys of the content's hash. They are needed if the request contains an identity, because without a
     key the identity could be found by hashing guesses. The first key makes the stored hash. A stored hash is recognised
     if any of the keys has made it. The id is inserted first, so that the second of two concurrent calls waits and gets
-    the response of the first.
+    the response of the first. The caller is that of the current call, so use this function in `Database.write` alone.
 
     Raises:
-        InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
+        InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content or by another caller.
     """
     if not request_id:
         return run()
-    content = _content_hash(request, secrets[0] if secrets else b"")
+    asker = current_asker()
+    content = _content_hash(request, secrets[0] if secrets else b"", asker)
     mine = (memory.c.method == method) & (memory.c.request_id == request_id)
     claim = insert_if_absent(connection, memory).values(
         method=method, request_id=request_id, content_hash=content, response=b"", create_time=now
     )
     if connection.execute(claim).rowcount == 0:
         earlier = find_answer(
-            connection, memory, method, request_id, request, response_type=response_type, secrets=secrets
+            connection,
+            memory,
+            method,
+            request_id,
+            request,
+            response_type=response_type,
+            asker=asker,
+            secrets=secrets,
         )
         assert earlier is not None
         return earlier
@@ -149,23 +159,37 @@ def find_answer(
     request: Message,
     *,
     response_type: type[M],
+    asker: str,
     secrets: Sequence[bytes] = (),
 ) -> M | None:
     """Return the stored response to a request id; None if the id is new. For requests that take several transactions.
 
+    `asker` is `current_asker()` of the call.
+
     Raises:
-        InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
+        InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content or by another caller.
     """
     query = select(memory.c.content_hash, memory.c.response)
     row = connection.execute(query.where(memory.c.method == method, memory.c.request_id == request_id)).first()
     if row is None:
         return None
-    if bytes(row.content_hash) not in {_content_hash(request, secret) for secret in secrets or (b"",)}:
-        raise InvalidArgument.field("request_id", english("was used before with other content"), "REQUEST_ID_REUSED")
+    # The hashes of former releases lack the asker. No row gets such a hash any more.
+    askers = {asker, ""}
+    if bytes(row.content_hash) not in {
+        _content_hash(request, secret, one) for secret in secrets or (b"",) for one in askers
+    }:
+        raise InvalidArgument.field(
+            "request_id", english("was used before with other content or by another caller"), "REQUEST_ID_REUSED"
+        )
     return response_type.FromString(row.response)
 
 
-def _content_hash(request: Message, secret: bytes) -> bytes:
+def _content_hash(request: Message, secret: bytes, asker: str) -> bytes:
     content = request.SerializeToString(deterministic=True)
     key = subkey(secret, Purpose.REQUEST_MEMORY) if secret else b""
-    return hashlib.blake2b(content, key=key, digest_size=32).digest()
+    return hashlib.blake2b(content, key=key, digest_size=32, person=_digest_of(asker)).digest()
+
+
+def _digest_of(asker: str) -> bytes:
+    """Return what makes the hash the asker's own. BLAKE2b takes 16 bytes for it."""
+    return hashlib.blake2b(asker.encode(), digest_size=16).digest() if asker else b""

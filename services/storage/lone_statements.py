@@ -22,6 +22,7 @@ from services.runtime.tracing.drivers import statement_span
 
 _BOOLEAN, _BYTES, _INTEGER, _TEXT = 16, 17, 20, 25
 """Numbers of PostgreSQL's types: boolean, bytea, bigint and text."""
+_DONE = {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}
 
 
 class LoneStatements:
@@ -46,7 +47,22 @@ class LoneStatements:
         Raises:
             psycopg.Error: the statement may or may not have been committed.
         """
-        types, values, formats = zip(*map(_encode, parameters), strict=True)
+        return (await self._execute(statement, parameters)).command_tuples or 0
+
+    async def read(self, statement: str) -> list[list[bytes]]:
+        """Run a query without parameters. Return its rows, with values as PostgreSQL writes them, NULL as no bytes.
+
+        Raises:
+            psycopg.Error: the query failed.
+        """
+        found = await self._execute(statement, ())
+        columns = range(found.nfields)
+        return [[found.get_value(row, column) or b"" for column in columns] for row in range(found.ntuples)]
+
+    async def _execute(self, statement: str, parameters: Sequence[int | str | bytes]) -> PGresult:
+        encoded = [_encode(parameter) for parameter in parameters]
+        types = tuple([one[0] for one in encoded])
+        values, formats = [one[1] for one in encoded], [one[2] for one in encoded]
         async with self._one_at_a_time:
             connection = await self._connect()
             with statement_span("postgresql", statement):
@@ -69,7 +85,7 @@ class LoneStatements:
                     raise
             if self._is_closed:
                 connection.pgconn.finish()
-        return done.command_tuples or 0
+        return done
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         connection = self._connection
@@ -148,6 +164,6 @@ async def _finish(server: PGconn, send: Callable[[PGconn], None]) -> PGresult:
         loop.remove_reader(socket)
         loop.remove_writer(socket)
     for result in results:
-        if result.status != ExecStatus.COMMAND_OK:
+        if result.status not in _DONE:
             raise error_from_result(result)
     return results[0]

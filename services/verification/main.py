@@ -86,8 +86,8 @@ async def open_verification(
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)
     check_pepper = checking_pepper(database, pepper_marks, pepper)
-    node, joined = settings.jurisdiction, bool(settings.upstream)
-    exchange_store = RefusalExchangeStore(database, pepper, clock, node, joined=joined)
+    node, has_upstream = settings.jurisdiction, bool(settings.upstream)
+    exchange_store = RefusalExchangeStore(database, pepper, clock, node, has_upstream=has_upstream)
 
     async def check() -> None:
         await check_pepper()
@@ -116,12 +116,12 @@ async def open_verification(
     counter = DecisionCounter()
     recorder = DecisionCountRecorder(database, counter, node, clock)
     verifier = Verifier(sources, results, store, pepper, clock, token_uses, counter)
-    refusal_store = RefusalStore(database, pepper.secrets, node, joined=joined)
+    refusal_store = RefusalStore(database, pepper.secrets, node, has_upstream=has_upstream)
     assessor = Assessor(policies, store, pepper, node)
     reporter = RefusalReporter(verifier, assessor, store, refusal_store, pepper, clock)
-    duties = RefusalDuties(database, verifier, assessor, pepper, clock, node, refusal_timing, joined=joined)
+    duties = RefusalDuties(database, verifier, assessor, pepper, clock, node, refusal_timing, has_upstream=has_upstream)
     link = None
-    if joined:
+    if has_upstream:
         open_above = Connector(settings.upstream_verification, settings)
         outbox = DecisionCountOutbox(database)
         link = RefusalLink(exchange_store, outbox, open_above, node, pepper, refusal_timing)

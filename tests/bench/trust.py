@@ -166,7 +166,8 @@ def _both(
     files = directory / "certificates"
     files.mkdir()
     authority, nodes = Authority(files, "client-ca"), Authority(files, "node-ca")
-    server, gate = authority.sign("server", spiffe("services/verification")), authority.sign("gate", spiffe(GATE))
+    server = authority.sign("server", spiffe("services/verification/410000"))
+    gate = authority.sign("gate", spiffe(GATE))
     quotas = files / "access.yaml"
     quotas.write_text(QUOTAS)
     variables = {

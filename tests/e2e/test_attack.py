@@ -50,7 +50,7 @@ ATTACKERS = (
     "authorities/410000",
     "supervisors/410000",
     "nodes/410000",
-    "services/verification",
+    "services/verification/220000",
     "operators/1",
     "edges/1",
 )

@@ -23,6 +23,8 @@ from tests.support.waiting import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "clients.examples.demo"]
+PLAY_SECONDS = 900.0
+"""The longest time of a demo on a busy machine. On an idle one it takes a minute at most."""
 
 
 def is_served(address: str) -> bool:
@@ -53,25 +55,16 @@ def find_english(told: str) -> list[str]:
     return [line for line in lines if re.search(r"[A-Za-z]{2,}", NAMES.sub("", line))]
 
 
-def test_demo_tells_its_story() -> None:
-    """The demo exits with 0, shows every kind of answer, and stops its three processes."""
-    done = run(COMMAND, cwd=ROOT, timeout=170)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for word in (
-        "RECOGNIZED, VALID",
-        "EXPIRED",
-        "PENDING_RECHECK",
-        "NO_POLICY_IN_FORCE",
-        "NO_TEST_REQUIRED",
-        "NO_RESULT",
-        "VALID (sars-cov-2-antigen)",
-    ):
-        assert word in done.stdout
-    assert "accepted 20000" in done.stdout
-    assert [line for line in lines_of(block("README.md", "console", "$ make demo")) if line not in done.stdout] == []
-    addresses = re.findall(r"127\.0\.0\.1:\d+", done.stdout)
-    assert len(set(addresses)) == 3
-    assert not any(map(is_served, addresses))
+WORDS = (
+    "RECOGNIZED, VALID",
+    "EXPIRED",
+    "PENDING_RECHECK",
+    "NO_POLICY_IN_FORCE",
+    "NO_TEST_REQUIRED",
+    "NO_RESULT",
+    "VALID (sars-cov-2-antigen)",
+)
+"""What the demo shows in English: every kind of answer."""
 
 
 def test_the_nation_is_played_to_its_end() -> None:
@@ -80,7 +73,7 @@ def test_the_nation_is_played_to_its_end() -> None:
     A report is denied, a laboratory is suspended, and a result is recalled. No process is left.
     """
     command = [sys.executable, "-m", "clients.examples.demo_nation"]
-    done = run(command, cwd=ROOT, timeout=270)
+    done = run(command, cwd=ROOT, timeout=PLAY_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
         "accepted 20000",
@@ -139,11 +132,12 @@ def run_invitation(told: str, addresses: dict[str, str]) -> None:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-def test_demo_stays_in_chinese_and_can_be_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --stay it serves until Ctrl-C, and what it prints runs; played again on the same data all is duplicate.
+def test_demo_plays_in_chinese_and_again_in_english(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --stay it serves until Ctrl-C, and what it prints runs. It ends with 0 and stops its three processes.
 
     It plays in Chinese: as the Chinese README shows it, with no English but names, and with commands that take names
-    of regions and words in Chinese. It is played again in English.
+    of regions and words in Chinese. Then it plays in English on the same data, where all rows are duplicates: as README
+    shows it but for their counts, with every kind of answer.
     """
     addresses = free_addresses()
     with staying(tmp_path, addresses) as (process, told):
@@ -154,6 +148,11 @@ def test_demo_stays_in_chinese_and_can_be_played_again(tmp_path: Path, capsys: p
         assert find_english(told) == []
         run_invitation(told, addresses)
         play(Node(tmp_path / ".hutong", addresses), tmp_path)
-        assert "accepted 0, duplicates 20020," in capsys.readouterr().out
+        again = capsys.readouterr().out
     assert process.returncode == 0
     assert not any(map(is_served, addresses.values()))
+    assert [word for word in WORDS if word not in again] == []
+    shown = block("README.md", "console", "$ make demo")
+    assert "accepted 20000, duplicates 20," in shown
+    shown = shown.replace("accepted 20000, duplicates 20,", "accepted 0, duplicates 20020,")
+    assert [line for line in lines_of(shown) if line not in again] == []

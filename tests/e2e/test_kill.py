@@ -18,7 +18,7 @@ from tests.support.restartable import restartable, service_variables
 from tests.support.results.uploaders import Laboratories
 from tests.support.waiting import random_instant
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "5"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 MOST_BATCHES = 10
 """Fewer batches than these are acknowledged between two kills. In a tenth of the rounds none: it dies as it starts."""
@@ -35,17 +35,17 @@ def test_nothing_acknowledged_is_lost_and_nothing_doubled(tmp_path: Path, databa
     with restartable(tmp_path / "log", **service_variables(tmp_path, url, address)) as services:
         services.start()
         laboratories.start()
+        loaded = 0
         for _ in range(ROUNDS):
             batches = chance.randrange(MOST_BATCHES)
             laboratories.wait_for_batches(batches)
+            loaded += batches > 0
             # Anywhere in a commit that takes a few milliseconds, or in a start that takes some hundred.
             random_instant(chance, 0.02 if batches else 0.5)
             services.kill()
             services.start()
         laboratories.finish()
-    assert sum(uploader.breaks for uploader in laboratories.uploaders) >= ROUNDS, (
-        f"hardly killed under load, seed {SEED}"
-    )
+    assert sum(uploader.breaks for uploader in laboratories.uploaders) >= loaded, f"not killed under load, seed {SEED}"
     with contextlib.closing(open_database(url)) as database:
         database.read_now(laboratories.check)
 

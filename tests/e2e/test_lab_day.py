@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import csv
 import json
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from clients.examples.day import LAB
 from clients.examples.node import Node
 from clients.examples.story import LABS
 from tests.support.client.forked_node import forked_node
+from tests.support.link import Link, link_to
 from tests.support.processes import run, started
-from tests.support.waiting import TIMEOUT_SECONDS, wait_until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 PARTLY = 3
 """The command's exit code when rows were rejected."""
@@ -114,42 +116,49 @@ def test_day_is_stored_once_and_wrong_rows_are_reported(tmp_path: Path, day: Pat
         assert rejected(again["rejects_file"]) == WHOLE.rejected
 
 
-def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
+async def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
     """SIGKILL to the command in the midst of its file: --resume ends where an undisturbed upload ends."""
     with forked_node(tmp_path / "node", ["results"]) as node:
         register_lab(node)
-        with begun(node, part) as process:
+        async with begun(node, part) as (process, _):
             process.kill()
-            process.wait(TIMEOUT_SECONDS)
+            await asyncio.to_thread(process.wait, TIMEOUT_SECONDS)
         assert not json.loads(journal_of(part).read_text("utf-8"))["finished"]
         assert_same_state(node, part, upload(node, part, "--resume"))
 
 
-def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
+async def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
     """SIGKILL to Results in the midst of a file: once it is back the command goes on by itself and ends the same."""
     with forked_node(tmp_path / "node", ["results"]) as node:
         register_lab(node)
-        with begun(node, part) as process:
-            node.kill("results")
-            node.start("results")
-            output, _ = process.communicate(timeout=120)
+        async with begun(node, part) as (process, link):
+            await asyncio.to_thread(node.kill, "results")
+            await asyncio.to_thread(node.start, "results")
+            link.mend()
+            output, _ = await asyncio.to_thread(process.communicate, timeout=120)
         assert process.returncode == PARTLY
         assert_same_state(node, part, json.loads(output))
 
 
-@contextlib.contextmanager
-def begun(node: Node, part: Path) -> Iterator[subprocess.Popen[str]]:
-    """An upload that runs on its own; the block begins when part of the file is acknowledged and part is not."""
+@contextlib.asynccontextmanager
+async def begun(node: Node, part: Path) -> AsyncIterator[tuple[subprocess.Popen[str], Link]]:
+    """An upload that runs on its own; the block begins when part of the file is acknowledged and part is not.
+
+    It goes over a slow link of this process, so that it cannot end before the block begins.
+    """
     journal = journal_of(part)
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with started(command(part, "--batch-size", "10"), env=node.environment, **options) as process:
+    async with link_to(node.addresses["results"]) as link:
+        link.slow(0.05)
+        environment = node.environment | {"HUTONG_RESULTS_ADDRESS": link.address}
+        with started(command(part, "--batch-size", "10"), env=environment, **options) as process:
 
-        def is_begun() -> bool:
-            assert process.poll() is None, "the upload ended before it could be disturbed"
-            return journal.exists() and bool(json.loads(journal.read_text("utf-8"))["acknowledged_offset"])
+            def is_begun() -> bool:
+                assert process.poll() is None, "the upload ended before it could be disturbed"
+                return journal.exists() and bool(json.loads(journal.read_text("utf-8"))["acknowledged_offset"])
 
-        wait_until(is_begun)
-        yield process
+            await until(is_begun)
+            yield process, link
 
 
 def assert_same_state(node: Node, part: Path, answer: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from services.results.changelog.log import append_entry
+from services.results.changelog.append import append_entry
 from services.storage.engine import open_database
 from services.storage.migrate import downgrade, upgrade
 from tests.support.databases import PostgresServer

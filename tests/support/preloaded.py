@@ -95,7 +95,8 @@ class _Parent:
 
     def fork(self, arguments: Sequence[str], environment: Mapping[str, str], files: Sequence[int]) -> tuple[int, Any]:
         """Start `hutongd` with these files as its standard ones. Return its id, and where its exit code arrives."""
-        ours, theirs = socket.socketpair()
+        # Each `recv` reads one message. A process may have ended before its id is read here.
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         request = json.dumps({"arguments": list(arguments), "environment": dict(environment), "directory": os.getcwd()})
         with theirs, self._lock:
             header = len(request.encode()).to_bytes(_HEADER_BYTES, "big")

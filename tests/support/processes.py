@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -131,7 +132,16 @@ def hutongd(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
             end(process)
         for file in (out, err):
             file.seek(0)
-        return subprocess.CompletedProcess(["hutongd", *arguments], code, out.read(), err.read())
+        return subprocess.CompletedProcess(["hutongd", *arguments], code, out.read(), _without_complaints(err.read()))
+
+
+def _without_complaints(said: str) -> str:
+    """Return standard error up to the complaints of multiprocessing's helper.
+
+    A forked process ends without the end of its threads. The helper notices that, earlier or later.
+    """
+    lines = said.splitlines(keepends=True)
+    return "".join(itertools.takewhile(lambda line: "resource_tracker" not in line, lines))
 
 
 class Daemon:

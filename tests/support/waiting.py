@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 TIMEOUT_SECONDS = 60.0
 """The longest that a test waits for anything.
@@ -13,24 +13,39 @@ TIMEOUT_SECONDS = 60.0
 On an idle machine everything takes a fraction of it, so only what hangs takes longer.
 """
 _POLL_SECONDS = 0.01
+_LONGEST_POLL_SECONDS = 0.1
+"""Conditions read databases and call services. Asked a hundred times a second, they would take the time of the work for
+which they wait."""
+
+
+def _pauses() -> Iterator[float]:
+    """Yield the pause before each further try."""
+    pause = _POLL_SECONDS
+    while True:
+        yield pause
+        pause = min(1.2 * pause, _LONGEST_POLL_SECONDS)
 
 
 async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = TIMEOUT_SECONDS) -> None:
     """Wait until a condition holds; fail the test if it does not in time."""
     async with asyncio.timeout(seconds):
-        while True:
+        for pause in _pauses():
             holds = condition()
             if holds if isinstance(holds, bool) else await holds:
                 return
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(pause)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> None:
     """Do as `until`, in a test without an event loop."""
-    for _ in range(round(seconds / _POLL_SECONDS)):
+    waited = 0.0
+    for pause in _pauses():
         if condition():
             return
-        threading.Event().wait(_POLL_SECONDS)
+        if waited >= seconds:
+            break
+        waited += pause
+        threading.Event().wait(pause)
     raise TimeoutError(f"did not come true in {seconds:.0f} seconds")
 
 

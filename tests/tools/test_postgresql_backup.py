@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from services.results.changelog.append import append_entry
 from services.results.changelog.lives import find_lost
-from services.results.changelog.log import append_entry
 from services.runtime.consistency import LogPosition
 from services.storage.engine import open_database
 from tests.support.databases import PostgresServer

@@ -425,7 +425,7 @@ async def test_call_that_lasts_too_long_is_ended_as_json(web: Web, tmp_path: Pat
 @in_module
 async def test_callers_are_served_over_tls(web: Web, tmp_path: Path) -> None:
     """With a certificate for callers, Envoy answers https, and nothing in plain text."""
-    shown = web.guarded.certificate("services/verification")
+    shown = web.guarded.certificate("services/verification/000000")
     options = web.options | {"listen-certificate": str(shown.certificate), "listen-key": str(shown.key)}
     async with running_envoy(tmp_path, options) as url:
         authorities = ssl.create_default_context(cafile=str(web.guarded.clients.root.certificate))

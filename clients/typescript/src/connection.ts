@@ -4,6 +4,7 @@ import { Code, ConnectError, type Interceptor, type StreamResponse, type Transpo
 import { HutongError } from "./errors.js";
 import { table } from "./gen/service-config.js";
 import { pause } from "./retry.js";
+import { Refusals } from "./throttle.js";
 
 const REQUEST_ID = "x-request-id";
 /** The trailer in which a service names the milliseconds until the next attempt (gRPC proposal A6). */
@@ -66,17 +67,29 @@ export function interceptorsOf(options: ConnectionOptions): Interceptor[] {
 
 /**
  * Return a transport whose failed calls throw a HutongError. It adds the token, an `x-request-id`, and a `request_id` to
- * changes that have none, so that they may be repeated.
+ * changes that have none, so that they may be repeated. While a service refuses calls because it is overloaded, a part of
+ * the further calls of the method ends at once with the last refusal, without being sent.
  */
 export function withManners(transport: Transport, options: ConnectionOptions): Transport {
+  const refusals = new Map<unknown, Refusals>();
   return {
     async unary(method, signal, timeoutMs, header, input, contextValues) {
       const { headers, requestId } = await prepare(header, options);
+      const ofMethod = refusals.get(method) ?? new Refusals();
+      refusals.set(method, ofMethod);
+      const held = ofMethod.ofNext(requestId);
+      if (held) {
+        throw held;
+      }
       try {
         const message = withRequestId(method.input, input);
-        return await transport.unary(method, signal, timeoutMs, headers, message, contextValues);
+        const answer = await transport.unary(method, signal, timeoutMs, headers, message, contextValues);
+        ofMethod.note();
+        return answer;
       } catch (error) {
-        throw HutongError.from(error, requestId);
+        const failure = HutongError.from(error, requestId);
+        ofMethod.note(failure);
+        throw failure;
       }
     },
     async stream(method, signal, timeoutMs, header, input, contextValues) {

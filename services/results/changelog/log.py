@@ -18,11 +18,12 @@ from itertools import accumulate, takewhile
 from typing import Any, NamedTuple, TypeAlias
 
 from hutong_texts import english
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, delete, select, tuple_, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.results.changelog import tables
+from services.results.changelog.append import NewEntry, append_barrier, append_entries, append_entry
 from services.results.changelog.lives import remember_lives
 from services.results.changelog.model import (
     BEGINNING,
@@ -32,20 +33,16 @@ from services.results.changelog.model import (
     LoggedChange,
     LogPage,
     Position,
-    PositionBelow,
 )
 from services.results.changelog.packing import (
     pack_other_keys,
-    pack_positions,
-    pack_reports,
     unpack_other_keys,
     unpack_positions,
     unpack_reports,
 )
 from services.runtime.consistency import BEFORE_ANY, LogPosition
 from services.storage.advisory_locks import AdvisoryLock
-from services.storage.distributed import await_commits, commit_together
-from services.storage.life import current_life
+from services.storage.distributed import await_commits
 
 MAX_ENTRIES = 20
 """The most entries of one writer that one read takes. The limit bounds the memory of a read."""
@@ -100,89 +97,31 @@ class ChangeLog:
             position = append_barrier(connection, now)
         return position
 
+    def record_together(
+        self, connection: Connection, changes: Sequence[LoggedChange], times: Sequence[Instant]
+    ) -> list[LogPosition]:
+        """Do as `record` does for changes that list something, by few statements. Return the position of each entry.
+
+        `times` are the commit times of the entries.
+        """
+        self.notify(connection, changes, times[-1])
+        entries = [
+            NewEntry(
+                change.lab,
+                change.names,
+                time,
+                change.kind,
+                pack_other_keys(change) if self._sends_keys and change.other_keys else None,
+            )
+            for change, time in zip(changes, times, strict=True)
+        ]
+        return append_entries(connection, entries)
+
     def notify(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
         """Notify subscribers of changes without logging them. Call it once in a transaction, after its writes."""
         if changes:
             for subscriber in self._subscribers:
                 subscriber(connection, changes, now)
-
-
-def append_entry(
-    connection: Connection,
-    lab: str,
-    reports: Sequence[tuple[str, int]],
-    now: Instant,
-    kind: ChangeKind = ChangeKind.RESULTS,
-    other_keys: bytes | None = None,
-    positions_below: Sequence[PositionBelow] = (),
-) -> LogPosition | None:
-    """Log what the transaction changed. Call it last, because it locks a writer until the commit.
-
-    Return the position of the entry; None if nothing was changed.
-    """
-    return _append(connection, lab, reports, now, kind, other_keys, positions_below) if reports else None
-
-
-def append_barrier(connection: Connection, now: Instant, positions_below: Sequence[PositionBelow] = ()) -> LogPosition:
-    """Log an entry that lists nothing. Return its position, which comes after every entry committed before.
-
-    The answer to a repeated request names such a position, because a repeated request writes nothing.
-    """
-    return _append(connection, "", (), now, ChangeKind.BARRIER, None, positions_below)
-
-
-def _append(
-    connection: Connection,
-    lab: str,
-    reports: Sequence[tuple[str, int]],
-    now: Instant,
-    kind: ChangeKind,
-    other_keys: bytes | None,
-    positions_below: Sequence[PositionBelow],
-) -> LogPosition:
-    writer_id, sequence, turn = _acquire_writer(connection, now)
-    commit_together(connection, AdvisoryLock.LOG_WRITER, writer_id, "report_keys.report_number")
-    inserted = connection.execute(
-        insert(_changes)
-        .values(
-            writer_id=writer_id,
-            sequence=sequence,
-            commit_time=now,
-            lab=lab,
-            reports=pack_reports(reports),
-            kind=kind,
-            turn=turn,
-            life=current_life(connection, _changes),
-            other_keys=other_keys,
-            positions_below=pack_positions(positions_below),
-        )
-        .returning(_changes.c.life)
-    )
-    return LogPosition(inserted.scalar_one(), writer_id, sequence)
-
-
-def _acquire_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
-    """Lock a free or a new writer until the commit. Return its id, and the sequence and turn of its next entry."""
-    free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
-    others = _writers.alias("others")
-    newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
-    # The writer's own turn is compared too, because another transaction may have used this writer since the statement
-    # began.
-    greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
-    acquired = connection.execute(
-        update(_writers)
-        .where(_writers.c.writer_id == free.scalar_subquery())
-        .values(
-            newest_sequence=_writers.c.newest_sequence + 1,
-            newest_turn=greatest(_writers.c.newest_turn, newest_turn) + 1,
-        )
-        .returning(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.newest_turn)
-    ).first()
-    if acquired is not None:
-        return acquired.writer_id, acquired.newest_sequence, acquired.newest_turn
-    new = insert(_writers).values(start_time=now, newest_sequence=1, removed_sequence=0, newest_turn=newest_turn + 1)
-    created = connection.execute(new.returning(_writers.c.writer_id, _writers.c.newest_turn)).one()
-    return created.writer_id, 1, created.newest_turn
 
 
 def oldest_cursor(connection: Connection) -> Cursor:

@@ -86,7 +86,7 @@ class RecallSteps:
         The step begins at the request's stored progress if the request has an id, otherwise at `progress`.
 
         Raises:
-            InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
+            InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content or by another caller.
         """
         request_id: str = request.request.request_id  # type: ignore[attr-defined]
         if request_id:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, select
 
 from services.domain.instant import Instant
-from services.results.changelog.log import ChangeLog, append_barrier, append_entry
+from services.results.changelog.append import append_barrier, append_entry
+from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange, PositionBelow
 from services.results.changelog.packing import pack_other_keys
 from services.results.documents.model import DocumentLink
@@ -259,9 +260,13 @@ def _insert_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes
     if not claim_all(connection, bulk, rows):
         return False
     national_receive_time = arrival.now if arrival.at_nation else None
-    for tubes, of_commit in some:
-        columns = CommitColumns(tubes.upload_time, tubes.source_node, 1, ACTIVE, national_receive_time)
-        bulk.insert_results(connection, of_commit, columns)
+    bulk.insert_results(
+        connection,
+        [
+            (rows, CommitColumns(tubes.upload_time, tubes.source_node, 1, ACTIVE, national_receive_time))
+            for tubes, rows in some
+        ],
+    )
     return True
 
 

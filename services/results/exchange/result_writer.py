@@ -110,7 +110,7 @@ class ResultWriter:
         self._point_keys([chain[-1] for chain in chains.values()])
 
     def _reconcile(self, older: Sequence[Replica], known: dict[str, ReportKey]) -> None:
-        """Reconcile revisions whose numbers are known, in ascending order."""
+        """Compare revisions with the stored revisions of the same numbers. They come in ascending order."""
         histories = find_histories(self._connection, self._lab, [replica.result.report_number for replica in older])
         present: list[StoredResult] = []
         further: dict[str, list[Replica]] = {}
@@ -247,8 +247,8 @@ class ResultWriter:
             )
             groups.setdefault(columns, []).append(self._row(replica))
             self._applied.stored.append(replica)
-        for columns, rows in groups.items():
-            self._bulk.insert_results(self._connection, rows, columns)
+        if groups:
+            self._bulk.insert_results(self._connection, [(rows, columns) for columns, rows in groups.items()])
 
     def _supersede(self, results: Sequence[StoredResult]) -> None:
         if not results:

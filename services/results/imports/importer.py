@@ -28,6 +28,7 @@ from services.results.lookup.model import Listing, ResultQuery
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.runtime.audit import record_change
+from services.runtime.call import current_asker
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once, find_answer
@@ -73,7 +74,7 @@ class Importer:
                 "NO_UPSTREAM", english("this node has no upstream to ask"), metadata={"node": node}
             )
         if request.request_id:
-            earlier = await self._database.read(self._find_answer, request)
+            earlier = await self._database.read(self._find_answer, request, current_asker())
             if earlier is not None:
                 return earlier
         subscribed = await self._subscriptions.subscribe(keys)
@@ -114,7 +115,9 @@ class Importer:
             secrets=self._pepper.secrets,
         )
 
-    def _find_answer(self, connection: Connection, request: ImportResultsRequest) -> ImportResultsResponse | None:
+    def _find_answer(
+        self, connection: Connection, request: ImportResultsRequest, asker: str
+    ) -> ImportResultsResponse | None:
         return find_answer(
             connection,
             requests,
@@ -122,6 +125,7 @@ class Importer:
             request.request_id,
             request,
             response_type=ImportResultsResponse,
+            asker=asker,
             secrets=self._pepper.secrets,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -68,7 +68,9 @@ def find_subjects(
     pepper rotates, `other_keys` maps each key to the key of the same document under the other key version; None if
     there is no such key. The same statement looks up these other keys.
     """
-    second = [(index, other) for index, key in enumerate(subject_keys) if (other := (other_keys or {}).get(key))]
+    second: list[tuple[int, bytes]] = []
+    if other_keys and any(other_keys.values()):
+        second = [(index, other) for index, key in enumerate(subject_keys) if (other := other_keys.get(key))]
     asked = [*subject_keys, *[key for _, key in second]]
     newest, linked_keys = _find(connection, asked, items, most_are_absent=bool(second))
     first, of_second = newest[: len(subject_keys)], newest[len(subject_keys) :]
@@ -134,7 +136,13 @@ def _find(
         find_by_array = _find_citus if is_distributed(connection) else _find_postgresql
         found = [find_by_array(connection, keys, item) for item in items]
         of_items, linked_keys = [results for results, _ in found], found[0][1]
+    if len(of_items) == 1:
+        return of_items[0], linked_keys
     return [_merge(of_document) for of_document in zip(*of_items, strict=True)], linked_keys
+
+
+_new_result = partial(tuple.__new__, StoredResult)
+"""Makes a result from a tuple of all its fields, in a third of the time that `_make` takes."""
 
 
 def _find_postgresql(
@@ -149,13 +157,13 @@ def _find_postgresql(
     found: list[list[StoredResult]] = [[] for _ in keys]
     linked_keys: set[bytes] = set()
     driver: Any = connection.connection.driver_connection
-    for row in driver.execute(_POSTGRESQL, (list(keys), item), binary=True):
-        number, is_linked, first = row[:3]
+    for row in driver.execute(_POSTGRESQL, (list(keys), item), binary=True).fetchall():
+        index = row[0] - 1
         # A document without results has one row, whose result columns are NULL.
-        if first is not None:
-            found[number - 1].append(StoredResult._make(row[2:]))
-        if is_linked:
-            linked_keys.add(keys[number - 1])
+        if row[2] is not None:
+            found[index].append(_new_result(row[2:]))
+        if row[1]:
+            linked_keys.add(keys[index])
     return found, list(linked_keys)
 
 

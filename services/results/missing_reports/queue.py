@@ -15,6 +15,7 @@ from services.domain.instant import HOUR, Instant, Span
 from services.results.missing_reports.model import ShownReport
 from services.results.missing_reports.routing import MissingReportRouter
 from services.results.missing_reports.store import KEPT, remove_old, select_sound
+from services.results.missing_reports.tellers import TellerLimit
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ReportName
 from services.results.timing import ResultsTiming
@@ -59,14 +60,17 @@ class MissingReportQueue:
         self._capacity = capacity
         self._kept = kept
         self._waiting: dict[ReportName, ShownReport] = {}
+        self._tellers = TellerLimit()
         self._recent: OrderedDict[ReportName, Instant] = OrderedDict()
         self._has_claims = asyncio.Event()
         self._last_removal: Instant | None = None
 
-    def remember(self, lab: str, report_number: str, report_time: Instant | None, now: Instant) -> None:
+    def remember(
+        self, lab: str, report_number: str, report_time: Instant | None, now: Instant, teller: str = ""
+    ) -> None:
         """Queue a claim of which no source has a record. This call never waits.
 
-        If the queue is full, the claim is dropped.
+        If the queue is full, or if `teller` has shown too many reports today, the claim is dropped.
         """
         name = (lab, report_number)
         written = self._recent.get(name)
@@ -74,6 +78,9 @@ class MissingReportQueue:
             return
         if len(self._waiting) >= self._capacity:
             DROPPED.labels("queue full").inc()
+            return
+        if not self._tellers.admits(teller, lab, now):
+            DROPPED.labels("shown by one caller").inc()
             return
         self._waiting[name] = ShownReport(lab, report_number, report_time, now)
         self._has_claims.set()

@@ -5,10 +5,10 @@ All other statements of the store serve both databases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from psycopg.errors import UniqueViolation
 from sqlalchemy import Connection
@@ -39,6 +39,10 @@ class CommitColumns:
     national_receive_time: Instant | None = None
 
 
+ResultsPart: TypeAlias = tuple[Sequence[NewResult], CommitColumns]
+"""Results, and the columns that all of them share."""
+
+
 class Bulk(Protocol):
     """Writes and finds many rows in few statements. The dialect's `RowForm` makes the rows."""
 
@@ -61,8 +65,8 @@ class Bulk(Protocol):
         """
         ...
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
-        """Write results."""
+    def insert_results(self, connection: Connection, parts: Sequence[ResultsPart]) -> None:
+        """Write results in parts. All results of a part share their commit columns."""
         ...
 
 
@@ -77,7 +81,7 @@ class PostgresqlBulk:
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers by COPY."""
         joined = rows.keys if isinstance(rows, NewResults) else _FORM.join_keys([row.key_row for row in rows])
-        _copy(connection, "report_keys", KEY_COLUMNS, joined)
+        _copy(connection, "report_keys", KEY_COLUMNS, [joined])
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
         """Claim free numbers. If an open transaction has claimed a number, wait until that transaction ends."""
@@ -114,12 +118,16 @@ class PostgresqlBulk:
         found = connection.exec_driver_sql(self._HOLD, (lab, list(report_numbers)))
         return {row[0]: ReportKey(*row[1:]) for row in found}
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
-        """Write results by COPY."""
+    def insert_results(self, connection: Connection, parts: Sequence[ResultsPart]) -> None:
+        """Write results by one COPY."""
+        _copy(connection, "results", self._RESULT_COLUMNS, (self._lines(rows, commit) for rows, commit in parts))
+
+    @staticmethod
+    def _lines(rows: Sequence[NewResult], commit: CommitColumns) -> bytes:
         received = "\\N" if commit.national_receive_time is None else commit.national_receive_time
         end = f"\t{commit.revision}\t{commit.state}\t{commit.upload_time}\t{commit.source_node}\t{received}\n"
         joined = rows.rows if isinstance(rows, NewResults) else _FORM.join_results([row.result_row for row in rows])
-        _copy(connection, "results", self._RESULT_COLUMNS, joined.replace(b"\n", end.encode()))
+        return joined.replace(b"\n", end.encode())
 
 
 class KeyTaken(Exception):
@@ -200,8 +208,12 @@ class SqliteBulk:
         """Return the stored keys. They need no lock, because a write transaction locks the whole database."""
         return self.find_keys(connection, lab, report_numbers)
 
-    def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
-        """Write results by one prepared statement."""
+    def insert_results(self, connection: Connection, parts: Sequence[ResultsPart]) -> None:
+        """Write results by one prepared statement for each part."""
+        for rows, commit in parts:
+            connection.exec_driver_sql(self._INSERT_RESULT, self._whole_rows(rows, commit))
+
+    def _whole_rows(self, rows: Sequence[NewResult], commit: CommitColumns) -> list[tuple[object, ...]]:
         commit_values = (
             commit.revision,
             commit.state,
@@ -211,21 +223,21 @@ class SqliteBulk:
         )
         columns = columns_of(rows)
         persons = zip(columns.subject_keys, columns.report_numbers, strict=True)
-        results = [
+        return [
             person + subject + tube_columns + commit_values
             for person, (subject, tube_columns) in zip(persons, self._result_rows(rows), strict=True)
         ]
-        connection.exec_driver_sql(self._INSERT_RESULT, results)
 
     @staticmethod
     def _result_rows(rows: Sequence[NewResult]) -> Sequence[TupleRow]:
         return rows.rows if isinstance(rows, NewResults) else [row.result_row for row in rows]
 
 
-def _copy(connection: Connection, table: str, columns: Sequence[str], lines: bytes) -> None:
+def _copy(connection: Connection, table: str, columns: Sequence[str], lines: Iterable[bytes]) -> None:
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-        copy.write(lines)
+        for some in lines:
+            copy.write(some)
 
 
 def bulk_for(connection: Connection) -> Bulk:
@@ -244,14 +256,14 @@ def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> 
         bulk.insert_keys(connection, rows)
     except Exception as error:
         savepoint.rollback()
-        if _is_taken(error):
+        if is_taken(error):
             return False
         raise
     savepoint.commit()
     return True
 
 
-def _is_taken(error: Exception) -> bool:
+def is_taken(error: Exception) -> bool:
     """Return whether an insert failed because the key exists already.
 
     COPY bypasses SQLAlchemy, so its errors are the driver's.

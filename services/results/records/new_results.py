@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from services.domain.instant import Instant
@@ -67,6 +68,30 @@ class NewResults(Sequence[NewResult]):
         rows = form.join_results([row.result_row for row in results])
         return cls(columns, dialect, keys, rows, len(set(numbers)) == len(numbers))
 
+    @classmethod
+    def merge(cls, parts: Sequence[NewResults]) -> NewResults:
+        """Return the results of several batches in one object.
+
+        Tube indexes count within each batch as before. The object is distinct if no report number occurs twice in any
+        of the batches.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        first, form = parts[0], row_form(parts[0].dialect)
+        fields = zip(*(part.columns[:-1] for part in parts), strict=True)
+        others = None
+        if any(part.columns.others for part in parts):
+            others = [other for part in parts for other in part.columns.others or [None] * len(part)]
+        columns = ResultColumns._make((*(list(chain.from_iterable(field)) for field in fields), others))
+        numbers = columns.report_numbers
+        keys = form.concatenate([part.keys for part in parts])
+        if not _ascend(parts):
+            each = [key for part in parts for key in form.split_keys(part.keys)]
+            sorted_numbers = [number for part in parts for number in sorted(part.columns.report_numbers)]
+            keys = form.join_keys([each[at] for at in _by_number(sorted_numbers)])
+        rows = form.concatenate([part.rows for part in parts])
+        return cls(columns, first.dialect, keys, rows, len(set(numbers)) == len(numbers))
+
     def __len__(self) -> int:
         return len(self.columns.report_numbers)
 
@@ -101,6 +126,12 @@ def columns_of(results: Sequence[NewResult]) -> ResultColumns:
         return ResultColumns()
     *fields, _, _, items, others = zip(*results, strict=True)
     return ResultColumns._make((*fields, items, others if any(others) else None))
+
+
+def _ascend(parts: Sequence[NewResults]) -> bool:
+    """Return whether all report numbers of each part come after those of the parts before it."""
+    ranges = [(min(numbers), max(numbers)) for numbers in (part.columns.report_numbers for part in parts)]
+    return all(newest < oldest for (_, newest), (oldest, _) in pairwise(ranges))
 
 
 def _by_number(numbers: Sequence[str]) -> list[int]:

@@ -8,6 +8,7 @@ SQLite takes tuples. All persons of a tube share one tuple with the tube's colum
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Protocol, TypeAlias
 
 from services.domain.instant import Instant
@@ -113,6 +114,10 @@ class RowForm(Protocol):
         """Return the rows that `join_results` joined."""
         ...
 
+    def concatenate(self, joined: Sequence[Any]) -> Any:
+        """Return rows that were joined in parts as if they had been joined together."""
+        ...
+
 
 class CopyRows:
     """Lines of COPY's text format. A key is a whole line.
@@ -163,6 +168,10 @@ class CopyRows:
     def split_results(self, joined: bytes) -> list[str]:
         """Return the beginnings of lines."""
         return joined.decode().split("\n")[:-1]
+
+    def concatenate(self, joined: Sequence[bytes]) -> bytes:
+        """Return all lines."""
+        return b"".join(joined)
 
 
 class TupleRows:
@@ -218,6 +227,10 @@ class TupleRows:
     def split_results(self, joined: Sequence[TupleRow]) -> Sequence[TupleRow]:
         """Return the rows as they are."""
         return joined
+
+    def concatenate(self, joined: Sequence[Sequence[Any]]) -> Sequence[Any]:
+        """Return all rows."""
+        return list(chain.from_iterable(joined))
 
 
 def escape(text: str) -> str:

@@ -24,8 +24,8 @@ from sqlalchemy import Connection, select, text
 from services.domain.errors import HutongError
 from services.domain.instant import SECOND, Span
 from services.results.changelog import tables
+from services.results.changelog.append import append_barrier
 from services.results.changelog.lives import find_lost
-from services.results.changelog.log import append_barrier
 from services.results.replicas.standby import NotReplayed, Standby, StandbyFailed
 from services.results.timing import ResultsTiming
 from services.runtime.call import seconds_left

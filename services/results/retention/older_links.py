@@ -11,7 +11,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from services.domain.instant import Instant
-from services.results.changelog.log import append_entry
+from services.results.changelog.append import append_entry
 from services.results.changelog.model import ChangeKind
 from services.results.documents.key_pairs import find_twins
 from services.results.documents.store import lock_links

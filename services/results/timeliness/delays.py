@@ -71,14 +71,32 @@ def longest_of_class(class_: int) -> Span:
 
 def record_delays(connection: Connection, lab: str, report_times: Iterable[Instant], now: Instant) -> None:
     """Count results that are uploaded now, given the times of their reports."""
+    record_all_delays(connection, lab, [(report_times, now)])
+
+
+def record_all_delays(connection: Connection, lab: str, uploads: Iterable[tuple[Iterable[Instant], Instant]]) -> None:
+    """Count the results of several uploads of a laboratory.
+
+    Each upload is given by the times of its reports and by its upload time. The uploads are in the order of time.
+    """
     counts: Counter[tuple[int, int]] = Counter()
-    for report_time, persons in Counter(report_times).items():
-        counts[report_time // HOUR, delay_class(now - report_time)] += persons
+    newest: dict[tuple[int, int], Instant] = {}
+    for report_times, upload_time in uploads:
+        for report_time, persons in Counter(report_times).items():
+            of = report_time // HOUR, delay_class(upload_time - report_time)
+            counts[of] += persons
+            newest[of] = upload_time
     if not counts:
         return
     # Every upload updates rows in the same order, so that two uploads of one laboratory never deadlock.
     rows = [
-        {"lab": lab, "report_hour": hour, "delay_class": class_, "persons": persons, "last_upload_time": now}
+        {
+            "lab": lab,
+            "report_hour": hour,
+            "delay_class": class_,
+            "persons": persons,
+            "last_upload_time": newest[hour, class_],
+        }
         for (hour, class_), persons in sorted(counts.items())
     ]
     new = insert_or_update(connection, _delays)
@@ -100,7 +118,7 @@ def record_delays(connection: Connection, lab: str, report_times: Iterable[Insta
             set_={"upload_time": last.excluded.upload_time},
             where=last.excluded.upload_time > _last.c.upload_time,
         ),
-        {"lab": lab, "upload_time": now},
+        {"lab": lab, "upload_time": max(newest.values())},
     )
 
 

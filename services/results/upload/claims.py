@@ -154,10 +154,10 @@ def _compare_with_stored(
 def find_stored(
     connection: Connection, lab: str, to_revise: Collection[str], conflicting: Collection[str], source_node: str
 ) -> StoredReports:
-    """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region.
+    """Return the items, source nodes and contents of a laboratory's stored reports, which their keys do not contain.
 
-    Contents are read only for conflicting reports, because these are few. They are not read for sampling records that
-    get a result, because these are many.
+    `source_node` is this node's region. Contents are read only for conflicting reports, because these are few. They are
+    not read for sampling records that get a result, because these are many.
     """
     stored = StoredReports({}, {}, {})
     light = (_results.c.report_number, _results.c.item, _results.c.source_node)

@@ -10,7 +10,7 @@ them no earlier batch is known.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -81,16 +81,28 @@ def add_known(
     now: Instant,
 ) -> None:
     """Record that every person of the batch is stored, except the persons in the rejected tubes. Part of the commit."""
-    if len(rejected_tubes) > MAX_REJECTED_TUBES:
-        return
-    connection.execute(
-        insert_if_absent(connection, _batches).values(
-            lab=lab,
-            digest=_under_horizon(horizon, digest),
-            rejected_tubes=" ".join(map(str, rejected_tubes)),
-            commit_time=now,
-        )
-    )
+    add_all_known(connection, lab, [(digest, rejected_tubes, now)], horizon)
+
+
+def add_all_known(
+    connection: Connection,
+    lab: str,
+    batches: Iterable[tuple[bytes, Sequence[int], Instant]],
+    horizon: Instant | None,
+) -> None:
+    """Do as `add_known` does for several batches. Each is given by its digest, its rejected tubes and its time."""
+    rows = [
+        {
+            "lab": lab,
+            "digest": _under_horizon(horizon, digest),
+            "rejected_tubes": " ".join(map(str, rejected_tubes)),
+            "commit_time": now,
+        }
+        for digest, rejected_tubes, now in batches
+        if len(rejected_tubes) <= MAX_REJECTED_TUBES
+    ]
+    if rows:
+        connection.execute(insert_if_absent(connection, _batches), rows)
 
 
 def _under_horizon(horizon: Instant | None, digest: bytes) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 
 from sqlalchemy import Connection, select
 
-from services.domain.errors import NotFound
+from services.domain.errors import NotFound, Unavailable
 from services.domain.instant import Instant
 from services.domain.names import format_upload
 from services.results.changelog.log import ChangeLog
@@ -17,7 +18,8 @@ from services.results.records.new_results import columns_of
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.upload import tables
 from services.results.upload.claims import StoredReports, find_stored
-from services.results.upload.commit import commit_batch
+from services.results.upload.commits.commit import commit_batch
+from services.results.upload.commits.group import NotAllNew, commit_group
 from services.results.upload.known_batches import KnownBatch, find_known
 from services.results.upload.model import Acknowledgement, Upload, UploadPosition, ValidatedBatch
 from services.storage.engine import Database
@@ -47,6 +49,30 @@ class UploadStore:
         """
         await self._partitions.prepare(columns_of(batch.results).reference_times)
         return await self._database.write(commit_batch, self._change_log, position, batch, now)
+
+    async def commit_group(
+        self, position: UploadPosition, batches: Sequence[ValidatedBatch], now: Instant
+    ) -> list[Acknowledgement] | None:
+        """Commit batches in one transaction, as `group.commit_group` describes.
+
+        Return None if nothing was stored, because the batches must be committed one by one.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.
+        """
+        try:
+            times = chain.from_iterable(columns_of(batch.results).reference_times for batch in batches)
+            await self._partitions.prepare(list(times))
+            return await self._database.write(commit_group, self._change_log, position, batches, now)
+        except Unavailable:
+            raise
+        except NotAllNew:
+            return None
+        except Exception:
+            # The batch that fails, and only this batch, fails again by itself.
+            if len(batches) == 1:
+                raise
+            return None
 
     async def find_known_batch(self, lab: str, digests: Sequence[bytes]) -> KnownBatch | None:
         """Return a known batch by its digest under each key version; None if it is not known."""

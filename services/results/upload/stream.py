@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias, TypeGuard
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
@@ -24,7 +27,8 @@ from services.results.labs.cache import KEPT_FOR
 from services.results.labs.model import Lab
 from services.results.labs.store import LabStore
 from services.results.upload.claims import RemovedMeanwhile
-from services.results.upload.commit import upload_gap
+from services.results.upload.commits.commit import upload_gap
+from services.results.upload.commits.group import may_be_grouped, may_join
 from services.results.upload.convert import acknowledgement_to_proto
 from services.results.upload.dry_run import DryRun, DryRunBudget
 from services.results.upload.frames import checked_batch, not_started, until_drained
@@ -38,9 +42,9 @@ from services.runtime.server.service import Drain
 from services.runtime.tracing.spans import message_span
 
 VALIDATED_AHEAD = 2
-"""How many batches may be in validation, or validated, while an earlier batch commits. Together with the batch that
-commits and the batch just read, a stream holds at most four batches in memory. Flow control then makes the laboratory
-wait."""
+"""How many batches wait in validation, or validated, while earlier batches commit. Beside them a stream holds the
+batches that commit, the batch that comes next, and the batch just read: at most seven in memory, and four while the
+first batch commits. Flow control then makes the laboratory wait."""
 
 UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
@@ -53,10 +57,25 @@ class _PendingBatch:
     revalidate: Callable[[], Awaitable[ValidatedBatch]]
 
 
-_Queue = asyncio.Queue[_PendingBatch | Exception | None]
+_Item: TypeAlias = _PendingBatch | Exception | None
+_Queue = asyncio.Queue[_Item]
 """The batches in order. After them comes the error that ends the stream, or None if the stream ends without an
 error."""
 _Commit = Callable[[ValidatedBatch], Awaitable[Acknowledgement]]
+
+
+def _may_join(item: _Item, group: Sequence[_PendingBatch]) -> TypeGuard[_PendingBatch]:
+    """Return whether the next item is a validated batch that can be committed together with the group."""
+    if not isinstance(item, _PendingBatch) or not item.batch.done():
+        return False
+    if item.batch.cancelled() or item.batch.exception() is not None:
+        return False
+    return may_join([pending.batch.result() for pending in group], item.batch.result())
+
+
+def _batch_span(batches: Sequence[ValidatedBatch]) -> AbstractContextManager[object]:
+    tubes = sum(len(batch.person_counts) for batch in batches)
+    return message_span("results", "upload batch", {"hutong.batch.size": tubes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +112,37 @@ class UploadReceiver:
         admitted = parse_items(start.items, "start.items", (DEFAULT_ITEM,))
         validating = self._validating(frames, lab, admitted, position, start.validate_only)
         with self._committing(position, start.validate_only) as commit:
-            async with contextlib.aclosing(validating) as pending_batches:
-                async for pending in pending_batches:
-                    batch = await pending.batch
-                    async with self.quotas.storing(uscc):
-                        with message_span("results", "upload batch", {"hutong.batch.size": len(batch.person_counts)}):
-                            try:
-                                acknowledgement = await commit(batch)
-                            except RemovedMeanwhile:
-                                acknowledgement = await commit(await pending.revalidate())
-                    fresh = "" if start.validate_only else token(self.jurisdiction, acknowledgement.position)
-                    yield acknowledgement_to_proto(acknowledgement, fresh)
-                    if not start.validate_only:
-                        self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
+            async with contextlib.aclosing(validating) as groups:
+                async for group in groups:
+                    committing = self._commit_group(position, group, commit, start.validate_only)
+                    async with contextlib.aclosing(committing) as acknowledgements:
+                        async for acknowledgement in acknowledgements:
+                            fresh = "" if start.validate_only else token(self.jurisdiction, acknowledgement.position)
+                            yield acknowledgement_to_proto(acknowledgement, fresh)
+                            if not start.validate_only:
+                                self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
+
+    async def _commit_group(
+        self, position: UploadPosition, group: Sequence[_PendingBatch], commit: _Commit, validate_only: bool
+    ) -> AsyncGenerator[Acknowledgement]:
+        """Commit validated batches, together if possible, and yield their acknowledgements in order."""
+        batches = [pending.batch.result() for pending in group]
+        if not validate_only and position.reports_are_new and may_be_grouped(batches[0]):
+            async with self.quotas.storing(position.lab):
+                with _batch_span(batches):
+                    acknowledgements = await self.store.commit_group(position, batches, self.clock.now())
+            if acknowledgements is not None:
+                for acknowledgement in acknowledgements:
+                    yield acknowledgement
+                return
+        for pending, batch in zip(group, batches, strict=True):
+            async with self.quotas.storing(position.lab):
+                with _batch_span([batch]):
+                    try:
+                        acknowledgement = await commit(batch)
+                    except RemovedMeanwhile:
+                        acknowledgement = await commit(await pending.revalidate())
+            yield acknowledgement
 
     @contextlib.contextmanager
     def _committing(self, position: UploadPosition, validate_only: bool) -> Iterator[_Commit]:
@@ -126,21 +163,34 @@ class UploadReceiver:
         items: Sequence[str],
         position: UploadPosition,
         validate_only: bool,
-    ) -> AsyncGenerator[_PendingBatch]:
-        """Yield the batches of a stream in order while they are validated. Raise the error that ends the stream."""
+    ) -> AsyncGenerator[list[_PendingBatch]]:
+        """Yield the batches of a stream in order, once they are validated. Raise the error that ends the stream.
+
+        Batches that can be committed together come in one group. A group never waits for a further batch.
+        """
         queue: _Queue = asyncio.Queue(VALIDATED_AHEAD)
+        taken: deque[_Item] = deque()
         reader = asyncio.ensure_future(self._validate_frames(frames, lab, items, position, validate_only, queue))
         try:
-            while (item := await queue.get()) is not None:
+            while (item := taken.popleft() if taken else await queue.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
-                yield item
+                await item.batch
+                group = [item]
+                while not validate_only and not taken and not queue.empty():
+                    next_ = queue.get_nowait()
+                    if _may_join(next_, group):
+                        group.append(next_)
+                    else:
+                        taken.append(next_)
+                yield group
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
             while not queue.empty():
-                unwanted = queue.get_nowait()
+                taken.append(queue.get_nowait())
+            for unwanted in taken:
                 if isinstance(unwanted, _PendingBatch):
                     unwanted.batch.cancel()
 

@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusalStatus:
     """A status with which calls are refused. It is encoded once."""
 
     code: int
@@ -54,7 +54,9 @@ class Refusal:
     trailers: Trailers
 
 
-_EXPIRED = Refusal(grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "the caller's time was over before the call began", ())
+_EXPIRED = RefusalStatus(
+    grpc.StatusCode.DEADLINE_EXCEEDED.value[0], "the caller's time was over before the call began", ()
+)
 """Refuses a call whose caller's time is over. If such a call were dropped, gRPC would report CANCELLED to a caller that
 still waits."""
 
@@ -62,7 +64,7 @@ still waits."""
 class Limit(Protocol):
     """Decides whether the calls of one method are admitted."""
 
-    def refuse(self, connection: str, left: float | None) -> Refusal | None:
+    def refuse(self, connection: str, left: float | None) -> RefusalStatus | None:
         """Return None if a call from a connection is admitted now, else the status that refuses it.
 
         `left` are the seconds that the caller still waits; None if it waits for ever. `end` is called once for each
@@ -199,7 +201,7 @@ class _Method:
             # a fault would keep this frame and its references.
             del context, call
 
-    def _refuse(self, call: Any, refusal: Refusal) -> None:
+    def _refuse(self, call: Any, refusal: RefusalStatus) -> None:
         if self._reads_stream:
             headers = cygrpc.SendInitialMetadataOperation((), 0)
             sending = cygrpc._send_error_status_from_server(  # noqa: SLF001
@@ -212,7 +214,7 @@ class _Method:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
-    async def _send_status(self, call: Any, refusal: Refusal) -> None:
+    async def _send_status(self, call: Any, refusal: RefusalStatus) -> None:
         """Send a status as the whole answer, in one batch of gRPC's operations.
 
         The batch costs two thirds of gRPC's own functions. It is not used for streams of requests, because their status
@@ -241,7 +243,7 @@ class _Method:
         self._limit.end(connection)
 
 
-def find_refusal(limit: Limit, connection: str, left: float | None) -> Refusal | None:
+def find_refusal(limit: Limit, connection: str, left: float | None) -> RefusalStatus | None:
     """Return the status that refuses a call with so many seconds left; None for a call that is admitted.
 
     A call without time left is refused without asking the limit.

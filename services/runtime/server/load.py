@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from services.domain.errors import HutongError, ResourceExhausted
 from services.domain.instant import SECOND, Span
-from services.runtime.server.accepting import Limit, Refusal
+from services.runtime.server.accepting import Limit, RefusalStatus
 from services.runtime.server.interceptors.method import Method
 from services.runtime.server.interceptors.metrics import HANDLED, LABELS, STARTED, UNKNOWN_ROLE, labels_of
 from services.runtime.server.status import DETAILS_KEY, grpc_code, to_status
@@ -153,7 +153,7 @@ class LoadLimits:
         self._clock = clock
         self._light = Backlog(LIGHT_CALLS, clock)
         self._heavy = Backlog(HEAVY_CALLS, clock)
-        self._refusals: Iterator[Refusal] = itertools.cycle([_lag_refusal(delay) for delay in RETRIES])
+        self._refusals: Iterator[RefusalStatus] = itertools.cycle([_lag_refusal(delay) for delay in RETRIES])
         self.streams = 0
         self._refused = 0
         self._logged = -math.inf
@@ -178,11 +178,11 @@ class LoadLimits:
             return
         self.backlog(heavy=cost == access_pb2.COST_HEAVY).note_waiting(change)
 
-    def refuse_stream(self) -> Refusal | None:
+    def refuse_stream(self) -> RefusalStatus | None:
         """Return None if one more stream may be opened now."""
         return _STREAM_REFUSAL if self.streams >= STREAMS else None
 
-    def next_refusal(self) -> Refusal:
+    def next_refusal(self) -> RefusalStatus:
         """Return the status of the next refused call. Log now and then that calls are refused."""
         self._refused += 1
         now = self._clock()
@@ -223,7 +223,7 @@ class MethodLimit:
             HANDLED.labels(*labels, UNKNOWN_ROLE, "ResourceExhausted"),
         )
 
-    def refuse(self, connection: str, left: float | None) -> Refusal | None:
+    def refuse(self, connection: str, left: float | None) -> RefusalStatus | None:
         """Return None for a call that is admitted now, and count it."""
         refusal = self._limits.refuse_stream() if self._is_stream else None
         if refusal is None and self._is_full_for(connection, left):
@@ -248,7 +248,7 @@ class MethodLimit:
         return any(kind.is_full_for(self._times, connection, left) for kind in self._kinds)
 
 
-def _lag_refusal(delay: Span) -> Refusal:
+def _lag_refusal(delay: Span) -> RefusalStatus:
     return encode_refusal(
         ResourceExhausted(
             "OVERLOADED",
@@ -259,11 +259,11 @@ def _lag_refusal(delay: Span) -> Refusal:
     )
 
 
-def encode_refusal(error: HutongError) -> Refusal:
+def encode_refusal(error: HutongError) -> RefusalStatus:
     """Return the status of an error with its details, for calls that are refused before any work is done."""
     status = to_status(error)
     code: int = grpc_code(status).value[0]
-    return Refusal(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+    return RefusalStatus(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
 
 
 _STREAM_REFUSAL = encode_refusal(

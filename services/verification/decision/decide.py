@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         Reason,
     )
 
-RULES_VERSION = 9
+RULES_VERSION = 10
 """The version of the rules, stored with each decision. Raise it if the same inputs may give another answer."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (

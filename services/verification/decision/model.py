@@ -63,7 +63,8 @@ NOT_OURS = missing_report_pb2.MISSING_REPORT_ANSWER_NOT_OURS
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
 SOURCE_UNAVAILABLE = lookup_pb2.SOURCE_STATE_UNAVAILABLE
-UNANSWERED = frozenset({SOURCE_UNAVAILABLE, lookup_pb2.SOURCE_STATE_NOT_CONFIGURED})
+SOURCE_NOT_CONFIGURED = lookup_pb2.SOURCE_STATE_NOT_CONFIGURED
+UNANSWERED = frozenset({SOURCE_UNAVAILABLE, SOURCE_NOT_CONFIGURED})
 """States of a source that was to be asked and gave no answer: it did not reply, or its address is not configured."""
 NATIONAL_RESULTS = f"{format_node(NATION)}/results"
 """The source that knows the results of all provinces."""

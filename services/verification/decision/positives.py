@@ -23,7 +23,7 @@ def find_governing(
     """
     adverse: list[Weighed] = []
     for one in weighed:
-        if one.use == USABLE and one.subject.outcome in _POSITIVES:
+        if one.use == USABLE and one.subject.outcome in POSITIVES:
             if not isinstance(one.subject, Record):
                 one.use = pb.EVIDENCE_USE_NOT_RECORDED
             elif one.subject.item in items.ranks:
@@ -33,7 +33,7 @@ def find_governing(
     return _mark(adverse, weighed, items, required, inputs) if adverse else None
 
 
-_POSITIVES = frozenset({POSITIVE, POOL_POSITIVE})
+POSITIVES = frozenset({POSITIVE, POOL_POSITIVE})
 
 
 def _mark(

@@ -11,7 +11,7 @@ from hutong.exchange.v1.replicated_refusal_pb2 import (
     ShownDecision,
 )
 from hutong.type.v1.purpose_pb2 import Purpose
-from hutong.verification.v1.refusal_pb2 import VENUE_KIND_OTHER, VenueKind
+from hutong.verification.v1.refusal_pb2 import REFUSAL_ASSESSMENT_UNSPECIFIED, VENUE_KIND_OTHER, VenueKind
 from hutong_texts import english
 
 from services.domain.errors import InvalidArgument, Violation
@@ -141,22 +141,21 @@ def refusal_from_message(message: ReplicatedRefusal, pepper: Pepper, now: Instan
     responsibility = message.responsibility if message.HasField("responsibility") else None
     due_time = create_time if responsibility is None else from_timestamp(responsibility.due_time)
     return Refusal(
-        uuid,
-        message.region,
-        mask_identity(message.venue),
-        message.purpose,
-        refuse_time,
-        tuple(sorted(set(message.grounds))),
-        tuple(sorted(set(assessment.forbidden_grounds))) if assessment is not None else (),
-        parse_decision(assessment.decision) if assessment is not None and assessment.decision else "",
-        assessment.assessment if assessment is not None else 0,  # type: ignore[arg-type]
-        mask_identity(message.statement),
-        key,
-        message.key_version,
-        create_time,
-        mask_identity(answer.answer) if answer is not None else "",
-        None if answer is None else from_timestamp(answer.answer_time),
-        None,
+        uuid=uuid,
+        region=message.region,
+        venue=mask_identity(message.venue),
+        purpose=message.purpose,
+        refuse_time=refuse_time,
+        grounds=tuple(sorted(set(message.grounds))),
+        forbidden_grounds=tuple(sorted(set(assessment.forbidden_grounds))) if assessment is not None else (),
+        decision=parse_decision(assessment.decision) if assessment is not None and assessment.decision else "",
+        assessment=assessment.assessment if assessment is not None else REFUSAL_ASSESSMENT_UNSPECIFIED,
+        statement=mask_identity(message.statement),
+        subject_key=key,
+        key_version=message.key_version,
+        create_time=create_time,
+        answer=mask_identity(answer.answer) if answer is not None else "",
+        answer_time=None if answer is None else from_timestamp(answer.answer_time),
         # A node of a later release may know further kinds.
         venue_kind=message.venue_kind if message.venue_kind in VenueKind.values() else VENUE_KIND_OTHER,
         arriving_from=message.arriving_from,

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 from hutong.exchange.v1.replicated_refusal_pb2 import RefusalEvidence
 from hutong.verification.v1.decision_pb2 import DECISION_REASON_SOURCE_UNAVAILABLE, Decision
-from sqlalchemy import Connection, and_, not_, or_, select, update
+from sqlalchemy import Connection, and_, not_, or_, select
 
 from services.domain.errors import HutongError
 from services.domain.instant import SECOND, Instant
@@ -23,10 +23,10 @@ from services.storage.process_lock import aio_try_process_lock
 from services.verification.holder_tokens.seal import HolderToken
 from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.assessing import Assessor, question_of
-from services.verification.refusals.duplicates import copy_to_duplicates
-from services.verification.refusals.outbox import enqueue, links_for_change, read_links
-from services.verification.refusals.routing import ASSESS_WITHIN, Links, take_over
-from services.verification.refusals.rows import find_refusal, from_row, to_row
+from services.verification.refusals.outbox import read_links
+from services.verification.refusals.report_writer import ReportWriter
+from services.verification.refusals.routing import ASSESS_WITHIN, take_over
+from services.verification.refusals.rows import find_refusal, from_row
 from services.verification.refusals.rules import ASSESSMENT, Refusal
 from services.verification.refusals.tables import refusals
 from services.verification.stored_decisions.store import StoredDecision, insert_decisions
@@ -51,7 +51,7 @@ class RefusalDuties:
         own: str,
         timing: RefusalTiming,
         *,
-        joined: bool,
+        has_upstream: bool,
     ) -> None:
         self._database = database
         self._verifier = verifier
@@ -60,7 +60,7 @@ class RefusalDuties:
         self._clock = clock
         self._own = own
         self._timing = timing
-        self._joined = joined
+        self._has_upstream = has_upstream
         self._retry_times: dict[str, Instant] = {}
 
     @property
@@ -98,7 +98,7 @@ class RefusalDuties:
             after = found[-1].uuid
 
     def _waiting(self, connection: Connection, after: str, now: Instant) -> list[Refusal]:
-        links = read_links(connection, self._own, self._joined)
+        links = read_links(connection, self._own, self._has_upstream)
         elsewhere = or_(*(in_region(_C.region, node) for node in links.below)) if links.below else None
         conditions = [
             _C.responsible_node == self._own,
@@ -151,8 +151,8 @@ class RefusalDuties:
             return
         if made is not None:
             insert_decisions(connection, [made])
-        links = links_for_change(connection, self._own, self._joined)
-        _store(connection, stored.with_part(assessed, ASSESSMENT), links, now)
+        writer = ReportWriter.begin(connection, self._own, self._has_upstream, now)
+        writer.update_everywhere(stored.with_part(assessed, ASSESSMENT))
 
     async def take_over_overdue(self) -> None:
         """Take over the overdue reports of the nodes below, some in each transaction."""
@@ -163,8 +163,8 @@ class RefusalDuties:
     def _take_over(self, connection: Connection, after: str) -> str | None:
         """Take over some reports after the report `after`. Return the last report that was read; None at the end."""
         now = self._clock.now()
-        links = links_for_change(connection, self._own, self._joined)
-        if not links.below:
+        writer = ReportWriter.begin(connection, self._own, self._has_upstream, now)
+        if not writer.links.below:
             return None
         query = (
             select(refusals)
@@ -184,21 +184,15 @@ class RefusalDuties:
         )
         found = [from_row(row) for row in connection.execute(query)]
         for refusal in found:
-            taken = take_over(links, refusal.region, refusal.responsibility, now)
+            taken = take_over(writer.links, refusal.region, refusal.responsibility, now)
             if taken is not None:
                 _log.warning(
                     "an overdue report is taken over",
                     name=format_refusal(refusal.uuid),
                     from_node=refusal.responsible_node,
                 )
-                _store(connection, refusal.with_responsibility(taken), links, now)
+                writer.update_everywhere(refusal.with_responsibility(taken))
         return found[-1].uuid if found else None
-
-
-def _store(connection: Connection, refusal: Refusal, links: Links, now: Instant) -> None:
-    connection.execute(update(refusals).where(_C.uuid == refusal.uuid).values(to_row(refusal)))
-    enqueue(connection, refusal, links, now)
-    copy_to_duplicates(connection, refusal, links, now)
 
 
 def _lacks_a_source(made: StoredDecision) -> bool:

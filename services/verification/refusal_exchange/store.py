@@ -13,7 +13,7 @@ from hutong_texts import english
 from sqlalchemy import Connection, bindparam, delete, literal, or_, select, update
 
 from services.domain.errors import HutongError, InvalidArgument
-from services.domain.instant import SECOND, Instant
+from services.domain.instant import SECOND
 from services.domain.names import format_node, format_refusal
 from services.domain.nodes import node_between
 from services.domain.subject import Pepper
@@ -26,11 +26,10 @@ from services.storage.upsert import insert_if_absent
 from services.verification.refusal_exchange.convert import refusal_from_message, refusal_to_message
 from services.verification.refusal_exchange.counts import receive_counts
 from services.verification.refusal_exchange.merge import Standing, merge
-from services.verification.refusals.duplicates import copy_to_duplicates, demote, lock_same, unite, with_what_is_known
-from services.verification.refusals.outbox import enqueue, enqueue_for, links_for_change, read_links
+from services.verification.refusals.outbox import read_links
 from services.verification.refusals.receipts import receipt_code
-from services.verification.refusals.routing import Links
-from services.verification.refusals.rows import find_refusal, find_same, from_row, to_row, write_changes
+from services.verification.refusals.report_writer import ReportWriter
+from services.verification.refusals.rows import find_refusal, find_same, from_row, lock_same, write_changes
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals
 
@@ -70,12 +69,12 @@ class Begun(NamedTuple):
 class RefusalExchangeStore:
     """The store of the exchange. `own` is the region of this node."""
 
-    def __init__(self, database: Database, pepper: Pepper, clock: Clock, own: str, *, joined: bool) -> None:
+    def __init__(self, database: Database, pepper: Pepper, clock: Clock, own: str, *, has_upstream: bool) -> None:
         self._database = database
         self._pepper = pepper
         self._clock = clock
         self._own = own
-        self._joined = joined
+        self._has_upstream = has_upstream
         self._has_adopted = False
 
     async def adopt_older_reports(self) -> None:
@@ -108,7 +107,7 @@ class RefusalExchangeStore:
 
     def _begin(self, connection: Connection, start: RefusalExchangeStart, node: str, is_above: bool) -> Begun:
         lock_until_commit(connection, AdvisoryLock.REFUSAL_LINKS)
-        links = read_links(connection, self._own, self._joined)
+        links = read_links(connection, self._own, self._has_upstream)
         if not is_above:
             between = links.child_towards(node)
             if between and between != node:
@@ -217,7 +216,8 @@ class RefusalExchangeStore:
         return await self._database.write(self._receive, node, frame)
 
     def _receive(self, connection: Connection, node: str, frame: RefusalExchangeFrame) -> list[str]:
-        links, now = links_for_change(connection, self._own, self._joined), self._clock.now()
+        now = self._clock.now()
+        writer = ReportWriter.begin(connection, self._own, self._has_upstream, now)
         if len(frame.refusals) > BATCH:
             text = english("holds more than {limit} reports", limit=BATCH)
             raise InvalidArgument.field("changes.refusals", text, "BATCH_TOO_LARGE")
@@ -231,9 +231,9 @@ class RefusalExchangeStore:
             except HutongError as error:
                 set_aside[error.reason] = set_aside.get(error.reason, 0) + 1
         lock_same(connection, (key for received in reports for key in received.same_report_keys))
-        receive_counts(connection, frame.decision_counts, node, links, now)
+        receive_counts(connection, frame.decision_counts, node, writer.links, now)
         for received in reports:
-            standing = _take(connection, received, node, links, now)
+            standing = _take(writer, received, node)
             if standing is Standing.DEFERRED:
                 deferred.append(format_refusal(received.uuid))
             elif standing is not Standing.TAKEN:
@@ -254,50 +254,49 @@ class RefusalExchangeStore:
             yield is_held
 
 
-def _take(connection: Connection, received: Refusal, sender: str, links: Links, now: Instant) -> Standing:
+def _take(writer: ReportWriter, received: Refusal, sender: str) -> Standing:
     """Store what the sender of a received report may state, and note which nodes are to get the report next."""
-    stored = find_refusal(connection, received.uuid, to_change=True)
-    merged = merge(stored, received, sender, links, now)
+    stored = find_refusal(writer.connection, received.uuid, to_change=True)
+    merged = merge(stored, received, sender, writer.links, writer.now)
     refusal = merged.refusal
     if refusal is None:
         return merged.standing
     if stored is None:
-        refusal = _insert(connection, refusal, links, now)
+        refusal = _insert(writer, refusal)
         if refusal is None:
             # Another transaction has just stored the report. The sender sends the report again.
             return Standing.DEFERRED
     elif merged.is_changed:
-        connection.execute(update(refusals).where(refusals.c.uuid == refusal.uuid).values(to_row(refusal)))
+        writer.update(refusal)
     if merged.is_changed:
-        enqueue(connection, refusal, links, now, leave_out=sender)
-        copy_to_duplicates(connection, refusal, links, now)
+        writer.send(refusal, leave_out=sender)
+        writer.copy_to_duplicates(refusal)
     if merged.answers_sender or (refusal.duplicate_of and refusal.duplicate_of != received.duplicate_of):
-        enqueue_for(connection, refusal.uuid, [sender], now)
+        writer.send_to([sender], refusal.uuid)
     if refusal.duplicate_of:
-        primary = find_refusal(connection, refusal.duplicate_of)
+        primary = find_refusal(writer.connection, refusal.duplicate_of)
         if primary is not None:
             keyed = primary.with_keys_of(received.same_report_keys)
             if keyed != primary:
-                write_changes(connection, primary, keyed)
-            copy_to_duplicates(connection, primary, links, now)
+                write_changes(writer.connection, primary, keyed)
+            writer.copy_to_duplicates(primary)
     return merged.standing
 
 
-def _insert(connection: Connection, refusal: Refusal, links: Links, now: Instant) -> Refusal | None:
+def _insert(writer: ReportWriter, refusal: Refusal) -> Refusal | None:
     """Insert a new report. Return None if it is stored already.
 
     If there are several reports of one refusal, the earliest report counts, and the other reports become its
     duplicates.
     """
-    same = find_same(connection, refusal)
+    same = find_same(writer.connection, refusal)
     if same and same[0].uuid < refusal.uuid:
-        refusal = refusal.as_duplicate_of(unite(connection, same, refusal.same_report_keys, links, now).uuid)
+        refusal = refusal.as_duplicate_of(writer.unite(same, refusal.same_report_keys).uuid)
     elif same and same[0].uuid > refusal.uuid:
         for later in same:
-            refusal = with_what_is_known(refusal, later).with_keys_of(later.same_report_keys)
-            demote(connection, later, refusal.uuid, links, now)
-    inserted = connection.execute(insert_if_absent(connection, refusals).values(to_row(refusal))).rowcount
-    return refusal if inserted else None
+            refusal = refusal.with_what_is_known(later).with_keys_of(later.same_report_keys)
+            writer.demote(later, refusal.uuid)
+    return refusal if writer.insert(refusal) else None
 
 
 def _numbers_above(connection: Connection) -> tuple[int, int]:

@@ -69,17 +69,22 @@ class Assessor:
             for one in (counting, made_decision)
             if one is not None
         ]
-        entitled = _either([one.entitled for one in said], weighs_more=True)
         origin = "" if refusal.arriving_from == NATION else refusal.arriving_from
         policy_question = PolicyQuestion(refusal.region, refusal.purpose, origin, refusal.refuse_time, None)
         policy = self._policies.find_cached(policy_question) or await self._policies.resolve(policy_question)
+        entitled = _either([one.entitled for one in said], weighs_more=True)
+        refusable = _either([one.refusable for one in said], weighs_more=False)
+        if policy is not None:
+            # What the policy grants to everybody, it grants to a person who is not named.
+            entitled = True if policy.asks_nothing else entitled
+            refusable = False if policy.refuses_nobody else refusable
         forbidden = forbidden_among(refusal.grounds, policy.forbidden_grounds if policy else (), entitled=entitled)
         named = counting or made_decision or shown
         assessment = assess(
             forbidden,
             rule_known=policy is not None,
             entitled=entitled,
-            refusable=_either([one.refusable for one in said], weighs_more=False),
+            refusable=refusable,
         )
         assessed = replace(
             refusal,

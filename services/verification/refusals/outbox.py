@@ -14,7 +14,6 @@ from services.domain.instant import Instant
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 from services.verification.refusals.routing import Links
-from services.verification.refusals.rules import Refusal
 from services.verification.refusals.tables import refusal_links, refusal_outbox
 
 _outbox = refusal_outbox.c
@@ -37,16 +36,8 @@ def links_for_change(connection: Connection, own: str, has_upstream: bool) -> Li
     return read_links(connection, own, has_upstream)
 
 
-def enqueue(connection: Connection, refusal: Refusal, links: Links, now: Instant, *, leave_out: str = "") -> None:
-    """Note that a report is to be sent to each node that it concerns, except the node `leave_out`.
-
-    The report is sent in the state in which this transaction leaves it.
-    """
-    enqueue_for(connection, refusal.uuid, links.concerned(refusal.region, refusal.origin_node) - {leave_out}, now)
-
-
-def enqueue_for(connection: Connection, uuid: str, nodes: Iterable[str], now: Instant) -> None:
-    """Note that a report is to be sent to some nodes, in the state in which this transaction leaves the report."""
+def enqueue(connection: Connection, uuid: str, nodes: Iterable[str], now: Instant) -> None:
+    """Put a report into the outbox for some nodes."""
     for node in sorted(nodes):
         row = (_outbox.node == node) & (_outbox.uuid == uuid)
         changed = update(refusal_outbox).where(row).values(version=_outbox.version + 1, send_time=now)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
 from services.domain.errors import NotFound
 from services.domain.names import format_refusal
+from services.storage.advisory_locks import AdvisoryLock, lock_names_until_commit
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.tables import refusals
 
@@ -42,6 +43,16 @@ def find_refusal(connection: Connection, uuid: str, *, to_change: bool = False) 
     query = select(refusals).where(_C.uuid == uuid)
     row = connection.execute(query.with_for_update() if to_change else query).one_or_none()
     return None if row is None else from_row(row)
+
+
+def lock_same(connection: Connection, keys: Iterable[bytes]) -> None:
+    """Lock these keys until the transaction ends, so that no other transaction stores reports with any of them.
+
+    Two reports may have one key in common, but in different columns. No unique index then excludes the second report. A
+    transaction calls this function once, before it locks any row.
+    """
+    if connection.dialect.name == "postgresql" and (names := [key.hex() for key in keys]):
+        lock_names_until_commit(connection, AdvisoryLock.SAME_REFUSALS, names)
 
 
 def find_same(connection: Connection, refusal: Refusal) -> list[Refusal]:

@@ -60,13 +60,13 @@ class Refusal:
     purpose: Purpose
     refuse_time: Instant
     grounds: tuple[Ground, ...]
-    forbidden_grounds: tuple[Ground, ...]
-    decision: str
-    assessment: Assessment
     statement: str
     subject_key: bytes | None
     key_version: int
     create_time: Instant
+    forbidden_grounds: tuple[Ground, ...] = ()
+    decision: str = ""
+    assessment: Assessment = refusal_pb2.REFUSAL_ASSESSMENT_UNSPECIFIED
     answer: str = ""
     answer_time: Instant | None = None
     answer_actor: str | None = None
@@ -113,6 +113,17 @@ class Refusal:
         """
         taken = replace(self, **{name: getattr(other, name) for name in part})
         return taken if taken.assess_time is None else replace(taken, evidence=b"", shown_decision=b"")
+
+    def with_what_is_known(self, other: Refusal) -> Refusal:
+        """Return the report, filled in from another report of the same refusal.
+
+        The report gets the assessment of the other report if it has no assessment, and the answer if it has no answer.
+        """
+        filled = self
+        for part in (ASSESSMENT, ANSWER):
+            if getattr(filled, part[-1]) is None:
+                filled = filled.with_part(other, part)
+        return filled
 
     def is_overdue(self, now: Instant) -> bool:
         """Return whether the report has no answer although the answer is due."""

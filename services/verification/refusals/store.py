@@ -14,7 +14,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
     ReportRefusalResponse,
 )
 from hutong_texts import english
-from sqlalchemy import ColumnElement, Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, or_, select
 
 from services.domain.errors import FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
@@ -25,12 +25,11 @@ from services.runtime.call import current_actor
 from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
-from services.storage.upsert import insert_if_absent
-from services.verification.refusals.duplicates import copy_to_duplicates, lock_same, unite
 from services.verification.refusals.masking import mask_identity
-from services.verification.refusals.outbox import enqueue, links_for_change, read_links
+from services.verification.refusals.outbox import read_links
+from services.verification.refusals.report_writer import ReportWriter
 from services.verification.refusals.routing import Links, may_answer
-from services.verification.refusals.rows import find_same, from_row, select_refusal, to_row
+from services.verification.refusals.rows import find_same, from_row, lock_same, select_refusal
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.tables import refusals, requests
 from services.verification.stored_decisions.store import StoredDecision, insert_decisions
@@ -85,16 +84,16 @@ class RefusalStore:
     """
 
     def __init__(
-        self, database: Database, secrets: Sequence[bytes], own: str = NATION, *, joined: bool = False
+        self, database: Database, secrets: Sequence[bytes], own: str = NATION, *, has_upstream: bool = False
     ) -> None:
         self._database = database
         self._writer = IdempotentWriter(database, requests, secrets)
         self._own = own
-        self._joined = joined
+        self._has_upstream = has_upstream
 
     async def read_links(self) -> Links:
         """Return the nodes with which this node exchanges reports."""
-        return await self._database.read(read_links, self._own, self._joined)
+        return await self._database.read(read_links, self._own, self._has_upstream)
 
     async def add_refusal(
         self, report: NewReport, request: ReportRefusalRequest, encode: Callable[[Refusal], ReportRefusalResponse]
@@ -107,17 +106,16 @@ class RefusalStore:
         refusal = report.refusal
 
         def run(connection: Connection) -> Refusal:
-            links = links_for_change(connection, self._own, self._joined)
+            writer = ReportWriter.begin(connection, self._own, self._has_upstream, refusal.create_time)
             lock_same(connection, refusal.same_report_keys)
             if same := find_same(connection, refusal):
-                return unite(connection, same, refusal.same_report_keys, links, refusal.create_time)
-            new = insert_if_absent(connection, refusals).values(to_row(refusal))
-            if connection.execute(new).rowcount == 0:
+                return writer.unite(same, refusal.same_report_keys)
+            if not writer.insert(refusal):
                 # Another transaction has stored the same report since.
                 return find_same(connection, refusal)[0]
             if report.made is not None:
                 insert_decisions(connection, [report.made])
-            enqueue(connection, refusal, links, refusal.create_time)
+            writer.send(refusal)
             record_change(connection, format_refusal(refusal.uuid), subject_keys=_subjects(refusal))
             return refusal
 
@@ -141,8 +139,8 @@ class RefusalStore:
         actor = current_actor()
 
         def run(connection: Connection) -> Refusal:
-            links = links_for_change(connection, self._own, self._joined)
-            refusal = _answer(connection, links, uuid, mask_identity(request.answer), now, actor)
+            writer = ReportWriter.begin(connection, self._own, self._has_upstream, now)
+            refusal = _answer(writer, uuid, mask_identity(request.answer), actor)
             record_change(connection, subject_keys=_subjects(refusal), region=refusal.region)
             return refusal
 
@@ -216,14 +214,14 @@ def filter_conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _answer(connection: Connection, links: Links, uuid: str, answer: str, now: Instant, actor: str | None) -> Refusal:
-    refusal = select_refusal(connection, uuid, to_change=True)
+def _answer(writer: ReportWriter, uuid: str, answer: str, actor: str | None) -> Refusal:
+    refusal = select_refusal(writer.connection, uuid, to_change=True)
     if refusal.answer_time is None:
-        _require_responsible(links, refusal)
-        refusal = replace(refusal, answer=answer, answer_time=now, answer_actor=actor, answer_node=links.own)
-        connection.execute(update(refusals).where(_C.uuid == uuid).values(to_row(refusal)))
-        enqueue(connection, refusal, links, now)
-        copy_to_duplicates(connection, refusal, links, now)
+        _require_responsible(writer.links, refusal)
+        refusal = replace(
+            refusal, answer=answer, answer_time=writer.now, answer_actor=actor, answer_node=writer.links.own
+        )
+        writer.update_everywhere(refusal)
     elif refusal.answer != answer:
         raise FailedPrecondition(
             "CONFLICT",

@@ -47,6 +47,14 @@ class Shares(Collector):
         if basis is None or call is None:
             return
         lab = _lab_of(decision.result) if decision.result else _lab_of_evidence(decision, inputs, claims)
+        self._count(lab, basis, call)
+
+    def count_record(self, lab: str, call: Call | None) -> None:
+        """Count a decision that recognises a record of a laboratory, "labs/{uscc}"."""
+        if call is not None:
+            self._count(lab.removeprefix("labs/"), _BASES[decision_pb2.DECISION_BASIS_RECORD], call)
+
+    def _count(self, lab: str, basis: str, call: Call) -> None:
         self._counts_of(self._by_lab, lab)[basis] += 1
         if call.caller.role == _GATE:
             self._counts_of(self._by_gate, call.caller.name)[basis] += 1

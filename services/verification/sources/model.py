@@ -29,11 +29,13 @@ class LookUp(NamedTuple):
         request: the request. It has a document, or none if a token was shown in place of the document.
         subject_key: the subject key that the token contains; empty if the request has a document.
         other_key: the key of the same document under the other key version; empty if the token contains none.
+        teller: who shows the reports that the request claims (`teller_of`); empty if it claims none.
     """
 
     request: LookupLatestRequest
     subject_key: bytes = b""
     other_key: bytes = b""
+    teller: str = ""
 
 
 class PolicyQuestion(NamedTuple):
@@ -93,6 +95,27 @@ class PolicyAnswer:
     sequence: int = 0
     items: tuple[str, ...] = ()
     is_settled_by_own_records: bool = True
+
+    @property
+    def is_lifted(self) -> bool:
+        """Whether a floor lifts what is asked, for at least one of the origins that the person may have."""
+        return any(one.is_lifted for one in self._policies)
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether no result is asked for. If the origin is not known, one policy that asks for none is enough."""
+        return any(one.asks_nothing for one in self._policies)
+
+    @property
+    def refuses_nobody(self) -> bool:
+        """Whether nobody may be refused, whatever the results. If the origin is not known, one such policy does."""
+        return self.asks_nothing or any(
+            one.required is not None and not one.required.refusal_permitted for one in self._policies
+        )
+
+    @property
+    def _policies(self) -> tuple[EffectivePolicy, ...]:
+        return (self.effective,) if self.elsewhere is None else (self.effective, self.elsewhere)
 
     @property
     def needs_results(self) -> bool:

@@ -17,6 +17,7 @@ from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.domain.names import format_node
+from services.domain.region import NATION, within
 from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
@@ -24,7 +25,7 @@ from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition
 from services.runtime.limits import SOURCE_SECONDS
-from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.decision.model import SOURCE_NOT_CONFIGURED, SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.convert import (
     not_fresh_from_proto,
     policy_answer_from_proto,
@@ -38,6 +39,10 @@ from services.verification.sources.timing import SourceTiming
 
 if TYPE_CHECKING:
     from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
+
+
+NOT_KNOWN_HERE = SourceStatus(f"{format_node(NATION)}/policy", SOURCE_NOT_CONFIGURED, None)
+"""The source that is missing for a place whose policies this node does not know. The nation knows them."""
 
 
 class PolicyClient:
@@ -133,6 +138,10 @@ class PolicyClient:
             return latest
         last = self._cache.find(question)
         return last if last is not None and self._is_recent(last) and self._has_seen(last, question.seen) else None
+
+    def knows(self, region: str) -> bool:
+        """Return whether this node has all policies that apply to a region. It has those of its region and above."""
+        return within(region, self._jurisdiction) or within(self._jurisdiction, region)
 
     def status(self, known: PolicyAnswer) -> SourceStatus:
         """Return Policy's state as a source of a decision, with the as-of time of the answer."""

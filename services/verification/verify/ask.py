@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from services.domain.errors import HutongError
@@ -11,7 +12,7 @@ from services.runtime.call import only_waiting
 from services.verification.decision.model import SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
-from services.verification.sources.policy_client import PolicyClient
+from services.verification.sources.policy_client import NOT_KNOWN_HERE, PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.inputs import SourceAnswers
 from services.verification.verify.questions.question import Question, set_items
@@ -55,7 +56,7 @@ class Sources:
             if rule is None:
                 with only_waiting():
                     resolution = await self._policies.resolve(question.policy)
-                rule = self._rule(resolution)
+                rule = self._rule(question.policy, resolution)
                 if rule.items:
                     look_up.cancel()
                     set_items(question, rule.items)
@@ -74,7 +75,8 @@ class Sources:
         cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
         asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
         _set_items_of_each(questions, {policy: known.items for policy, known in cached.items() if known is not None})
-        look_ups = [question.keyed_look_up for question in questions if asking[question.policy]]
+        ask_all = all(asking.values())
+        look_ups = [question.keyed_look_up for question in questions if ask_all or asking[question.policy]]
         looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
             rules = await self._resolve_missing(cached)
@@ -90,8 +92,9 @@ class Sources:
         answers: list[SourceAnswers | HutongError] = []
         for question in questions:
             rule = rules[question.policy]
-            answer = next(found) if asking[question.policy] else None
-            answer = found_again.get(id(question), answer)
+            answer = next(found) if ask_all or asking[question.policy] else None
+            if found_again:
+                answer = found_again.get(id(question), answer)
             if isinstance(rule, HutongError):
                 answers.append(rule)
             elif isinstance(answer, HutongError):
@@ -109,7 +112,7 @@ class Sources:
         rules: dict[PolicyQuestion, ResolvedPolicy | HutongError] = {}
         for question, known in cached.items():
             found = resolved[question] if known is None else known
-            rules[question] = found if isinstance(found, HutongError) else self._rule(found)
+            rules[question] = found if isinstance(found, HutongError) else self._rule(question, found)
         return rules
 
     async def _resolve(self, question: PolicyQuestion) -> PolicyAnswer | HutongError | None:
@@ -126,21 +129,29 @@ class Sources:
         known = self._policies.find_cached(question.policy)
         if known is None:
             return None
-        rule = self._rule(known)
+        rule = self._rule(question.policy, known)
         set_items(question, rule.items)
         return rule
 
-    def _rule(self, known: PolicyAnswer | None) -> ResolvedPolicy:
+    def _rule(self, question: PolicyQuestion, known: PolicyAnswer | None) -> ResolvedPolicy:
         if known is None:
             return ResolvedPolicy(None, self._policies.unavailable, needs_results=True)
+        if not known.is_lifted and not self._policies.knows(question.region):
+            # Another node may have published what applies there. Only a floor that lifts is undone by no policy.
+            return ResolvedPolicy(None, NOT_KNOWN_HERE, needs_results=False)
         needs_results = known.needs_results
         return ResolvedPolicy(known, self._policies.status(known), needs_results, known.items if needs_results else ())
 
     def join(self, rule: ResolvedPolicy, results: LookupAnswer | None) -> SourceAnswers:
         """Return the answers of both sources. `results` is None if Results did not answer."""
-        if not rule.needs_results:
-            return SourceAnswers(rule.answer, rule.status, None, None)
-        return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
+        answer, status, needs_results, _ = rule
+        if not needs_results:
+            return SourceAnswers(answer, status, None, None)
+        return _new_answers((answer, status, results, self._results.unavailable if results is None else None))
+
+
+_new_answers = partial(tuple.__new__, SourceAnswers)
+"""Makes SourceAnswers from a tuple of all fields, in a third of the time that the constructor takes."""
 
 
 def _set_items_of_each(

@@ -8,7 +8,11 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from hutong.approval.v1.approval_service_pb2 import ApproveChangeRequest
+from hutong.approval.v1.approval_service_pb2 import (
+    ApproveChangeRequest,
+    ListPendingChangesRequest,
+    OpenEmergencyGrantRequest,
+)
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, WithdrawPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
@@ -29,7 +33,18 @@ from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
 
 from services.domain.instant import HOUR, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.support.access.guarded import CALLERS, CASE, CONTACT, OTHER_USER, REGION, USER, Guarded, open_guarded
+from tests.support.access.guarded import (
+    CALLERS,
+    CASE,
+    CONTACT,
+    ELSEWHERE,
+    OTHER_USER,
+    REGION,
+    USER,
+    Guarded,
+    open_guarded,
+    propose_unlinking,
+)
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import failure_of
 from tests.support.policy.service import make_policy
@@ -93,7 +108,7 @@ async def test_a_link_names_who_made_and_ended_it(guarded: Guarded) -> None:
     assert answer.document_link.actor == ""
     end = UnlinkDocumentsRequest(document=document, linked_document=linked, reason="a slip")
     pending = (await supervisor.UnlinkDocuments(end, metadata=(CASE,))).pending_change
-    second = ApprovalServiceStub(await guarded.channel("results", f"{SUPERVISOR}/second"))
+    second = ApprovalServiceStub(await guarded.channel("results", f"supervisors/{REGION}/first"))
     await second.ApproveChange(ApproveChangeRequest(name=pending.name))
     listed = ListLinkedDocumentsRequest(document=document)
     (own,) = (await app.ListLinkedDocuments(listed, metadata=signed_in(guarded))).document_links
@@ -147,3 +162,47 @@ async def test_a_refusal_names_no_decision_about_another_person(guarded: Guarded
     await app.ReportRefusal(report, metadata=signed_in(guarded, OTHER_USER))
     report.decision = guarded.decisions["own"]
     assert (await app.ReportRefusal(report, metadata=signed_in(guarded))).refusal.decision == report.decision
+
+
+async def test_a_repeated_request_is_answered_to_its_caller_alone(guarded: Guarded) -> None:
+    """Another caller of the role, in the same region or elsewhere, gets neither the answer nor the change.
+
+    The requests state no region, so that they are permitted to every caller of the role.
+    """
+    request = OpenEmergencyGrantRequest(reason="a drill", request_id="01890000-0000-4000-8000-0000000000d1")
+    first = ApprovalServiceStub(await guarded.channel("results", f"supervisors/{REGION}/once"))
+    opened = await first.OpenEmergencyGrant(request)
+    assert await first.OpenEmergencyGrant(request) == opened
+    for other in (SUPERVISOR, ELSEWHERE["supervisor"]):
+        stub = ApprovalServiceStub(await guarded.channel("results", other))
+        failure = await failure_of(stub.OpenEmergencyGrant(request))
+        assert failure == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED", ["request_id"]), other
+    report = ReportRefusalRequest(
+        region="220502",
+        purpose=purpose_pb2.PURPOSE_HOTEL,
+        refuse_time=to_timestamp(SystemClock().now() - HOUR),
+        grounds=[refusal_ground_pb2.REFUSAL_GROUND_NO_PROOF],
+        request_id="01890000-0000-4000-8000-0000000000d2",
+    )
+    apps = {name: RefusalServiceStub(await guarded.channel("verification", name)) for name in (APP, "apps/other")}
+    own = await apps[APP].ReportRefusal(report, metadata=guarded.metadata(APP))
+    assert own.code
+    assert await apps[APP].ReportRefusal(report, metadata=guarded.metadata(APP)) == own
+    theirs = apps["apps/other"].ReportRefusal(report, metadata=guarded.metadata("apps/other"))
+    assert (await failure_of(theirs))[1] == "REQUEST_ID_REUSED"
+
+
+async def test_a_page_token_shows_nothing_that_is_not_the_callers(guarded: Guarded) -> None:
+    """A request without a region is narrowed to the caller's own, and so is its token."""
+    await propose_unlinking(guarded, f"supervisors/{REGION}/first", 900)
+    own = ApprovalServiceStub(await guarded.channel("results", SUPERVISOR))
+    page = await own.ListPendingChanges(ListPendingChangesRequest(page_size=1))
+    further = ListPendingChangesRequest(page_size=1, page_token=page.next_page_token)
+    assert (await own.ListPendingChanges(further)).pending_changes
+    for other in (ELSEWHERE["supervisor"], LAB_NAME, AUTHORITY):
+        stub = ApprovalServiceStub(await guarded.channel("results", other))
+        if other == AUTHORITY:
+            # The request is the same as the supervisor's. The list has only what the role may decide.
+            assert not (await stub.ListPendingChanges(further)).pending_changes
+        else:
+            assert (await failure_of(stub.ListPendingChanges(further)))[1] == "INVALID_PAGE_TOKEN", other

@@ -55,6 +55,7 @@ from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info, failure_of
 from tests.support.lists import read_pages
 from tests.support.policy.service import make_policy
+from tests.support.replaced import replace_file
 from tests.support.results.factories import LAB_NAME, make_document, make_tube
 from tests.support.results.node import batch_of, start
 from tests.support.waiting import TIMEOUT_SECONDS, until
@@ -240,7 +241,7 @@ async def test_the_change_of_a_denied_proposer_is_not_approved(guarded: Guarded)
     pending = await propose_unlinking(guarded, thief, 540)
     denied, supervisor = guarded.settings.deny_file, await approvals(guarded, WANG)
     assert denied is not None
-    denied.write_text(spiffe(thief))
+    replace_file(denied, spiffe(thief))
     stolen = await approvals(guarded, thief)
     request = GetPendingChangeRequest(name=pending.name)
 

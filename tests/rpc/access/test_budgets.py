@@ -17,6 +17,8 @@ from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.results.v1.document_link_service_pb2 import ListLinkedDocumentsRequest
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_service_pb2 import ListResultsRequest
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.type.v1 import purpose_pb2
@@ -26,12 +28,14 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 from prometheus_client import REGISTRY
 
 from services.command.audit import who_read
+from services.results.missing_reports.tellers import OF_ONE_LAB
 from services.runtime.clock import SystemClock
 from services.runtime.server.timing import ServerTiming
 from tests.support.access.guarded import CASE, OTHER_REGION, REGION, USER, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import detail_of, failure_of, rich_status
 from tests.support.policy.service import make_policy
+from tests.support.replaced import replace_file
 from tests.support.results.factories import LAB_NAME, make_document
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
@@ -180,6 +184,25 @@ async def test_each_other_paper_of_one_person_costs_a_person(guarded: Guarded) -
         await stub.Verify(shown(number))
     assert (await failure_of(stub.Verify(shown(PERSONS))))[:2] == EXHAUSTED
     await stub.Verify(shown(0))
+    await _require_room_in_the_list(guarded, shown(PERSONS))
+
+
+async def _require_room_in_the_list(guarded: Guarded, asked: VerifyRequest) -> None:
+    """Show a report by another gate. It is listed as missing, beside a limited number of those of the forger."""
+    (honest,) = asked.evidence
+    await (await gate(guarded, "honest")).Verify(asked)
+    lab = MissingReportServiceStub(await guarded.channel("results", LAB_NAME))
+    numbers: set[str] = set()
+
+    async def is_listed() -> bool:
+        response = await lab.ListMissingReports(ListMissingReportsRequest(lab=LAB_NAME, page_size=500))
+        numbers.update(one.report_number for one in response.missing_reports)
+        return honest.report_number in numbers
+
+    await until(is_listed)
+    forged = {f"X{number}" for number in range(PERSONS)}
+    assert OF_ONE_LAB < PERSONS
+    assert len(numbers & forged) == OF_ONE_LAB
 
 
 async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded) -> None:
@@ -228,19 +251,15 @@ async def test_the_file_is_read_again_and_narrows(guarded: Guarded, access_file:
     async def is_excluded() -> bool:
         return await stub.Verify(question(1)).code() is grpc.StatusCode.PERMISSION_DENIED
 
-    write(access_file, f"grants: [{{role: gate, regions: [{OTHER_REGION}]}}]")
+    replace_file(access_file, f"grants: [{{role: gate, regions: [{OTHER_REGION}]}}]")
     await until(is_excluded)
-    write(access_file, "grants: [{role: gaet}]")
+    replace_file(access_file, "grants: [{role: gaet}]")
     reader = VerificationServiceStub(await guarded.channel("verification", f"gates/{OTHER_REGION}/1"))
     other = question(1)
     other.region = "410105"
     await reader.Verify(other)
-    write(access_file, ACCESS)
+    replace_file(access_file, ACCESS)
     await until(lambda: _is_admitted(stub))
-
-
-def write(file: Path, text: str) -> None:
-    file.write_text(text)
 
 
 async def _is_admitted(stub: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,7 +14,8 @@ from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupCo
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.results.v1.document_link_service_pb2 import ListLinkedDocumentsRequest
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
-from hutong.results.v1.lab_service_pb2 import ListLabsRequest
+from hutong.results.v1.lab_pb2 import Lab
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, ListLabsRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
@@ -22,8 +24,19 @@ from joserfc.jwk import ECKey, OctKey
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from services.domain.base64url import encode_base64url
 from services.runtime.server.timing import ServerTiming
-from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, OTHER_USER, REGION, USER, Guarded, open_guarded
+from tests.support.access.guarded import (
+    AUDIENCE,
+    CALLERS,
+    ISSUER,
+    OTHER_USER,
+    REGION,
+    USER,
+    Guarded,
+    open_guarded,
+    thumbprint,
+)
 from tests.support.certificates import Authority, spiffe
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info, failure_of
@@ -54,6 +67,11 @@ async def guarded(
         ("spiffe://hutong.org.elsewhere.example/operators/1",),
         ("https://hutong.org/operators/1",),
         (spiffe("operators/1/more"),),
+        (spiffe("operators/1/"),),
+        (spiffe("operators/%31"),),
+        (spiffe("operators/.."),),
+        (spiffe("operators/1\0.elsewhere.example"),),
+        ("spiffe://HUTONG.org/operators/1",),
         (spiffe("operatorss/1"),),
         (spiffe("gates/999999/1"),),
         (spiffe("labs/91220501MA0HUTNG0X"),),
@@ -70,9 +88,24 @@ async def test_a_certificate_that_names_no_caller_is_not_known(guarded: Guarded,
     assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest())))[:2] == UNKNOWN
 
 
+async def test_a_verification_is_that_of_its_node_alone(guarded: Guarded) -> None:
+    """A certificate that names no node is accepted everywhere until release 1.0."""
+    asked = BatchLookupColumnsRequest()
+
+    async def answer(name: str) -> tuple[grpc.StatusCode, str]:
+        channel = await guarded.connect("results", guarded.clients.sign("tried", spiffe(name)))
+        return (await failure_of(InternalLookupServiceStub(channel).BatchLookupColumns(asked)))[:2]
+
+    with capture_logs() as logs:
+        for own in ("services/verification/000000", "services/verification"):
+            assert await answer(own) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+        assert await answer(f"services/verification/{REGION}") == UNKNOWN
+    assert sum(line["event"] == "certificate of Verification without a node" for line in logs) == 1
+
+
 async def test_the_nodes_authority_signs_no_other_caller(guarded: Guarded) -> None:
     """The transport accepts its certificates, which is needed for nodes."""
-    for name in ("operators/1", "services/verification"):
+    for name in ("operators/1", "services/verification/000000"):
         channel = await guarded.connect("results", guarded.nodes.sign("tried", spiffe(name)))
         assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest())))[:2] == UNKNOWN
 
@@ -115,11 +148,24 @@ async def test_a_nodes_own_certificate_is_its_verification_at_itself(guarded: Gu
     assert (await failure_of(other.BatchLookupColumns(asked)))[:2] == DENIED
 
 
+def unsigned(guarded: Guarded, **header: Any) -> tuple[str, str]:
+    """Return the app's token with another header. Its signature is no longer that of its content."""
+    name, token = guarded.token(guarded.certificate(CALLERS["app"]))
+    _, rest = token.split(".", 1)
+    return name, f"Bearer {encode_base64url(json.dumps({'alg': 'ES256', 'kid': 'k1'} | header).encode())}.{rest}"
+
+
 def forged(guarded: Guarded, key: Any, algorithm: str) -> tuple[str, str]:
     """Return a token with the right claims that another key signed."""
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 60}
+    bound = {"x5t#S256": thumbprint(guarded.certificate(CALLERS["app"]))}
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 60, "cnf": bound}
     return "authorization", f"Bearer {jwt.encode({'alg': algorithm, 'kid': 'k1'}, claims, key, algorithms=[algorithm])}"
+
+
+def public_key_as_secret(guarded: Guarded) -> OctKey:
+    """Return a secret that everybody knows: the text of the issuer's key, as the service reads it."""
+    return OctKey.import_key(json.dumps(guarded.issuer.as_dict(private=False)))
 
 
 NOW = int(time.time())
@@ -137,6 +183,14 @@ BAD_TOKENS: dict[str, Callable[[Guarded], tuple[str, str]]] = {
     ),
     "signed by another": lambda it: forged(it, ECKey.generate_key("P-256"), "ES256"),
     "signed by a secret": lambda it: forged(it, OctKey.import_key(b"0" * 32), "HS256"),
+    "signed by the public key": lambda it: forged(it, public_key_as_secret(it), "HS256"),
+    "without a signature": lambda it: unsigned(it, alg="none"),
+    "of a key in a path": lambda it: unsigned(it, kid="../../k1"),
+    "of a key in itself": lambda it: unsigned(it, jwk=ECKey.generate_key("P-256").as_dict(private=False)),
+    "expiring at a text": lambda it: it.token(it.certificate(CALLERS["app"]), exp=str(NOW + 300)),
+    "expiring never": lambda it: it.token(it.certificate(CALLERS["app"]), exp=float("inf")),
+    "not before a text": lambda it: it.token(it.certificate(CALLERS["app"]), nbf=str(NOW)),
+    "not before tomorrow": lambda it: it.token(it.certificate(CALLERS["app"]), nbf=NOW + 86_400),
     "no token": lambda _it: ("authorization", "Bearer nonsense"),
     "very long": lambda _it: ("authorization", f"Bearer {'x' * 9000}"),
 }
@@ -168,6 +222,30 @@ async def test_a_token_names_the_user_of_an_app(guarded: Guarded) -> None:
     assert make_document(USER).number not in str(logs)
 
 
+async def test_of_two_tokens_neither_counts(guarded: Guarded) -> None:
+    """A proxy may have read one of them, and the service another one."""
+    shown = guarded.certificate(app := CALLERS["app"])
+    links = DocumentLinkServiceStub(await guarded.channel("results", app))
+    two = (guarded.token(shown), guarded.token(shown, OTHER_USER))
+    listed = ListLinkedDocumentsRequest(document=make_document(USER))
+    assert (await failure_of(links.ListLinkedDocuments(listed, metadata=two)))[:2] == UNKNOWN
+
+
+async def test_headers_that_proxies_write_name_no_caller(guarded: Guarded) -> None:
+    """Only the certificate and the token count, also for an edge, whose proxy may pass on what its caller wrote."""
+    operator = spiffe("operators/1")
+    headers = (
+        ("x-forwarded-client-cert", f"By={spiffe('nodes/000000')};Hash={'0' * 64};URI={operator}"),
+        ("x-hutong-role", "operator"),
+        ("hutong-on-behalf-of", "operators/1"),
+        ("forwarded", "for=127.0.0.1"),
+    )
+    asked = CreateLabRequest(lab=Lab(name="labs/91410100MA0000001X", display_name="检验所", region="410105"))
+    for caller in ("edge", "gate", "lab", "app"):
+        labs = LabServiceStub(await guarded.channel("results", CALLERS[caller]))
+        assert (await failure_of(labs.CreateLab(asked, metadata=headers)))[:2] == DENIED, caller
+
+
 async def test_an_edge_has_only_the_role_of_its_token(guarded: Guarded) -> None:
     """The token of an edge needs no certificate. It names a caller that may use an edge, wholly and without gaps."""
     channel = await guarded.channel("verification", CALLERS["edge"])
@@ -188,7 +266,7 @@ async def test_an_edge_has_only_the_role_of_its_token(guarded: Guarded) -> None:
         gate | {"hutong_region": "220000"},
         gate | {"hutong_role": "operator"},
         {"hutong_role": "node", "hutong_name": "nodes/220000", "hutong_region": "220000"},
-        {"hutong_role": "verification", "hutong_name": "services/verification"},
+        {"hutong_role": "verification", "hutong_name": "services/verification/000000", "hutong_region": "000000"},
         {"hutong_role": "edge", "hutong_name": "edges/1"},
     ):
         assert await answer(**wrong) == UNKNOWN, wrong
@@ -207,9 +285,9 @@ async def test_calls_are_counted_by_role(guarded: Guarded) -> None:
     await LabServiceStub(await guarded.channel("results", LAB_NAME)).ListLabs(ListLabsRequest())
     nameless = await guarded.connect("results", guarded.clients.sign("nameless"))
     await failure_of(LabServiceStub(nameless).ListLabs(ListLabsRequest()))
-    # A failure is counted after its status has left.
+    # A call is counted after its answer or its status has left.
     await until(lambda: handled("ListLabs", "unknown", "Unauthenticated") == before[1] + 1)
-    assert handled("ListLabs", "lab", "OK") == before[0] + 1
+    await until(lambda: handled("ListLabs", "lab", "OK") == before[0] + 1)
 
 
 async def test_the_log_names_the_caller_and_no_method_that_was_made_up(guarded: Guarded) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ from services.runtime.server.timing import ServerTiming
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.errors import error_info, failure_of
 from tests.support.fake_service import answer, pretend
+from tests.support.replaced import replace_file
 from tests.support.results.factories import LAB_NAME, OTHER_USCC
+from tests.support.resumed_sessions import Answered, ResumingCaller
 from tests.support.servers import new_channel, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
@@ -116,7 +119,7 @@ async def test_a_denied_caller_is_out_on_an_open_connection(by: str, node: Node)
     async with node.connect(denied) as channel, node.connect(node.clients.sign("lab2", spiffe(other))) as other_channel:
         stream, other_stream = await upload(channel, LAB_NAME), await upload(other_channel, other)
         entry = serial_of(denied) if by == "serial" else spiffe(LAB_NAME)
-        node.deny_list.write_text(f"# stolen\n{entry}  # on Monday\n")
+        replace_file(node.deny_list, f"# stolen\n{entry}  # on Monday\n")
         with capture_logs() as logs:
             assert (await failure_of(stream.read()))[:2] == UNKNOWN
             assert (await failure_of(LabServiceStub(channel).GetLab(GET_LAB)))[:2] == UNKNOWN
@@ -142,7 +145,7 @@ async def test_health_is_closed_to_a_denied_certificate_and_its_watches_are_limi
         watches.pop().cancel()
         other_watch = other_health.Watch(asked)
         await other_watch.read()
-        node.deny_list.write_text(f"{serial_of(nameless)}\n")
+        replace_file(node.deny_list, f"{serial_of(nameless)}\n")
         for watch in watches:
             assert (await failure_of(watch.read()))[:2] == UNKNOWN
         assert (await failure_of(health.Check(asked)))[:2] == UNKNOWN
@@ -180,10 +183,48 @@ async def test_a_stream_ends_when_its_certificate_expires(node: Node) -> None:
         assert (await failure_of(LabServiceStub(channel).GetLab(GET_LAB)))[:2] == UNKNOWN
 
 
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_resumed_session_outlives_neither_certificate_nor_authority(newest: ssl.TLSVersion, node: Node) -> None:
+    """A server of gRPC resumes sessions for hours. The certificate in the session is checked at each call all the same.
+
+    A client that has the session needs no key, but it gets nothing that the certificate would not get.
+    """
+    shown, authorities = node.clients.sign("lab", spiffe(LAB_NAME)), node.clients.root.certificate
+    caller = ResumingCaller(node.address, shown, authorities, newest)
+
+    async def call(session: ssl.SSLSession | None = None) -> Answered:
+        return await asyncio.to_thread(caller.call, "/hutong.results.v1.LabService/GetLab", session)
+
+    async def resume(status: grpc.StatusCode) -> bool:
+        answered = await call(first.session)
+        assert answered.is_resumed
+        return answered.status == status.value[0]
+
+    first = await call()
+    # The request has no name.
+    known = grpc.StatusCode.INVALID_ARGUMENT
+    assert first.status == known.value[0]
+    assert await resume(known)
+    node.deny_list.write_text(serial_of(shown))
+    await until(lambda: resume(grpc.StatusCode.UNAUTHENTICATED))
+    node.deny_list.write_text("")
+    await until(lambda: resume(known))
+    start = node.clock.now()
+    node.clock.advance(25 * HOUR)
+    assert await resume(grpc.StatusCode.UNAUTHENTICATED)
+    node.clock.advance(start - node.clock.now())
+    assert await resume(known)
+    (elsewhere := node.directory / "elsewhere").mkdir()
+    shutil.copy(Authority(elsewhere, "clients").root.certificate, authorities)
+    await node.server.reload()
+    ended = await call(first.session)
+    assert (ended.status, ended.is_resumed) == (None, False)
+
+
 async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node) -> None:
     """The failure is counted in a metric, so that operators notice it."""
     denied = node.clients.sign("lab", spiffe(LAB_NAME))
-    node.deny_list.write_text(spiffe(LAB_NAME))
+    replace_file(node.deny_list, spiffe(LAB_NAME))
     async with node.connect(denied) as channel:
         labs = LabServiceStub(channel)
 
@@ -192,10 +233,10 @@ async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node)
 
         await until(is_out)
         before = failed_reloads("HUTONG_DENY_FILE")
-        node.deny_list.write_text("everybody from the north\n")
+        replace_file(node.deny_list, "everybody from the north\n")
         await until(lambda: failed_reloads("HUTONG_DENY_FILE") > before)
         assert await is_out()
-        node.deny_list.write_text("")
+        replace_file(node.deny_list, "")
         await until(lambda: _answers(labs))
 
 
@@ -211,12 +252,12 @@ async def test_keys_and_authorities_are_replaced_without_a_restart(node: Node) -
     own, caller = authority.sign("server", spiffe("services/verification")), authority.sign("lab", spiffe(LAB_NAME))
     async with node.connect(node.clients.sign("lab", spiffe(LAB_NAME))) as standing:
         await LabServiceStub(standing).GetLab(GET_LAB)
-        shutil.copy(own.certificate, node.certificate.certificate)
+        replace_file(node.certificate.certificate, own.certificate.read_bytes())
         await node.server.reload()
         async with node.connect(node.clients.sign("again", spiffe(LAB_NAME))) as channel:
             await LabServiceStub(channel).GetLab(GET_LAB)
-        shutil.copy(own.key, node.certificate.key)
-        shutil.copy(authority.root.certificate, node.clients.root.certificate)
+        replace_file(node.certificate.key, own.key.read_bytes())
+        replace_file(node.clients.root.certificate, authority.root.certificate.read_bytes())
         await node.server.reload()
         async with node.connect(caller, authority) as channel:
             await LabServiceStub(channel).GetLab(GET_LAB, timeout=TIMEOUT_SECONDS)

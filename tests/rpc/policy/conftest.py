@@ -1,4 +1,7 @@
-"""Policy services: one for each test, and one for all tests of a module that only send what it refuses."""
+"""Policy services: one for each test, and one for all tests of a module that only send what it refuses.
+
+They are on SQLite. The store is proven on both engines by itself (tests/storage/policy), and so are watches and nodes.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,21 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases
+from tests.support.databases import MakeUrl, SqliteDatabases
 from tests.support.policy.service import Service, policy_at
 
 
 @pytest.fixture
-async def service(database_url: MakeUrl, tmp_path: Path) -> AsyncIterator[Service]:
-    """A fresh service on each engine."""
-    async with policy_at(database_url("policy"), tmp_path) as served:
+async def service(sqlite_url: MakeUrl, tmp_path: Path) -> AsyncIterator[Service]:
+    """A fresh service."""
+    async with policy_at(sqlite_url("policy"), tmp_path) as served:
         yield served
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sqlite", "postgresql"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def empty_service(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    sqlite_databases: SqliteDatabases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
-    """A service on each engine that stays empty, because it refuses everything that tests send."""
-    name = "sqlite_databases" if request.param == "sqlite" else "postgres_server"
-    databases: SqliteDatabases | PostgresServer = request.getfixturevalue(name)
-    url = databases.make("policy")
-    async with policy_at(url, tmp_path_factory.mktemp("policy")) as served:
+    """A service that stays empty, because it refuses everything that tests send."""
+    async with policy_at(sqlite_databases.make("policy"), tmp_path_factory.mktemp("policy")) as served:
         yield served
-    if isinstance(databases, PostgresServer):
-        databases.drop(url)

@@ -98,8 +98,8 @@ async def test_what_is_not_understood_is_asked_for_again_at_the_next_start(tmp_p
     spoilt.content_hash = good_hash
     async with following(nation, url, tmp_path) as henan:
         await wait_until_known(henan, NAME.format("spoilt"))
-        assert REGISTRY.get_sample_value("hutong_policy_upstream_differences") == 0
-        assert cursor(url) == "the end"
+        await until(lambda: REGISTRY.get_sample_value("hutong_policy_upstream_differences") == 0)
+        await until(lambda: cursor(url) == "the end")
     assert nation.asked == ["", ""]
 
 

@@ -105,8 +105,9 @@ def fetch(address: str, path: str) -> str:
 
 
 def sample(address: str, name: str) -> float:
-    """Return the value of a metric."""
-    return next(float(line.rpartition(" ")[2]) for line in fetch(address, "metrics").splitlines() if name in line)
+    """Return the value of a metric; 0 while it is not there."""
+    lines = (line for line in fetch(address, "metrics").splitlines() if name in line)
+    return next((float(line.rpartition(" ")[2]) for line in lines), 0.0)
 
 
 def test_policy_in_workers(tmp_path: Path, postgres_url: MakeUrl) -> None:
@@ -117,15 +118,24 @@ def test_policy_in_workers(tmp_path: Path, postgres_url: MakeUrl) -> None:
     def audit() -> Report:
         return database.read_long_now(check_audit, tables.audit, AuditKeys.of_secret(b"", "policy"))
 
+    async def is_counted() -> bool:
+        published = 'grpc_server_handled_total{grpc_code="OK",grpc_method="PublishPolicy"'
+        count = await asyncio.to_thread(sample, operators, published)
+        assert count <= 4
+        return count == 4
+
+    async def is_healthy() -> bool:
+        return '"worker 2": {"serving": true' in await asyncio.to_thread(fetch, operators, "healthz")
+
     async def use() -> None:
         async with channels_to_workers(running, 2, ask_policy) as channels:
             first, second = (Service(channels[number]) for number in (1, 2))
             await check_that_calls_alternate(first, second)
-            published = 'grpc_server_handled_total{grpc_code="OK",grpc_method="PublishPolicy"'
-            assert await asyncio.to_thread(sample, operators, published) == 4
+            # A call is counted after its answer has left.
+            await until(is_counted)
             await check_that_others_go_on(running, 1, second)
-        assert await asyncio.to_thread(sample, operators, published) == 4
-        assert '"worker 2": {"serving": true' in await asyncio.to_thread(fetch, operators, "healthz")
+        await until(is_counted)
+        await until(is_healthy)
 
     with contextlib.closing(open_database(url)) as database:
         with daemon("serve", "policy", "--workers", "2", policy_address="127.0.0.1:0", **variables) as running:

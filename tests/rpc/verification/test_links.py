@@ -107,7 +107,15 @@ async def test_results_behind_connections_that_died_without_a_word(linked: Linke
 async def test_policy_behind_connections_that_died_without_a_word(linked: Linked) -> None:
     """The last answer serves meanwhile, and a change is known once the watch is known to be silent."""
     linked.policy.strand()
-    assert (await linked.ask()).outcome == pb.DECISION_OUTCOME_RECOGNIZED
+
+    async def is_recognized() -> bool:
+        decision = await linked.ask()
+        # Results may be late on a busy machine. Policy is not asked.
+        assert decision.governing_policy.endswith("@1")
+        assert decision.outcome in {pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_OUTCOME_UNDETERMINED}
+        return decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED
+
+    await until(is_recognized)
     await linked.callers.publish("410100", HOUR // 2)
 
     async def has_changed() -> bool:

@@ -40,7 +40,7 @@ def withdrawals(database_url: MakeUrl) -> Iterator[Withdrawals]:
 
 
 async def test_a_change_is_proposed_once_and_made_once(withdrawals: Withdrawals) -> None:
-    """The actor is the proposer. The request id of the proposal is that of no other content."""
+    """The actor is the proposer. The request id of the proposal is that of no other content and of no other caller."""
     change = await withdrawals.propose(A_REQUEST_ID)
     assert (await withdrawals.propose(A_REQUEST_ID)).change_id == change.change_id
     with pytest.raises(InvalidArgument, match="other content"):
@@ -51,6 +51,9 @@ async def test_a_change_is_proposed_once_and_made_once(withdrawals: Withdrawals)
     assert await withdrawals.approve(change) == done
     assert withdrawals.made == [(NAME, LI.name)]
     request = WithdrawPolicyRequest(name=NAME, reason="a slip", request_id=A_REQUEST_ID)
+    with pytest.raises(InvalidArgument, match="another caller"):
+        await withdrawals.approvals.find_proposed(request)
+    act(LI)
     assert await withdrawals.approvals.find_proposed(request) == done
 
 
@@ -88,6 +91,9 @@ async def test_only_one_of_two_decisions_counts(withdrawals: Withdrawals) -> Non
         (LI, LI, False),
         (LI, Caller("authority", LI.name, "000000", certificate_hash="another"), False),
         (LI, WANG, True),
+        (LI, Caller("authority", "authorities/000000", "000000"), False),
+        (Caller("authority", "authorities/000000", "000000"), LI, False),
+        (Caller("authority", "authorities/000000/l", "000000"), LI, True),
         (
             Caller("authority", "authorities/000000/li", person="4711"),
             Caller("authority", "authorities/000000/wang", person="4711"),

@@ -9,16 +9,22 @@ from dataclasses import replace
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from hutong.approval.v1.approval_service_pb2 import OpenEmergencyGrantRequest
+from hutong.approval.v1.approval_service_pb2 import (
+    ListEmergencyGrantsRequest,
+    ListPendingChangesRequest,
+    OpenEmergencyGrantRequest,
+)
 from prometheus_client import REGISTRY
 
 from services.approval.approvals import Decide, Made
 from services.approval.grant_store import KEPT
 from services.approval.model import EmergencyGrant, GrantState, PendingChange, State
+from services.approval.servicer import ApprovalServicer
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from services.domain.instant import HOUR, MINUTE
 from services.domain.names import format_emergency_grant, format_pending_change
 from services.runtime.caller import LOCAL, Caller
+from services.runtime.page_tokens import PageTokens
 from tests.support.databases import MakeUrl
 from tests.support.policy.withdrawals import A_REQUEST_ID, LI, METHOD, WANG, Withdrawals, act
 
@@ -174,8 +180,15 @@ async def test_grants_are_listed_counted_and_removed(withdrawals: Withdrawals) -
 
 
 async def test_a_region_must_exist(withdrawals: Withdrawals) -> None:
+    """A list of a region that does not exist would look like one without entries."""
     with pytest.raises(InvalidArgument, match="region"):
         await open_grant(withdrawals, region="419900")
+    servicer = ApprovalServicer(withdrawals.approvals, withdrawals.grants, PageTokens())
+    with pytest.raises(InvalidArgument, match="region"):
+        await servicer.ListPendingChanges(ListPendingChangesRequest(region="419900"), None)
+    with pytest.raises(InvalidArgument, match="region"):
+        await servicer.ListEmergencyGrants(ListEmergencyGrantsRequest(region="419900"), None)
+    assert not (await servicer.ListEmergencyGrants(ListEmergencyGrantsRequest(region="410000"), None)).emergency_grants
 
 
 async def test_local_callers_open_and_review_too(withdrawals: Withdrawals) -> None:

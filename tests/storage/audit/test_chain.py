@@ -175,7 +175,9 @@ async def test_two_processes_use_one_database(
 async def test_two_sealers_make_one_chain(
     database: Database, clock: FixedClock, trail: Trail, call: CallAudit, sealer: Sealer
 ) -> None:
-    other = Sealer(database, tables, KEYS, clock)
+    """The second one has its own connections, as another process has."""
+    elsewhere = open_database(database.engine.url.render_as_string(hide_password=False))
+    other = Sealer(elsewhere, tables, KEYS, clock)
     made = 0
     for turn in range(6):
         await trail.record([read(call)])
@@ -183,6 +185,7 @@ async def test_two_sealers_make_one_chain(
     made += await sealer.seal() + await other.seal()
     report = check(database)
     assert (report.seals, report.rows, report.faults, report.unsealed) == (made, 6, [], [])
+    elsewhere.close()
 
 
 def repack(connection: Connection, change: Callable[[list[AuditEvent]], list[AuditEvent]]) -> None:

@@ -14,6 +14,8 @@ from sqlalchemy import Connection, select
 
 from services.domain.errors import InvalidArgument
 from services.results.idempotency import requests
+from services.runtime.call import Call, current_call
+from services.runtime.caller import Caller
 from services.storage.engine import Database, open_database
 from services.storage.idempotency import answer_once
 from tests.support.databases import MakeUrl
@@ -86,6 +88,26 @@ def test_other_content_under_one_id_is_refused(database: Database) -> None:
     assert (caught.value.reason, caught.value.metadata) == ("REQUEST_ID_REUSED", {"field": "request_id"})
     assert ask(database, work, request_id, request()) == "done 1"
     assert work.count == 1
+
+
+def test_an_id_is_its_callers_own(database: Database) -> None:
+    """A caller is its name together with the person behind its token. A row of a former release names no caller."""
+    work, ids = Work(), [str(uuid.uuid4()) for _ in range(2)]
+
+    def ask_as(name: str, person: str, request_id: str) -> str:
+        call = Call("call")
+        call.caller = Caller("app", name, person=person)
+        token = current_call.set(call)
+        try:
+            return ask(database, work, request_id, request())
+        finally:
+            current_call.reset(token)
+
+    assert [ask_as("apps/1", "li", ids[0]) for _ in range(2)] == ["done 1"] * 2
+    for name, person in (("apps/2", "li"), ("apps/1", "wang"), ("apps/1", "")):
+        with pytest.raises(InvalidArgument, match="another caller"):
+            ask_as(name, person, ids[0])
+    assert ask(database, work, ids[1], request()) == ask_as("apps/1", "li", ids[1]) == "done 2"
 
 
 def test_ids_are_a_methods_own(database: Database) -> None:

@@ -60,6 +60,8 @@ async def test_each_kind_of_value_is_stored(database: Database) -> None:
         assert await database.write_alone(INSERT, mark) == 1
     assert await database.write_alone("UPDATE marks SET name = $1", ["x"]) == 2
     assert await database.read(read_marks) == [(1, True, "x", b"\x00\\\xff"), (2, False, "x", large)]
+    rows = await database.read_alone("SELECT number, is_set, name, NULL FROM marks ORDER BY number DESC")
+    assert rows == [[b"2", b"f", b"x", b""], [b"1", b"t", b"x", b""]]
 
 
 async def test_a_statement_that_fails_at_its_commit_has_failed(database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hutong.results.v1 import result_pb2
+from hutong.type.v1.purpose_pb2 import PURPOSE_PUBLIC_VENUE
 from hutong.verification.v1.decision_pb2 import ClaimedRecord, DecisionInputs
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest, ReportRefusalResponse
@@ -59,7 +60,19 @@ async def test_a_purge_removes_each_kind_by_its_age_and_copies_by_the_horizon(da
     ]
     await DecisionStore(database).keep_answers([KeptAnswer(decision, None) for decision in [*gone, *kept]])
     store = RefusalStore(database, [b"s" * 32])
-    refusal = Refusal(uuid7(), "410105", "", 1, NOW, (), (), "", NOT_UNLAWFUL, "words", None, 1, NOW)  # type: ignore[arg-type]
+    refusal = Refusal(
+        uuid=uuid7(),
+        region="410105",
+        venue="",
+        purpose=PURPOSE_PUBLIC_VENUE,
+        refuse_time=NOW,
+        grounds=(),
+        assessment=NOT_UNLAWFUL,
+        statement="words",
+        subject_key=None,
+        key_version=1,
+        create_time=NOW,
+    )
     young = [replace(refusal, uuid=uuid7(), create_time=NOW - age * DAY) for age in (0, 6, 59)]
     for number, one in enumerate([*young, replace(refusal, create_time=NOW - 61 * DAY)]):
         await store.add_refusal(

@@ -59,19 +59,17 @@ def _refusal(
     region: str = "410105", grounds: tuple[int, ...] = (NOT_LOCAL,), hours: int = 0, assessment: int = UNLAWFUL
 ) -> Refusal:
     return Refusal(
-        uuid7(),
-        region,
-        "站前宾馆",
-        HOTEL,
-        NOON + hours * HOUR,
-        grounds,  # type: ignore[arg-type]
-        (),
-        "",
-        assessment,  # type: ignore[arg-type]
-        "他们要求我重新检测",
-        b"k" * 16,
-        1,
-        NOON + hours * HOUR,
+        uuid=uuid7(),
+        region=region,
+        venue="站前宾馆",
+        purpose=HOTEL,
+        refuse_time=NOON + hours * HOUR,
+        grounds=grounds,  # type: ignore[arg-type]
+        assessment=assessment,  # type: ignore[arg-type]
+        statement="他们要求我重新检测",
+        subject_key=b"k" * 16,
+        key_version=1,
+        create_time=NOON + hours * HOUR,
         assess_time=NOON,
         due_time=NOON,
     )

@@ -67,16 +67,16 @@ CALLERS = {
     "gate": f"gates/{REGION}/1",
     "app": "apps/health-code",
     "authority": f"authorities/{REGION}",
-    "supervisor": f"supervisors/{REGION}",
+    "supervisor": f"supervisors/{REGION}/second",
     "node": f"nodes/{REGION}",
-    "verification": "services/verification",
+    "verification": "services/verification/000000",
     "operator": "operators/1",
     "edge": "edges/1",
 }
 ELSEWHERE = {
     "lab": OTHER_LAB,
     "gate": f"gates/{OTHER_REGION}/1",
-    "supervisor": f"supervisors/{OTHER_REGION}",
+    "supervisor": f"supervisors/{OTHER_REGION}/second",
     "authority": "authorities/000000",
 }
 """For some roles, another caller of the role, to which the objects of the other region belong."""
@@ -165,7 +165,7 @@ async def open_guarded(
     issuer = ECKey.generate_key("P-256", {"kid": "k1"})
     keys = directory / "keys.json"
     keys.write_text(json.dumps({"keys": [issuer.as_dict(private=False)]}))
-    own = clients.sign("server", spiffe("services/verification"))
+    own = clients.sign("server", spiffe("services/verification/000000"))
     variables = {
         "tls_certificate_file": str(own.certificate),
         "tls_key_file": str(own.key),

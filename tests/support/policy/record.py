@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,15 @@ class Case:
 
 def publications() -> list[PublishPolicyRequest]:
     """Return the sample policies in the order of their files, as `hutong policy apply` publishes them."""
-    return [
+    return [*_published()]
+
+
+@cache
+def _published() -> tuple[PublishPolicyRequest, ...]:
+    return tuple(
         PublishPolicyRequest(policy=file.policy, retroactive_reason=file.retroactive_reason)
         for file in find_policy_files(POLICIES)
-    ]
+    )
 
 
 def cases() -> Iterator[Case]:
@@ -66,7 +72,7 @@ def _questioned_regions(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
         origin = answer.get("from", answer["at"])
         yield answer["at"], "" if origin == "unknown" else origin
         return
-    jurisdictions = {request.policy.name.split("/")[1] for request in publications()} - {"000000"}
+    jurisdictions = {request.policy.name.split("/")[1] for request in _published()} - {"000000"}
     for region in sorted({*PROVINCES, *jurisdictions}):
         yield region, region
         yield region, "410100" if not region.startswith("41") else "220500"

@@ -18,7 +18,7 @@ from services.results.limits import ResultsLimits
 from services.results.records.tables import results
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, SystemClock
-from services.storage.engine import open_database
+from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import OTHER_USCC
 from tests.support.results.node import ResultsNode, results_node
@@ -36,6 +36,8 @@ class Member:
     region: str
     node: ResultsNode
     url: str
+    database: Database
+    """The test's own view of the database, open as long as the node is. Tests read it again and again."""
 
     @property
     def address(self) -> str:
@@ -53,7 +55,7 @@ class Member:
 
     def rows(self, table: Table, *columns: str) -> list[tuple[Any, ...]]:
         """Return columns of all rows of a table, sorted."""
-        return read_rows(self.url, table, *columns)
+        return _read(self.database, table, *columns)
 
     def results(self, *, of: str = "") -> list[tuple[Any, ...]]:
         """Return the columns of every stored revision that must be equal at all nodes. `of` selects one source node."""
@@ -130,7 +132,8 @@ async def open_member(
     async with results_node(
         directory, url, clock=clock or SystemClock(), timing=timing, limits=limits, jurisdiction=region, **variables
     ) as node:
-        yield Member(region, node, url)
+        with contextlib.closing(open_database(url)) as database:
+            yield Member(region, node, url, database)
 
 
 @contextlib.asynccontextmanager
@@ -154,13 +157,13 @@ async def laboratory(member: Member, uscc: str = OTHER_USCC) -> ResultsNode:
 
 def read_rows(url: str, table: Table, *columns: str) -> list[tuple[Any, ...]]:
     """Return columns of all rows of a table in a database, sorted."""
-    database = open_database(url)
+    with contextlib.closing(open_database(url)) as database:
+        return _read(database, table, *columns)
 
+
+def _read(database: Database, table: Table, *columns: str) -> list[tuple[Any, ...]]:
     def work(connection: Connection) -> list[tuple[Any, ...]]:
         rows = connection.execute(select(*(table.c[name] for name in columns)))
         return sorted((tuple(row) for row in rows), key=repr)
 
-    try:
-        return database.read_now(work)
-    finally:
-        database.close()
+    return database.read_now(work)

@@ -58,7 +58,13 @@ class Uploader(threading.Thread):
     """One upload by the client library. It gets no signal when the service ends or restarts."""
 
     def __init__(
-        self, address: str, upload_id: str, first: int, acknowledgements: threading.Semaphore, uscc: str
+        self,
+        address: str,
+        upload_id: str,
+        first: int,
+        acknowledgements: threading.Semaphore,
+        uscc: str,
+        rest_seconds: float,
     ) -> None:
         super().__init__(name=upload_id, daemon=True)
         self.failure: BaseException | None = None
@@ -71,6 +77,7 @@ class Uploader(threading.Thread):
         self._acknowledgements = acknowledgements
         self._enough = threading.Event()
         self._pause = threading.Event()
+        self._rest_seconds = rest_seconds
 
     def run(self) -> None:
         retry_policy = RetryPolicy(
@@ -101,6 +108,7 @@ class Uploader(threading.Thread):
             if self._enough.is_set():
                 return
             yield Batch(work(start, BATCH), None)
+            self._pause.wait(self._rest_seconds)
 
     def _count_break(self, _error: Exception, _seconds: float) -> None:
         self.breaks += 1
@@ -109,17 +117,17 @@ class Uploader(threading.Thread):
 class Laboratories:
     """Two streams, and a third that sends the reports of the first again at the same time.
 
-    Persons are numbered from `first`.
+    Persons are numbered from `first`. Each stream rests between two batches, by default not at all.
     """
 
-    def __init__(self, address: str, first: int = 0, uscc: str = USCC) -> None:
+    def __init__(self, address: str, first: int = 0, uscc: str = USCC, rest_seconds: float = 0.0) -> None:
         self._address = address
         self._uscc = uscc
         self._first = first
         self._acknowledgements = threading.Semaphore(0)
         starts = {"first": first, "second": SECOND_FIRST + first, "first-again": first}
         self.uploaders = [
-            Uploader(address, name, first, self._acknowledgements, uscc) for name, first in starts.items()
+            Uploader(address, name, first, self._acknowledgements, uscc, rest_seconds) for name, first in starts.items()
         ]
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -60,6 +61,7 @@ _UPSTREAM = {
 }
 NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 """Resident numbers of made-up persons, born in the 1800s."""
+_reports = count()
 
 
 class Node:
@@ -306,6 +308,11 @@ async def calling(addresses: Mapping[str, str]) -> AsyncIterator[Callers]:
     finally:
         for channel in channels.values():
             await channel.close()
+
+
+def next_report() -> str:
+    """Return a report number that no other test has."""
+    return f"R{next(_reports)}"
 
 
 def document(number: str) -> identity_pb2.IdentityDocument:

@@ -68,14 +68,21 @@ class ScriptedPolicy:
 
     unavailable = SourceStatus(f"{NODE}/policy", SOURCE_UNAVAILABLE, None)
     answer: PolicyAnswer | None = None
+    knows_place = True
+    """Whether the place lies in the region of the node, so that its policies are known here."""
 
     def set(self, window: str | None) -> None:
-        """Set what applies: a window as in "48h", "none" if nothing is asked, or None if no policy is in force."""
+        """Set what applies: a window as in "48h", "none" if nothing is asked, or None if no policy is in force.
+
+        "lifted" is as "none", by a floor of a higher authority. After "48h lenient" nobody may be refused.
+        """
         item = ResolvePolicyItem()
-        if window == "none":
-            item.effective_policy.CopyFrom(make_policy())
+        if window in ("none", "lifted"):
+            item.effective_policy.CopyFrom(make_policy(lifted=window == "lifted"))
         elif window is not None:
-            item.effective_policy.CopyFrom(make_policy(make_window(int(window.rstrip("h")) * HOUR)))
+            length, _, lenient = window.partition(" ")
+            asked = make_window(int(length.rstrip("h")) * HOUR)
+            item.effective_policy.CopyFrom(make_policy(asked, refuse=not lenient))
         else:
             item.effective_policy.SetInParent()
         self.answer = policy_answer_from_proto(item, 0, 0.0, 0)
@@ -83,6 +90,10 @@ class ScriptedPolicy:
     def find_cached(self, _question: PolicyQuestion) -> PolicyAnswer | None:
         """Return the answer."""
         return self.answer
+
+    def knows(self, _region: str) -> bool:
+        """Return whether this node has the policies of the place."""
+        return self.knows_place
 
     def status(self, known: PolicyAnswer) -> SourceStatus:
         """Return that Policy answered."""
@@ -183,6 +194,7 @@ class Story:
             self._clock.instant = instant(step["at"])
         if "by" in step:
             self._policy.set(step["by"])
+        self._policy.knows_place = step.get("place", "") != "elsewhere"
         self._results.nation_is_silent = step.get("nation") == "silent"
         self._results.records = [self._record(name) for name in step.get("recorded", ())]
         self._results.elsewhere = [self._record(name) for name in step.get("elsewhere", ())]
@@ -235,7 +247,7 @@ class Story:
     async def _refuse(self, step: dict[str, Any]) -> None:
         """Report a refusal. Check its decision and the stored statement against the step."""
         request = ReportRefusalRequest(
-            document=self._document(),
+            document=None if step.get("of") == "nobody" else self._document(),
             refuse_time=to_timestamp(self._clock.now()),
             grounds=[refusal_ground_pb2.RefusalGround.Value(f"REFUSAL_GROUND_{one}") for one in step["grounds"]],
             statement=step.get("statement", ""),

@@ -102,17 +102,21 @@ def test_change_is_repeated_under_one_request_id() -> None:
 
 
 class Metadata(RefusalServiceServicer):
-    """Keeps the metadata of each call. A refusal with the statement "wait" is answered only once its call has ended."""
+    """Keeps the metadata and the deadline of each call.
+
+    A refusal with the statement "late" has the answer that a call gets whose deadline has passed. A real deadline could
+    pass before the call is here.
+    """
 
     def __init__(self) -> None:
         self.seen: list[dict[str, str | bytes]] = []
+        self.seconds_left: list[float] = []
 
     def ReportRefusal(self, request: ReportRefusalRequest, context: grpc.ServicerContext) -> ReportRefusalResponse:
         self.seen.append({it.key: it.value for it in context.invocation_metadata()})
-        if request.statement == "wait":
-            ended = threading.Event()
-            context.add_callback(ended.set)
-            ended.wait(TIMEOUT_SECONDS)
+        self.seconds_left.append(context.time_remaining())
+        if request.statement == "late":
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
         return ReportRefusalResponse()
 
 
@@ -150,6 +154,7 @@ def check_options(servicer: Metadata, marked: Marked | AioMarked, failed: Deadli
     assert failed.request_id == late["x-request-id"]
     assert failed.request_id in str(failed)
     assert marked.methods == [REPORT] * 3
+    assert max(servicer.seconds_left) < 2 * TIMEOUT_SECONDS
 
 
 def test_options_hold_for_every_call() -> None:
@@ -170,26 +175,26 @@ def test_options_hold_for_every_call() -> None:
         node.refusals.ReportRefusal(ReportRefusalRequest())
         node.refusals.ReportRefusal(ReportRefusalRequest(), metadata=own)
         with pytest.raises(DeadlineExceeded) as caught:
-            node.refusals.ReportRefusal(ReportRefusalRequest(statement="wait"), timeout=1.0)
+            node.refusals.ReportRefusal(ReportRefusalRequest(statement="late"))
     check_options(servicer, marked, caught.value)
 
 
 async def test_options_hold_for_every_call_of_asyncio() -> None:
-    """Options hold as for the synchronous API. Here the timeout is that of the connection."""
+    """Options hold as for the synchronous API."""
     servicer, marked = Metadata(), AioMarked()
     own = (("authorization", "Bearer own"), ("hutong-case", "c-1"))
     with serving_fake(partial(add_RefusalServiceServicer_to_server, servicer)) as address:
         async with aio.connect(
             verification=address,
-            timeout=1.0,
+            timeout=TIMEOUT_SECONDS,
             metadata=[("authorization", "Bearer 1")],
             compression=grpc.Compression.Gzip,
             interceptors=[marked],
         ) as node:
-            await node.refusals.ReportRefusal(ReportRefusalRequest(), timeout=TIMEOUT_SECONDS)
-            await node.refusals.ReportRefusal(ReportRefusalRequest(), timeout=TIMEOUT_SECONDS, metadata=own)
+            await node.refusals.ReportRefusal(ReportRefusalRequest())
+            await node.refusals.ReportRefusal(ReportRefusalRequest(), metadata=own)
             with pytest.raises(DeadlineExceeded) as caught:
-                await node.refusals.ReportRefusal(ReportRefusalRequest(statement="wait"))
+                await node.refusals.ReportRefusal(ReportRefusalRequest(statement="late"))
     check_options(servicer, marked, caught.value)
 
 

@@ -17,7 +17,7 @@ from hutong_client.policies.rules import describe_origin, describe_source
 Decision = decision_pb2.Decision
 
 REASONS = {
-    decision_pb2.DECISION_REASON_VALID: english("a negative result inside the window"),
+    decision_pb2.DECISION_REASON_VALID: english("a negative result or an accepted sampling record inside its window"),
     decision_pb2.DECISION_REASON_NO_TEST_REQUIRED: english("no result is required here"),
     decision_pb2.DECISION_REASON_EXPIRED: english("the negative result is outside the window"),
     decision_pb2.DECISION_REASON_POSITIVE_RESULT: english("a positive result that no later negative has cleared"),

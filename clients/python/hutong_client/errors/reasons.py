@@ -18,7 +18,7 @@ class MalformedName(HutongError):
 
 
 class RequestIdReused(HutongError):
-    """A request_id was used before with other content."""
+    """A request_id was used before with other content or by another caller."""
 
 
 class InvalidPageToken(HutongError):

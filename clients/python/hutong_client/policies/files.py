@@ -22,7 +22,7 @@ _ADDED = tuple(
     field.name for field in Policy.DESCRIPTOR.fields if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
 )
 """The output-only fields, which the service adds to a policy."""
-_PUBLICATION = "retroactive_reason"
+_REASON = "retroactive_reason"
 """The field in which a published policy shows its retroactive reason. If a file states the reason, the reason is sent
 in the field of PublishPolicyRequest.
 """
@@ -80,11 +80,11 @@ def read_policy_file(path: Path) -> PolicyFile:
         return PolicyFile(
             path, Policy(), "", (tr("the file has no policy: its top level must be keys such as name and title"),)
         )
-    reason = content.pop(_PUBLICATION, None) or ""
+    reason = content.pop(_REASON, None) or ""
     faults = [tr("{key} is given by the service; leave it out", key=key) for key in _ADDED if key in content]
     if not isinstance(reason, str):
         reason = ""
-        faults.append(tr("{publication}: must be a text", publication=_PUBLICATION))
+        faults.append(tr("{field}: must be a text", field=_REASON))
     faults += find_broken_rules(PublishPolicyRequest(retroactive_reason=reason))
     policy = Policy()
     try:

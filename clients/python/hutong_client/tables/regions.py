@@ -24,7 +24,7 @@ _SHORT = re.compile(r"(?<=..)(特别行政区|(?:(?:壮族|回族|维吾尔)?自
 """Endings that people leave out of a name, if two characters or more remain without the ending."""
 _SPECIAL = {"710000": "台湾省", "810000": "香港特别行政区", "820000": "澳门特别行政区", NATION: "全国"}
 _LATER = {"330113": "临平区", "330114": "钱塘区"}
-"""Regions that the table lacks."""
+"""Regions that python-stdnum's table of GB/T 2260 lacks."""
 MOST_CANDIDATES = 12
 """The most regions that an error lists."""
 

@@ -1,1 +1,1 @@
-"""Conversion between the messages of the exchange and the domain, a module for each kind of what is exchanged."""
+"""Conversion between the messages of the exchange and the domain: one module for each kind of message."""

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, update
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
-from services.results.changelog.log import ChangeLog, append_entry
+from services.results.changelog.append import append_entry
+from services.results.changelog.log import ChangeLog
 from services.results.exchange.homes.register import find_listed, find_registrants
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport

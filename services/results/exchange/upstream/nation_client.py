@@ -52,8 +52,8 @@ OPEN_SECONDS = 0.1
 
 
 RELAY_SHARE = 0.25
-"""The share of a call's time for which a node in the middle waits for the node above it. The calling node waits twice
-as long."""
+"""The share of a call's remaining time for which a node in the middle waits for the node above it. The deadline of its
+own call is twice as late, so that a late answer can still close the circuit breaker."""
 
 
 class NationClient:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from services.domain.instant import Instant
 from services.domain.region import prefix, within
-from services.results.changelog.log import append_entry, read_log
+from services.results.changelog.append import append_entry
+from services.results.changelog.log import read_log
 from services.results.changelog.model import ChangeKind, Cursor, Entry, Position
 from services.results.changelog.tables import change_writers, changes, log_identity
 from services.results.documents.model import DocumentLink

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
+import structlog
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -17,6 +18,7 @@ from services.domain.instant import from_datetime
 from services.runtime.caller import Caller
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
 
+_log = structlog.get_logger(__name__)
 REMEMBERED = 10_000
 """How many parsed certificates are kept. A node has fewer callers. Each certificate takes about 2 KiB."""
 
@@ -30,7 +32,8 @@ class Certificates:
     of any other certificate may lead to an authority of nodes.
 
     `jurisdiction` is the region of this node. A caller whose certificate names this node is this node's own
-    Verification.
+    Verification. The Verification of another node is no caller here. A certificate of Verification that names no node
+    is accepted until release 1.0, with a warning in the log.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class Certificates:
         except ValueError:
             return Caller("", fault=english("the certificate cannot be read"))
         fingerprint = certificate.fingerprint(SHA256()).hex()
-        name = parse_spiffe_id(spiffe_id.decode(errors="replace"), self._trust_domain)
+        # gRPC cuts a URI off at a NUL, so what it states counts only if the certificate has the same URI.
+        stated = spiffe_id.decode(errors="replace")
+        name = parse_spiffe_id(stated, self._trust_domain) if _uris_of(certificate) == [stated] else ""
         found = parse_caller(name)
         fault = ""
         if found is None:
@@ -86,6 +91,10 @@ class Certificates:
             fault = english(
                 "the certificate must be signed by an authority in HUTONG_TLS_CLIENT_CA_FILE itself; add its authority"
             )
+        elif found == ("verification", ""):
+            _log.warning("certificate of Verification without a node", serial=f"{certificate.serial_number:x}")
+        elif found[0] == "verification" and found[1] != self._jurisdiction:
+            fault = english("the certificate is that of another node's Verification")
         serial, expire_time = certificate.serial_number, from_datetime(certificate.not_valid_after_utc)
         if found is None or fault:
             return Caller("", certificate_hash=fingerprint, serial=serial, expire_time=expire_time, fault=fault)
@@ -101,6 +110,15 @@ class Certificates:
             serial=serial,
             expire_time=expire_time,
         )
+
+
+def _uris_of(certificate: x509.Certificate) -> list[str]:
+    """Return the URIs among the certificate's subject alternative names; none if the names cannot be read."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _is_signed_by(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> bool:

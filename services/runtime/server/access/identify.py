@@ -101,13 +101,15 @@ class Identifier:
         return ""
 
     def _apply_token(self, caller: Caller, context: Any, now: Instant) -> Caller:
-        token = _bearer(context)
-        if not token:
+        tokens = _bearers(context)
+        if not tokens:
             return caller
+        if len(tokens) > 1:
+            return _unknown(caller, english("the call has several tokens"))
         if self._tokens is None:
             return _unknown(caller, english("this node accepts no tokens: HUTONG_TOKEN_KEYS_FILE is not set"))
         try:
-            return self._tokens.apply(caller, token, now)
+            return self._tokens.apply(caller, tokens[0], now)
         except BadToken as error:
             return _unknown(caller, str(error))
 
@@ -179,9 +181,10 @@ def _unknown(caller: Caller, fault: str) -> Caller:
     return replace(caller, role="", name="", region="", fault=fault)
 
 
-def _bearer(context: Any) -> str:
-    """Return the bearer token of a call; empty without one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
-            return value[len(_BEARER) :]
-    return ""
+def _bearers(context: Any) -> list[str]:
+    """Return the bearer tokens of a call."""
+    return [
+        value[len(_BEARER) :]
+        for key, value in context.invocation_metadata() or ()
+        if key == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER
+    ]

@@ -8,7 +8,8 @@ from services.domain.names import is_uscc
 from services.domain.region import is_region
 from services.runtime.caller import EDGE
 
-_ID = r"[A-Za-z0-9._-]{1,64}"
+_ID = r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}"
+"""An identifier is the last segment of a name. SPIFFE permits no segment "." or ".."."""
 _REGION = "(?P<region>[0-9]{6})"
 _FORMS = {
     "lab": re.compile(r"labs/(?P<uscc>[0-9A-Z]{18})"),
@@ -17,7 +18,7 @@ _FORMS = {
     "authority": re.compile(rf"authorities/{_REGION}(?:/{_ID})?"),
     "supervisor": re.compile(rf"supervisors/{_REGION}(?:/{_ID})?"),
     "node": re.compile(rf"nodes/{_REGION}"),
-    "verification": re.compile(r"services/verification"),
+    "verification": re.compile(rf"services/verification(?:/{_REGION})?"),
     "operator": re.compile(rf"operators/{_ID}"),
     EDGE: re.compile(rf"edges/{_ID}"),
 }

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
 from services.runtime.caller import Caller
-from services.runtime.server.accepting import Refusal
+from services.runtime.server.accepting import RefusalStatus
 from services.runtime.server.load import encode_refusal
 
 PER_CONNECTION = 50
@@ -53,7 +53,7 @@ class HealthRate:
         self._paid_until: OrderedDict[Hashable, float] = OrderedDict()
         self._callers: OrderedDict[str, tuple[str, bool, float]] = OrderedDict()
 
-    def refuse(self, connection: str, _left: float | None) -> Refusal | None:
+    def refuse(self, connection: str, _left: float | None) -> RefusalStatus | None:
         """Return None for a call that is admitted now, and count it."""
         rates: list[tuple[str, Hashable, int]] = [("connection", ("connection", connection), PER_CONNECTION)]
         now = self._clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -22,7 +23,7 @@ from services.domain.normal_form import normal_form
 from services.domain.person_name import has_person_name_form
 from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number
-from services.runtime.call import Call
+from services.runtime.call import Call, teller_of
 from services.runtime.consistency import CommitPosition, decode_token
 from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
@@ -96,8 +97,11 @@ class Question(NamedTuple):
     @property
     def keyed_look_up(self) -> LookUp:
         """The look-up, with the subject keys of the token that was shown in place of a document."""
-        token = self.token
-        return LookUp(self.look_up) if token is None else LookUp(self.look_up, token.subject_key, token.other_key)
+        token, call = self.token, self.call
+        teller = teller_of(call.caller) if call is not None and self.look_up.claimed_reports else ""
+        if token is None:
+            return LookUp(self.look_up, teller=teller)
+        return LookUp(self.look_up, token.subject_key, token.other_key, teller)
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"
@@ -122,13 +126,15 @@ def question_from_proto(
     if request.holder_token:
         shown_token = seal.read(request.holder_token, request.purpose, now, found)
     elif holder is None:
-        document = check_document(request.document, "document", found)
-        if asker.needs_name and not has_person_name_form(request.document.name):
+        stated = request.document
+        document = check_document(stated, "document", found)
+        if asker.needs_name and not has_person_name_form(stated.name):
             text = english("value is required of a caller of this role: the name as printed on the document")
             found.append(Violation("document.name", "INVALID_FIELD", text))
-    check_region(request.region, "region", found)
-    if request.arriving_from:
-        check_region(request.arriving_from, "arriving_from", found)
+    region, arriving_from = request.region, request.arriving_from
+    check_region(region, "region", found)
+    if arriving_from:
+        check_region(arriving_from, "arriving_from", found)
     use_time = now
     if request.HasField("use_time"):
         check_time(request.use_time, "use_time", found)
@@ -143,12 +149,14 @@ def question_from_proto(
         raise InvalidArgument.of(found)
     look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST_AFTER else LOOKED_AT_OF_THE_PAST)
     if shown_token is None:
-        look_up.document.CopyFrom(request.document)
+        asked = look_up.document
+        asked.CopyFrom(request.document)
         if not asker.compares_name:
             # Results compares every name that it gets, so a name that must not be compared is removed.
-            look_up.document.name = ""
+            asked.name = ""
+    scope = request.scope
     # If the scope is unset, the node's own records are looked up first.
-    look_up.scope = request.scope or LOOKUP_SCOPE_LOCAL
+    look_up.scope = scope or LOOKUP_SCOPE_LOCAL
     seen: CommitPosition | None = None
     token = request.at_least_as_fresh
     if token:
@@ -157,29 +165,34 @@ def question_from_proto(
             look_up.at_least_as_fresh = token
         elif commit is not None and commit.service == "policy":
             seen = commit
-    evidence = tuple([evidence_from_proto(each) for each in shown]) if shown else ()
-    _add_claimed_reports(look_up, evidence, signed)
-    return Question(
-        document,
-        PolicyQuestion(
-            request.region,
-            request.purpose,
-            "" if request.arriving_from == NATION else request.arriving_from,
-            use_time,
-            seen,
-        ),
-        look_up,
-        shown,
-        evidence,
-        now,
-        request.store_decision,
-        not request.scope,
-        view,
-        shown_token,
-        asker.call,
-        signed,
-        request.document.number if shown_token is None and any(signed) else "",
+    evidence: tuple[Evidence, ...] = ()
+    if shown:
+        evidence = tuple([evidence_from_proto(each) for each in shown])
+        _add_claimed_reports(look_up, evidence, signed)
+    policy = PolicyQuestion(region, request.purpose, "" if arriving_from == NATION else arriving_from, use_time, seen)
+    number = request.document.number if signed and any(signed) and shown_token is None else ""
+    return _new_question(
+        (
+            document,
+            policy,
+            look_up,
+            shown,
+            evidence,
+            now,
+            request.store_decision,
+            not scope,
+            view,
+            shown_token,
+            asker.call,
+            signed,
+            number,
+            (),
+        )
     )
+
+
+_new_question = partial(tuple.__new__, Question)
+"""Makes a question from a tuple of all its fields, in a third of the time that the constructor takes."""
 
 
 def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violation]) -> None:

@@ -1,4 +1,7 @@
-"""GetResult, LookupLatest and BatchLookupLatest through a real server, on each engine."""
+"""GetResult, LookupLatest and BatchLookupLatest through a real server on SQLite.
+
+Their statements are proven on both engines in tests/storage/results/lookup.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from services.results.retention.purge import purge
 from services.runtime.consistency import CommitPosition, LogPosition, encode_token
 from services.storage.engine import open_database
 from services.verification.sources.lookup_answer import answer_from_message, answers_from_columns
+from tests.support.databases import MakeUrl
 from tests.support.errors import detail_of, error_info, field_violations
 from tests.support.results.factories import (
     LAB_NAME,
@@ -41,6 +45,12 @@ from tests.support.results.node import ResultsNode
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
+
+
+@pytest.fixture
+def url(sqlite_url: MakeUrl) -> str:
+    """A fresh database, of which `node` is made."""
+    return sqlite_url("results")
 
 
 def ask(person: int, **more: object) -> LookupLatestRequest:

@@ -21,6 +21,7 @@ from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from hutong.type.v1.summary_period_pb2 import SUMMARY_PERIOD_DAY, SUMMARY_PERIOD_MONTH, SUMMARY_PERIOD_WEEK
 
 from services.domain.instant import DAY, HOUR, MINUTE, Instant, from_timestamp, to_duration, to_timestamp
+from tests.support.databases import MakeUrl
 from tests.support.lists import read_pages
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, lab_to_register, make_tube
 from tests.support.results.node import ResultsNode, batch_of, results_node, start
@@ -31,9 +32,12 @@ SINCE = NOW - 20 * DAY
 
 
 @pytest.fixture
-async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
-    """A node with laboratories in Tonghua, Changchun and Zhengzhou, and one in Jilin that never reports."""
-    async with results_node(tmp_path, url) as running:
+async def node(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[ResultsNode]:
+    """A node with laboratories in Tonghua, Changchun and Zhengzhou, and one in Jilin that never reports.
+
+    The sums of groups are proven on both engines in tests/storage/results/timeliness.
+    """
+    async with results_node(tmp_path, sqlite_url("results")) as running:
         await running.register()
         for name, region in ((CHANGCHUN, "220103"), (PROVINCIAL, "410105"), (NEVER, "220000")):
             lab = lab_to_register(name.removeprefix("labs/"))

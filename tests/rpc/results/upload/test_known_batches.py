@@ -15,12 +15,11 @@ from sqlalchemy import select
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results.records.partitions import month_of, month_start
 from services.results.retention.purge import purge
-from services.results.upload.model import Acknowledgement, ValidatedBatch
+from services.results.upload.model import ValidatedBatch
 from services.results.upload.store import UploadStore
 from services.results.upload.tables import known_batches
 from services.results.upload.workers import ValidationPool
 from services.storage.engine import open_database
-from tests.support.databases import MakeUrl
 from tests.support.results.factories import LAB_NAME, NOW, PENDING, POSITIVE, make_tube
 from tests.support.results.node import ResultsNode
 
@@ -44,11 +43,6 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> ValidatedTubes:
 
     monkeypatch.setattr(ValidationPool, "validate", counting)
     return counter
-
-
-@pytest.fixture
-def url(database_url: MakeUrl) -> str:
-    return database_url("results")
 
 
 def a_day() -> list[upload_pb2.Tube]:
@@ -135,15 +129,18 @@ async def test_a_correction_does_not_let_the_old_content_back_in(node: ResultsNo
 
 def before_next_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[None]]) -> None:
     """Let something happen between the validation of the next batch and its commit."""
-    commit = UploadStore.commit_batch
     waiting = [happens]
 
-    async def commit_after(self: UploadStore, *arguments: Any) -> Acknowledgement:
-        if waiting:
-            await waiting.pop()()
-        return await commit(self, *arguments)
+    def after(commit: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def commit_after(self: UploadStore, *arguments: Any) -> Any:
+            if waiting:
+                await waiting.pop()()
+            return await commit(self, *arguments)
 
-    monkeypatch.setattr(UploadStore, "commit_batch", commit_after)
+        return commit_after
+
+    for name in ("commit_batch", "commit_group"):
+        monkeypatch.setattr(UploadStore, name, after(getattr(UploadStore, name)))
 
 
 async def test_a_batch_validated_under_an_old_standing_is_not_known_under_the_new(

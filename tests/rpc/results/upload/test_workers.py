@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -22,7 +23,13 @@ from tests.support.waiting import TIMEOUT_SECONDS, until
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
     """Return a server's worker processes, without Python's resource tracker."""
-    return [child for child in process.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in process.children(recursive=True):
+        # A child may end meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 async def test_a_worker_killed_under_a_batch_interrupts_its_upload_and_no_other(
@@ -32,7 +39,12 @@ async def test_a_worker_killed_under_a_batch_interrupts_its_upload_and_no_other(
     before = {child.pid for child in workers_of(psutil.Process())}
     async with results_node(tmp_path, sqlite_url("results"), workers=1) as node:
         await node.register()
-        (worker,) = [child for child in workers_of(psutil.Process()) if child.pid not in before]
+
+        def new_workers() -> list[psutil.Process]:
+            return [child for child in workers_of(psutil.Process()) if child.pid not in before]
+
+        await until(lambda: len(new_workers()) == 1)
+        (worker,) = new_workers()
         call = node.uploads.UploadResults()
         await call.write(start())
         await call.write(batch_of(make_tubes(10)))
@@ -56,11 +68,11 @@ async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_u
         async with grpc.aio.insecure_channel(server.address) as channel:
             await channel.channel_ready()
             process = psutil.Process(server.process.pid)
-            assert len(workers_of(process)) == 2
+            await until(lambda: len(workers_of(process)) == 2)
             family = process.children(recursive=True)
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait(TIMEOUT_SECONDS)
-        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 15)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, TIMEOUT_SECONDS)
         assert alive == []
 
 

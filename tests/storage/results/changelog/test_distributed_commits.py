@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from services.domain.errors import Unavailable
-from services.results.changelog.log import append_entry, read_entries
+from services.results.changelog.append import append_entry
+from services.results.changelog.log import read_entries
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.connections import is_distributed
 from services.storage.distributed import require_settled

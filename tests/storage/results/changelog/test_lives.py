@@ -8,8 +8,9 @@ import pytest
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, HOUR
+from services.results.changelog.append import append_barrier, append_entry
 from services.results.changelog.lives import find_lost
-from services.results.changelog.log import append_barrier, append_entry, list_writers, read_entries, remove_entries
+from services.results.changelog.log import list_writers, read_entries, remove_entries
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.downstream.lives import find_unmet, record_reached
 from services.results.exchange.downstream.streams import begin_stream, require_current

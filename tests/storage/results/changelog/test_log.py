@@ -12,7 +12,8 @@ from sqlalchemy import Connection, text
 from services.domain.errors import OutOfRange
 from services.domain.instant import DAY, HOUR, SECOND
 from services.results.changelog import log
-from services.results.changelog.log import append_entry, oldest_cursor, read_entries, read_log, remove_entries
+from services.results.changelog.append import append_entry
+from services.results.changelog.log import oldest_cursor, read_entries, read_log, remove_entries
 from services.results.changelog.model import Cursor, Entry, Position
 from services.results.records.queries import find_revisions
 from services.results.retention.purge import purge

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, event
 
 from services.domain.instant import SECOND
-from services.results.changelog.log import MAX_ENTRIES, append_entry, read_log
+from services.results.changelog.append import append_entry
+from services.results.changelog.log import MAX_ENTRIES, read_log
 from services.results.changelog.model import Cursor, Position
 from tests.support.results.factories import NOW, USCC
 from tests.support.results.store import Laboratory

@@ -50,3 +50,26 @@ def test_joined_keys_are_in_the_order_of_their_numbers() -> None:
     rows = results_of("postgresql")
     joined = NewResults.join("postgresql", rows)
     assert joined.keys.decode() == "".join(row.key_row for row in sorted(rows, key=lambda row: row.report_number))
+
+
+@pytest.mark.parametrize("dialect", ENGINES)
+@pytest.mark.parametrize("first", [9, 15])
+def test_merged_batches_are_as_one_batch(dialect: str, first: int) -> None:
+    """The keys are in the order of their numbers, also if the numbers of two batches overlap."""
+    two_keys = Pepper(PEPPER.secret, 1, Pepper(b"o" * 32, 2))
+    parts = [
+        list(validate_batch([make_tube(30), make_tube(10, 5)], dialect=dialect, pepper=two_keys).results),
+        list(validate_batch([make_tube(first, 3), make_tube(5)], dialect=dialect).results),
+        list(validate_batch([make_tube(60)], dialect=dialect).results),
+    ]
+    merged = NewResults.merge([NewResults.join(dialect, part) for part in parts])
+    whole = [row for part in parts for row in part]
+    assert list(merged) == whole
+    assert merged.keys == NewResults.join(dialect, whole).keys
+    assert merged.are_distinct is (first == 15)
+
+
+def test_numbers_that_ascend_from_batch_to_batch_are_merged_in_order() -> None:
+    parts = [NewResults.join("postgresql", results_of("postgresql"))]
+    parts.append(NewResults.join("postgresql", list(validate_batch([make_tube(5000)], dialect="postgresql").results)))
+    assert NewResults.merge(parts).keys == parts[0].keys + parts[1].keys

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from structlog.testing import capture_logs
 
-from services.runtime.server.accepting import AcceptingServer, Limit, Refusal, can_limit, find_refusal
+from services.runtime.server.accepting import AcceptingServer, Limit, RefusalStatus, can_limit, find_refusal
 from tests.support.waiting import TIMEOUT_SECONDS
 
 METHOD = "/lab.Lab/Get"
@@ -30,12 +30,12 @@ class Faulty:
         self.calls = 0
         self.ended = 0
 
-    def refuse(self, _connection: str, _left: float | None) -> Refusal | None:
+    def refuse(self, _connection: str, _left: float | None) -> RefusalStatus | None:
         """Fail, refuse or admit."""
         self.calls += 1
         if self.calls == 1:
             raise RuntimeError("broken")
-        return Refusal(8, "not now", (("x-why", "a test"),)) if self.calls == 2 else None
+        return RefusalStatus(8, "not now", (("x-why", "a test"),)) if self.calls == 2 else None
 
     def end(self, _connection: str) -> None:
         """Count."""
@@ -80,7 +80,7 @@ class Expired:
         self._limit = limit
         self.left: float | None = None
 
-    def refuse(self, connection: str, left: float | None) -> Refusal | None:
+    def refuse(self, connection: str, left: float | None) -> RefusalStatus | None:
         """Decide as for a call without time left."""
         self.left = left
         return find_refusal(self._limit, connection, 0.0)

@@ -15,6 +15,7 @@ from services.verification.decision.actions import (
     NO_ANSWER,
     POLICY_UNKNOWN,
     ROWS,
+    GateRow,
     gate_row,
 )
 
@@ -68,3 +69,11 @@ def test_only_a_permitted_refusal_is_a_refusal() -> None:
     for row in ROWS:
         assert (row.action == pb.GATE_ACTION_MAY_BE_REFUSED) == row.refusal_permitted
         assert row.then_action != pb.GATE_ACTION_MAY_BE_REFUSED
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.number))
+def test_sentence_for_the_holder_has_no_word_of_the_contract(row: GateRow) -> None:
+    """A gate tells the sentence to the holder. It names no field, such as expire_time, and no scope of a look-up."""
+    sentence = str(row.text)
+    assert "_" not in sentence
+    assert "scope" not in sentence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hutong.type.v1 import refusal_ground_pb2
+from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND
@@ -129,7 +130,20 @@ def test_the_nations_supervisors_read_words_only_where_the_nation_answers(
     """Supervisors of the place's region and the teller read them always."""
     caller = Caller(role, region=region)
     reports = [
-        Refusal("", "410105", "", 4, NOON, (), (), "", UNLAWFUL, "", None, 1, NOON, responsible_node=node)
+        Refusal(
+            uuid="",
+            region="410105",
+            venue="",
+            purpose=PURPOSE_HOTEL,
+            refuse_time=NOON,
+            grounds=(),
+            assessment=UNLAWFUL,
+            statement="",
+            subject_key=None,
+            key_version=1,
+            create_time=NOON,
+            responsible_node=node,
+        )
         for node in ("000000", "410100")
     ]
     assert [one.responsible_node for one in reports if may_read_words(caller, one)] == reads

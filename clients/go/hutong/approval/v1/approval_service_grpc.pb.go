@@ -59,8 +59,9 @@ type ApprovalServiceClient interface {
 	// callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 	//
 	// PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
-	// open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open. What
-	// was approved in time is completed also after that.
+	// open EmergencyGrant for the change's region. An organisation ("supervisors/410000") and its officer
+	// ("supervisors/410000/li") count as one. A change is approved under a grant only while the grant is open. What was
+	// approved in time is completed also after that.
 	//
 	// NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change
 	// is rejected or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the
@@ -78,8 +79,8 @@ type ApprovalServiceClient interface {
 	// FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
 	// PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
 	OpenEmergencyGrant(ctx context.Context, in *OpenEmergencyGrantRequest, opts ...grpc.CallOption) (*OpenEmergencyGrantResponse, error)
-	// Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-	// grant that is over stays as it is. NOT_FOUND.
+	// Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+	// grant's region. A grant that is over stays as it is. NOT_FOUND.
 	EndEmergencyGrant(ctx context.Context, in *EndEmergencyGrantRequest, opts ...grpc.CallOption) (*EndEmergencyGrantResponse, error)
 	// Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
 	// repeat returns the first review.
@@ -208,8 +209,9 @@ type ApprovalServiceServer interface {
 	// callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 	//
 	// PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
-	// open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open. What
-	// was approved in time is completed also after that.
+	// open EmergencyGrant for the change's region. An organisation ("supervisors/410000") and its officer
+	// ("supervisors/410000/li") count as one. A change is approved under a grant only while the grant is open. What was
+	// approved in time is completed also after that.
 	//
 	// NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change
 	// is rejected or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the
@@ -227,8 +229,8 @@ type ApprovalServiceServer interface {
 	// FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
 	// PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
 	OpenEmergencyGrant(context.Context, *OpenEmergencyGrantRequest) (*OpenEmergencyGrantResponse, error)
-	// Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-	// grant that is over stays as it is. NOT_FOUND.
+	// Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+	// grant's region. A grant that is over stays as it is. NOT_FOUND.
 	EndEmergencyGrant(context.Context, *EndEmergencyGrantRequest) (*EndEmergencyGrantResponse, error)
 	// Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
 	// repeat returns the first review.

@@ -30,7 +30,7 @@ const (
 	EmergencyGrantState_EMERGENCY_GRANT_STATE_UNSPECIFIED EmergencyGrantState = 0
 	// The holder may approve its own changes.
 	EmergencyGrantState_EMERGENCY_GRANT_STATE_OPEN EmergencyGrantState = 1
-	// Its time is over or it was ended, and no other caller has reviewed it.
+	// The grant's time is over or it was ended, and no other caller has reviewed it.
 	EmergencyGrantState_EMERGENCY_GRANT_STATE_ENDED EmergencyGrantState = 2
 	// Another caller has reviewed it.
 	EmergencyGrantState_EMERGENCY_GRANT_STATE_REVIEWED EmergencyGrantState = 3
@@ -79,12 +79,12 @@ func (EmergencyGrantState) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_approval_v1_emergency_grant_proto_rawDescGZIP(), []int{0}
 }
 
-// A grant for an emergency in which no second approver can be reached. While it is open, its holder may approve changes
-// that it has proposed itself (ApproveChange). It permits nothing else: no other region and no other RPC, and no read of
-// a person.
+// A grant for an emergency in which no second approver can be reached. While the grant is open, its holder may approve
+// the changes that the holder has proposed (ApproveChange). The grant permits nothing else: no other region and no other
+// RPC, and no read of a person.
 //
-// A holder opens it alone and states why. It ends by itself after at most four hours. Another caller must review it
-// afterwards. Until then its holder cannot open another one.
+// The holder opens the grant alone and states why. The grant ends by itself after at most four hours. Another caller must
+// review it afterwards. Until then the holder cannot open another grant.
 type EmergencyGrant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "emergencyGrants/{uuid7}".

@@ -53,7 +53,7 @@ const (
 	// The resource to create exists already, with other content. ALREADY_EXISTS with ResourceInfo.
 	// Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 	ErrorReason_ERROR_REASON_ALREADY_EXISTS ErrorReason = 4
-	// A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
+	// A request_id was used before with other content or by another caller. INVALID_ARGUMENT with BadRequest.
 	// Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 5
 	// A page token was not issued for this request. INVALID_ARGUMENT with BadRequest.
@@ -204,7 +204,7 @@ const (
 	// Example: {"reason":"NODE_NOT_SILENT","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_NODE_NOT_SILENT ErrorReason = 80
 	// The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-	// PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
+	// PERMISSION_DENIED. The holder of an emergency grant who reviews the grant gets this reason too.
 	// Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
 	ErrorReason_ERROR_REASON_SAME_APPROVER ErrorReason = 60
 	// The change is decided already or has lapsed. FAILED_PRECONDITION.

@@ -545,9 +545,9 @@ func (x *TestRequired) GetAdverseWindow() *durationpb.Duration {
 // The document that a policy puts into force.
 type PolicySource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its number, as "联防联控机制综发〔2022〕81号"; at most 100 characters without control characters.
+	// The number of the document, as "联防联控机制综发〔2022〕81号"; at most 100 characters without control characters.
 	DocumentNumber string `protobuf:"bytes,1,opt,name=document_number,json=documentNumber,proto3" json:"document_number,omitempty"`
-	// Its title; at most 300 characters without control characters.
+	// The title of the document; at most 300 characters without control characters.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	// Where it can be read; empty when not published on the web.
 	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`

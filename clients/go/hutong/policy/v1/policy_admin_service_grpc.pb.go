@@ -27,7 +27,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Publishes and withdraws policies. Authorities call it.
+// Publishes and withdraws policies. Authorities call the service.
 type PolicyAdminServiceClient interface {
 	// Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
 	// node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
@@ -94,7 +94,7 @@ func (c *policyAdminServiceClient) WithdrawPolicy(ctx context.Context, in *Withd
 // All implementations must embed UnimplementedPolicyAdminServiceServer
 // for forward compatibility.
 //
-// Publishes and withdraws policies. Authorities call it.
+// Publishes and withdraws policies. Authorities call the service.
 type PolicyAdminServiceServer interface {
 	// Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
 	// node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest

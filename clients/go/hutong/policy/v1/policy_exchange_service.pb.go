@@ -31,10 +31,9 @@ type PolicySetAsideReason int32
 const (
 	// Not a value that any node returns.
 	PolicySetAsideReason_POLICY_SET_ASIDE_REASON_UNSPECIFIED PolicySetAsideReason = 0
-	// The revision is not the sender's to state. Either its region does not lie in the sender's region, or it is a floor
-	// that a node outside the sender's region has published. The sender can only repeat such a floor. In the
-	// second case it has stated the floor with other content, has withdrawn it, or has stated it although it is not known
-	// here.
+	// The sender may not state the revision. Either the region of the revision does not lie in the sender's region, or the
+	// revision is a floor that a node outside the sender's region has published. The sender can only repeat such a floor. It
+	// is set aside if the sender states other content, withdraws the floor, or states a floor that is not known here.
 	PolicySetAsideReason_POLICY_SET_ASIDE_REASON_NOT_ITS_OWN PolicySetAsideReason = 1
 	// The revision could not have been published, or its content_hash is not that of its content.
 	PolicySetAsideReason_POLICY_SET_ASIDE_REASON_INVALID PolicySetAsideReason = 2
@@ -344,9 +343,10 @@ func (x *SendPoliciesResponse) GetCapabilities() []v1.Capability {
 // A revision that was set aside.
 type SetAsidePolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}"; at most 120 characters of it.
+	// The name of the revision as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}", cut to 120
+	// characters.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Why.
+	// Why the revision was set aside.
 	Reason        PolicySetAsideReason `protobuf:"varint,2,opt,name=reason,proto3,enum=hutong.policy.v1.PolicySetAsideReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

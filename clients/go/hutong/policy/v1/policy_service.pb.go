@@ -34,10 +34,10 @@ const (
 	PolicyEventType_POLICY_EVENT_TYPE_UNSPECIFIED PolicyEventType = 0
 	// The revision was there before the watch began.
 	PolicyEventType_POLICY_EVENT_TYPE_SNAPSHOT PolicyEventType = 1
-	// It was published.
+	// The revision was published.
 	PolicyEventType_POLICY_EVENT_TYPE_PUBLISHED PolicyEventType = 2
-	// It was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of the
-	// publication.
+	// The revision was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of
+	// the publication.
 	PolicyEventType_POLICY_EVENT_TYPE_WITHDRAWN PolicyEventType = 3
 )
 

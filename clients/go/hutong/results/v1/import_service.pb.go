@@ -84,7 +84,7 @@ type ImportResultsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All results of the person that are in this node's store now, newest report first.
 	TestResults []*TestResult `protobuf:"bytes,1,rep,name=test_results,json=testResults,proto3" json:"test_results,omitempty"`
-	// How many of them this call added.
+	// How many results this call added to the store.
 	ImportedCount int32 `protobuf:"varint,2,opt,name=imported_count,json=importedCount,proto3" json:"imported_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -43,19 +43,19 @@ type LegalHold struct {
 	Lab string `protobuf:"bytes,3,opt,name=lab,proto3" json:"lab,omitempty"`
 	// The report times; absent if the hold states none. While a result is PENDING, its sample time counts.
 	ReportInterval *interval.Interval `protobuf:"bytes,4,opt,name=report_interval,json=reportInterval,proto3" json:"report_interval,omitempty"`
-	// Why it was put.
+	// Why the hold was put.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When it was put.
+	// When the hold was put.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// The caller that put it, like "supervisors/410000/li".
+	// The caller that put the hold, like "supervisors/410000/li".
 	Actor string `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
-	// The case of the call that put it (`hutong-case`).
+	// The case that was named by the call that put the hold (`hutong-case`).
 	CaseId string `protobuf:"bytes,8,opt,name=case_id,json=caseId,proto3" json:"case_id,omitempty"`
-	// When it was lifted; absent while it holds.
+	// When the hold was lifted; absent while it holds.
 	LiftTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=lift_time,json=liftTime,proto3" json:"lift_time,omitempty"`
-	// Why it was lifted; empty while it holds.
+	// Why the hold was lifted; empty while it holds.
 	LiftReason string `protobuf:"bytes,10,opt,name=lift_reason,json=liftReason,proto3" json:"lift_reason,omitempty"`
-	// The caller that lifted it; empty while it holds.
+	// The caller that lifted the hold; empty while it holds.
 	LiftActor     string `protobuf:"bytes,11,opt,name=lift_actor,json=liftActor,proto3" json:"lift_actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -50,7 +50,8 @@ type DocumentLink struct {
 	Actor string `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
 	// The caller that removed the link, as `actor`.
 	UnlinkActor string `protobuf:"bytes,11,opt,name=unlink_actor,json=unlinkActor,proto3" json:"unlink_actor,omitempty"`
-	// The node where it was removed, "nodes/{region}". Empty while it holds, and if the node that made it removed it.
+	// The node where the link was removed, "nodes/{region}". Empty while the link holds, and if the node that made the link
+	// has also removed it.
 	UnlinkNode    string `protobuf:"bytes,12,opt,name=unlink_node,json=unlinkNode,proto3" json:"unlink_node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

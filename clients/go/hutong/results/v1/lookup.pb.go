@@ -82,16 +82,16 @@ type SourceState int32
 
 const (
 	SourceState_SOURCE_STATE_UNSPECIFIED SourceState = 0
-	// It answered, and the response contains what it holds.
+	// The source answered, and the response contains what the source holds.
 	SourceState_SOURCE_STATE_OK SourceState = 1
-	// It did not answer in time. What it holds is unknown, which is never a reason against the holder.
+	// The source did not answer in time. What the source holds is unknown, which is never a reason against the holder.
 	SourceState_SOURCE_STATE_UNAVAILABLE SourceState = 2
 	// This node has no such source.
 	SourceState_SOURCE_STATE_NOT_CONFIGURED SourceState = 3
-	// It was not asked, because the look-up left the scope unset. What it may hold is not known.
+	// The source was not asked, because the look-up left the scope unset. What the source may hold is not known.
 	SourceState_SOURCE_STATE_NOT_ASKED SourceState = 4
-	// It does not answer, and an operator of the nation has retired it. What it had sent before is contained. Its silence
-	// no longer leaves a decision undetermined.
+	// The source does not answer, and an operator of the nation has retired its node. The response contains what the node
+	// had sent before. The node's silence no longer leaves a decision undetermined.
 	SourceState_SOURCE_STATE_RETIRED SourceState = 5
 )
 

@@ -27,8 +27,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
-// calls it.
+// Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+// and a supervisor those of the region's laboratories.
 type MissingReportServiceClient interface {
 	// Lists the missing reports of the laboratories of this node and of the nodes below it, newest first, paged (AIP-158). A
 	// missing report was shown by its holder somewhere in the country and has no record at any node. The national node also
@@ -77,8 +77,8 @@ func (c *missingReportServiceClient) AnswerMissingReport(ctx context.Context, in
 // All implementations must embed UnimplementedMissingReportServiceServer
 // for forward compatibility.
 //
-// Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
-// calls it.
+// Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+// and a supervisor those of the region's laboratories.
 type MissingReportServiceServer interface {
 	// Lists the missing reports of the laboratories of this node and of the nodes below it, newest first, paged (AIP-158). A
 	// missing report was shown by its holder somewhere in the country and has no record at any node. The national node also

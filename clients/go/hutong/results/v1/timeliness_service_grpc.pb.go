@@ -26,7 +26,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+// Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
 // laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
 // that a summary of a region reads few counts.
 type TimelinessServiceClient interface {
@@ -59,7 +59,7 @@ func (c *timelinessServiceClient) SummarizeTimeliness(ctx context.Context, in *S
 // All implementations must embed UnimplementedTimelinessServiceServer
 // for forward compatibility.
 //
-// Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+// Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
 // laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
 // that a summary of a region reads few counts.
 type TimelinessServiceServer interface {

@@ -38,7 +38,7 @@ const (
 	DecisionOutcome_DECISION_OUTCOME_NOT_RECOGNIZED DecisionOutcome = 2
 	// No result is asked for.
 	DecisionOutcome_DECISION_OUTCOME_NOT_REQUIRED DecisionOutcome = 3
-	// It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+	// No decision can be made now, because no policy is in force or a source did not answer. Never a reason against the
 	// holder.
 	DecisionOutcome_DECISION_OUTCOME_UNDETERMINED DecisionOutcome = 4
 )
@@ -323,33 +323,33 @@ func (DecisionBasis) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_decision_proto_rawDescGZIP(), []int{3}
 }
 
-// Why a result or a piece of evidence was or was not used.
+// Why a result or a piece of evidence was or was not used. The comments call either one the test.
 type EvidenceUse int32
 
 const (
 	EvidenceUse_EVIDENCE_USE_UNSPECIFIED EvidenceUse = 0
-	// The decision rests on it.
+	// The decision rests on the test.
 	EvidenceUse_EVIDENCE_USE_USED EvidenceUse = 1
-	// It is valid too, but another one stays valid longer.
+	// The test is valid too, but another one stays valid longer.
 	EvidenceUse_EVIDENCE_USE_OTHER_EXPIRES_LATER EvidenceUse = 2
-	// The time of use lies outside its window.
+	// The time of use lies outside the window of the test.
 	EvidenceUse_EVIDENCE_USE_EXPIRED EvidenceUse = 3
-	// It was recalled.
+	// The result was recalled.
 	EvidenceUse_EVIDENCE_USE_RECALLED EvidenceUse = 4
-	// Its laboratory was not authorised at report time.
+	// The laboratory of the test was not authorised at report time.
 	EvidenceUse_EVIDENCE_USE_LAB_NOT_AUTHORIZED EvidenceUse = 5
-	// Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+	// The report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
 	// counts as a sampling record until its report time and has another use.
 	EvidenceUse_EVIDENCE_USE_NOT_YET_REPORTED EvidenceUse = 6
-	// Its times are out of order or lie in the future.
+	// The times of the test are out of order or lie in the future.
 	EvidenceUse_EVIDENCE_USE_TIMES_IMPOSSIBLE EvidenceUse = 7
-	// It differs from the record of the same report.
+	// The evidence differs from the record of the same report.
 	EvidenceUse_EVIDENCE_USE_CONTRADICTS_RECORD EvidenceUse = 8
-	// It equals a record, which is considered in its place.
+	// The evidence equals a record, which is considered in its place.
 	EvidenceUse_EVIDENCE_USE_SAME_AS_RECORD EvidenceUse = 9
-	// It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
-	// does not show the time to count from, the time of its report, or the time at which its laboratory had to be
-	// authorised. A holder is not refused for it.
+	// The evidence would count if it were true, but it does not identify a report (it needs a laboratory and a report
+	// number), or does not show the time to count from, the time of its report, or the time at which its laboratory had to
+	// be authorised. A holder is not refused for it.
 	EvidenceUse_EVIDENCE_USE_NOT_COMPARABLE EvidenceUse = 10
 	// A sampling record where the place does not take it, or takes it no longer.
 	EvidenceUse_EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED EvidenceUse = 11
@@ -366,17 +366,17 @@ const (
 	// A positive, or a positive pool, that is shown but has no record: only a recorded one governs.
 	EvidenceUse_EVIDENCE_USE_NOT_RECORDED EvidenceUse = 17
 	// The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
-	// record is of another item. It has no effect.
+	// record is of another item. The test has no effect.
 	EvidenceUse_EVIDENCE_USE_OTHER_ITEM EvidenceUse = 18
 	// A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
-	// among adverse_items, or its adverse_window has ended. It has no effect.
+	// among adverse_items, or its adverse_window has ended. The test has no effect.
 	EvidenceUse_EVIDENCE_USE_NOT_ADVERSE EvidenceUse = 19
 	// A result of an item whose positives stand against the holder and whose negatives do not satisfy the policy. If it is
 	// a recorded negative, it may have cleared a positive.
 	EvidenceUse_EVIDENCE_USE_ITEM_NOT_ACCEPTED EvidenceUse = 20
 	// A negative that is shown, has no record, and would clear every positive that governs if it were recorded.
 	EvidenceUse_EVIDENCE_USE_WOULD_CLEAR EvidenceUse = 21
-	// It has no record, and its laboratory states that it has issued no report under this number
+	// The evidence has no record, and its laboratory states that it has issued no report under this number
 	// (MISSING_REPORT_ANSWER_NOT_OURS). Like evidence that contradicts a record, it counts for nothing.
 	EvidenceUse_EVIDENCE_USE_DENIED_BY_LAB EvidenceUse = 22
 )

@@ -36,7 +36,7 @@ const (
 	EvidenceCaseKind_EVIDENCE_CASE_KIND_OTHER_PERSON EvidenceCaseKind = 2
 	// The report was shown with other times than before (EVIDENCE_FLAG_KIND_OTHER_TIMES).
 	EvidenceCaseKind_EVIDENCE_CASE_KIND_OTHER_TIMES EvidenceCaseKind = 3
-	// The report has no record, and its laboratory denies that it has issued it (EVIDENCE_USE_DENIED_BY_LAB).
+	// The report has no record, and its laboratory denies that it has issued the report (EVIDENCE_USE_DENIED_BY_LAB).
 	EvidenceCaseKind_EVIDENCE_CASE_KIND_DENIED_BY_LAB EvidenceCaseKind = 4
 	// The report has no record and would clear a recorded positive (EVIDENCE_USE_WOULD_CLEAR).
 	EvidenceCaseKind_EVIDENCE_CASE_KIND_CLEARANCE_NOT_RECORDED EvidenceCaseKind = 5
@@ -94,11 +94,11 @@ type EvidenceCaseState int32
 
 const (
 	EvidenceCaseState_EVIDENCE_CASE_STATE_UNSPECIFIED EvidenceCaseState = 0
-	// Nobody examines it yet.
+	// No officer examines the case yet.
 	EvidenceCaseState_EVIDENCE_CASE_STATE_OPEN EvidenceCaseState = 1
-	// An officer examines it.
+	// An officer examines the case.
 	EvidenceCaseState_EVIDENCE_CASE_STATE_ASSIGNED EvidenceCaseState = 2
-	// It has a finding.
+	// The case has a finding.
 	EvidenceCaseState_EVIDENCE_CASE_STATE_CONCLUDED EvidenceCaseState = 3
 )
 
@@ -235,21 +235,22 @@ type EvidenceCase struct {
 	Decision string `protobuf:"bytes,8,opt,name=decision,proto3" json:"decision,omitempty"`
 	// For OTHER_PERSON and OTHER_TIMES: the decision that it was compared with, as in EvidenceFlag.
 	OtherDecision string `protobuf:"bytes,9,opt,name=other_decision,json=otherDecision,proto3" json:"other_decision,omitempty"`
-	// When it was opened.
+	// When the case was opened.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// The officer who examines it: the role and name of a caller, such as "supervisors/410100/li". Empty while it is open.
+	// The officer who examines the case: the role and name of a caller, such as "supervisors/410100/li". Empty while the
+	// case is open.
 	Assignee string `protobuf:"bytes,11,opt,name=assignee,proto3" json:"assignee,omitempty"`
-	// When it was assigned last.
+	// When the case was assigned last.
 	AssignTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=assign_time,json=assignTime,proto3" json:"assign_time,omitempty"`
-	// Who assigned it last; empty if the caller had no name.
+	// The caller who assigned the case last; empty if that caller had no name.
 	AssignActor string `protobuf:"bytes,13,opt,name=assign_actor,json=assignActor,proto3" json:"assign_actor,omitempty"`
 	// What was found.
 	Finding EvidenceCaseFinding `protobuf:"varint,14,opt,name=finding,proto3,enum=hutong.verification.v1.EvidenceCaseFinding" json:"finding,omitempty"`
 	// What the officer wrote about the finding. Numbers of identity cards and telephones are masked.
 	Note string `protobuf:"bytes,15,opt,name=note,proto3" json:"note,omitempty"`
-	// When it was concluded.
+	// When the case was concluded.
 	ConcludeTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=conclude_time,json=concludeTime,proto3" json:"conclude_time,omitempty"`
-	// Who concluded it; empty if the caller had no name.
+	// The caller who concluded the case; empty if that caller had no name.
 	ConcludeActor string `protobuf:"bytes,17,opt,name=conclude_actor,json=concludeActor,proto3" json:"conclude_actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

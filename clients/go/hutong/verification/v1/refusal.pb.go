@@ -242,7 +242,7 @@ type Refusal struct {
 	RefuseTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=refuse_time,json=refuseTime,proto3" json:"refuse_time,omitempty"`
 	// The grounds that were stated to the person.
 	Grounds []v1.RefusalGround `protobuf:"varint,6,rep,packed,name=grounds,proto3,enum=hutong.type.v1.RefusalGround" json:"grounds,omitempty"`
-	// Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
+	// Those of `grounds` that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
 	// person was entitled, by a recognised result or because none was asked for.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,7,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
 	// The decision by which it was assessed, "decisions/{uuid7}". Usually this is the decision that was shown at the

@@ -858,9 +858,9 @@ type RefusalCounts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number of reports.
 	RefusalCount int64 `protobuf:"varint,1,opt,name=refusal_count,json=refusalCount,proto3" json:"refusal_count,omitempty"`
-	// How many of them were assessed as unlawful.
+	// The number of reports that were assessed as unlawful.
 	UnlawfulCount int64 `protobuf:"varint,2,opt,name=unlawful_count,json=unlawfulCount,proto3" json:"unlawful_count,omitempty"`
-	// How many of them are not answered yet.
+	// The number of reports that are not answered yet.
 	OpenCount int64 `protobuf:"varint,3,opt,name=open_count,json=openCount,proto3" json:"open_count,omitempty"`
 	// The median time from report to answer, over answered reports; absent when no report is answered.
 	MedianTimeToAnswer *durationpb.Duration `protobuf:"bytes,4,opt,name=median_time_to_answer,json=medianTimeToAnswer,proto3" json:"median_time_to_answer,omitempty"`

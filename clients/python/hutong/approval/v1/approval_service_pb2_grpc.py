@@ -129,8 +129,9 @@ class ApprovalServiceServicer(object):
         callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 
         PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
-        open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open. What
-        was approved in time is completed also after that.
+        open EmergencyGrant for the change's region. An organisation ("supervisors/410000") and its officer
+        ("supervisors/410000/li") count as one. A change is approved under a grant only while the grant is open. What was
+        approved in time is completed also after that.
 
         NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change
         is rejected or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the
@@ -163,8 +164,8 @@ class ApprovalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EndEmergencyGrant(self, request, context):
-        """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-        grant that is over stays as it is. NOT_FOUND.
+        """Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+        grant's region. A grant that is over stays as it is. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,8 +60,9 @@ class ApprovalServiceStub:
     callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 
     PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
-    open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open. What
-    was approved in time is completed also after that.
+    open EmergencyGrant for the change's region. An organisation ("supervisors/410000") and its officer
+    ("supervisors/410000/li") count as one. A change is approved under a grant only while the grant is open. What was
+    approved in time is completed also after that.
 
     NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change
     is rejected or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the
@@ -82,8 +83,8 @@ class ApprovalServiceStub:
     PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
     """
     EndEmergencyGrant: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.EndEmergencyGrantRequest, _approval_service_pb2.EndEmergencyGrantResponse]
-    """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-    grant that is over stays as it is. NOT_FOUND.
+    """Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+    grant's region. A grant that is over stays as it is. NOT_FOUND.
     """
     ReviewEmergencyGrant: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ReviewEmergencyGrantRequest, _approval_service_pb2.ReviewEmergencyGrantResponse]
     """Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
@@ -126,8 +127,9 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 
     PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
-    open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open. What
-    was approved in time is completed also after that.
+    open EmergencyGrant for the change's region. An organisation ("supervisors/410000") and its officer
+    ("supervisors/410000/li") count as one. A change is approved under a grant only while the grant is open. What was
+    approved in time is completed also after that.
 
     NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change
     is rejected or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the
@@ -148,8 +150,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
     """
     EndEmergencyGrant: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.EndEmergencyGrantRequest, _approval_service_pb2.EndEmergencyGrantResponse]  # type: ignore[assignment]
-    """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-    grant that is over stays as it is. NOT_FOUND.
+    """Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+    grant's region. A grant that is over stays as it is. NOT_FOUND.
     """
     ReviewEmergencyGrant: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ReviewEmergencyGrantRequest, _approval_service_pb2.ReviewEmergencyGrantResponse]  # type: ignore[assignment]
     """Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
@@ -207,8 +209,9 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 
         PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
-        open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open. What
-        was approved in time is completed also after that.
+        open EmergencyGrant for the change's region. An organisation ("supervisors/410000") and its officer
+        ("supervisors/410000/li") count as one. A change is approved under a grant only while the grant is open. What was
+        approved in time is completed also after that.
 
         NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change
         is rejected or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the
@@ -247,8 +250,8 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_service_pb2.EndEmergencyGrantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.EndEmergencyGrantResponse, _abc.Awaitable[_approval_service_pb2.EndEmergencyGrantResponse]]:
-        """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
-        grant that is over stays as it is. NOT_FOUND.
+        """Ends an emergency grant before its time. The holder of the grant may do so, and every caller that may decide in the
+        grant's region. A grant that is over stays as it is. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -28,7 +28,7 @@ class _EmergencyGrantStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_E
     EMERGENCY_GRANT_STATE_OPEN: _EmergencyGrantState.ValueType  # 1
     """The holder may approve its own changes."""
     EMERGENCY_GRANT_STATE_ENDED: _EmergencyGrantState.ValueType  # 2
-    """Its time is over or it was ended, and no other caller has reviewed it."""
+    """The grant's time is over or it was ended, and no other caller has reviewed it."""
     EMERGENCY_GRANT_STATE_REVIEWED: _EmergencyGrantState.ValueType  # 3
     """Another caller has reviewed it."""
 
@@ -39,19 +39,19 @@ EMERGENCY_GRANT_STATE_UNSPECIFIED: EmergencyGrantState.ValueType  # 0
 EMERGENCY_GRANT_STATE_OPEN: EmergencyGrantState.ValueType  # 1
 """The holder may approve its own changes."""
 EMERGENCY_GRANT_STATE_ENDED: EmergencyGrantState.ValueType  # 2
-"""Its time is over or it was ended, and no other caller has reviewed it."""
+"""The grant's time is over or it was ended, and no other caller has reviewed it."""
 EMERGENCY_GRANT_STATE_REVIEWED: EmergencyGrantState.ValueType  # 3
 """Another caller has reviewed it."""
 Global___EmergencyGrantState: _TypeAlias = EmergencyGrantState  # noqa: Y015
 
 @_typing.final
 class EmergencyGrant(_message.Message):
-    """A grant for an emergency in which no second approver can be reached. While it is open, its holder may approve changes
-    that it has proposed itself (ApproveChange). It permits nothing else: no other region and no other RPC, and no read of
-    a person.
+    """A grant for an emergency in which no second approver can be reached. While the grant is open, its holder may approve
+    the changes that the holder has proposed (ApproveChange). The grant permits nothing else: no other region and no other
+    RPC, and no read of a person.
 
-    A holder opens it alone and states why. It ends by itself after at most four hours. Another caller must review it
-    afterwards. Until then its holder cannot open another one.
+    The holder opens the grant alone and states why. The grant ends by itself after at most four hours. Another caller must
+    review it afterwards. Until then the holder cannot open another grant.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -84,8 +84,9 @@ class AuditEvent(_message.Message):
     without a token, or "local" for a caller on loopback without certificates. Empty if the caller was not accepted.
     """
     caller: _builtins.str
-    """The name of the caller, like "gates/410100/7". If the caller was refused because of its certificate's state or its
-    token, the name in its certificate, beside an empty role. Empty if the certificate names no caller.
+    """The name of the caller, like "gates/410100/7". A caller that was refused because of the state of its certificate, or
+    because of its token, has the name in its certificate here and an empty role. Empty if the certificate names no
+    caller.
     """
     on_behalf_of: _builtins.str
     """The name of the caller for whom the node's Verification service made the call. Usually empty: what Verification

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AuditServiceStub(object):
-    """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. No answer says whom a read was about.
+    """Says who did what. Results, Policy and Verification each serve their own audit. The supervisor of a region sees what was
+    done in the region. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
@@ -47,8 +47,8 @@ class AuditServiceStub(object):
 
 
 class AuditServiceServicer(object):
-    """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. No answer says whom a read was about.
+    """Says who did what. Results, Policy and Verification each serve their own audit. The supervisor of a region sees what was
+    done in the region. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
@@ -79,8 +79,8 @@ def add_AuditServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuditService(object):
-    """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. No answer says whom a read was about.
+    """Says who did what. Results, Policy and Verification each serve their own audit. The supervisor of a region sees what was
+    done in the region. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.

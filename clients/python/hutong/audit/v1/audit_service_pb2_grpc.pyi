@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AuditServiceStub:
-    """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. No answer says whom a read was about.
+    """Says who did what. Results, Policy and Verification each serve their own audit. The supervisor of a region sees what was
+    done in the region. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
@@ -45,8 +45,8 @@ class AuditServiceStub:
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
-    """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. No answer says whom a read was about.
+    """Says who did what. Results, Policy and Verification each serve their own audit. The supervisor of a region sees what was
+    done in the region. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
@@ -59,8 +59,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. No answer says whom a read was about.
+    """Says who did what. Results, Policy and Verification each serve their own audit. The supervisor of a region sees what was
+    done in the region. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.

@@ -40,7 +40,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
-    """A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
+    """A request_id was used before with other content or by another caller. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
     """
     ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 6
@@ -234,7 +234,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SAME_APPROVER: _ErrorReason.ValueType  # 60
     """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-    PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
+    PERMISSION_DENIED. The holder of an emergency grant who reviews the grant gets this reason too.
     Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
     """
     ERROR_REASON_NOT_PENDING: _ErrorReason.ValueType  # 61
@@ -318,7 +318,7 @@ ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 4
 Example: {"reason":"ALREADY_EXISTS","domain":"hutong.org","metadata":{"resource":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
-"""A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
+"""A request_id was used before with other content or by another caller. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
 """
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 6
@@ -512,7 +512,7 @@ Example: {"reason":"NODE_NOT_SILENT","domain":"hutong.org","metadata":{"node":"n
 """
 ERROR_REASON_SAME_APPROVER: ErrorReason.ValueType  # 60
 """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
+PERMISSION_DENIED. The holder of an emergency grant who reviews the grant gets this reason too.
 Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
 """
 ERROR_REASON_NOT_PENDING: ErrorReason.ValueType  # 61

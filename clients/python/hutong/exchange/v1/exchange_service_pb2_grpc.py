@@ -29,10 +29,9 @@ class ExchangeServiceStub(object):
     """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
     a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
     serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
-    service, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
-    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
-    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    service, except ListNodes, ListAuditHeads, RetireNode and ReinstateNode, which people call at the node above. No document
+    number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a DNS name that
+    begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel):
@@ -92,10 +91,9 @@ class ExchangeServiceServicer(object):
     """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
     a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
     serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
-    service, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
-    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
-    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    service, except ListNodes, ListAuditHeads, RetireNode and ReinstateNode, which people call at the node above. No document
+    number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a DNS name that
+    begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def AdmitNode(self, request, context):
@@ -274,10 +272,9 @@ class ExchangeService(object):
     """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
     a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
     serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
-    service, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
-    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
-    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    service, except ListNodes, ListAuditHeads, RetireNode and ReinstateNode, which people call at the node above. No document
+    number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a DNS name that
+    begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @staticmethod

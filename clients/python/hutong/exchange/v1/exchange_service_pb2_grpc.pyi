@@ -30,10 +30,9 @@ class ExchangeServiceStub:
     """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
     a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
     serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
-    service, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
-    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
-    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    service, except ListNodes, ListAuditHeads, RetireNode and ReinstateNode, which people call at the node above. No document
+    number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a DNS name that
+    begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @_typing.overload
@@ -126,10 +125,9 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
     a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
     serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
-    service, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
-    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
-    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    service, except ListNodes, ListAuditHeads, RetireNode and ReinstateNode, which people call at the node above. No document
+    number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a DNS name that
+    begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -218,10 +216,9 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
     a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
     serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
-    service, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
-    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
-    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
+    service, except ListNodes, ListAuditHeads, RetireNode and ReinstateNode, which people call at the node above. No document
+    number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a DNS name that
+    begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @_abc_1.abstractmethod

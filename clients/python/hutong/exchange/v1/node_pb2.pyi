@@ -78,11 +78,11 @@ class WriterPosition(_message.Message):
     writer: _builtins.int
     """The writer's number in the node's log, from 1."""
     offset: _builtins.int
-    """How many of its commits, counted from the first."""
+    """How many of the writer's commits, counted from the first."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last of them was committed at its node; absent if there is none. A node compares it with its log: if the
-        times differ, the log was restored from an older copy and is not the one that was replicated.
+        """When the last of these commits was made at its node; absent if there is none. A node compares this time with its
+        log: if the times differ, the log was restored from an older copy and is not the one that was replicated.
         """
 
     def __init__(

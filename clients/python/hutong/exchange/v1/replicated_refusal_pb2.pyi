@@ -38,7 +38,9 @@ class _SignatureVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sign
     SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT: _SignatureVerdict.ValueType  # 2
     """The laboratory has signed the report for another document."""
     SIGNATURE_VERDICT_FOR_UNKNOWN_DOCUMENT: _SignatureVerdict.ValueType  # 3
-    """The laboratory has signed the report, which names no document, or the document is not known."""
+    """The laboratory has signed the report, but the signed report names no document, or the node does not know the
+    document of the person.
+    """
     SIGNATURE_VERDICT_NOT_VALID: _SignatureVerdict.ValueType  # 4
     """The signature does not fit its key, or is dated after the key's revocation."""
 
@@ -54,7 +56,9 @@ SIGNATURE_VERDICT_FOR_HOLDER: SignatureVerdict.ValueType  # 1
 SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT: SignatureVerdict.ValueType  # 2
 """The laboratory has signed the report for another document."""
 SIGNATURE_VERDICT_FOR_UNKNOWN_DOCUMENT: SignatureVerdict.ValueType  # 3
-"""The laboratory has signed the report, which names no document, or the document is not known."""
+"""The laboratory has signed the report, but the signed report names no document, or the node does not know the
+document of the person.
+"""
 SIGNATURE_VERDICT_NOT_VALID: SignatureVerdict.ValueType  # 4
 """The signature does not fit its key, or is dated after the key's revocation."""
 Global___SignatureVerdict: _TypeAlias = SignatureVerdict  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PolicyAdminServiceStub(object):
-    """Publishes and withdraws policies. Authorities call it.
+    """Publishes and withdraws policies. Authorities call the service.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class PolicyAdminServiceStub(object):
 
 
 class PolicyAdminServiceServicer(object):
-    """Publishes and withdraws policies. Authorities call it.
+    """Publishes and withdraws policies. Authorities call the service.
     """
 
     def PublishPolicy(self, request, context):
@@ -114,7 +114,7 @@ def add_PolicyAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PolicyAdminService(object):
-    """Publishes and withdraws policies. Authorities call it.
+    """Publishes and withdraws policies. Authorities call the service.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PolicyAdminServiceStub:
-    """Publishes and withdraws policies. Authorities call it."""
+    """Publishes and withdraws policies. Authorities call the service."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -69,7 +69,7 @@ class PolicyAdminServiceStub:
 
 @_typing.type_check_only
 class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
-    """Publishes and withdraws policies. Authorities call it."""
+    """Publishes and withdraws policies. Authorities call the service."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PublishPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]  # type: ignore[assignment]
@@ -107,7 +107,7 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Publishes and withdraws policies. Authorities call it."""
+    """Publishes and withdraws policies. Authorities call the service."""
 
     @_abc_1.abstractmethod
     def PublishPolicy(

@@ -30,10 +30,9 @@ class _PolicySetAsideReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     POLICY_SET_ASIDE_REASON_UNSPECIFIED: _PolicySetAsideReason.ValueType  # 0
     """Not a value that any node returns."""
     POLICY_SET_ASIDE_REASON_NOT_ITS_OWN: _PolicySetAsideReason.ValueType  # 1
-    """The revision is not the sender's to state. Either its region does not lie in the sender's region, or it is a floor
-    that a node outside the sender's region has published. The sender can only repeat such a floor. In the
-    second case it has stated the floor with other content, has withdrawn it, or has stated it although it is not known
-    here.
+    """The sender may not state the revision. Either the region of the revision does not lie in the sender's region, or the
+    revision is a floor that a node outside the sender's region has published. The sender can only repeat such a floor. It
+    is set aside if the sender states other content, withdraws the floor, or states a floor that is not known here.
     """
     POLICY_SET_ASIDE_REASON_INVALID: _PolicySetAsideReason.ValueType  # 2
     """The revision could not have been published, or its content_hash is not that of its content."""
@@ -44,10 +43,9 @@ class PolicySetAsideReason(_PolicySetAsideReason, metaclass=_PolicySetAsideReaso
 POLICY_SET_ASIDE_REASON_UNSPECIFIED: PolicySetAsideReason.ValueType  # 0
 """Not a value that any node returns."""
 POLICY_SET_ASIDE_REASON_NOT_ITS_OWN: PolicySetAsideReason.ValueType  # 1
-"""The revision is not the sender's to state. Either its region does not lie in the sender's region, or it is a floor
-that a node outside the sender's region has published. The sender can only repeat such a floor. In the
-second case it has stated the floor with other content, has withdrawn it, or has stated it although it is not known
-here.
+"""The sender may not state the revision. Either the region of the revision does not lie in the sender's region, or the
+revision is a floor that a node outside the sender's region has published. The sender can only repeat such a floor. It
+is set aside if the sender states other content, withdraws the floor, or states a floor that is not known here.
 """
 POLICY_SET_ASIDE_REASON_INVALID: PolicySetAsideReason.ValueType  # 2
 """The revision could not have been published, or its content_hash is not that of its content."""
@@ -182,9 +180,11 @@ class SetAsidePolicy(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}"; at most 120 characters of it."""
+    """The name of the revision as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}", cut to 120
+    characters.
+    """
     reason: Global___PolicySetAsideReason.ValueType
-    """Why."""
+    """Why the revision was set aside."""
     def __init__(
         self,
         *,

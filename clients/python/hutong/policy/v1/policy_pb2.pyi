@@ -284,9 +284,9 @@ class PolicySource(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     ISSUE_DATE_FIELD_NUMBER: _builtins.int
     document_number: _builtins.str
-    """Its number, as "联防联控机制综发〔2022〕81号"; at most 100 characters without control characters."""
+    """The number of the document, as "联防联控机制综发〔2022〕81号"; at most 100 characters without control characters."""
     title: _builtins.str
-    """Its title; at most 300 characters without control characters."""
+    """The title of the document; at most 300 characters without control characters."""
     url: _builtins.str
     """Where it can be read; empty when not published on the web."""
     issue_date: _builtins.str

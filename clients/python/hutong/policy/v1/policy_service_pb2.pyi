@@ -34,10 +34,10 @@ class _PolicyEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Polic
     POLICY_EVENT_TYPE_SNAPSHOT: _PolicyEventType.ValueType  # 1
     """The revision was there before the watch began."""
     POLICY_EVENT_TYPE_PUBLISHED: _PolicyEventType.ValueType  # 2
-    """It was published."""
+    """The revision was published."""
     POLICY_EVENT_TYPE_WITHDRAWN: _PolicyEventType.ValueType  # 3
-    """It was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of the
-    publication.
+    """The revision was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of
+    the publication.
     """
 
 class PolicyEventType(_PolicyEventType, metaclass=_PolicyEventTypeEnumTypeWrapper):
@@ -47,10 +47,10 @@ POLICY_EVENT_TYPE_UNSPECIFIED: PolicyEventType.ValueType  # 0
 POLICY_EVENT_TYPE_SNAPSHOT: PolicyEventType.ValueType  # 1
 """The revision was there before the watch began."""
 POLICY_EVENT_TYPE_PUBLISHED: PolicyEventType.ValueType  # 2
-"""It was published."""
+"""The revision was published."""
 POLICY_EVENT_TYPE_WITHDRAWN: PolicyEventType.ValueType  # 3
-"""It was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of the
-publication.
+"""The revision was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of
+the publication.
 """
 Global___PolicyEventType: _TypeAlias = PolicyEventType  # noqa: Y015
 

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DocumentLinkServiceStub:
-    """Links between documents of one person. An officer who has seen both documents calls it."""
+    """Links between documents of one person. Officers who have seen both documents call the service."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,8 +36,9 @@ class DocumentLinkServiceStub:
     LinkDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.LinkDocumentsRequest, _document_link_service_pb2.LinkDocumentsResponse]
     """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
     history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
-    link counts for a document only in two cases: that node has results of the document that came from this node; or it
-    has no results of the document, and this node has results of a document that its links connect with it.
+    link counts for a document only in two cases: that node has results of the document that came from this node; or that
+    node has no results of the document, and this node has results of another document, which this node's links connect
+    with the document.
     FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
     if the node keeps 1,000 links of one of the documents already, with those that have ended.
     """
@@ -55,14 +56,15 @@ class DocumentLinkServiceStub:
 
 @_typing.type_check_only
 class DocumentLinkServiceAsyncStub(DocumentLinkServiceStub):
-    """Links between documents of one person. An officer who has seen both documents calls it."""
+    """Links between documents of one person. Officers who have seen both documents call the service."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LinkDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.LinkDocumentsRequest, _document_link_service_pb2.LinkDocumentsResponse]  # type: ignore[assignment]
     """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
     history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
-    link counts for a document only in two cases: that node has results of the document that came from this node; or it
-    has no results of the document, and this node has results of a document that its links connect with it.
+    link counts for a document only in two cases: that node has results of the document that came from this node; or that
+    node has no results of the document, and this node has results of another document, which this node's links connect
+    with the document.
     FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
     if the node keeps 1,000 links of one of the documents already, with those that have ended.
     """
@@ -79,7 +81,7 @@ class DocumentLinkServiceAsyncStub(DocumentLinkServiceStub):
     """Lists the links of a document, newest first, including those that were removed."""
 
 class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Links between documents of one person. An officer who has seen both documents calls it."""
+    """Links between documents of one person. Officers who have seen both documents call the service."""
 
     @_abc_1.abstractmethod
     def LinkDocuments(
@@ -89,8 +91,9 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_document_link_service_pb2.LinkDocumentsResponse, _abc.Awaitable[_document_link_service_pb2.LinkDocumentsResponse]]:
         """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
         history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
-        link counts for a document only in two cases: that node has results of the document that came from this node; or it
-        has no results of the document, and this node has results of a document that its links connect with it.
+        link counts for a document only in two cases: that node has results of the document that came from this node; or that
+        node has no results of the document, and this node has results of another document, which this node's links connect
+        with the document.
         FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
         if the node keeps 1,000 links of one of the documents already, with those that have ended.
         """

@@ -55,7 +55,7 @@ class ImportResultsResponse(_message.Message):
     TEST_RESULTS_FIELD_NUMBER: _builtins.int
     IMPORTED_COUNT_FIELD_NUMBER: _builtins.int
     imported_count: _builtins.int
-    """How many of them this call added."""
+    """How many results this call added to the store."""
     @_builtins.property
     def test_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
         """All results of the person that are in this node's store now, newest report first."""

@@ -52,26 +52,26 @@ class LegalHold(_message.Message):
     lab: _builtins.str
     """The laboratory, "labs/{uscc}"; empty if the hold states none."""
     reason: _builtins.str
-    """Why it was put."""
+    """Why the hold was put."""
     actor: _builtins.str
-    """The caller that put it, like "supervisors/410000/li"."""
+    """The caller that put the hold, like "supervisors/410000/li"."""
     case_id: _builtins.str
-    """The case of the call that put it (`hutong-case`)."""
+    """The case that was named by the call that put the hold (`hutong-case`)."""
     lift_reason: _builtins.str
-    """Why it was lifted; empty while it holds."""
+    """Why the hold was lifted; empty while it holds."""
     lift_actor: _builtins.str
-    """The caller that lifted it; empty while it holds."""
+    """The caller that lifted the hold; empty while it holds."""
     @_builtins.property
     def report_interval(self) -> _interval_pb2.Interval:
         """The report times; absent if the hold states none. While a result is PENDING, its sample time counts."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was put."""
+        """When the hold was put."""
 
     @_builtins.property
     def lift_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was lifted; absent while it holds."""
+        """When the hold was lifted; absent while it holds."""
 
     def __init__(
         self,

@@ -57,7 +57,9 @@ class DocumentLink(_message.Message):
     unlink_actor: _builtins.str
     """The caller that removed the link, as `actor`."""
     unlink_node: _builtins.str
-    """The node where it was removed, "nodes/{region}". Empty while it holds, and if the node that made it removed it."""
+    """The node where the link was removed, "nodes/{region}". Empty while the link holds, and if the node that made the link
+    has also removed it.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When they were linked."""

@@ -55,16 +55,16 @@ class _SourceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceSta
     DESCRIPTOR: _descriptor.EnumDescriptor
     SOURCE_STATE_UNSPECIFIED: _SourceState.ValueType  # 0
     SOURCE_STATE_OK: _SourceState.ValueType  # 1
-    """It answered, and the response contains what it holds."""
+    """The source answered, and the response contains what the source holds."""
     SOURCE_STATE_UNAVAILABLE: _SourceState.ValueType  # 2
-    """It did not answer in time. What it holds is unknown, which is never a reason against the holder."""
+    """The source did not answer in time. What the source holds is unknown, which is never a reason against the holder."""
     SOURCE_STATE_NOT_CONFIGURED: _SourceState.ValueType  # 3
     """This node has no such source."""
     SOURCE_STATE_NOT_ASKED: _SourceState.ValueType  # 4
-    """It was not asked, because the look-up left the scope unset. What it may hold is not known."""
+    """The source was not asked, because the look-up left the scope unset. What the source may hold is not known."""
     SOURCE_STATE_RETIRED: _SourceState.ValueType  # 5
-    """It does not answer, and an operator of the nation has retired it. What it had sent before is contained. Its silence
-    no longer leaves a decision undetermined.
+    """The source does not answer, and an operator of the nation has retired its node. The response contains what the node
+    had sent before. The node's silence no longer leaves a decision undetermined.
     """
 
 class SourceState(_SourceState, metaclass=_SourceStateEnumTypeWrapper):
@@ -72,16 +72,16 @@ class SourceState(_SourceState, metaclass=_SourceStateEnumTypeWrapper):
 
 SOURCE_STATE_UNSPECIFIED: SourceState.ValueType  # 0
 SOURCE_STATE_OK: SourceState.ValueType  # 1
-"""It answered, and the response contains what it holds."""
+"""The source answered, and the response contains what the source holds."""
 SOURCE_STATE_UNAVAILABLE: SourceState.ValueType  # 2
-"""It did not answer in time. What it holds is unknown, which is never a reason against the holder."""
+"""The source did not answer in time. What the source holds is unknown, which is never a reason against the holder."""
 SOURCE_STATE_NOT_CONFIGURED: SourceState.ValueType  # 3
 """This node has no such source."""
 SOURCE_STATE_NOT_ASKED: SourceState.ValueType  # 4
-"""It was not asked, because the look-up left the scope unset. What it may hold is not known."""
+"""The source was not asked, because the look-up left the scope unset. What the source may hold is not known."""
 SOURCE_STATE_RETIRED: SourceState.ValueType  # 5
-"""It does not answer, and an operator of the nation has retired it. What it had sent before is contained. Its silence
-no longer leaves a decision undetermined.
+"""The source does not answer, and an operator of the nation has retired its node. The response contains what the node
+had sent before. The node's silence no longer leaves a decision undetermined.
 """
 Global___SourceState: _TypeAlias = SourceState  # noqa: Y015
 

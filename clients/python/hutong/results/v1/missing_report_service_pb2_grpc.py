@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class MissingReportServiceStub(object):
-    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
-    calls it.
+    """Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+    and a supervisor those of the region's laboratories.
     """
 
     def __init__(self, channel):
@@ -49,8 +49,8 @@ class MissingReportServiceStub(object):
 
 
 class MissingReportServiceServicer(object):
-    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
-    calls it.
+    """Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+    and a supervisor those of the region's laboratories.
     """
 
     def ListMissingReports(self, request, context):
@@ -98,8 +98,8 @@ def add_MissingReportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MissingReportService(object):
-    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
-    calls it.
+    """Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+    and a supervisor those of the region's laboratories.
     """
 
     @staticmethod

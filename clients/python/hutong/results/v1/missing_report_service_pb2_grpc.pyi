@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MissingReportServiceStub:
-    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
-    calls it.
+    """Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+    and a supervisor those of the region's laboratories.
     """
 
     @_typing.overload
@@ -53,8 +53,8 @@ class MissingReportServiceStub:
 
 @_typing.type_check_only
 class MissingReportServiceAsyncStub(MissingReportServiceStub):
-    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
-    calls it.
+    """Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+    and a supervisor those of the region's laboratories.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -75,8 +75,8 @@ class MissingReportServiceAsyncStub(MissingReportServiceStub):
     """
 
 class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
-    calls it.
+    """Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+    and a supervisor those of the region's laboratories.
     """
 
     @_abc_1.abstractmethod

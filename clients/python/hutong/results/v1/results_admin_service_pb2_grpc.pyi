@@ -27,9 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ResultsAdminServiceStub:
-    """Corrects and recalls results, with history. The laboratory or the authority that supervises it calls it. No call
-    makes an issued report valid for longer. After a call that failed or was cut off, repeat it with the same request_id:
-    it takes effect once.
+    """Corrects and recalls results, with history. Laboratories and the authorities that supervise them call the service. No
+    call makes an issued report valid for longer. After a call that failed or was cut off, repeat the call with the same
+    request_id: it takes effect once.
     """
 
     @_typing.overload
@@ -39,8 +39,8 @@ class ResultsAdminServiceStub:
     CorrectResult: _grpc.UnaryUnaryMultiCallable[_results_admin_service_pb2.CorrectResultRequest, _results_admin_service_pb2.CorrectResultResponse]
     """Writes a new revision of a result. Atomic. report_time does not change unless reissue_time is given. A result that
     belongs to another person cannot be corrected: recall it and upload it again.
-    Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if it is recalled, (NOT_THE_ORIGIN) if another node received it
-    from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
+    Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if the result is recalled, (NOT_THE_ORIGIN) if another node received
+    the result from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
     INVALID_ARGUMENT (CONFLICT) if the correction would make the report valid for longer, or turn an issued report into
     a sampling record.
     With the same request_id a repeat returns the first response; without one it writes a further revision.
@@ -60,17 +60,17 @@ class ResultsAdminServiceStub:
 
 @_typing.type_check_only
 class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
-    """Corrects and recalls results, with history. The laboratory or the authority that supervises it calls it. No call
-    makes an issued report valid for longer. After a call that failed or was cut off, repeat it with the same request_id:
-    it takes effect once.
+    """Corrects and recalls results, with history. Laboratories and the authorities that supervise them call the service. No
+    call makes an issued report valid for longer. After a call that failed or was cut off, repeat the call with the same
+    request_id: it takes effect once.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CorrectResult: _aio.UnaryUnaryMultiCallable[_results_admin_service_pb2.CorrectResultRequest, _results_admin_service_pb2.CorrectResultResponse]  # type: ignore[assignment]
     """Writes a new revision of a result. Atomic. report_time does not change unless reissue_time is given. A result that
     belongs to another person cannot be corrected: recall it and upload it again.
-    Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if it is recalled, (NOT_THE_ORIGIN) if another node received it
-    from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
+    Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if the result is recalled, (NOT_THE_ORIGIN) if another node received
+    the result from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
     INVALID_ARGUMENT (CONFLICT) if the correction would make the report valid for longer, or turn an issued report into
     a sampling record.
     With the same request_id a repeat returns the first response; without one it writes a further revision.
@@ -89,9 +89,9 @@ class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
     """
 
 class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Corrects and recalls results, with history. The laboratory or the authority that supervises it calls it. No call
-    makes an issued report valid for longer. After a call that failed or was cut off, repeat it with the same request_id:
-    it takes effect once.
+    """Corrects and recalls results, with history. Laboratories and the authorities that supervise them call the service. No
+    call makes an issued report valid for longer. After a call that failed or was cut off, repeat the call with the same
+    request_id: it takes effect once.
     """
 
     @_abc_1.abstractmethod
@@ -102,8 +102,8 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_results_admin_service_pb2.CorrectResultResponse, _abc.Awaitable[_results_admin_service_pb2.CorrectResultResponse]]:
         """Writes a new revision of a result. Atomic. report_time does not change unless reissue_time is given. A result that
         belongs to another person cannot be corrected: recall it and upload it again.
-        Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if it is recalled, (NOT_THE_ORIGIN) if another node received it
-        from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
+        Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if the result is recalled, (NOT_THE_ORIGIN) if another node received
+        the result from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
         INVALID_ARGUMENT (CONFLICT) if the correction would make the report valid for longer, or turn an issued report into
         a sampling record.
         With the same request_id a repeat returns the first response; without one it writes a further revision.

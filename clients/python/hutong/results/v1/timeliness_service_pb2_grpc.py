@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TimelinessServiceStub(object):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    """Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
     laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
     that a summary of a region reads few counts.
     """
@@ -45,7 +45,7 @@ class TimelinessServiceStub(object):
 
 
 class TimelinessServiceServicer(object):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    """Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
     laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
     that a summary of a region reads few counts.
     """
@@ -77,7 +77,7 @@ def add_TimelinessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TimelinessService(object):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    """Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
     laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
     that a summary of a region reads few counts.
     """

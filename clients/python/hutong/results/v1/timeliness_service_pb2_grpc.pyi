@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TimelinessServiceStub:
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    """Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
     laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
     that a summary of a region reads few counts.
     """
@@ -45,7 +45,7 @@ class TimelinessServiceStub:
 
 @_typing.type_check_only
 class TimelinessServiceAsyncStub(TimelinessServiceStub):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    """Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
     laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
     that a summary of a region reads few counts.
     """
@@ -59,7 +59,7 @@ class TimelinessServiceAsyncStub(TimelinessServiceStub):
     """
 
 class TimelinessServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+    """Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
     laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
     that a summary of a region reads few counts.
     """

@@ -23,18 +23,18 @@ class _Capability:
 class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CAPABILITY_UNSPECIFIED: _Capability.ValueType  # 0
-    """Not a value that any node tells."""
+    """No node states this value."""
     CAPABILITY_LAB_ANSWERS: _Capability.ValueType  # 1
     """ReplicatedMissingReport.lab_answer, in Replicate and WatchNotifications. To a node without it the answer would be one
     more missing report. Answers are not sent to such a node: they stay with the sender, which sends all of them once the
-    node tells this capability. Until then the node decides without them.
+    node states this capability. Until then the node decides without them.
     """
     CAPABILITY_DECISION_COUNTS: _Capability.ValueType  # 2
     """Counts of decisions in ExchangeRefusals, sent upwards. Counts are not sent to a node without it. They stay with the
-    sender until the node tells this capability.
+    sender until the node states this capability.
     """
     CAPABILITY_LAB_CONTACTS: _Capability.ValueType  # 3
-    """ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node tells this
+    """ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node states this
     capability, the sender sends all its laboratories again.
     """
     CAPABILITY_LISTED_MISSING_REPORTS: _Capability.ValueType  # 4
@@ -45,24 +45,24 @@ class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability
 
 class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
     """What a node knows of the exchange between nodes, beyond what every release knows. Nodes of two releases replicate to
-    each other, so each side of a stream tells its capabilities in its first message. A side does not send what the other
+    each other, so each side of a stream states its capabilities in its first message. A side does not send what the other
     side does not know, or sends it in the old form; the comment of each value says which. A value that the receiver does
-    not know is ignored. A node of a release before capabilities tells none.
+    not know is ignored. A node of a release before capabilities states none.
     """
 
 CAPABILITY_UNSPECIFIED: Capability.ValueType  # 0
-"""Not a value that any node tells."""
+"""No node states this value."""
 CAPABILITY_LAB_ANSWERS: Capability.ValueType  # 1
 """ReplicatedMissingReport.lab_answer, in Replicate and WatchNotifications. To a node without it the answer would be one
 more missing report. Answers are not sent to such a node: they stay with the sender, which sends all of them once the
-node tells this capability. Until then the node decides without them.
+node states this capability. Until then the node decides without them.
 """
 CAPABILITY_DECISION_COUNTS: Capability.ValueType  # 2
 """Counts of decisions in ExchangeRefusals, sent upwards. Counts are not sent to a node without it. They stay with the
-sender until the node tells this capability.
+sender until the node states this capability.
 """
 CAPABILITY_LAB_CONTACTS: Capability.ValueType  # 3
-"""ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node tells this
+"""ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node states this
 capability, the sender sends all its laboratories again.
 """
 CAPABILITY_LISTED_MISSING_REPORTS: Capability.ValueType  # 4

@@ -43,7 +43,7 @@ class _DecisionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decis
     DECISION_OUTCOME_NOT_REQUIRED: _DecisionOutcome.ValueType  # 3
     """No result is asked for."""
     DECISION_OUTCOME_UNDETERMINED: _DecisionOutcome.ValueType  # 4
-    """It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+    """No decision can be made now, because no policy is in force or a source did not answer. Never a reason against the
     holder.
     """
 
@@ -58,7 +58,7 @@ DECISION_OUTCOME_NOT_RECOGNIZED: DecisionOutcome.ValueType  # 2
 DECISION_OUTCOME_NOT_REQUIRED: DecisionOutcome.ValueType  # 3
 """No result is asked for."""
 DECISION_OUTCOME_UNDETERMINED: DecisionOutcome.ValueType  # 4
-"""It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+"""No decision can be made now, because no policy is in force or a source did not answer. Never a reason against the
 holder.
 """
 Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
@@ -241,29 +241,29 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     DESCRIPTOR: _descriptor.EnumDescriptor
     EVIDENCE_USE_UNSPECIFIED: _EvidenceUse.ValueType  # 0
     EVIDENCE_USE_USED: _EvidenceUse.ValueType  # 1
-    """The decision rests on it."""
+    """The decision rests on the test."""
     EVIDENCE_USE_OTHER_EXPIRES_LATER: _EvidenceUse.ValueType  # 2
-    """It is valid too, but another one stays valid longer."""
+    """The test is valid too, but another one stays valid longer."""
     EVIDENCE_USE_EXPIRED: _EvidenceUse.ValueType  # 3
-    """The time of use lies outside its window."""
+    """The time of use lies outside the window of the test."""
     EVIDENCE_USE_RECALLED: _EvidenceUse.ValueType  # 4
-    """It was recalled."""
+    """The result was recalled."""
     EVIDENCE_USE_LAB_NOT_AUTHORIZED: _EvidenceUse.ValueType  # 5
-    """Its laboratory was not authorised at report time."""
+    """The laboratory of the test was not authorised at report time."""
     EVIDENCE_USE_NOT_YET_REPORTED: _EvidenceUse.ValueType  # 6
-    """Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+    """The report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
     counts as a sampling record until its report time and has another use.
     """
     EVIDENCE_USE_TIMES_IMPOSSIBLE: _EvidenceUse.ValueType  # 7
-    """Its times are out of order or lie in the future."""
+    """The times of the test are out of order or lie in the future."""
     EVIDENCE_USE_CONTRADICTS_RECORD: _EvidenceUse.ValueType  # 8
-    """It differs from the record of the same report."""
+    """The evidence differs from the record of the same report."""
     EVIDENCE_USE_SAME_AS_RECORD: _EvidenceUse.ValueType  # 9
-    """It equals a record, which is considered in its place."""
+    """The evidence equals a record, which is considered in its place."""
     EVIDENCE_USE_NOT_COMPARABLE: _EvidenceUse.ValueType  # 10
-    """It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
-    does not show the time to count from, the time of its report, or the time at which its laboratory had to be
-    authorised. A holder is not refused for it.
+    """The evidence would count if it were true, but it does not identify a report (it needs a laboratory and a report
+    number), or does not show the time to count from, the time of its report, or the time at which its laboratory had to
+    be authorised. A holder is not refused for it.
     """
     EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: _EvidenceUse.ValueType  # 11
     """A sampling record where the place does not take it, or takes it no longer."""
@@ -281,11 +281,11 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
     EVIDENCE_USE_OTHER_ITEM: _EvidenceUse.ValueType  # 18
     """The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
-    record is of another item. It has no effect.
+    record is of another item. The test has no effect.
     """
     EVIDENCE_USE_NOT_ADVERSE: _EvidenceUse.ValueType  # 19
     """A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
-    among adverse_items, or its adverse_window has ended. It has no effect.
+    among adverse_items, or its adverse_window has ended. The test has no effect.
     """
     EVIDENCE_USE_ITEM_NOT_ACCEPTED: _EvidenceUse.ValueType  # 20
     """A result of an item whose positives stand against the holder and whose negatives do not satisfy the policy. If it is
@@ -294,38 +294,38 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     EVIDENCE_USE_WOULD_CLEAR: _EvidenceUse.ValueType  # 21
     """A negative that is shown, has no record, and would clear every positive that governs if it were recorded."""
     EVIDENCE_USE_DENIED_BY_LAB: _EvidenceUse.ValueType  # 22
-    """It has no record, and its laboratory states that it has issued no report under this number
+    """The evidence has no record, and its laboratory states that it has issued no report under this number
     (MISSING_REPORT_ANSWER_NOT_OURS). Like evidence that contradicts a record, it counts for nothing.
     """
 
 class EvidenceUse(_EvidenceUse, metaclass=_EvidenceUseEnumTypeWrapper):
-    """Why a result or a piece of evidence was or was not used."""
+    """Why a result or a piece of evidence was or was not used. The comments call either one the test."""
 
 EVIDENCE_USE_UNSPECIFIED: EvidenceUse.ValueType  # 0
 EVIDENCE_USE_USED: EvidenceUse.ValueType  # 1
-"""The decision rests on it."""
+"""The decision rests on the test."""
 EVIDENCE_USE_OTHER_EXPIRES_LATER: EvidenceUse.ValueType  # 2
-"""It is valid too, but another one stays valid longer."""
+"""The test is valid too, but another one stays valid longer."""
 EVIDENCE_USE_EXPIRED: EvidenceUse.ValueType  # 3
-"""The time of use lies outside its window."""
+"""The time of use lies outside the window of the test."""
 EVIDENCE_USE_RECALLED: EvidenceUse.ValueType  # 4
-"""It was recalled."""
+"""The result was recalled."""
 EVIDENCE_USE_LAB_NOT_AUTHORIZED: EvidenceUse.ValueType  # 5
-"""Its laboratory was not authorised at report time."""
+"""The laboratory of the test was not authorised at report time."""
 EVIDENCE_USE_NOT_YET_REPORTED: EvidenceUse.ValueType  # 6
-"""Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+"""The report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
 counts as a sampling record until its report time and has another use.
 """
 EVIDENCE_USE_TIMES_IMPOSSIBLE: EvidenceUse.ValueType  # 7
-"""Its times are out of order or lie in the future."""
+"""The times of the test are out of order or lie in the future."""
 EVIDENCE_USE_CONTRADICTS_RECORD: EvidenceUse.ValueType  # 8
-"""It differs from the record of the same report."""
+"""The evidence differs from the record of the same report."""
 EVIDENCE_USE_SAME_AS_RECORD: EvidenceUse.ValueType  # 9
-"""It equals a record, which is considered in its place."""
+"""The evidence equals a record, which is considered in its place."""
 EVIDENCE_USE_NOT_COMPARABLE: EvidenceUse.ValueType  # 10
-"""It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
-does not show the time to count from, the time of its report, or the time at which its laboratory had to be
-authorised. A holder is not refused for it.
+"""The evidence would count if it were true, but it does not identify a report (it needs a laboratory and a report
+number), or does not show the time to count from, the time of its report, or the time at which its laboratory had to
+be authorised. A holder is not refused for it.
 """
 EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: EvidenceUse.ValueType  # 11
 """A sampling record where the place does not take it, or takes it no longer."""
@@ -343,11 +343,11 @@ EVIDENCE_USE_NOT_RECORDED: EvidenceUse.ValueType  # 17
 """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
 EVIDENCE_USE_OTHER_ITEM: EvidenceUse.ValueType  # 18
 """The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
-record is of another item. It has no effect.
+record is of another item. The test has no effect.
 """
 EVIDENCE_USE_NOT_ADVERSE: EvidenceUse.ValueType  # 19
 """A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
-among adverse_items, or its adverse_window has ended. It has no effect.
+among adverse_items, or its adverse_window has ended. The test has no effect.
 """
 EVIDENCE_USE_ITEM_NOT_ACCEPTED: EvidenceUse.ValueType  # 20
 """A result of an item whose positives stand against the holder and whose negatives do not satisfy the policy. If it is
@@ -356,7 +356,7 @@ a recorded negative, it may have cleared a positive.
 EVIDENCE_USE_WOULD_CLEAR: EvidenceUse.ValueType  # 21
 """A negative that is shown, has no record, and would clear every positive that governs if it were recorded."""
 EVIDENCE_USE_DENIED_BY_LAB: EvidenceUse.ValueType  # 22
-"""It has no record, and its laboratory states that it has issued no report under this number
+"""The evidence has no record, and its laboratory states that it has issued no report under this number
 (MISSING_REPORT_ANSWER_NOT_OURS). Like evidence that contradicts a record, it counts for nothing.
 """
 Global___EvidenceUse: _TypeAlias = EvidenceUse  # noqa: Y015

@@ -38,7 +38,7 @@ class _EvidenceCaseKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evid
     EVIDENCE_CASE_KIND_OTHER_TIMES: _EvidenceCaseKind.ValueType  # 3
     """The report was shown with other times than before (EVIDENCE_FLAG_KIND_OTHER_TIMES)."""
     EVIDENCE_CASE_KIND_DENIED_BY_LAB: _EvidenceCaseKind.ValueType  # 4
-    """The report has no record, and its laboratory denies that it has issued it (EVIDENCE_USE_DENIED_BY_LAB)."""
+    """The report has no record, and its laboratory denies that it has issued the report (EVIDENCE_USE_DENIED_BY_LAB)."""
     EVIDENCE_CASE_KIND_CLEARANCE_NOT_RECORDED: _EvidenceCaseKind.ValueType  # 5
     """The report has no record and would clear a recorded positive (EVIDENCE_USE_WOULD_CLEAR)."""
 
@@ -57,7 +57,7 @@ persons.
 EVIDENCE_CASE_KIND_OTHER_TIMES: EvidenceCaseKind.ValueType  # 3
 """The report was shown with other times than before (EVIDENCE_FLAG_KIND_OTHER_TIMES)."""
 EVIDENCE_CASE_KIND_DENIED_BY_LAB: EvidenceCaseKind.ValueType  # 4
-"""The report has no record, and its laboratory denies that it has issued it (EVIDENCE_USE_DENIED_BY_LAB)."""
+"""The report has no record, and its laboratory denies that it has issued the report (EVIDENCE_USE_DENIED_BY_LAB)."""
 EVIDENCE_CASE_KIND_CLEARANCE_NOT_RECORDED: EvidenceCaseKind.ValueType  # 5
 """The report has no record and would clear a recorded positive (EVIDENCE_USE_WOULD_CLEAR)."""
 Global___EvidenceCaseKind: _TypeAlias = EvidenceCaseKind  # noqa: Y015
@@ -70,22 +70,22 @@ class _EvidenceCaseStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evi
     DESCRIPTOR: _descriptor.EnumDescriptor
     EVIDENCE_CASE_STATE_UNSPECIFIED: _EvidenceCaseState.ValueType  # 0
     EVIDENCE_CASE_STATE_OPEN: _EvidenceCaseState.ValueType  # 1
-    """Nobody examines it yet."""
+    """No officer examines the case yet."""
     EVIDENCE_CASE_STATE_ASSIGNED: _EvidenceCaseState.ValueType  # 2
-    """An officer examines it."""
+    """An officer examines the case."""
     EVIDENCE_CASE_STATE_CONCLUDED: _EvidenceCaseState.ValueType  # 3
-    """It has a finding."""
+    """The case has a finding."""
 
 class EvidenceCaseState(_EvidenceCaseState, metaclass=_EvidenceCaseStateEnumTypeWrapper):
     """How far a case is."""
 
 EVIDENCE_CASE_STATE_UNSPECIFIED: EvidenceCaseState.ValueType  # 0
 EVIDENCE_CASE_STATE_OPEN: EvidenceCaseState.ValueType  # 1
-"""Nobody examines it yet."""
+"""No officer examines the case yet."""
 EVIDENCE_CASE_STATE_ASSIGNED: EvidenceCaseState.ValueType  # 2
-"""An officer examines it."""
+"""An officer examines the case."""
 EVIDENCE_CASE_STATE_CONCLUDED: EvidenceCaseState.ValueType  # 3
-"""It has a finding."""
+"""The case has a finding."""
 Global___EvidenceCaseState: _TypeAlias = EvidenceCaseState  # noqa: Y015
 
 class _EvidenceCaseFinding:
@@ -171,30 +171,32 @@ class EvidenceCase(_message.Message):
     other_decision: _builtins.str
     """For OTHER_PERSON and OTHER_TIMES: the decision that it was compared with, as in EvidenceFlag."""
     assignee: _builtins.str
-    """The officer who examines it: the role and name of a caller, such as "supervisors/410100/li". Empty while it is open."""
+    """The officer who examines the case: the role and name of a caller, such as "supervisors/410100/li". Empty while the
+    case is open.
+    """
     assign_actor: _builtins.str
-    """Who assigned it last; empty if the caller had no name."""
+    """The caller who assigned the case last; empty if that caller had no name."""
     finding: Global___EvidenceCaseFinding.ValueType
     """What was found."""
     note: _builtins.str
     """What the officer wrote about the finding. Numbers of identity cards and telephones are masked."""
     conclude_actor: _builtins.str
-    """Who concluded it; empty if the caller had no name."""
+    """The caller who concluded the case; empty if that caller had no name."""
     @_builtins.property
     def differing_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """For CONTRADICTS_RECORD: the fields that differed, as in Considered."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was opened."""
+        """When the case was opened."""
 
     @_builtins.property
     def assign_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was assigned last."""
+        """When the case was assigned last."""
 
     @_builtins.property
     def conclude_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was concluded."""
+        """When the case was concluded."""
 
     def __init__(
         self,

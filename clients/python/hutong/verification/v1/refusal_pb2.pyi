@@ -226,7 +226,7 @@ class Refusal(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
+        """Those of `grounds` that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
         person was entitled, by a recognised result or because none was asked for.
         """
 

@@ -467,9 +467,9 @@ class RefusalCounts(_message.Message):
     refusal_count: _builtins.int
     """The number of reports."""
     unlawful_count: _builtins.int
-    """How many of them were assessed as unlawful."""
+    """The number of reports that were assessed as unlawful."""
     open_count: _builtins.int
-    """How many of them are not answered yet."""
+    """The number of reports that are not answered yet."""
     pending_count: _builtins.int
     """How many of the unanswered reports are not assessed yet."""
     overdue_count: _builtins.int

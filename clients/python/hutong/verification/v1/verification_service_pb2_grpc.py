@@ -94,8 +94,8 @@ class VerificationServiceServicer(object):
         and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
         (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
         break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-        not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
-        with UNAUTHENTICATED when the caller's certificate or token expires.
+        not the caller's. The stream ends with UNAVAILABLE when its connection ends. A connection ends after about an hour.
+        The stream ends with UNAUTHENTICATED when the caller's certificate or token expires.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

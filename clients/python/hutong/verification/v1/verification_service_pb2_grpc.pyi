@@ -53,8 +53,8 @@ class VerificationServiceStub:
     and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
     (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
     break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-    not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
-    with UNAUTHENTICATED when the caller's certificate or token expires.
+    not the caller's. The stream ends with UNAVAILABLE when its connection ends. A connection ends after about an hour.
+    The stream ends with UNAUTHENTICATED when the caller's certificate or token expires.
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -86,8 +86,8 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
     (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
     break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-    not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
-    with UNAUTHENTICATED when the caller's certificate or token expires.
+    not the caller's. The stream ends with UNAVAILABLE when its connection ends. A connection ends after about an hour.
+    The stream ends with UNAUTHENTICATED when the caller's certificate or token expires.
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -134,8 +134,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
         (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
         break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-        not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
-        with UNAUTHENTICATED when the caller's certificate or token expires.
+        not the caller's. The stream ends with UNAVAILABLE when its connection ends. A connection ends after about an hour.
+        The stream ends with UNAUTHENTICATED when the caller's certificate or token expires.
         """
 
     @_abc_1.abstractmethod

@@ -1,4 +1,4 @@
-"""Rows that are no person's: footers of a sheet, and headers that are repeated."""
+"""Rows that describe no person: footers of a sheet, and headers that are repeated."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _find_word(text: str) -> re.Match[str] | None:
 
 
 def describe_no_person(row: Row) -> str:
-    """Say what a row that is no person's is."""
+    """Return a text that says why a row describes no person."""
     if row.cells.get("card_no") in _CARD_TITLES:
         return tr("the row repeats the header and is no person's; delete it")
     word = next(found[1] for text in row.original if (found := _find_word(text)))

@@ -162,10 +162,13 @@ async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
     server, port = await serve(nation)
     async with listening(henan, port, ResultsTiming(listener_silence=0.2)) as store:
         await stands_at(store, 1)
-        await until(lambda: len(nation.asked) >= 3)
+        await until(lambda: nation.asked[-1].cursor == 1)
     await server.stop(None)
-    assert [request.cursor for request in nation.asked[:3]] == [0, 0, 1]
-    assert nation.asked[2].commit_time == to_timestamp(NOW + 1)
+    # On a busy machine a watch may be silent before its first message too.
+    cursors = [request.cursor for request in nation.asked]
+    assert cursors == sorted(cursors)
+    assert cursors[:2] == [0, 0]
+    assert nation.asked[-1].commit_time == to_timestamp(NOW + 1)
     assert await missing_numbers(henan) == ["R1"]
 
 

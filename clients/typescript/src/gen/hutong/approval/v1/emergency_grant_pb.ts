@@ -17,12 +17,12 @@ export const file_hutong_approval_v1_emergency_grant: GenFile = /*@__PURE__*/
   fileDesc("CihodXRvbmcvYXBwcm92YWwvdjEvZW1lcmdlbmN5X2dyYW50LnByb3RvEhJodXRvbmcuYXBwcm92YWwudjEivQQKDkVtZXJnZW5jeUdyYW50EhIKBG5hbWUYASABKAlCBOJBAQgSPAoFc3RhdGUYAiABKA4yJy5odXRvbmcuYXBwcm92YWwudjEuRW1lcmdlbmN5R3JhbnRTdGF0ZUIE4kEBAxIUCgZob2xkZXIYAyABKAlCBOJBAQMSFAoGcmVnaW9uGAQgASgJQgTiQQEDEhQKBnJlYXNvbhgFIAEoCUIE4kEBAxI1CgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLZXhwaXJlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjIKCGVuZF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxITCgVlbmRlchgJIAEoCUIE4kEBAxIcCg5hcHByb3ZlZF9jb3VudBgKIAEoBUIE4kEBAxIWCghyZXZpZXdlchgLIAEoCUIE4kEBAxI1CgtyZXZpZXdfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSGQoLcmV2aWV3X25vdGUYDSABKAlCBOJBAQM6WOpBVQoZaHV0b25nLm9yZy9FbWVyZ2VuY3lHcmFudBIXZW1lcmdlbmN5R3JhbnRzL3t1dWlkN30qD2VtZXJnZW5jeUdyYW50czIOZW1lcmdlbmN5R3JhbnQqoQEKE0VtZXJnZW5jeUdyYW50U3RhdGUSJQohRU1FUkdFTkNZX0dSQU5UX1NUQVRFX1VOU1BFQ0lGSUVEEAASHgoaRU1FUkdFTkNZX0dSQU5UX1NUQVRFX09QRU4QARIfChtFTUVSR0VOQ1lfR1JBTlRfU1RBVEVfRU5ERUQQAhIiCh5FTUVSR0VOQ1lfR1JBTlRfU1RBVEVfUkVWSUVXRUQQA0JyChZvcmcuaHV0b25nLmFwcHJvdmFsLnYxUAFaQWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9hcHByb3ZhbC92MTthcHByb3ZhbHYxqgISSHV0b25nLkFwcHJvdmFsLlYxYgZwcm90bzM", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp]);
 
 /**
- * A grant for an emergency in which no second approver can be reached. While it is open, its holder may approve changes
- * that it has proposed itself (ApproveChange). It permits nothing else: no other region and no other RPC, and no read of
- * a person.
+ * A grant for an emergency in which no second approver can be reached. While the grant is open, its holder may approve
+ * the changes that the holder has proposed (ApproveChange). The grant permits nothing else: no other region and no other
+ * RPC, and no read of a person.
  *
- * A holder opens it alone and states why. It ends by itself after at most four hours. Another caller must review it
- * afterwards. Until then its holder cannot open another one.
+ * The holder opens the grant alone and states why. The grant ends by itself after at most four hours. Another caller must
+ * review it afterwards. Until then the holder cannot open another grant.
  *
  * @generated from message hutong.approval.v1.EmergencyGrant
  */
@@ -146,7 +146,7 @@ export enum EmergencyGrantState {
   OPEN = 1,
 
   /**
-   * Its time is over or it was ended, and no other caller has reviewed it.
+   * The grant's time is over or it was ended, and no other caller has reviewed it.
    *
    * @generated from enum value: EMERGENCY_GRANT_STATE_ENDED = 2;
    */

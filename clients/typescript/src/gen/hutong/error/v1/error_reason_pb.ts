@@ -70,7 +70,7 @@ export enum ErrorReason {
   ALREADY_EXISTS = 4,
 
   /**
-   * A request_id was used before with other content. INVALID_ARGUMENT with BadRequest.
+   * A request_id was used before with other content or by another caller. INVALID_ARGUMENT with BadRequest.
    * Example: {"reason":"REQUEST_ID_REUSED","domain":"hutong.org","metadata":{"field":"request_id"}}
    *
    * @generated from enum value: ERROR_REASON_REQUEST_ID_REUSED = 5;
@@ -436,7 +436,7 @@ export enum ErrorReason {
 
   /**
    * The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-   * PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
+   * PERMISSION_DENIED. The holder of an emergency grant who reviews the grant gets this reason too.
    * Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
    *
    * @generated from enum value: ERROR_REASON_SAME_APPROVER = 60;

@@ -311,7 +311,7 @@ export const WithdrawPolicyResponseSchema: GenMessage<WithdrawPolicyResponse> = 
   messageDesc(file_hutong_policy_v1_policy_admin_service, 4);
 
 /**
- * Publishes and withdraws policies. Authorities call it.
+ * Publishes and withdraws policies. Authorities call the service.
  *
  * @generated from service hutong.policy.v1.PolicyAdminService
  */

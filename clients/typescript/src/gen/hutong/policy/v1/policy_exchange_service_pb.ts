@@ -163,14 +163,15 @@ export const SendPoliciesResponseSchema: GenMessage<SendPoliciesResponse> = /*@_
  */
 export type SetAsidePolicy = Message<"hutong.policy.v1.SetAsidePolicy"> & {
   /**
-   * Its name as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}"; at most 120 characters of it.
+   * The name of the revision as it was sent, "jurisdictions/{region}/policies/{policy_id}@{revision}", cut to 120
+   * characters.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * Why.
+   * Why the revision was set aside.
    *
    * @generated from field: hutong.policy.v1.PolicySetAsideReason reason = 2;
    */
@@ -198,10 +199,9 @@ export enum PolicySetAsideReason {
   UNSPECIFIED = 0,
 
   /**
-   * The revision is not the sender's to state. Either its region does not lie in the sender's region, or it is a floor
-   * that a node outside the sender's region has published. The sender can only repeat such a floor. In the
-   * second case it has stated the floor with other content, has withdrawn it, or has stated it although it is not known
-   * here.
+   * The sender may not state the revision. Either the region of the revision does not lie in the sender's region, or the
+   * revision is a floor that a node outside the sender's region has published. The sender can only repeat such a floor. It
+   * is set aside if the sender states other content, withdraws the floor, or states a floor that is not known here.
    *
    * @generated from enum value: POLICY_SET_ASIDE_REASON_NOT_ITS_OWN = 1;
    */

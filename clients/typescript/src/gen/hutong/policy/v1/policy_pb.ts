@@ -246,14 +246,14 @@ export const TestRequiredSchema: GenMessage<TestRequired> = /*@__PURE__*/
  */
 export type PolicySource = Message<"hutong.policy.v1.PolicySource"> & {
   /**
-   * Its number, as "联防联控机制综发〔2022〕81号"; at most 100 characters without control characters.
+   * The number of the document, as "联防联控机制综发〔2022〕81号"; at most 100 characters without control characters.
    *
    * @generated from field: string document_number = 1;
    */
   documentNumber: string;
 
   /**
-   * Its title; at most 300 characters without control characters.
+   * The title of the document; at most 300 characters without control characters.
    *
    * @generated from field: string title = 2;
    */

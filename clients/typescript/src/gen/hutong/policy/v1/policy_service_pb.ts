@@ -606,15 +606,15 @@ export enum PolicyEventType {
   SNAPSHOT = 1,
 
   /**
-   * It was published.
+   * The revision was published.
    *
    * @generated from enum value: POLICY_EVENT_TYPE_PUBLISHED = 2;
    */
   PUBLISHED = 2,
 
   /**
-   * It was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of the
-   * publication.
+   * The revision was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of
+   * the publication.
    *
    * @generated from enum value: POLICY_EVENT_TYPE_WITHDRAWN = 3;
    */

@@ -209,7 +209,7 @@ export const ListLinkedDocumentsResponseSchema: GenMessage<ListLinkedDocumentsRe
   messageDesc(file_hutong_results_v1_document_link_service, 5);
 
 /**
- * Links between documents of one person. An officer who has seen both documents calls it.
+ * Links between documents of one person. Officers who have seen both documents call the service.
  *
  * @generated from service hutong.results.v1.DocumentLinkService
  */
@@ -217,8 +217,9 @@ export const DocumentLinkService: GenService<{
   /**
    * Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
    * history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
-   * link counts for a document only in two cases: that node has results of the document that came from this node; or it
-   * has no results of the document, and this node has results of a document that its links connect with it.
+   * link counts for a document only in two cases: that node has results of the document that came from this node; or that
+   * node has no results of the document, and this node has results of another document, which this node's links connect
+   * with the document.
    * FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
    * if the node keeps 1,000 links of one of the documents already, with those that have ended.
    *

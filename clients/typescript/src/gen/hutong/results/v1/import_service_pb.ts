@@ -58,7 +58,7 @@ export type ImportResultsResponse = Message<"hutong.results.v1.ImportResultsResp
   testResults: TestResult[];
 
   /**
-   * How many of them this call added.
+   * How many results this call added to the store.
    *
    * @generated from field: int32 imported_count = 2;
    */

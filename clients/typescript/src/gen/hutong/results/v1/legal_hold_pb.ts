@@ -63,49 +63,49 @@ export type LegalHold = Message<"hutong.results.v1.LegalHold"> & {
   reportInterval?: Interval | undefined;
 
   /**
-   * Why it was put.
+   * Why the hold was put.
    *
    * @generated from field: string reason = 5;
    */
   reason: string;
 
   /**
-   * When it was put.
+   * When the hold was put.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * The caller that put it, like "supervisors/410000/li".
+   * The caller that put the hold, like "supervisors/410000/li".
    *
    * @generated from field: string actor = 7;
    */
   actor: string;
 
   /**
-   * The case of the call that put it (`hutong-case`).
+   * The case that was named by the call that put the hold (`hutong-case`).
    *
    * @generated from field: string case_id = 8;
    */
   caseId: string;
 
   /**
-   * When it was lifted; absent while it holds.
+   * When the hold was lifted; absent while it holds.
    *
    * @generated from field: google.protobuf.Timestamp lift_time = 9;
    */
   liftTime?: Timestamp | undefined;
 
   /**
-   * Why it was lifted; empty while it holds.
+   * Why the hold was lifted; empty while it holds.
    *
    * @generated from field: string lift_reason = 10;
    */
   liftReason: string;
 
   /**
-   * The caller that lifted it; empty while it holds.
+   * The caller that lifted the hold; empty while it holds.
    *
    * @generated from field: string lift_actor = 11;
    */

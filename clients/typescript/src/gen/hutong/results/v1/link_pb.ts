@@ -103,7 +103,8 @@ export type DocumentLink = Message<"hutong.results.v1.DocumentLink"> & {
   unlinkActor: string;
 
   /**
-   * The node where it was removed, "nodes/{region}". Empty while it holds, and if the node that made it removed it.
+   * The node where the link was removed, "nodes/{region}". Empty while the link holds, and if the node that made the link
+   * has also removed it.
    *
    * @generated from field: string unlink_node = 12;
    */

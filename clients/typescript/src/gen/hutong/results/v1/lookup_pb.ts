@@ -270,14 +270,14 @@ export enum SourceState {
   UNSPECIFIED = 0,
 
   /**
-   * It answered, and the response contains what it holds.
+   * The source answered, and the response contains what the source holds.
    *
    * @generated from enum value: SOURCE_STATE_OK = 1;
    */
   OK = 1,
 
   /**
-   * It did not answer in time. What it holds is unknown, which is never a reason against the holder.
+   * The source did not answer in time. What the source holds is unknown, which is never a reason against the holder.
    *
    * @generated from enum value: SOURCE_STATE_UNAVAILABLE = 2;
    */
@@ -291,15 +291,15 @@ export enum SourceState {
   NOT_CONFIGURED = 3,
 
   /**
-   * It was not asked, because the look-up left the scope unset. What it may hold is not known.
+   * The source was not asked, because the look-up left the scope unset. What the source may hold is not known.
    *
    * @generated from enum value: SOURCE_STATE_NOT_ASKED = 4;
    */
   NOT_ASKED = 4,
 
   /**
-   * It does not answer, and an operator of the nation has retired it. What it had sent before is contained. Its silence
-   * no longer leaves a decision undetermined.
+   * The source does not answer, and an operator of the nation has retired its node. The response contains what the node
+   * had sent before. The node's silence no longer leaves a decision undetermined.
    *
    * @generated from enum value: SOURCE_STATE_RETIRED = 5;
    */

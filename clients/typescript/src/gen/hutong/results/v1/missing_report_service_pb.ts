@@ -149,8 +149,8 @@ export const AnswerMissingReportResponseSchema: GenMessage<AnswerMissingReportRe
   messageDesc(file_hutong_results_v1_missing_report_service, 3);
 
 /**
- * Reports that people have shown and no laboratory has uploaded. The authority that supervises the node's laboratories
- * calls it.
+ * Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
+ * and a supervisor those of the region's laboratories.
  *
  * @generated from service hutong.results.v1.MissingReportService
  */

@@ -219,9 +219,9 @@ export const RecallResultsResponseSchema: GenMessage<RecallResultsResponse> = /*
   messageDesc(file_hutong_results_v1_results_admin_service, 3);
 
 /**
- * Corrects and recalls results, with history. The laboratory or the authority that supervises it calls it. No call
- * makes an issued report valid for longer. After a call that failed or was cut off, repeat it with the same request_id:
- * it takes effect once.
+ * Corrects and recalls results, with history. Laboratories and the authorities that supervise them call the service. No
+ * call makes an issued report valid for longer. After a call that failed or was cut off, repeat the call with the same
+ * request_id: it takes effect once.
  *
  * @generated from service hutong.results.v1.ResultsAdminService
  */
@@ -229,8 +229,8 @@ export const ResultsAdminService: GenService<{
   /**
    * Writes a new revision of a result. Atomic. report_time does not change unless reissue_time is given. A result that
    * belongs to another person cannot be corrected: recall it and upload it again.
-   * Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if it is recalled, (NOT_THE_ORIGIN) if another node received it
-   * from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
+   * Errors: NOT_FOUND; FAILED_PRECONDITION (CONFLICT) if the result is recalled, (NOT_THE_ORIGIN) if another node received
+   * the result from its laboratory, (BEFORE_HORIZON) if the correction would move it to a time of which nothing is kept;
    * INVALID_ARGUMENT (CONFLICT) if the correction would make the report valid for longer, or turn an issued report into
    * a sampling record.
    * With the same request_id a repeat returns the first response; without one it writes a further revision.

@@ -152,7 +152,7 @@ export const SummarizeTimelinessResponseSchema: GenMessage<SummarizeTimelinessRe
   messageDesc(file_hutong_results_v1_timeliness_service, 1);
 
 /**
- * Shows how promptly laboratories upload their reports. Supervisors call it. Counts are kept as results come in, by
+ * Shows supervisors how promptly laboratories upload their reports. Counts are kept as results come in, by
  * laboratory, hour and class of delay, so that a summary reads no results. Totals of them are kept by city and day, so
  * that a summary of a region reads few counts.
  *

@@ -13,15 +13,15 @@ export const file_hutong_type_v1_capability: GenFile = /*@__PURE__*/
 
 /**
  * What a node knows of the exchange between nodes, beyond what every release knows. Nodes of two releases replicate to
- * each other, so each side of a stream tells its capabilities in its first message. A side does not send what the other
+ * each other, so each side of a stream states its capabilities in its first message. A side does not send what the other
  * side does not know, or sends it in the old form; the comment of each value says which. A value that the receiver does
- * not know is ignored. A node of a release before capabilities tells none.
+ * not know is ignored. A node of a release before capabilities states none.
  *
  * @generated from enum hutong.type.v1.Capability
  */
 export enum Capability {
   /**
-   * Not a value that any node tells.
+   * No node states this value.
    *
    * @generated from enum value: CAPABILITY_UNSPECIFIED = 0;
    */
@@ -30,7 +30,7 @@ export enum Capability {
   /**
    * ReplicatedMissingReport.lab_answer, in Replicate and WatchNotifications. To a node without it the answer would be one
    * more missing report. Answers are not sent to such a node: they stay with the sender, which sends all of them once the
-   * node tells this capability. Until then the node decides without them.
+   * node states this capability. Until then the node decides without them.
    *
    * @generated from enum value: CAPABILITY_LAB_ANSWERS = 1;
    */
@@ -38,14 +38,14 @@ export enum Capability {
 
   /**
    * Counts of decisions in ExchangeRefusals, sent upwards. Counts are not sent to a node without it. They stay with the
-   * sender until the node tells this capability.
+   * sender until the node states this capability.
    *
    * @generated from enum value: CAPABILITY_DECISION_COUNTS = 2;
    */
   DECISION_COUNTS = 2,
 
   /**
-   * ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node tells this
+   * ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node states this
    * capability, the sender sends all its laboratories again.
    *
    * @generated from enum value: CAPABILITY_LAB_CONTACTS = 3;

@@ -524,7 +524,7 @@ export enum DecisionOutcome {
   NOT_REQUIRED = 3,
 
   /**
-   * It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+   * No decision can be made now, because no policy is in force or a source did not answer. Never a reason against the
    * holder.
    *
    * @generated from enum value: DECISION_OUTCOME_UNDETERMINED = 4;
@@ -766,7 +766,7 @@ export const DecisionBasisSchema: GenEnum<DecisionBasis> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_decision, 3);
 
 /**
- * Why a result or a piece of evidence was or was not used.
+ * Why a result or a piece of evidence was or was not used. The comments call either one the test.
  *
  * @generated from enum hutong.verification.v1.EvidenceUse
  */
@@ -777,42 +777,42 @@ export enum EvidenceUse {
   UNSPECIFIED = 0,
 
   /**
-   * The decision rests on it.
+   * The decision rests on the test.
    *
    * @generated from enum value: EVIDENCE_USE_USED = 1;
    */
   USED = 1,
 
   /**
-   * It is valid too, but another one stays valid longer.
+   * The test is valid too, but another one stays valid longer.
    *
    * @generated from enum value: EVIDENCE_USE_OTHER_EXPIRES_LATER = 2;
    */
   OTHER_EXPIRES_LATER = 2,
 
   /**
-   * The time of use lies outside its window.
+   * The time of use lies outside the window of the test.
    *
    * @generated from enum value: EVIDENCE_USE_EXPIRED = 3;
    */
   EXPIRED = 3,
 
   /**
-   * It was recalled.
+   * The result was recalled.
    *
    * @generated from enum value: EVIDENCE_USE_RECALLED = 4;
    */
   RECALLED = 4,
 
   /**
-   * Its laboratory was not authorised at report time.
+   * The laboratory of the test was not authorised at report time.
    *
    * @generated from enum value: EVIDENCE_USE_LAB_NOT_AUTHORIZED = 5;
    */
   LAB_NOT_AUTHORIZED = 5,
 
   /**
-   * Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+   * The report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
    * counts as a sampling record until its report time and has another use.
    *
    * @generated from enum value: EVIDENCE_USE_NOT_YET_REPORTED = 6;
@@ -820,30 +820,30 @@ export enum EvidenceUse {
   NOT_YET_REPORTED = 6,
 
   /**
-   * Its times are out of order or lie in the future.
+   * The times of the test are out of order or lie in the future.
    *
    * @generated from enum value: EVIDENCE_USE_TIMES_IMPOSSIBLE = 7;
    */
   TIMES_IMPOSSIBLE = 7,
 
   /**
-   * It differs from the record of the same report.
+   * The evidence differs from the record of the same report.
    *
    * @generated from enum value: EVIDENCE_USE_CONTRADICTS_RECORD = 8;
    */
   CONTRADICTS_RECORD = 8,
 
   /**
-   * It equals a record, which is considered in its place.
+   * The evidence equals a record, which is considered in its place.
    *
    * @generated from enum value: EVIDENCE_USE_SAME_AS_RECORD = 9;
    */
   SAME_AS_RECORD = 9,
 
   /**
-   * It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
-   * does not show the time to count from, the time of its report, or the time at which its laboratory had to be
-   * authorised. A holder is not refused for it.
+   * The evidence would count if it were true, but it does not identify a report (it needs a laboratory and a report
+   * number), or does not show the time to count from, the time of its report, or the time at which its laboratory had to
+   * be authorised. A holder is not refused for it.
    *
    * @generated from enum value: EVIDENCE_USE_NOT_COMPARABLE = 10;
    */
@@ -900,7 +900,7 @@ export enum EvidenceUse {
 
   /**
    * The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
-   * record is of another item. It has no effect.
+   * record is of another item. The test has no effect.
    *
    * @generated from enum value: EVIDENCE_USE_OTHER_ITEM = 18;
    */
@@ -908,7 +908,7 @@ export enum EvidenceUse {
 
   /**
    * A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
-   * among adverse_items, or its adverse_window has ended. It has no effect.
+   * among adverse_items, or its adverse_window has ended. The test has no effect.
    *
    * @generated from enum value: EVIDENCE_USE_NOT_ADVERSE = 19;
    */
@@ -930,7 +930,7 @@ export enum EvidenceUse {
   WOULD_CLEAR = 21,
 
   /**
-   * It has no record, and its laboratory states that it has issued no report under this number
+   * The evidence has no record, and its laboratory states that it has issued no report under this number
    * (MISSING_REPORT_ANSWER_NOT_OURS). Like evidence that contradicts a record, it counts for nothing.
    *
    * @generated from enum value: EVIDENCE_USE_DENIED_BY_LAB = 22;

@@ -89,28 +89,29 @@ export type EvidenceCase = Message<"hutong.verification.v1.EvidenceCase"> & {
   otherDecision: string;
 
   /**
-   * When it was opened.
+   * When the case was opened.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 10;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * The officer who examines it: the role and name of a caller, such as "supervisors/410100/li". Empty while it is open.
+   * The officer who examines the case: the role and name of a caller, such as "supervisors/410100/li". Empty while the
+   * case is open.
    *
    * @generated from field: string assignee = 11;
    */
   assignee: string;
 
   /**
-   * When it was assigned last.
+   * When the case was assigned last.
    *
    * @generated from field: google.protobuf.Timestamp assign_time = 12;
    */
   assignTime?: Timestamp | undefined;
 
   /**
-   * Who assigned it last; empty if the caller had no name.
+   * The caller who assigned the case last; empty if that caller had no name.
    *
    * @generated from field: string assign_actor = 13;
    */
@@ -131,14 +132,14 @@ export type EvidenceCase = Message<"hutong.verification.v1.EvidenceCase"> & {
   note: string;
 
   /**
-   * When it was concluded.
+   * When the case was concluded.
    *
    * @generated from field: google.protobuf.Timestamp conclude_time = 16;
    */
   concludeTime?: Timestamp | undefined;
 
   /**
-   * Who concluded it; empty if the caller had no name.
+   * The caller who concluded the case; empty if that caller had no name.
    *
    * @generated from field: string conclude_actor = 17;
    */
@@ -187,7 +188,7 @@ export enum EvidenceCaseKind {
   OTHER_TIMES = 3,
 
   /**
-   * The report has no record, and its laboratory denies that it has issued it (EVIDENCE_USE_DENIED_BY_LAB).
+   * The report has no record, and its laboratory denies that it has issued the report (EVIDENCE_USE_DENIED_BY_LAB).
    *
    * @generated from enum value: EVIDENCE_CASE_KIND_DENIED_BY_LAB = 4;
    */
@@ -219,21 +220,21 @@ export enum EvidenceCaseState {
   UNSPECIFIED = 0,
 
   /**
-   * Nobody examines it yet.
+   * No officer examines the case yet.
    *
    * @generated from enum value: EVIDENCE_CASE_STATE_OPEN = 1;
    */
   OPEN = 1,
 
   /**
-   * An officer examines it.
+   * An officer examines the case.
    *
    * @generated from enum value: EVIDENCE_CASE_STATE_ASSIGNED = 2;
    */
   ASSIGNED = 2,
 
   /**
-   * It has a finding.
+   * The case has a finding.
    *
    * @generated from enum value: EVIDENCE_CASE_STATE_CONCLUDED = 3;
    */

@@ -70,7 +70,7 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
   grounds: RefusalGround[];
 
   /**
-   * Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
+   * Those of `grounds` that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
    * person was entitled, by a recognised result or because none was asked for.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround forbidden_grounds = 7;

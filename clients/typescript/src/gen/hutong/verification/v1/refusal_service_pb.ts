@@ -462,14 +462,14 @@ export type RefusalCounts = Message<"hutong.verification.v1.RefusalCounts"> & {
   refusalCount: bigint;
 
   /**
-   * How many of them were assessed as unlawful.
+   * The number of reports that were assessed as unlawful.
    *
    * @generated from field: int64 unlawful_count = 2;
    */
   unlawfulCount: bigint;
 
   /**
-   * How many of them are not answered yet.
+   * The number of reports that are not answered yet.
    *
    * @generated from field: int64 open_count = 3;
    */

@@ -54,7 +54,8 @@ public final class Connections {
    * Opens a connection to one service, such as "localhost:50051". It connects when the first call is made.
    *
    * <p>Repeatable calls are tried again while a service is unavailable. Changes without a request_id get one, so that
-   * they may be repeated.
+   * they may be repeated. While a service refuses calls because it is overloaded, a part of the further calls of the
+   * method ends at once with the last refusal, without being sent.
    */
   public static ManagedChannel dial(String target, ChannelCredentials credentials) {
     Options options = TABLE.channel();
@@ -67,7 +68,8 @@ public final class Connections {
             .keepAliveTime(options.keepaliveTimeMillis(), TimeUnit.MILLISECONDS)
             .keepAliveTimeout(options.keepaliveTimeoutMillis(), TimeUnit.MILLISECONDS)
             .withOption(ChannelOption.CONNECT_TIMEOUT_MILLIS, options.connectTimeoutMillis())
-            .intercept(new Manners(), new QuickReconnect(opened, options.maxReconnectBackoffMillis()))
+            .intercept(
+                new HoldBack(), new Manners(), new QuickReconnect(opened, options.maxReconnectBackoffMillis()))
             .build();
     opened.set(channel);
     return channel;

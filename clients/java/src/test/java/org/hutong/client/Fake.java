@@ -40,6 +40,7 @@ final class Fake implements AutoCloseable {
   /** The messages of the first watches; a negative number for CURSOR_TOO_OLD. */
   List<Integer> watchBreaks = List.of();
   boolean silent;
+  StatusRuntimeException refuse;
   final List<String> requestIds = new ArrayList<>();
   int failRefusals;
 
@@ -171,6 +172,10 @@ final class Fake implements AutoCloseable {
     public void reportRefusal(ReportRefusalRequest request, StreamObserver<ReportRefusalResponse> answer) {
       synchronized (Fake.this) {
         requestIds.add(request.getRequestId());
+        if (refuse != null) {
+          answer.onError(refuse);
+          return;
+        }
         if (requestIds.size() <= failRefusals) {
           answer.onError(failure(Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"));
           return;

@@ -18,7 +18,7 @@ from services.results.documents.store import record_linked_pairs
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_all
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ADVERSE, PENDING, SUPERSEDED, NewResult, ReportKey, is_adverse
-from services.results.records.new_results import NewResults, columns_of
+from services.results.records.new_results import NewResults, ResultColumns, columns_of
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.delays import record_delays
 from services.results.upload import known_batches, tables
@@ -64,7 +64,7 @@ def commit_batch(
         InvalidArgument: UPLOAD_ID_REUSED, the tubes below the committed offset differ from those that were sent before.
         RemovedMeanwhile: retention has removed results since the batch was validated; validate it again.
     """
-    committed, horizon = _lock_upload(connection, position, now)
+    committed, horizon = lock_upload(connection, position, now)
     if batch.offset > committed:
         raise upload_gap(committed, batch.offset)
     if batch.known_tubes and batch.known_horizon != horizon:
@@ -79,7 +79,7 @@ def commit_batch(
     rejected = count_rejected(summary.rejections, batch.person_counts)
     end = max(committed, batch.offset + len(batch.person_counts))
     if end > committed:
-        _advance_upload(connection, position, end, (len(summary.stored), summary.duplicate_count, rejected), now)
+        advance_upload(connection, position, end, (len(summary.stored), summary.duplicate_count, rejected), now)
     rejected_again = count_rejected(replay.rejections, batch.person_counts)
     duplicates = summary.duplicate_count + replay.persons - rejected_again
     # The batch may contain persons that were stored before, in commits of other writers. The entry that is logged now
@@ -111,7 +111,7 @@ def upload_gap(committed: int, offset: int) -> OutOfRange:
     )
 
 
-def _lock_upload(connection: Connection, position: UploadPosition, now: Instant) -> tuple[int, Instant | None]:
+def lock_upload(connection: Connection, position: UploadPosition, now: Instant) -> tuple[int, Instant | None]:
     """Lock the upload's row until the commit, and return the committed offset and the horizon of retention.
 
     The lock makes two streams of one upload take turns. The horizon is read while the lock is held, because a purge
@@ -150,7 +150,7 @@ def _store_results(
     horizon: Instant | None,
     now: Instant,
 ) -> CommitSummary:
-    """Store the valid results from the tube `replayed` on: new reports, and results of sampling records."""
+    """Store the valid results of all tubes but the first `replayed`: new reports, and results of sampling records."""
     columns = CommitColumns(now, position.source_node)
     if (
         not replayed
@@ -164,7 +164,7 @@ def _store_results(
     )
     position.reports_are_new = claims.all_free
     if claims.fresh:
-        bulk.insert_results(connection, claims.fresh, columns)
+        bulk.insert_results(connection, [(claims.fresh, columns)])
         record_linked_pairs(
             connection, [(row.subject_key, row.other.subject_key) for row in claims.fresh if row.other is not None]
         )
@@ -201,7 +201,7 @@ def _store_all(
         return False
     position.reports_are_new = claim_all(connection, bulk, results)
     if position.reports_are_new:
-        bulk.insert_results(connection, results, columns)
+        bulk.insert_results(connection, [(results, columns)])
         record_linked_pairs(connection, results.columns.find_others())
     return position.reports_are_new
 
@@ -233,7 +233,7 @@ def _revise(
         )
         .values(state=SUPERSEDED)
     )
-    bulk.insert_results(connection, [row], replace(columns, revision=old.revision + 1))
+    bulk.insert_results(connection, [([row], replace(columns, revision=old.revision + 1))])
 
 
 def _store_digest(
@@ -250,7 +250,7 @@ def _store_digest(
         known_batches.add_known(connection, position.lab, batch.digest, horizon, rejected_tubes, now)
 
 
-def _advance_upload(
+def advance_upload(
     connection: Connection, position: UploadPosition, end: int, counts: tuple[int, int, int], now: Instant
 ) -> None:
     """Set the upload's committed offset to `end`, and add `counts`.
@@ -286,17 +286,27 @@ def _record_changes(
     Return the position of the entry. If nothing was stored, an entry is made only if `barrier` is set.
     """
     columns = columns_of(summary.stored)
+    record_delays(connection, position.lab, find_reported(columns), now)
+    change = change_of(position, columns, summary.revisions)
+    return change_log.record(connection, [change], now, barrier=barrier)
+
+
+def find_reported(columns: ResultColumns) -> Sequence[Instant]:
+    """Return the report times of results that are no sampling records."""
     reported = columns.reference_times
-    if PENDING in columns.outcomes:
-        reported = [time for time, outcome in zip(reported, columns.outcomes, strict=True) if outcome != PENDING]
-    record_delays(connection, position.lab, reported, now)
-    names = list(zip(columns.report_numbers, summary.revisions, strict=True))
+    if PENDING not in columns.outcomes:
+        return reported
+    return [time for time, outcome in zip(reported, columns.outcomes, strict=True) if outcome != PENDING]
+
+
+def change_of(position: UploadPosition, columns: ResultColumns, revisions: Sequence[int]) -> LoggedChange:
+    """Return the change of the change log for stored results."""
+    names = list(zip(columns.report_numbers, revisions, strict=True))
     adverse = set()
     if not ADVERSE.isdisjoint(columns.outcomes):
         fates = zip(columns.subject_keys, columns.outcomes, columns.items, strict=True)
         adverse = {key for key, outcome, item in fates if is_adverse(outcome, item)}
     others = dict(columns.find_others())
-    change = LoggedChange(
+    return LoggedChange(
         ChangeKind.RESULTS, position.lab, names, columns.subject_keys, adverse_keys=adverse, other_keys=others
     )
-    return change_log.record(connection, [change], now, barrier=barrier)

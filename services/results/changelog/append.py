@@ -1,0 +1,138 @@
+"""Appends entries to the change log. A transaction calls these functions last, because they lock a writer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from services.domain.instant import Instant
+from services.results.changelog import tables
+from services.results.changelog.model import ChangeKind, PositionBelow
+from services.results.changelog.packing import pack_positions, pack_reports
+from services.runtime.consistency import LogPosition
+from services.storage.advisory_locks import AdvisoryLock
+from services.storage.distributed import commit_together
+from services.storage.life import current_life
+
+_changes = tables.changes
+_writers = tables.change_writers
+
+
+class NewEntry(NamedTuple):
+    """An entry that is to be appended. It lists at least one report."""
+
+    lab: str
+    reports: Sequence[tuple[str, int]]
+    commit_time: Instant
+    kind: ChangeKind = ChangeKind.RESULTS
+    other_keys: bytes | None = None
+
+
+def append_entry(
+    connection: Connection,
+    lab: str,
+    reports: Sequence[tuple[str, int]],
+    now: Instant,
+    kind: ChangeKind = ChangeKind.RESULTS,
+    other_keys: bytes | None = None,
+    positions_below: Sequence[PositionBelow] = (),
+) -> LogPosition | None:
+    """Log what the transaction changed. Call it last, because it locks a writer until the commit.
+
+    Return the position of the entry; None if nothing was changed.
+    """
+    return _append(connection, lab, reports, now, kind, other_keys, positions_below) if reports else None
+
+
+def append_barrier(connection: Connection, now: Instant, positions_below: Sequence[PositionBelow] = ()) -> LogPosition:
+    """Log an entry that lists nothing. Return its position, which comes after every entry committed before.
+
+    The answer to a repeated request names such a position, because a repeated request writes nothing.
+    """
+    return _append(connection, "", (), now, ChangeKind.BARRIER, None, positions_below)
+
+
+def _append(
+    connection: Connection,
+    lab: str,
+    reports: Sequence[tuple[str, int]],
+    now: Instant,
+    kind: ChangeKind,
+    other_keys: bytes | None,
+    positions_below: Sequence[PositionBelow],
+) -> LogPosition:
+    writer_id, sequence, turn = _acquire_writer(connection, now, 1)
+    commit_together(connection, AdvisoryLock.LOG_WRITER, writer_id, "report_keys.report_number")
+    inserted = connection.execute(
+        insert(_changes)
+        .values(
+            writer_id=writer_id,
+            sequence=sequence,
+            commit_time=now,
+            lab=lab,
+            reports=pack_reports(reports),
+            kind=kind,
+            turn=turn,
+            life=current_life(connection, _changes),
+            other_keys=other_keys,
+            positions_below=pack_positions(positions_below),
+        )
+        .returning(_changes.c.life)
+    )
+    return LogPosition(inserted.scalar_one(), writer_id, sequence)
+
+
+def append_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[LogPosition]:
+    """Log several changes of the transaction in order, as entries of one writer. Return their positions."""
+    count, now = len(entries), entries[0].commit_time
+    writer_id, newest_sequence, newest_turn = _acquire_writer(connection, now, count)
+    commit_together(connection, AdvisoryLock.LOG_WRITER, writer_id, "report_keys.report_number")
+    sequences = range(newest_sequence - count + 1, newest_sequence + 1)
+    turns = range(newest_turn - count + 1, newest_turn + 1)
+    rows = [
+        {
+            "writer_id": writer_id,
+            "sequence": sequence,
+            "commit_time": entry.commit_time,
+            "lab": entry.lab,
+            "reports": pack_reports(entry.reports),
+            "kind": entry.kind,
+            "turn": turn,
+            "other_keys": entry.other_keys,
+        }
+        for entry, sequence, turn in zip(entries, sequences, turns, strict=True)
+    ]
+    new = insert(_changes).values(life=current_life(connection, _changes)).returning(_changes.c.life)
+    life = connection.execute(new, rows).scalars().all()[0]
+    return [LogPosition(life, writer_id, sequence) for sequence in sequences]
+
+
+def _acquire_writer(connection: Connection, now: Instant, count: int) -> tuple[int, int, int]:
+    """Lock a free or a new writer until the commit, for `count` entries.
+
+    Return its id, and the sequence and turn of the last of these entries.
+    """
+    free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
+    others = _writers.alias("others")
+    newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
+    # The writer's own turn is compared too, because another transaction may have used this writer since the statement
+    # began.
+    greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
+    acquired = connection.execute(
+        update(_writers)
+        .where(_writers.c.writer_id == free.scalar_subquery())
+        .values(
+            newest_sequence=_writers.c.newest_sequence + count,
+            newest_turn=greatest(_writers.c.newest_turn, newest_turn) + count,
+        )
+        .returning(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.newest_turn)
+    ).first()
+    if acquired is not None:
+        return acquired.writer_id, acquired.newest_sequence, acquired.newest_turn
+    new = insert(_writers).values(
+        start_time=now, newest_sequence=count, removed_sequence=0, newest_turn=newest_turn + count
+    )
+    created = connection.execute(new.returning(_writers.c.writer_id, _writers.c.newest_turn)).one()
+    return created.writer_id, count, created.newest_turn

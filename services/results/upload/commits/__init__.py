@@ -1,0 +1,1 @@
+"""Commits validated batches: each by itself, or several of one upload together."""

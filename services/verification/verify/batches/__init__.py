@@ -1,0 +1,1 @@
+"""Batches of questions: what their answers share is made once."""
