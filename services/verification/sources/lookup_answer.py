@@ -75,7 +75,7 @@ class LookupAnswer(NamedTuple):
 _new_record = partial(tuple.__new__, Record)
 _new_answer = partial(tuple.__new__, LookupAnswer)
 _new_rows = partial(tuple.__new__, Rows)
-"""These make named tuples from tuples of all their fields, in a third of the time that the constructors take."""
+"""The functions make named tuples from tuples of all their fields, in a third of the time of the constructors."""
 
 
 def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:

@@ -51,7 +51,7 @@ class Report:
 
     @property
     def number(self) -> str:
-        """Its number, R0 if the table does not tell reports apart."""
+        """The number of the report, R0 if the table does not tell reports apart."""
         return canonical_report_number(self.words.get("number", ""))
 
 

@@ -14,7 +14,7 @@ GATE, NOW = "gates/410100/1", 20_000 * DAY
 
 
 def test_a_caller_uses_up_neither_a_laboratory_nor_the_share_of_others() -> None:
-    """Its further reports are dropped until the next day, of one laboratory or of all. The log names it once."""
+    """Further reports of the caller are dropped until the next day, of one laboratory or of all, and logged once."""
     limit = TellerLimit(of_one_lab=2, of_all_labs=3)
     with capture_logs() as logs:
         assert [limit.admits(GATE, USCC, NOW) for _ in range(4)] == [True, True, False, False]
