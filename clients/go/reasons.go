@@ -84,7 +84,8 @@ const (
 	ReasonNoUpstream Reason = "NO_UPSTREAM"
 	// ReasonUploadIdReused: an upload_id was used before for other tubes.
 	ReasonUploadIdReused Reason = "UPLOAD_ID_REUSED"
-	// ReasonTooManyLinked: a link would give one person more linked documents than the limit.
+	// ReasonTooManyLinked: a link would give one person more linked documents than the limit, or one document more links
+	// than are kept, with those that have ended.
 	ReasonTooManyLinked Reason = "TOO_MANY_LINKED"
 	// ReasonNotTheOrigin: another node received the report, and only that node may correct it.
 	ReasonNotTheOrigin Reason = "NOT_THE_ORIGIN"

@@ -127,6 +127,7 @@ SWEEPS: dict[str, str] = {
     f"{_MISSING}.find_closed": "reports that arrived from another node",
     f"{_MISSING}.list_passed_on": "reports that arrived from another node",
     f"{_MISSING}.list_missing_reports": "a listing of missing reports",
+    f"{_MISSING}.list_open": "a node that sends again, or a node above that lists missing reports now",
     "services.results.missing_reports.answers.store_answers": "counting against the limit of answers",
     "services.results.missing_reports.answers.list_answered": "a node that begins to listen or sends again",
     "services.results.missing_reports.answers.list_denied": "Verification asks for new denials, every five seconds",

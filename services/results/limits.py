@@ -16,6 +16,8 @@ class ResultsLimits:
         missing_reports_per_lab: open missing reports of one laboratory. The limit bounds what invented report numbers
             can fill.
         missing_reports: all stored missing reports. At the limit they take about ten megabytes.
+        missing_reports_at_home: the number of stored missing reports up to which this node stores those that the home
+            nodes below list already. The limit leaves room for reports that must be passed on.
         unregistered_missing_reports: missing reports of laboratories that are not registered here. The limit is half of
             `missing_reports`, so that invented codes fill no more than half of the table.
         lab_answers: the number of answered missing reports up to which this node stores answers of other nodes'
@@ -32,6 +34,7 @@ class ResultsLimits:
     listing_scan: int = 5_000
     missing_reports_per_lab: int = 1_000
     missing_reports: int = 100_000
+    missing_reports_at_home: int = 75_000
     unregistered_missing_reports: int = 50_000
     lab_answers: int = 100_000
     replication_batch_bytes: int = 2 * 1024 * 1024

@@ -92,5 +92,5 @@ def _probe(city: grpc.Channel, province: grpc.Channel, nation: grpc.Channel) -> 
             first = FIRST_PROBE + turn * PROBES
             of_city = pool.submit(time_probes, city, nation, LAB, first, PROBES)
             of_province = pool.submit(time_probes, province, nation, PROVINCES_LAB, first + APART, PROBES)
-            turns.append((of_city.result(), of_province.result()))
+            turns.append((of_city.result().delays, of_province.result().delays))
     return turns

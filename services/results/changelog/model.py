@@ -13,7 +13,8 @@ from services.domain.instant import Instant
 class ChangeKind(IntEnum):
     """What an entry of the change log lists. Watchers of results receive only RESULTS.
 
-    MISSING_REPORT_ANSWERS are answers of laboratories to missing reports.
+    MISSING_REPORT_ANSWERS are answers of laboratories to missing reports. LISTED_MISSING_REPORTS are missing reports
+    that the homes of their laboratories list, for the nodes above.
     ADVERSE_SUBJECTS occurs only in the nation's notifications. An entry of BARRIER lists nothing. Its position comes
     after every entry that was committed before it. It may name positions of nodes below.
     """
@@ -25,6 +26,13 @@ class ChangeKind(IntEnum):
     ADVERSE_SUBJECTS = 4
     BARRIER = 5
     MISSING_REPORT_ANSWERS = 6
+    LISTED_MISSING_REPORTS = 7
+
+
+OF_MISSING_REPORTS = frozenset(
+    {ChangeKind.MISSING_REPORTS, ChangeKind.MISSING_REPORT_ANSWERS, ChangeKind.LISTED_MISSING_REPORTS}
+)
+"""Kinds of entries that list the numbers of missing reports."""
 
 
 class Position(NamedTuple):

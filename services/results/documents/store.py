@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from hutong_texts import english
 from sqlalchemy import Connection, and_, insert, or_, select, update
 
-from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.errors import NotFound
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
@@ -25,6 +25,7 @@ from services.results.documents.key_pairs import (
     pairs_of,
     record_pairs,
 )
+from services.results.documents.limits import require_few_documents, require_few_links
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.rows import link_from_row, link_values
 from services.results.records.by_key import KEYS_AT_ONCE, fetch_by_keys
@@ -37,6 +38,8 @@ from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 M = TypeVar("M", bound=Message)
 
 _links = tables.document_links
+_LINKS_AT_ONCE = 10_000
+"""How many links one statement looks for."""
 _STATEMENTS_KEPT = 64
 """How many statement texts are cached. The text for a look-up of 500 persons has 10 kB."""
 
@@ -102,7 +105,8 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
     If only another node has linked them, this node makes its own link, and both links stay.
 
     Raises:
-        FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
+        FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents, or MAX_KEPT_LINKS
+            links of a document are kept.
     """
     lock_links(connection)
     existing = find_active(connection, link.document, link.linked_document)
@@ -110,6 +114,8 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
         return existing[0]
     pairs = pairs_of(link.document, link.linked_document)
     _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key, pairs)
+    require_few_links(connection, link.document, "document")
+    require_few_links(connection, link.linked_document, "linked_document")
     insert_link(connection, link)
     record_pairs(connection, pairs)
     return link
@@ -173,8 +179,11 @@ def list_links(
 
 def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
     """Return these links, ended ones too. Each document has both of its keys if the store has both."""
-    query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
-    links = [link_from_row(row) for row in connection.execute(query)]
+    links: list[DocumentLink] = []
+    for start in range(0, len(link_ids), _LINKS_AT_ONCE):
+        some = link_ids[start : start + _LINKS_AT_ONCE]
+        query = select(_links).where(_links.c.link_id.in_(some)).order_by(_links.c.link_id)
+        links += [link_from_row(row) for row in connection.execute(query)]
     return add_other_keys(connection, links)
 
 
@@ -311,17 +320,7 @@ def find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes,
 def _require_one_subject(connection: Connection, one: bytes, other: bytes, pairs: Sequence[KeyPair]) -> None:
     groups, twins = _find_groups(connection, [one, other], pairs)
     count = len({document for key in (one, other) for document in groups.get(key, [_document(key, twins)])})
-    if count > MAX_LINKED:
-        raise FailedPrecondition(
-            "TOO_MANY_LINKED",
-            english(
-                "{count} documents would belong to one person, who may have at most {max_linked}; "
-                "unlink documents that were linked by mistake first",
-                count=count,
-                max_linked=MAX_LINKED,
-            ),
-            metadata={"limit": str(MAX_LINKED), "count": str(count)},
-        )
+    require_few_documents(count)
 
 
 def not_linked() -> NotFound:

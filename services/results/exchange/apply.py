@@ -34,7 +34,12 @@ from services.results.labs.copies import store_copies
 from services.results.labs.model import Lab
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
-from services.results.missing_reports.routing import MissingReportRouter, missing_report_changes
+from services.results.missing_reports.routing import (
+    MissingReportRouter,
+    RoutedReports,
+    listed_report_changes,
+    missing_report_changes,
+)
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_all
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ACTIVE, PENDING, NewResult
@@ -90,7 +95,8 @@ class ChangeApplier:
         answers = receive_answers(connection, answered, arrival, self._limits, applied)
         # A change with an answer does not announce a missing report, but may state that the missing report has ended.
         missing = [report for report in reports if report.answer is None or report.close_time is not None]
-        passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
+        routed = self._router.receive(connection, missing, arrival.sender) if missing else RoutedReports()
+        passed_on = [*routed.passed_on]
         if applied.received_labs:
             passed_on += self._router.receive_labs(connection, set(applied.received_labs))
         adverse, others = applied.adverse_keys(), applied.other_keys()
@@ -110,7 +116,8 @@ class ChangeApplier:
         ]
         missing_changes = [*missing_report_changes(passed_on), *answers]
         self._change_log.notify(connection, [*results, *applied.labs, *applied.links, *missing_changes], arrival.now)
-        self._log(connection, results, missing_changes, applied, arrival, positions)
+        to_log = [*missing_changes, *listed_report_changes(routed.listed)]
+        self._log(connection, results, to_log, applied, arrival, positions)
         return applied
 
     def _log(

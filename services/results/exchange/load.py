@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, select
 
-from services.results.changelog.model import ChangeKind, Entry
+from services.results.changelog.model import OF_MISSING_REPORTS, ChangeKind, Entry
 from services.results.documents.store import find_links
 from services.results.exchange.model import AdverseSubject, Change, Replica, SharedColumns
 from services.results.labs.queries import find_labs
@@ -76,7 +76,7 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
             yield from find_labs(connection, names[start : start + LABS_AT_ONCE]).values()
     elif entry.kind == ChangeKind.ADVERSE_SUBJECTS:
         yield from (AdverseSubject(bytes.fromhex(name)) for name in names)
-    elif entry.kind in (ChangeKind.MISSING_REPORTS, ChangeKind.MISSING_REPORT_ANSWERS):
+    elif entry.kind in OF_MISSING_REPORTS:
         yield from find_missing_reports(connection, entry.lab, names)
 
 

@@ -207,6 +207,8 @@ class NodeState(NamedTuple):
         backlog: the number of commits that the node had not sent at the contact time.
         figures: what the node above it has counted about it. None if that is not known.
         path: the regions of the nodes between this node and that node, the nearest to this node first.
+        retire_time: when an operator of the node above it retired it. None if it is not retired or that is not known.
+        retire_reason: why it was retired.
     """
 
     region: str
@@ -216,6 +218,8 @@ class NodeState(NamedTuple):
     backlog: int
     figures: NodeFigures | None = None
     path: tuple[str, ...] = ()
+    retire_time: Instant | None = None
+    retire_reason: str = ""
 
 
 class NodeLog(NamedTuple):

@@ -65,6 +65,10 @@ relayed_nodes = Table(
     Column("second_registration_count", BigInteger, nullable=False, server_default="0", info={LEFT_OUT: True}),
     # The regions of the nodes between relaying_node and the node, separated by "/", the nearest to relaying_node first.
     Column("path", String(40), nullable=False, server_default="", info={LEFT_OUT: True}),
+    # When and why an operator of the node above this node retired it; NULL and empty if it is not retired, or if that
+    # is not known.
+    Column("retire_time", BigInteger, info={LEFT_OUT: True}),
+    Column("retire_reason", String(500), nullable=False, server_default="", info={LEFT_OUT: True}),
 )
 
 # At a node with nodes below: how many of a writer's commits are durable here.

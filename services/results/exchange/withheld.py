@@ -16,7 +16,10 @@ from services.results.changelog.model import ChangeKind
 from services.results.exchange.tables import withheld_kinds
 from services.storage.upsert import insert_if_absent
 
-NEEDED: Mapping[ChangeKind, int] = {ChangeKind.MISSING_REPORT_ANSWERS: capability_pb2.CAPABILITY_LAB_ANSWERS}
+NEEDED: Mapping[ChangeKind, int] = {
+    ChangeKind.MISSING_REPORT_ANSWERS: capability_pb2.CAPABILITY_LAB_ANSWERS,
+    ChangeKind.LISTED_MISSING_REPORTS: capability_pb2.CAPABILITY_LISTED_MISSING_REPORTS,
+}
 """The capability that a node needs to be sent a kind of change. Every release knows the kinds that are not in this
 table."""
 

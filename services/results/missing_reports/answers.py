@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select, tuple_, upd
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import Instant
-from services.domain.names import format_missing_report
+from services.domain.names import format_missing_report, format_node
 from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.missing_reports import tables
@@ -32,15 +32,20 @@ def answer_missing(
     The time of `answer` is the current time. An answer that equals the stored answer is not stored again.
 
     Raises:
-        NotFound: this node does not list the report, or has not registered its laboratory.
-        FailedPrecondition: CONFLICT, the report has a record.
+        NotFound: this node does not list the report, or no node has registered its laboratory.
+        FailedPrecondition: CONFLICT, the report has a record, or a node below has registered its laboratory.
     """
     of_report = (_table.c.lab == lab, _table.c.report_number == report_number)
-    own = select(labs.c.uscc).where(labs.c.uscc == lab, labs.c.source_node == "").exists()
+    is_own = labs.c.source_node == ""
+    own = select(labs.c.uscc).where(labs.c.uscc == lab, is_own).exists()
     # The row is locked, so that the second of two concurrent answers is compared with the first.
     locked = select(_table.c.lab).where(*of_report, _table.c.passed_on.is_(False), own).with_for_update()
     name = format_missing_report(lab, report_number)
     if connection.execute(locked).first() is None:
+        below = select(labs.c.source_node).join(_table, _table.c.lab == labs.c.uscc).where(*of_report, ~is_own)
+        if node := connection.execute(below).scalar():
+            text = english("{node} has registered the laboratory: answer there", node=format_node(node))
+            raise FailedPrecondition("CONFLICT", text, metadata={"resource": name})
         raise NotFound.resource(name)
     (report,) = find_missing_reports(connection, lab, [report_number])
     if report.close_time is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -11,6 +11,19 @@ from services.domain.instant import Instant
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.store import can_be_missing, list_at_home
+
+
+class RoutedReports(NamedTuple):
+    """Missing reports that a node has sent and that are new here.
+
+    Attributes:
+        passed_on: the reports of which other nodes must be notified.
+        listed: the reports that this node or the sender lists as the home of their laboratories. The node above lists
+            them too.
+    """
+
+    passed_on: Sequence[MissingReport] = ()
+    listed: Sequence[MissingReport] = ()
 
 
 class MissingReportRouter(Protocol):
@@ -26,8 +39,8 @@ class MissingReportRouter(Protocol):
         """
         ...
 
-    def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str, /) -> list[MissingReport]:
-        """Store reports that the node `sender` sent. Return the reports of which other nodes must be notified."""
+    def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str, /) -> RoutedReports:
+        """Store reports that the node `sender` sent."""
         ...
 
     def receive_labs(self, connection: Connection, usccs: Collection[str], /) -> list[MissingReport]:
@@ -63,6 +76,14 @@ def missing_report_changes(reports: Sequence[MissingReport]) -> list[LoggedChang
         )
         for (lab, raising_node, is_closed), numbers in sorted(names.items())
     ]
+
+
+def listed_report_changes(reports: Sequence[MissingReport]) -> list[LoggedChange]:
+    """Return the change log's changes for missing reports that the node above lists too: one for each laboratory."""
+    names: dict[str, list[tuple[str, int]]] = {}
+    for report in reports:
+        names.setdefault(report.lab, []).append((report.report_number, 0))
+    return [LoggedChange(ChangeKind.LISTED_MISSING_REPORTS, lab, numbers) for lab, numbers in sorted(names.items())]
 
 
 def list_at_new_home(connection: Connection, changes: Sequence[LoggedChange], _now: Instant) -> None:

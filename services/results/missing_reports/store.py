@@ -46,6 +46,8 @@ _OF_KEY = [_keys.c.subject_key, _keys.c.reference_time]
 _REPORT = tuple_(_table.c.lab, _table.c.report_number)
 IS_AWAITED = or_(_table.c.answer.is_(None), _table.c.answer != NOT_OURS)
 """Whether an upload is still awaited: the laboratory has not answered that the report is not its own."""
+_IS_LISTED = or_(_table.c.passed_on.is_(False), _table.c.lab.in_(select(labs.c.uscc)))
+"""Whether this node lists the report. A report of a laboratory that a node below has registered was passed on."""
 _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.report_number)
 
 
@@ -99,12 +101,22 @@ def find_registered(connection: Connection, usccs: Collection[str]) -> set[str]:
 
 
 def store_missing(
-    connection: Connection, reports: Iterable[MissingReport], passed_on: Collection[str], limits: ResultsLimits
+    connection: Connection,
+    reports: Iterable[MissingReport],
+    passed_on: Collection[str],
+    limits: ResultsLimits,
+    at_home: Collection[str] = (),
 ) -> tuple[list[MissingReport], int]:
     """Store reports that are new here and have no record.
 
-    Reports of the laboratories in `passed_on` are not listed here. Return the stored reports, and how many were dropped
-    because a capacity is used up.
+    Return the stored reports, and how many were dropped because a capacity is used up.
+
+    Args:
+        connection: a transaction.
+        reports: the reports.
+        passed_on: laboratories of other nodes.
+        limits: the capacities.
+        at_home: those of the laboratories in `passed_on` whose home has sent the reports, and lists them already.
     """
     # Every transaction inserts in this order, so that two transactions with the same reports never deadlock.
     wanted = {(report.lab, report.report_number): report for report in sorted(reports, key=_order)}
@@ -112,7 +124,7 @@ def store_missing(
         del wanted[name]
     if not wanted:
         return [], 0
-    capacity = _Capacity(connection, {lab for lab, _ in wanted}, passed_on, limits)
+    capacity = _Capacity(connection, {lab for lab, _ in wanted}, at_home, limits)
     admitted = {name: report for name, report in wanted.items() if capacity.reserve(report.lab)}
     if not admitted:
         return [], len(wanted)
@@ -155,16 +167,16 @@ def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportNam
 class _Capacity:
     """The remaining capacity for reports.
 
-    There is a capacity for each laboratory, for all unregistered laboratories together, and for all reports. A report
-    that its laboratory has answered with NOT_OURS takes no capacity. Further reports of a laboratory that answers can
-    therefore be listed. Answered reports of other nodes have a capacity of their own (`answers.store_answers`).
+    There is a capacity for each laboratory, for all unregistered laboratories together, for reports that their home
+    lists already, and for all reports. A report that its laboratory has answered with NOT_OURS takes no capacity.
+    Further reports of a laboratory that answers can therefore be listed. Answered reports of other nodes have a
+    capacity of their own (`answers.store_answers`).
     """
 
     def __init__(
-        self, connection: Connection, usccs: Collection[str], passed_on: Collection[str], limits: ResultsLimits
+        self, connection: Connection, usccs: Collection[str], at_home: Collection[str], limits: ResultsLimits
     ) -> None:
-        registered = find_registered(connection, usccs)
-        unregistered = or_(_table.c.passed_on, _table.c.lab.not_in(select(labs.c.uscc)))
+        unregistered = _table.c.lab.not_in(select(labs.c.uscc))
         open_ = (
             select(_table.c.lab, func.count())
             .join_from(_table, _keys, _HAS_KEY, isouter=True)
@@ -172,7 +184,10 @@ class _Capacity:
             .group_by(_table.c.lab)
         )
         count = select(func.count()).select_from(_table).where(_table.c.answer.is_(None))
-        self._unregistered = {lab for lab in usccs if lab in passed_on or lab not in registered}
+        self._unregistered = set(usccs) - find_registered(connection, usccs)
+        self._at_home = frozenset(at_home)
+        # What other nodes must be notified of has the rest of the capacity.
+        self._kept_free = limits.missing_reports - limits.missing_reports_at_home
         self._for_lab = dict.fromkeys(usccs, limits.missing_reports_per_lab)
         for lab, many in connection.execute(open_):
             self._for_lab[lab] -= many
@@ -185,6 +200,8 @@ class _Capacity:
         """Reserve capacity for a report. Return False if none is left."""
         is_unregistered = lab in self._unregistered
         if self._for_lab[lab] <= 0 or self._in_all <= 0 or (is_unregistered and self._for_unregistered <= 0):
+            return False
+        if lab in self._at_home and self._in_all <= self._kept_free:
             return False
         self._for_lab[lab] -= 1
         self._in_all -= 1
@@ -260,11 +277,14 @@ def close_missing(connection: Connection, reports: Sequence[MissingReport]) -> N
 def list_missing_reports(
     connection: Connection, lab: str, after: Position | None, limit: int, *, include_closed: bool
 ) -> list[ListedReport]:
-    """Return the reports listed at this node, newest first, beginning after `after`. An empty `lab` stands for all."""
+    """Return the reports listed at this node, newest first, beginning after `after`. An empty `lab` stands for all.
+
+    These are also reports of laboratories that nodes below have registered.
+    """
     query = (
         select(*COLUMNS, *_OF_KEY, _table.c.close_time, *ANSWER)
         .join_from(_table, _keys, _HAS_KEY, isouter=True)
-        .where(_table.c.passed_on.is_(False))
+        .where(_IS_LISTED)
         .order_by(_table.c.create_time.desc(), _table.c.lab, _table.c.report_number)
         .limit(limit)
     )
@@ -279,6 +299,20 @@ def list_missing_reports(
     rows = connection.execute(query).all()
     uploaded = _find_upload_times(connection, rows)
     return [ListedReport(_report_of(row), uploaded.get((row.lab, row.report_number), row.close_time)) for row in rows]
+
+
+def list_open(connection: Connection) -> dict[str, list[str]]:
+    """Return the numbers of the open reports that are listed at this node, by laboratory."""
+    query = (
+        select(_table.c.lab, _table.c.report_number)
+        .join_from(_table, _keys, _HAS_KEY, isouter=True)
+        .where(_IS_LISTED, _keys.c.lab.is_(None), _table.c.close_time.is_(None), IS_AWAITED)
+        .order_by(_table.c.lab, _table.c.report_number)
+    )
+    numbers: dict[str, list[str]] = {}
+    for lab, number in connection.execute(query):
+        numbers.setdefault(lab, []).append(number)
+    return numbers
 
 
 def remove_old(connection: Connection, before: Instant) -> None:

@@ -16,7 +16,7 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Co
 from sqlalchemy import Column, Connection, Table, delete, select, tuple_, update
 
 from services.domain.names import parse_lab, parse_missing_report
-from services.results.changelog.model import ChangeKind
+from services.results.changelog.model import OF_MISSING_REPORTS, ChangeKind
 from services.results.changelog.packing import pack_reports, unpack_reports
 from services.results.changelog.tables import changes
 from services.results.corrections.recall import PROGRESS, decode_progress
@@ -80,7 +80,7 @@ def _find_known(connection: Connection, kind: ChangeKind, lab: str, names: Colle
     match kind:
         case ChangeKind.RESULTS:
             return _find_numbers(connection, report_keys, lab, names)
-        case ChangeKind.MISSING_REPORTS | ChangeKind.MISSING_REPORT_ANSWERS:
+        case kind if kind in OF_MISSING_REPORTS:
             listed = _find_numbers(connection, missing_reports, lab, names)
             return listed | _find_numbers(connection, report_keys, lab, names)
         case ChangeKind.ADVERSE_SUBJECTS:

@@ -154,7 +154,11 @@ class UploadIdReused(HutongError):
 
 
 class TooManyLinked(HutongError):
-    """A link would give one person more linked documents than the limit."""
+    """TOO_MANY_LINKED.
+
+    A link would give one person more linked documents than the limit, or one document more links than are kept, with
+    those that have ended.
+    """
 
 
 class NotTheOrigin(HutongError):

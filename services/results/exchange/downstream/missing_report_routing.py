@@ -17,7 +17,12 @@ from services.results.changelog.log import ChangeLog
 from services.results.exchange.homes.register import find_listed, find_registrants
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
-from services.results.missing_reports.routing import missing_report_changes, select_uploadable
+from services.results.missing_reports.routing import (
+    RoutedReports,
+    listed_report_changes,
+    missing_report_changes,
+    select_uploadable,
+)
 from services.results.missing_reports.store import COLUMNS, close_missing, find_missing_reports, store_missing
 from services.results.missing_reports.tables import missing_reports
 
@@ -25,8 +30,8 @@ from services.results.missing_reports.tables import missing_reports
 class TopRouter:
     """Routing at a node without a node above, such as the nation.
 
-    The node lists missing reports of laboratories without a home node below, and sends all other missing reports to the
-    home nodes.
+    The node sends missing reports to the home nodes of their laboratories. It stores what a home node lists itself, so
+    that this node lists it too.
     """
 
     def __init__(self, change_log: ChangeLog, limits: ResultsLimits) -> None:
@@ -38,14 +43,15 @@ class TopRouter:
 
         Return how many were dropped because the queue was full.
         """
-        passed_on, found_no_capacity = _store_at_top(connection, reports, self._limits)
+        homes = find_registrants(connection, _labs_of(reports))
+        stored, found_no_capacity = store_missing(connection, reports, homes, self._limits)
+        passed_on = [report for report in stored if report.lab in homes]
         self._change_log.notify(connection, missing_report_changes(passed_on), now)
         return found_no_capacity
 
-    def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
-        """Store reports that a node sent. Return the reports of which home nodes must be notified."""
-        sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
-        return _store_at_top(connection, sound, self._limits)[0]
+    def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> RoutedReports:
+        """Store reports that a node below sent."""
+        return _store_from_below(connection, reports, sender, self._limits, is_top=True)
 
     def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
         """Stop listing reports of laboratories that a node has now registered. Return the reports for that node."""
@@ -54,26 +60,30 @@ class TopRouter:
         return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*COLUMNS)))
 
 
-def _store_at_top(
-    connection: Connection, reports: Sequence[MissingReport], limits: ResultsLimits
-) -> tuple[list[MissingReport], int]:
-    """Store missing reports.
-
-    Return the newly stored reports whose laboratory has a home node, which must be notified. Return also how many
-    reports were dropped because the queue was full.
-    """
-    elsewhere = find_registrants(connection, _labs_of(reports))
-    # A report that was raised at the home node of its laboratory is already listed there.
-    wanted = [report for report in reports if report.raising_node not in elsewhere.get(report.lab, ())]
-    stored, found_no_capacity = store_missing(connection, wanted, elsewhere, limits)
-    return [report for report in stored if report.lab in elsewhere], found_no_capacity
+def _store_from_below(
+    connection: Connection, reports: Sequence[MissingReport], sender: str, limits: ResultsLimits, *, is_top: bool
+) -> RoutedReports:
+    """Store reports that a node below sent."""
+    sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
+    usccs = _labs_of(sound)
+    homes = find_registrants(connection, usccs)
+    # The sender lists the reports of its own laboratories already.
+    at_home = {lab for lab, nodes in homes.items() if sender in nodes}
+    here = usccs - homes.keys() if is_top else find_listed(connection, usccs)
+    stored, _ = store_missing(connection, sound, usccs - here, limits, at_home)
+    listed_here = at_home | here
+    return RoutedReports(
+        [report for report in stored if report.lab not in listed_here],
+        [report for report in stored if report.lab in listed_here],
+    )
 
 
 class MiddleRouter:
     """Routing at a node with a node above. It may have nodes below.
 
     Reports of laboratories that a node below has registered go to that node. Reports of this node's own laboratories
-    are listed here. All other reports go to the node above.
+    are listed here. All other reports go to the node above. The node above also gets the reports that are listed here
+    or at a node below, because it lists them too.
     """
 
     def __init__(self, change_log: ChangeLog, limits: ResultsLimits) -> None:
@@ -85,20 +95,24 @@ class MiddleRouter:
 
         Return how many were dropped because the queue was full.
         """
-        passed_on, found_no_capacity = self._store(connection, reports)
-        below = find_registrants(connection, _labs_of(passed_on))
+        usccs = _labs_of(reports)
+        here = find_listed(connection, usccs)
+        stored, found_no_capacity = store_missing(connection, reports, usccs - here, self._limits)
+        passed_on = [report for report in stored if report.lab not in here]
         self._change_log.notify(connection, missing_report_changes(passed_on), now)
-        for change in missing_report_changes([report for report in passed_on if report.lab not in below]):
+        listed = here | find_registrants(connection, usccs - here).keys()
+        changes = [
+            *missing_report_changes([report for report in stored if report.lab not in listed]),
+            *listed_report_changes([report for report in stored if report.lab in listed]),
+        ]
+        for change in changes:
             append_entry(connection, change.lab, change.names, now, change.kind)
         return found_no_capacity
 
-    def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
-        """Store reports that a node sent, or their ends. Return the reports of which other nodes must be notified."""
+    def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> RoutedReports:
+        """Store reports that a node sent, or their ends."""
         if sender != NATION:
-            sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
-            registrants = find_registrants(connection, _labs_of(sound))
-            wanted = [report for report in sound if sender not in registrants.get(report.lab, ())]
-            return self._store(connection, wanted)[0]
+            return _store_from_below(connection, reports, sender, self._limits, is_top=False)
         closed = [report for report in reports if report.close_time is not None]
         close_missing(connection, closed)
         missing = select_uploadable([report for report in reports if report.close_time is None])
@@ -108,7 +122,7 @@ class MiddleRouter:
         for report in closed:
             numbers.setdefault(report.lab, []).append(report.report_number)
         ended = [one for lab, some in sorted(numbers.items()) for one in find_missing_reports(connection, lab, some)]
-        return [*(report for report in stored if report.lab in below), *ended]
+        return RoutedReports([*(report for report in stored if report.lab in below), *ended])
 
     def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
         """Stop listing reports of laboratories that a node below has registered. Return the reports for that node.
@@ -119,17 +133,6 @@ class MiddleRouter:
         open_ = (table.c.lab.in_(usccs), table.c.close_time.is_(None))
         handover = update(table).where(*open_).values(passed_on=True)
         return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*COLUMNS)))
-
-    def _store(self, connection: Connection, reports: Sequence[MissingReport]) -> tuple[list[MissingReport], int]:
-        """Store missing reports.
-
-        Return the newly stored reports that are not listed here, of which other nodes must be notified. Return also how
-        many reports were dropped because the queue was full.
-        """
-        usccs = _labs_of(reports)
-        here = find_listed(connection, usccs)
-        stored, found_no_capacity = store_missing(connection, reports, usccs - here, self._limits)
-        return [report for report in stored if report.lab not in here], found_no_capacity
 
 
 def _labs_of(reports: Sequence[MissingReport]) -> set[str]:

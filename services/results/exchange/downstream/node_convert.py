@@ -39,7 +39,7 @@ def node_to_proto(node: Node, now: Instant, *, with_actors: bool = False) -> nod
 def relayed_to_proto(node: RelayedNode, relaying: Node, now: Instant) -> node_pb2.Node:
     """Return the message for a node at a greater depth.
 
-    The message has no retirement, because only the node directly above that node knows of a retirement.
+    The message does not say who retired the node, because only the node directly above that node knows this.
     """
     state = state_of_relayed(node, relaying, now)
     message = node_pb2.Node(
@@ -50,6 +50,8 @@ def relayed_to_proto(node: RelayedNode, relaying: Node, now: Instant) -> node_pb
         state=state.state,
         relaying_node=format_node(node.relaying_node),
         path=map(format_node, state.path),
+        retire_time=optional_timestamp(node.retire_time),
+        retire_reason=node.retire_reason,
         lag=_lag(state, now),
         silence_start_time=_silence_start(state, now),
     )

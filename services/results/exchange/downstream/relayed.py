@@ -52,6 +52,8 @@ class RelayedNode(NamedTuple):
         backlog: the number of commits that the node had not sent at the contact time.
         figures: what the node above it has counted about it; None if that is not known.
         path: the regions of the nodes between the relaying node and the node, the nearest to the relaying node first.
+        retire_time: when an operator of the node above it retired it. None if it is not retired or that is not known.
+        retire_reason: why it was retired.
     """
 
     region: str
@@ -62,6 +64,8 @@ class RelayedNode(NamedTuple):
     backlog: int = 0
     figures: NodeFigures | None = None
     path: tuple[str, ...] = ()
+    retire_time: Instant | None = None
+    retire_reason: str = ""
 
 
 def list_relayed(connection: Connection) -> list[RelayedNode]:
@@ -101,6 +105,7 @@ def record_relayed(
             "backlog": one.backlog,
             **_figures_to_row(one),
             "path": _PATH_SEPARATOR.join(_path_of(sender, region, one)),
+            **_retirement_to_row(one),
         }
         for region, one in stated.items()
         if deepest_node(region, direct) == sender
@@ -119,7 +124,16 @@ def _from_row(row: Row[Any]) -> RelayedNode:
     figures = None if row.clock_skew is None else NodeFigures(*[getattr(row, name) for name in NodeFigures._fields])
     path = tuple(row.path.split(_PATH_SEPARATOR)) if row.path else ()
     return RelayedNode(
-        row.node, row.relaying_node, row.state, row.as_of_time, row.contact_time, row.backlog, figures, path
+        row.node,
+        row.relaying_node,
+        row.state,
+        row.as_of_time,
+        row.contact_time,
+        row.backlog,
+        figures,
+        path,
+        row.retire_time,
+        row.retire_reason,
     )
 
 
@@ -127,6 +141,12 @@ def _figures_to_row(stated: NodeBelow) -> dict[str, int | None]:
     if stated.HasField("figures"):
         return figures_from_proto(stated.figures)._asdict()
     return dict.fromkeys(NodeFigures._fields, 0) | {"clock_skew": None}
+
+
+def _retirement_to_row(stated: NodeBelow) -> dict[str, Any]:
+    if stated.state == SOURCE_STATE_RETIRED and stated.HasField("retire_time"):
+        return {"retire_time": from_timestamp(stated.retire_time), "retire_reason": stated.retire_reason}
+    return {"retire_time": None, "retire_reason": ""}
 
 
 def _path_of(sender: str, region: str, stated: NodeBelow) -> list[str]:

@@ -27,7 +27,8 @@ def state_of(node: Node, now: Instant) -> NodeState:
     state: SourceState.ValueType = SOURCE_STATE_OK
     if node.contact_time < now - MAX_SILENCE or as_of_time is None or as_of_time < now - MAX_LAG:
         state = SOURCE_STATE_UNAVAILABLE if node.retire_time is None else SOURCE_STATE_RETIRED
-    return NodeState(node.region, state, as_of_time, node.contact_time, node.backlog, node.figures)
+    retirement = (node.retire_time, node.retire_reason)
+    return NodeState(node.region, state, as_of_time, node.contact_time, node.backlog, node.figures, (), *retirement)
 
 
 def state_of_relayed(node: RelayedNode, relaying: Node, now: Instant) -> NodeState:
@@ -42,7 +43,8 @@ def state_of_relayed(node: RelayedNode, relaying: Node, now: Instant) -> NodeSta
     if state == SOURCE_STATE_OK and (as_of_time is None or as_of_time < now - MAX_LAG):
         state = SOURCE_STATE_UNAVAILABLE
     path = (node.relaying_node, *node.path)
-    return NodeState(node.region, state, as_of_time, node.contact_time, node.backlog, node.figures, path)
+    retirement = (node.retire_time, node.retire_reason)
+    return NodeState(node.region, state, as_of_time, node.contact_time, node.backlog, node.figures, path, *retirement)
 
 
 def states_below(nodes: Iterable[Node], relayed: Iterable[RelayedNode], now: Instant) -> list[NodeState]:

@@ -64,6 +64,9 @@ class Statements(NamedTuple):
             if node.figures is not None:
                 stated.figures.CopyFrom(figures_to_proto(node.figures))
             stated.path.extend(map(format_node, node.path))
+            if node.retire_time is not None:
+                set_timestamp(stated.retire_time, node.retire_time)
+                stated.retire_reason = node.retire_reason
         positions = [PositionBelow(one.node, one.writer_id, one.life, one.newest_sequence) for one in self.positions]
         fill_positions(checkpoint.positions_below, positions)
 

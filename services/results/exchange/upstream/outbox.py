@@ -38,6 +38,7 @@ from services.results.exchange.withheld import take_withheld
 from services.results.labs.model import Lab
 from services.results.labs.tables import labs
 from services.results.missing_reports.answers import list_answered
+from services.results.missing_reports.store import list_open
 from services.results.missing_reports.tables import missing_reports
 from services.results.records.model import ACTIVE
 from services.runtime.ids import uuid7
@@ -92,7 +93,8 @@ def renew_log_id(connection: Connection) -> str:
 def append_registers(connection: Connection, now: Instant) -> None:
     """Log what a node above that does not know this log may lack.
 
-    These are all laboratories, all links, and the laboratories' answers to missing reports.
+    These are all laboratories, all links, the missing reports listed here or below, and the laboratories' answers to
+    missing reports.
     """
     links = document_links
     _append_labs(connection, now)
@@ -100,6 +102,7 @@ def append_registers(connection: Connection, now: Instant) -> None:
     for start in range(0, len(link_ids), _SNAPSHOT_STEP):
         some = [(link_id, 0) for link_id in link_ids[start : start + _SNAPSHOT_STEP]]
         append_entry(connection, "", some, now, ChangeKind.LINKS)
+    append_listed(connection, now)
     append_answers(connection, now)
 
 
@@ -132,6 +135,12 @@ def append_answers(connection: Connection, now: Instant) -> None:
         append_entry(connection, lab, [(number, 0) for number in numbers], now, ChangeKind.MISSING_REPORT_ANSWERS)
 
 
+def append_listed(connection: Connection, now: Instant) -> None:
+    """Log the open missing reports that this node lists, because the node above may not list them yet."""
+    for lab, numbers in list_open(connection).items():
+        append_entry(connection, lab, [(number, 0) for number in numbers], now, ChangeKind.LISTED_MISSING_REPORTS)
+
+
 def removed_positions(connection: Connection) -> list[WriterPosition]:
     """Return for each writer the number of commits whose entries retention has removed."""
     query = select(_writers.c.writer_id, _writers.c.removed_sequence).where(_writers.c.removed_sequence > 0)
@@ -161,7 +170,10 @@ def append_withheld(connection: Connection, above: str, unknown: Collection[Chan
 
     `unknown` are the kinds that the node does not know.
     """
-    if ChangeKind.MISSING_REPORT_ANSWERS in take_withheld(connection, above, unknown):
+    known = take_withheld(connection, above, unknown)
+    if ChangeKind.LISTED_MISSING_REPORTS in known:
+        append_listed(connection, now)
+    if ChangeKind.MISSING_REPORT_ANSWERS in known:
         append_answers(connection, now)
 
 

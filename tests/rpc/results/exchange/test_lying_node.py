@@ -47,6 +47,8 @@ PERSONS = range(6)
 """Persons whom only Jilin tests. Their reports have the numbers R0 to R5, and later R100 to R105."""
 LIES = int(os.environ.get("LYING_CHANGES", "40"))
 """Changes that each of the two series of lies sends: a soak sends more."""
+STREAM_BATCHES = 10
+"""The most batches in one stream of lies."""
 NUMBERS = [f"R{person}" for person in (*PERSONS, *(100 + person for person in PERSONS))]
 
 
@@ -106,15 +108,19 @@ class Liar:
         self._sent = 0
 
     async def send(self, *changes: Change) -> None:
-        """Send changes in batches of random sizes. The nation must answer every frame."""
-        frames = [self._start()]
+        """Send changes in batches of random sizes. The nation must answer every frame.
+
+        A soak sends so many changes that one stream would outlive its connection.
+        """
         rest = list(changes)
         while rest:
-            size = self._rng.randrange(1, 6)
-            frames.append(self._batch(rest[:size]))
-            rest = rest[size:]
-        answers = [answer async for answer in self._nation.exchange.Replicate(_each(frames), timeout=3600)]
-        assert len(answers) == len(frames)
+            frames = [self._start()]
+            while rest and len(frames) <= STREAM_BATCHES:
+                size = self._rng.randrange(1, 6)
+                frames.append(self._batch(rest[:size]))
+                rest = rest[size:]
+            answers = [answer async for answer in self._nation.exchange.Replicate(_each(frames), timeout=3600)]
+            assert len(answers) == len(frames)
 
     def _start(self) -> ReplicateRequest:
         return ReplicateRequest(

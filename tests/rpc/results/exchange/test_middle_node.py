@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from google.type.interval_pb2 import Interval
-from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest, RetireNodeRequest
 from hutong.exchange.v1.node_pb2 import SET_ASIDE_REASON_SECOND_REGISTRATION, Node, SetAside
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
@@ -18,6 +18,7 @@ from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
 from hutong.results.v1.lookup_pb2 import (
     LOOKUP_SCOPE_NATIONWIDE,
     SOURCE_STATE_OK,
+    SOURCE_STATE_RETIRED,
     SOURCE_STATE_UNAVAILABLE,
     ClaimedReport,
 )
@@ -26,7 +27,7 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Re
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest, LookupLatestResponse
 from sqlalchemy import update
 
-from services.domain.instant import to_timestamp
+from services.domain.instant import HOUR, to_timestamp
 from services.domain.region import NATION
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import lab_homes, nodes, notification_positions, notifications
@@ -165,10 +166,13 @@ async def test_a_citys_changes_are_at_all_nodes_above(country: Country) -> None:
         await until(lambda member=member: member.rows(document_links, "unlink_time")[0][0] is not None)
 
 
-async def test_figures_of_a_county_are_shown_at_the_nation(small: Country) -> None:
-    """The figures that the city has about the county reach the nation through the province, with the path."""
+async def test_figures_and_the_retirement_of_a_county_are_shown_at_the_nation(small: Country) -> None:
+    """What the city has about the county reaches the nation through the province, with the path.
+
+    Once the county is retired, look-ups at the nation have no source that is away.
+    """
     henan, city = await join_city(small)
-    await small.join("410105", upstream=city.address)
+    county = await small.join("410105", upstream=city.address)
     counted = update(nodes).where(nodes.c.node == "410105").values(conflict_count=3, second_registration_count=2)
 
     async def states_county() -> bool:
@@ -185,6 +189,25 @@ async def test_figures_of_a_county_are_shown_at_the_nation(small: Country) -> No
         f"nodes/{ZHENGZHOU}": [],
         "nodes/410105": [f"nodes/{ZHENGZHOU}"],
     }
+    await county.node.server.stop(0)
+    long_ago = update(nodes).where(nodes.c.node == "410105").values(contact_time=SystemClock().now() - HOUR)
+
+    async def county_is(state: int) -> bool:
+        return states(await look_up(small.nation, 1))["410105"] == state
+
+    async def is_silent() -> bool:
+        with contextlib.closing(open_database(city.url)) as database:
+            database.write_now(lambda connection: connection.execute(long_ago) and None)
+        return await county_is(SOURCE_STATE_UNAVAILABLE)
+
+    await until(is_silent)
+    retire = RetireNodeRequest(name="nodes/410105", reason="flooded")
+    retired = (await city.exchange.RetireNode(retire)).node
+    await until(lambda: county_is(SOURCE_STATE_RETIRED))
+    found = states(await look_up(small.nation, 1))
+    assert [node for node, state in found.items() if state != SOURCE_STATE_OK] == ["410105"]
+    (shown,) = [one for one in await small.nation.nodes() if one.name == retire.name]
+    assert (shown.retire_reason, shown.retire_time) == ("flooded", retired.retire_time)
 
 
 async def test_what_is_said_elsewhere_reaches_a_city(small: Country) -> None:
@@ -221,9 +244,11 @@ async def test_what_is_said_elsewhere_reaches_a_city(small: Country) -> None:
     await show(luoyang, OTHER_USCC, "M12")
     await show(city, OTHER_USCC, "M13")
     await show(city, LAB_NAME.removeprefix("labs/"), "M14")
-    await until(lambda: has(city, ("M11", False), ("M12", False), ("M13", False)))
+    of_city = [("M11", False), ("M12", False), ("M13", False)]
+    for member in (city, henan):
+        await until(lambda member=member: has(member, *of_city))  # type: ignore[misc]
     await until(lambda: has(jilin, ("M14", False)))
-    assert await has(henan)
+    await until(lambda: has(small.nation, *of_city, ("M14", False)))
 
 
 async def test_a_silent_nation_hides_only_itself(small: Country) -> None:

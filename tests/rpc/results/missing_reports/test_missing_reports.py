@@ -1,4 +1,4 @@
-"""A report that is shown and has no record is listed as missing at its laboratory's own node, until it comes in."""
+"""A report that is shown and has no record is missing at its laboratory's node and above, until it comes in."""
 
 from __future__ import annotations
 
@@ -66,22 +66,30 @@ async def wait_for(member: Member, *numbers: str) -> None:
     await until(there)
 
 
-async def test_shown_in_henan_it_is_listed_in_jilin_alone_until_it_comes_in(country: Country) -> None:
+async def test_shown_in_henan_it_is_listed_in_jilin_and_at_the_nation_until_it_comes_in(country: Country) -> None:
     jilin, henan, shandong = [await country.join(region) for region in (JILIN, HENAN, SHANDONG)]
     await jilin.node.register()
     await until(lambda: country.nation.rows(lab_homes, "node") == [(JILIN,)])
     before = SystemClock().now()
     await show(henan, "R0", "R1")
     await wait_for(jilin, "R0", "R1")
-    (first, _) = await listed(jilin)
-    assert (first.lab, first.raising_node) == (LAB_NAME, "nodes/410000")
     registered = lab_to_register()
-    assert (first.lab_display_name, first.lab_contact) == (registered.display_name, registered.contact)
-    assert first.create_time.ToMicroseconds() >= before
-    for other in (henan, shandong, country.nation):
+    for member in (jilin, country.nation):
+        (first, _) = await listed(member)
+        assert (first.lab, first.raising_node) == (LAB_NAME, "nodes/410000")
+        assert (first.lab_display_name, first.lab_contact) == (registered.display_name, registered.contact)
+        assert first.create_time.ToMicroseconds() >= before
+    for other in (henan, shandong):
         assert list(await listed(other, include_closed=True)) == []
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await country.nation.node.missing_reports.AnswerMissingReport(
+            AnswerMissingReportRequest(name=first.name, answer=NOT_OURS)
+        )
+    assert error_info(refused.value).reason == "CONFLICT"
+    assert f"nodes/{JILIN}" in refused.value.details()
     await jilin.node.upload(make_tubes(1))
-    await wait_for(jilin, "R1")
+    for member in (jilin, country.nation):
+        await wait_for(member, "R1")
     closed = [each for each in await listed(jilin, include_closed=True) if each.HasField("close_time")]
     assert [each.report_number for each in closed] == ["R0"]
     assert closed[0].close_time.ToMicroseconds() >= closed[0].create_time.ToMicroseconds()
@@ -151,8 +159,10 @@ async def test_what_its_laboratory_denies_is_denied_at_every_node_until_there_is
             return await claimed(member) == [NOT_OURS, TO_FOLLOW]
 
         await until(is_known)
-        assert [one.report_number for one in await listed(member, include_closed=True)] == []
-    await wait_for(jilin, "R1")
+        listed_here = ["R0", "R1"] if member is country.nation else []
+        assert sorted(one.report_number for one in await listed(member, include_closed=True)) == listed_here
+    for member in (jilin, country.nation):
+        await wait_for(member, "R1")
     # A node that asks the nation gets the answer there.
     await asyncio.to_thread(_forget_answers, city)
     assert await claimed(city) == [0, 0]

@@ -13,12 +13,15 @@ from hutong.results.v1.document_link_service_pb2 import (
     UnlinkDocumentsRequest,
     UnlinkDocumentsResponse,
 )
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, text
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.domain.instant import HOUR
+from services.results.documents.limits import MAX_KEPT_LINKS
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.rows import link_values
 from services.results.documents.store import MAX_LINKED, insert_link, link_documents
+from services.results.documents.tables import document_links
 from services.results.lookup.model import ResultQuery
 from services.runtime.ids import uuid7
 from services.storage.idempotency import IdempotentRequest
@@ -117,6 +120,26 @@ async def test_links_beyond_the_limit_of_documents_are_refused(laboratory: Labor
     with pytest.raises(FailedPrecondition):
         await link(laboratory, MAX_LINKED + 1, 5)
     assert [len(numbers) for numbers in await found(laboratory, 0, 9, MAX_LINKED)] == [MAX_LINKED, MAX_LINKED, 2]
+
+
+async def test_links_of_a_document_are_bounded_with_those_that_have_ended(laboratory: Laboratory) -> None:
+    """The error names the document that has too many. A link that exists already is returned."""
+
+    def fill(connection: Connection) -> None:
+        ended = [
+            DocumentLink(uuid7(), document(index % 2), document(2), "", NOW, unlink_time=NOW)
+            for index in range(MAX_KEPT_LINKS - 1)
+        ]
+        connection.execute(insert(document_links), [link_values(one) for one in ended])
+
+    await laboratory.database.write(fill)
+    made = await link(laboratory, 3, 2)
+    with pytest.raises(FailedPrecondition) as caught:
+        await link(laboratory, 4, 2)
+    expected = {"field": "linked_document", "limit": str(MAX_KEPT_LINKS), "count": str(MAX_KEPT_LINKS)}
+    assert (caught.value.reason, caught.value.metadata) == ("TOO_MANY_LINKED", expected)
+    assert await link(laboratory, 2, 3) == made
+    await link(laboratory, 0, 4)
 
 
 async def test_concurrent_links_do_not_exceed_the_limit_together(laboratory: Laboratory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -14,8 +15,11 @@ from services.domain.errors import OutOfRange, ResourceExhausted
 from services.domain.instant import HOUR, SECOND, Instant
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.rows import link_values
 from services.results.documents.store import insert_link
+from services.results.documents.tables import document_links
 from services.results.exchange.downstream.notifications.notifications import (
+    LINKS_AT_ONCE,
     notify_nodes,
     read_notifications,
 )
@@ -198,6 +202,28 @@ async def test_a_subscription_made_while_reports_come_in_misses_none(nation: Lab
         by_notification |= {name.partition("@")[0] for _, names in page for name in names}
         cursor = page[-1][0]
     assert in_answers | by_notification == {f"R{person}" for person in persons}
+
+
+async def test_links_that_an_answer_has_no_room_for_come_by_notifications(nation: Laboratory) -> None:
+    """The active link is in the answer."""
+    ids = [str(uuid.UUID(int=number, version=4)) for number in range(LINKS_AT_ONCE + 2)]
+    documents = [LinkedDocument(subject_key(person), 1, "") for person in (1, 2)]
+
+    def fill(connection: Connection) -> None:
+        values = [
+            link_values(DocumentLink(name, *documents, "", NOW, unlink_time=NOW if name != ids[-1] else None))
+            for name in ids
+        ]
+        connection.execute(insert(document_links), values)
+
+    await nation.database.write(fill)
+    stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming())
+    response = await stream.subscribe(SubscribeSubjectsRequest(node=f"nodes/{HENAN}", subject_keys=[subject_key(1)]))
+    answered = [link.name.removeprefix("links/") for link in response.links]
+    assert (len(answered), answered[0]) == (LINKS_AT_ONCE, ids[-1])
+    found = await nation.database.read(read_notifications, HENAN, 0)
+    told = [change.link_id for one in found for change in one.changes if isinstance(change, DocumentLink)]
+    assert sorted([*answered, *told]) == sorted(ids)
 
 
 async def test_there_are_so_many_watches_and_no_more(nation: Laboratory) -> None:

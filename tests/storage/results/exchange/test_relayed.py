@@ -143,7 +143,10 @@ async def test_figures_and_paths_are_kept_as_they_are_stated(nation: Laboratory)
     figures = NodeFigures(conflict_count=4, set_aside=set_aside)
     figures.clock_skew.FromSeconds(-3)
     county, other = "410105", "410106"
+    retired = NodeBelow(node="nodes/410107", state=SOURCE_STATE_RETIRED, retire_reason="flooded")
+    retired.retire_time.CopyFrom(to_timestamp(NOW))
     below = [
+        retired,
         NodeBelow(node=f"nodes/{ZHENGZHOU}", state=SOURCE_STATE_OK),
         NodeBelow(node=f"nodes/{county}", state=SOURCE_STATE_OK, figures=figures, path=[f"nodes/{ZHENGZHOU}"]),
         NodeBelow(node=f"nodes/{other}", state=SOURCE_STATE_OK, figures=NodeFigures(), path=[f"nodes/{KAIFENG}"]),
@@ -154,7 +157,11 @@ async def test_figures_and_paths_are_kept_as_they_are_stated(nation: Laboratory)
         record_relayed(connection, HENAN, below, NOW, NATION)
 
     await nation.database.write(work)
-    found = {one.region: (one.figures, one.path) for one in await nation.database.read(list_relayed)}
+    relayed = {one.region: one for one in await nation.database.read(list_relayed)}
+    kept = relayed.pop("410107")
+    assert (kept.retire_time, kept.retire_reason) == (NOW, "flooded")
+    assert {one.retire_time for one in relayed.values()} == {None}
+    found = {region: (one.figures, one.path) for region, one in relayed.items()}
     assert found == {
         ZHENGZHOU: (None, ()),
         county: ((-3 * SECOND, 4, 5, 0), (ZHENGZHOU,)),

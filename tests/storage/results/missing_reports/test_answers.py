@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 
 import pytest
-from hutong.type.v1.capability_pb2 import CAPABILITY_LAB_ANSWERS
+from hutong.type.v1.capability_pb2 import CAPABILITY_LAB_ANSWERS, CAPABILITY_LISTED_MISSING_REPORTS
 from prometheus_client import REGISTRY
 from sqlalchemy import Connection, delete, insert
 
@@ -33,7 +33,7 @@ from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.answers import answer_missing, find_answers, list_denied, store_answers
 from services.results.missing_reports.model import NOT_OURS, TO_FOLLOW, LabAnswer, MissingReport
-from services.results.missing_reports.store import close_missing, list_missing_reports, store_missing
+from services.results.missing_reports.store import close_missing, list_missing_reports, list_passed_on, store_missing
 from services.storage.errors import BrokenOff
 from tests.support.databases import MakeUrl
 from tests.support.people import resident_number
@@ -126,11 +126,12 @@ async def test_answers_that_arrive_in_any_order_and_twice_have_one_effect(store:
         await store.database.write(store_answers, [report], (), limits, NOW)
     assert await _answers(store, "R1", "R9") == {"R1": answers[-1], "R9": answers[-1]}
     assert await store.database.write(store_answers, arriving, (), limits, NOW) == ([], 0)
-    assert await _listed(store, include_closed=True) == ["R1", "R2"]
+    assert await _listed(store, include_closed=True) == ["R1", "R2", "R9"]
     of_lab = _missing("R8", DENIED)
     assert await store.database.write(store_answers, [of_lab], {USCC}, limits, NOW) == ([], 1)
     await store.database.write(store_answers, [of_lab], {USCC}, ResultsLimits(), NOW)
-    assert await _listed(store, include_closed=True) == ["R1", "R2", "R8"]
+    assert await _listed(store, include_closed=True) == ["R1", "R2", "R8", "R9"]
+    assert await store.database.read(list_passed_on, [USCC]) == {USCC: ["R9"]}
 
 
 async def test_denials_are_listed_from_the_time_of_their_storing(store: Laboratory) -> None:
@@ -238,7 +239,8 @@ async def test_a_node_that_does_not_know_answers_gets_them_once_it_does(store: L
     answered = _missing("R7", DENIED, OTHER_USCC, CITY)
     await store.database.write(applier.apply, [answered], Arrival(HENAN, CITY, NOW))
     later = 9_999
-    older, newer = unknown_kinds([later]), unknown_kinds([CAPABILITY_LAB_ANSWERS, later])
+    known = [CAPABILITY_LISTED_MISSING_REPORTS, later]
+    older, newer = unknown_kinds(known), unknown_kinds([CAPABILITY_LAB_ANSWERS, *known])
     assert older == {ChangeKind.MISSING_REPORT_ANSWERS}
     assert not newer
 

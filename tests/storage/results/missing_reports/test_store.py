@@ -1,4 +1,4 @@
-"""Missing reports in the store: which node lists one, when it is closed, and limits against invented ones."""
+"""Missing reports in the store: which nodes list one, when it is closed, and limits against invented ones."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ from services.results.exchange.downstream.notifications.notifications import (
 )
 from services.results.exchange.model import Change
 from services.results.exchange.tables import lab_homes, nodes, notifications
+from services.results.exchange.upstream.outbox import append_withheld
+from services.results.exchange.withheld import note_withheld
 from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import ListedReport, MissingReport, ShownReport
 from services.results.missing_reports.queue import BATCH, MissingReportQueue
-from services.results.missing_reports.routing import MissingReportRouter
+from services.results.missing_reports.routing import MissingReportRouter, RoutedReports
 from services.results.missing_reports.store import (
     KEPT,
     can_be_missing,
     list_missing_reports,
+    list_passed_on,
     remove_old,
     remove_with_keys,
 )
@@ -80,6 +83,11 @@ async def show(
 
 async def receive(store: Laboratory, *reports: MissingReport, node: str, sender: str) -> list[MissingReport]:
     """Apply reports that another node sends. Return those that other nodes must be notified of."""
+    return [*(await route(store, *reports, node=node, sender=sender)).passed_on]
+
+
+async def route(store: Laboratory, *reports: MissingReport, node: str, sender: str) -> RoutedReports:
+    """Apply reports that another node sends."""
     change_log = ChangeLog([notify_nodes])
     router = make_router(change_log, node, store.stores.limits)
     return await store.database.write(router.receive, reports, sender)
@@ -125,10 +133,10 @@ async def numbers(store: Laboratory, lab: str = "", *, include_closed: bool = Fa
     return [each.report.report_number for each in found]
 
 
-async def passed_on(store: Laboratory) -> list[list[str]]:
+async def passed_on(store: Laboratory, kind: ChangeKind = ChangeKind.MISSING_REPORTS) -> list[list[str]]:
     """Return the report numbers of each entry for missing reports in the log."""
     entries = await store.database.read(read_entries, {})
-    return [[number for number, _ in entry.reports] for entry in entries if entry.kind is ChangeKind.MISSING_REPORTS]
+    return [[number for number, _ in entry.reports] for entry in entries if entry.kind is kind]
 
 
 async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
@@ -142,13 +150,19 @@ async def notification_rows(store: Laboratory) -> list[tuple[str, int, int]]:
     return await store.database.read(work)
 
 
-async def test_a_missing_report_of_a_laboratory_of_this_node_is_listed_here_and_not_passed_on(
-    store: Laboratory,
-) -> None:
+async def test_a_missing_report_of_a_laboratory_of_this_node_is_listed_here_and_above(store: Laboratory) -> None:
+    """A node above that did not know such reports gets those that are still open."""
     await register(store)
     await show(store, claim("R1"))
     assert await listed(store) == [ListedReport(MissingReport(USCC, "R1", NOW, JILIN), None)]
     assert await passed_on(store) == []
+    assert await passed_on(store, ChangeKind.LISTED_MISSING_REPORTS) == [["R1"]]
+    await show(store, claim("R2"))
+    await store.send([make_tube(1)])
+    await store.database.write(note_withheld, NATION, [ChangeKind.LISTED_MISSING_REPORTS])
+    for _ in range(2):
+        await store.database.write(append_withheld, NATION, (), NOW)
+    assert await passed_on(store, ChangeKind.LISTED_MISSING_REPORTS) == [["R1"], ["R2"], ["R2"]]
 
 
 async def test_one_to_another_nodes_laboratory_is_passed_on_once_and_not_listed(store: Laboratory) -> None:
@@ -201,10 +215,16 @@ async def test_one_of_an_unregistered_laboratory_is_listed_at_the_nation(store: 
     assert await listed(store) == [ListedReport(report, None)]
 
 
-async def test_what_was_raised_at_home_is_of_no_concern_to_the_nation(store: Laboratory) -> None:
+async def test_what_was_shown_at_home_is_listed_above_and_passed_to_nobody(store: Laboratory) -> None:
+    """Reports that their home lists leave room for reports that must be passed on."""
+    store = store.with_limits(missing_reports=10, missing_reports_at_home=1)
+    await register(store)
     await settle(store, HENAN)
-    assert await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=NATION, sender=HENAN) == []
-    assert await listed(store) == []
+    reports = [MissingReport(USCC, number, NOW, HENAN) for number in ("R1", "R2")]
+    assert await route(store, *reports, node=NATION, sender=HENAN) == RoutedReports([], reports[:1])
+    assert await listed(store) == [ListedReport(reports[0], None)]
+    assert await receive(store, *reports, node=NATION, sender=JILIN) == [reports[1]._replace(raising_node=JILIN)]
+    assert await numbers(store) == ["R1", "R2"]
 
 
 async def test_a_node_that_names_another_as_the_raising_node_is_not_believed(store: Laboratory) -> None:
@@ -229,7 +249,7 @@ async def test_the_nation_passes_on_what_it_listed_once_a_node_tells_of_the_labo
     await settle(store, JILIN)
     for _ in range(2):
         await apply(store, make_lab(), sender=JILIN)
-    assert await numbers(store) == []
+    assert await numbers(store) == ["R1"]
     assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
 
 
@@ -238,7 +258,7 @@ async def test_a_node_that_registers_a_laboratory_gets_what_was_raised_before(st
     await receive(store, MissingReport(USCC, "R1", NOW, HENAN), node=NATION, sender=HENAN)
     await settle(store, JILIN)
     await apply(store, make_lab(), sender=JILIN)
-    assert await numbers(store) == []
+    assert await numbers(store) == ["R1"]
     assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
 
 
@@ -405,7 +425,7 @@ async def _has(store: Laboratory, count: int) -> bool:
 async def test_a_laboratory_that_the_node_above_sends_leaves_its_missing_reports_listed(store: Laboratory) -> None:
     """The copy of the laboratory only serves copies of results.
 
-    Once a node below registers it, that node lists the reports.
+    Once a node below registers it, that node lists the reports too.
     """
     await register(store)
     await show(store, claim("R1"), node=HENAN)
@@ -414,5 +434,7 @@ async def test_a_laboratory_that_the_node_above_sends_leaves_its_missing_reports
     await store.database.write(applier.apply, [make_lab()], Arrival(HENAN, NATION, NOW))
     assert await numbers(store) == ["R1"]
     await store.database.write(lambda connection: connection.execute(labs.delete()) and None)
+    assert await numbers(store) == ["R1"]
     await store.database.write(applier.apply, [make_lab()], Arrival(HENAN, "410100", NOW))
-    assert await numbers(store) == []
+    assert await numbers(store) == ["R1"]
+    assert await store.database.read(list_passed_on, [USCC]) == {USCC: ["R1"]}

@@ -171,7 +171,8 @@ const (
 	// Upload under a new id.
 	// Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
 	ErrorReason_ERROR_REASON_UPLOAD_ID_REUSED ErrorReason = 39
-	// A link would give one person more linked documents than the limit. FAILED_PRECONDITION.
+	// A link would give one person more linked documents than the limit, or one document more links than are kept, with
+	// those that have ended. FAILED_PRECONDITION.
 	// Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
 	ErrorReason_ERROR_REASON_TOO_MANY_LINKED ErrorReason = 40
 	// Another node received the report, and only that node may correct it. FAILED_PRECONDITION. In an upload this is the

@@ -35,7 +35,8 @@ type DocumentLinkServiceClient interface {
 	// link counts for a document only in two cases: that node has results of the document that came from this node; or that
 	// node has no results of the document, and this node has results of another document, which this node's links connect
 	// with the document.
-	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+	// if the node keeps 1,000 links of one of the documents already, with those that have ended.
 	LinkDocuments(ctx context.Context, in *LinkDocumentsRequest, opts ...grpc.CallOption) (*LinkDocumentsResponse, error)
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
 	// that another node has made is removed here at once. The removal is also sent to that node, which ends the link for
@@ -98,7 +99,8 @@ type DocumentLinkServiceServer interface {
 	// link counts for a document only in two cases: that node has results of the document that came from this node; or that
 	// node has no results of the document, and this node has results of another document, which this node's links connect
 	// with the document.
-	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+	// if the node keeps 1,000 links of one of the documents already, with those that have ended.
 	LinkDocuments(context.Context, *LinkDocumentsRequest) (*LinkDocumentsResponse, error)
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
 	// that another node has made is removed here at once. The removal is also sent to that node, which ends the link for

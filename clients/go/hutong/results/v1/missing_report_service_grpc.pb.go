@@ -30,16 +30,18 @@ const (
 // Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
 // and a supervisor those of the region's laboratories.
 type MissingReportServiceClient interface {
-	// Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
-	// its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-	// laboratories that no node has registered. A report has a holder, so a page is a read of persons.
+	// Lists the missing reports of the laboratories of this node and of the nodes below it, newest first, paged (AIP-158). A
+	// missing report was shown by its holder somewhere in the country and has no record at any node. The national node also
+	// lists missing reports of laboratories that no node has registered. A report has a holder, so a page is a read of
+	// persons.
 	ListMissingReports(ctx context.Context, in *ListMissingReportsRequest, opts ...grpc.CallOption) (*ListMissingReportsResponse, error)
-	// Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+	// Records the answer of a laboratory of this node to a missing report. The laboratory answers for itself, or a
 	// supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
 	// decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
 	// nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
-	// NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
-	// (CONFLICT) if the report has a record, which outweighs every answer.
+	// NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
+	// (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
+	// record, which outweighs every answer.
 	AnswerMissingReport(ctx context.Context, in *AnswerMissingReportRequest, opts ...grpc.CallOption) (*AnswerMissingReportResponse, error)
 }
 
@@ -78,16 +80,18 @@ func (c *missingReportServiceClient) AnswerMissingReport(ctx context.Context, in
 // Reports that people have shown and no laboratory has uploaded. A laboratory lists and answers its own missing reports,
 // and a supervisor those of the region's laboratories.
 type MissingReportServiceServer interface {
-	// Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
-	// its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-	// laboratories that no node has registered. A report has a holder, so a page is a read of persons.
+	// Lists the missing reports of the laboratories of this node and of the nodes below it, newest first, paged (AIP-158). A
+	// missing report was shown by its holder somewhere in the country and has no record at any node. The national node also
+	// lists missing reports of laboratories that no node has registered. A report has a holder, so a page is a read of
+	// persons.
 	ListMissingReports(context.Context, *ListMissingReportsRequest) (*ListMissingReportsResponse, error)
-	// Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+	// Records the answer of a laboratory of this node to a missing report. The laboratory answers for itself, or a
 	// supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
 	// decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
 	// nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
-	// NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
-	// (CONFLICT) if the report has a record, which outweighs every answer.
+	// NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
+	// (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
+	// record, which outweighs every answer.
 	AnswerMissingReport(context.Context, *AnswerMissingReportRequest) (*AnswerMissingReportResponse, error)
 	mustEmbedUnimplementedMissingReportServiceServer()
 }

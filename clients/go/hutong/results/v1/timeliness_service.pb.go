@@ -30,7 +30,9 @@ const (
 
 type SummarizeTimelinessRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The largest number of items to return. 0 means 50; more than 500 means 500.
+	// The largest number of items to return. 0 means 50; more than 500 means 500. If laboratories are among the rows, the
+	// hours that the rows of a page stand for are at most 37,200, which are 50 laboratories in a month, or 5 rows. A page may
+	// therefore have fewer rows.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -40,6 +40,10 @@ const (
 	// ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node states this
 	// capability, the sender sends all its laboratories again.
 	Capability_CAPABILITY_LAB_CONTACTS Capability = 3
+	// Missing reports that the sender or a node below it lists as the home of their laboratories, sent upwards in Replicate,
+	// so that the nodes above list them too. They are not sent to a node without it. Once the node tells this capability,
+	// the sender sends those that are still open.
+	Capability_CAPABILITY_LISTED_MISSING_REPORTS Capability = 4
 )
 
 // Enum value maps for Capability.
@@ -49,12 +53,14 @@ var (
 		1: "CAPABILITY_LAB_ANSWERS",
 		2: "CAPABILITY_DECISION_COUNTS",
 		3: "CAPABILITY_LAB_CONTACTS",
+		4: "CAPABILITY_LISTED_MISSING_REPORTS",
 	}
 	Capability_value = map[string]int32{
-		"CAPABILITY_UNSPECIFIED":     0,
-		"CAPABILITY_LAB_ANSWERS":     1,
-		"CAPABILITY_DECISION_COUNTS": 2,
-		"CAPABILITY_LAB_CONTACTS":    3,
+		"CAPABILITY_UNSPECIFIED":            0,
+		"CAPABILITY_LAB_ANSWERS":            1,
+		"CAPABILITY_DECISION_COUNTS":        2,
+		"CAPABILITY_LAB_CONTACTS":           3,
+		"CAPABILITY_LISTED_MISSING_REPORTS": 4,
 	}
 )
 
@@ -89,13 +95,14 @@ var File_hutong_type_v1_capability_proto protoreflect.FileDescriptor
 
 const file_hutong_type_v1_capability_proto_rawDesc = "" +
 	"\n" +
-	"\x1fhutong/type/v1/capability.proto\x12\x0ehutong.type.v1*\x81\x01\n" +
+	"\x1fhutong/type/v1/capability.proto\x12\x0ehutong.type.v1*\xa8\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CAPABILITY_LAB_ANSWERS\x10\x01\x12\x1e\n" +
 	"\x1aCAPABILITY_DECISION_COUNTS\x10\x02\x12\x1b\n" +
-	"\x17CAPABILITY_LAB_CONTACTS\x10\x03Bb\n" +
+	"\x17CAPABILITY_LAB_CONTACTS\x10\x03\x12%\n" +
+	"!CAPABILITY_LISTED_MISSING_REPORTS\x10\x04Bb\n" +
 	"\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3"
 
 var (

@@ -193,7 +193,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
     """
     ERROR_REASON_TOO_MANY_LINKED: _ErrorReason.ValueType  # 40
-    """A link would give one person more linked documents than the limit. FAILED_PRECONDITION.
+    """A link would give one person more linked documents than the limit, or one document more links than are kept, with
+    those that have ended. FAILED_PRECONDITION.
     Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
     """
     ERROR_REASON_NOT_THE_ORIGIN: _ErrorReason.ValueType  # 41
@@ -470,7 +471,8 @@ Upload under a new id.
 Example: {"reason":"UPLOAD_ID_REUSED","domain":"hutong.org","metadata":{"field":"start.upload_id","offset":"7"}}
 """
 ERROR_REASON_TOO_MANY_LINKED: ErrorReason.ValueType  # 40
-"""A link would give one person more linked documents than the limit. FAILED_PRECONDITION.
+"""A link would give one person more linked documents than the limit, or one document more links than are kept, with
+those that have ended. FAILED_PRECONDITION.
 Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
 """
 ERROR_REASON_NOT_THE_ORIGIN: ErrorReason.ValueType  # 41

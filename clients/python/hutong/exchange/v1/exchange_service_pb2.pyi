@@ -562,10 +562,10 @@ class LookupSubjectsResponse(_message.Message):
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
         """This node, and each node below it at any depth. A node in the middle adds the sources that the node above it stated,
-        or that node as UNAVAILABLE if it did not answer, and then also the nation. A source is OK, with the instant up to which its results are known
-        here, or UNAVAILABLE if nothing came from it for a minute or if it lags by more than five minutes. A node that would
-        be UNAVAILABLE is RETIRED if an operator has retired it (RetireNode). A node that was
-        not heard of for 30 days is left out, because no result that it may still hold is inside any window.
+        or that node as UNAVAILABLE if it did not answer, and then also the nation. A source is OK, with the instant up to
+        which its results are known here, or UNAVAILABLE if nothing came from it for a minute or if it lags by more than five
+        minutes. A node that would be UNAVAILABLE is RETIRED if an operator has retired it (RetireNode). A node that was not
+        heard of for 30 days is left out, because no result that it may still hold is inside any window.
         """
 
     def __init__(
@@ -632,8 +632,9 @@ class SubscribeSubjectsResponse(_message.Message):
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedLink]:
-        """The links of the subjects' documents, each once, and those that have ended. A node that was restored from an older
-        copy learns by them that links have ended. Later links, and the ends of these, come by notifications.
+        """The links of the subjects' documents, each once: active ones first, then those that have ended. A node that was
+        restored from an older copy learns by the latter that links have ended. If there are more than 5,000, the others come
+        by notifications. So do later links, and the ends of these.
         """
 
     def __init__(

@@ -191,8 +191,9 @@ class ExchangeServiceServicer(object):
 
     def RetireNode(self, request, context):
         """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
-        return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
-        the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+        return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. The node directly above retires it. The next checkpoint of
+        each node above states it further up, with the time and the reason. Because nodes below take the state of other nodes
+        from the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
         before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
         While it is retired, the nodes above publish policies for its region.
         The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned

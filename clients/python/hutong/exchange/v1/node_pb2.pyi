@@ -38,16 +38,17 @@ class _SetAsideReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SetAsi
     """
     SET_ASIDE_REASON_SECOND_REGISTRATION: _SetAsideReason.ValueType  # 2
     """Laboratories without a known home that another node had registered before. Both registrations are stored, but the
-    standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the nation until the
-    nation registers the laboratory itself.
+    standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the node above until that
+    node registers the laboratory itself.
     """
 
 class SetAsideReason(_SetAsideReason, metaclass=_SetAsideReasonEnumTypeWrapper):
-    """Why the nation did not accept a change of a node. A node speaks for the laboratories at home in it. A laboratory's
-    home is the deepest node whose region contains characters 3 to 8 of the laboratory's GB 32100 code, which is the region
-    of the authority that registered it. If the nation's own register lists the laboratory, its home is the deepest node
-    whose region contains Lab.region there, or the nation itself (LabService.CreateLab). If neither names a node below the
-    nation, the home is provisional: the only node that has registered the laboratory.
+    """Why a node did not accept a change of a node that replicates to it, here the node below. The node below speaks for the
+    laboratories at home in it and in the nodes below it. A laboratory's home is the deepest node whose region contains
+    characters 3 to 8 of the laboratory's GB 32100 code, which is the region of the authority that registered it. If the
+    register of the node above lists the laboratory itself, the home is the deepest node whose region contains Lab.region
+    there, or the node above (LabService.CreateLab). If neither names a node, the home is provisional: the only node that
+    has registered the laboratory.
     """
 
 SET_ASIDE_REASON_UNSPECIFIED: SetAsideReason.ValueType  # 0
@@ -60,8 +61,8 @@ replaced. A change that comes again is counted again.
 """
 SET_ASIDE_REASON_SECOND_REGISTRATION: SetAsideReason.ValueType  # 2
 """Laboratories without a known home that another node had registered before. Both registrations are stored, but the
-standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the nation until the
-nation registers the laboratory itself.
+standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the node above until that
+node registers the laboratory itself.
 """
 Global___SetAsideReason: _TypeAlias = SetAsideReason  # noqa: Y015
 
@@ -101,7 +102,7 @@ Global___WriterPosition: _TypeAlias = WriterPosition  # noqa: Y015
 
 @_typing.final
 class Node(_message.Message):
-    """A node as the nation knows it."""
+    """A node below the answering node, as the answering node knows it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -128,8 +129,8 @@ class Node(_message.Message):
     """The number of conflicts, of two kinds. In the first kind, the node sent a report that another node had sent before
     with other content. The report that came first counts. In the second kind, the node sent a revision again with
     other content or state, for example because it was restored from an older copy. The revision that is newest by the
-    node's clock then becomes the next revision at the nation. If the report would become another person's, the first
-    one counts.
+    node's clock then becomes the next revision at the answering node. If the report would become another person's, the
+    first one counts.
     """
     retire_reason: _builtins.str
     """Why it was retired."""
@@ -142,10 +143,11 @@ class Node(_message.Message):
     """
     relaying_node: _builtins.str
     """For a node at a greater depth: the node that replicates to the answering node and states this node,
-    "nodes/{region}". contact_time, backlog, RETIRED, clock_skew, conflict_count and set_aside are then stated as the
-    node directly above this node knows them, by the clock of that node above. Without clock_skew, a node on the way
-    does not state the last three of these. retire_* are then not set; ask the node directly above for them. Empty for
-    a node that replicates to the answering node.
+    "nodes/{region}". contact_time, backlog, RETIRED, clock_skew, conflict_count, set_aside, retire_time and retire_reason
+    are then stated as the node directly above this node knows them, by the clock of that node above. Without clock_skew,
+    a node on the way does not state clock_skew, conflict_count and set_aside. A RETIRED node without retire_time is one of
+    which a node on the way does not state it. retire_actor is not set: ask the node directly above for it. Empty for a
+    node that replicates to the answering node.
     """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
@@ -153,19 +155,19 @@ class Node(_message.Message):
 
     @_builtins.property
     def contact_time(self) -> _timestamp_pb2.Timestamp:
-        """When the last frame came from it, by the nation's clock."""
+        """When the last frame came from it, by the answering node's clock."""
 
     @_builtins.property
     def clock_skew(self) -> _duration_pb2.Duration:
-        """How far its clock was ahead of the nation's when it last connected; negative if behind."""
+        """How far its clock was ahead of the answering node's when it last connected; negative if behind."""
 
     @_builtins.property
     def set_aside(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetAside]:
-        """What the nation did not accept from it, by reason, without reasons that never occurred."""
+        """What the answering node did not accept from it, by reason, without reasons that never occurred."""
 
     @_builtins.property
     def retire_time(self) -> _timestamp_pb2.Timestamp:
-        """When an operator retired it (ExchangeService.RetireNode), by the nation's clock; absent if it is not retired."""
+        """When an operator retired it (ExchangeService.RetireNode), by the answering node's clock; absent if it is not retired."""
 
     @_builtins.property
     def lag(self) -> _duration_pb2.Duration:
@@ -226,12 +228,16 @@ class NodeBelow(_message.Message):
     BACKLOG_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    RETIRE_TIME_FIELD_NUMBER: _builtins.int
+    RETIRE_REASON_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node, "nodes/{region}"."""
     state: _lookup_pb2.SourceState.ValueType
     """OK, UNAVAILABLE or RETIRED. Any other state counts as UNAVAILABLE."""
     backlog: _builtins.int
     """The number of commits that the node had not sent when the last frame came."""
+    retire_reason: _builtins.str
+    """With retire_time: why the node was retired."""
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The instant, by the node's clock, up to which everything acknowledged there was sent before the checkpoint. Absent if
@@ -252,6 +258,12 @@ class NodeBelow(_message.Message):
         sender, or if the path is not known.
         """
 
+    @_builtins.property
+    def retire_time(self) -> _timestamp_pb2.Timestamp:
+        """With RETIRED: when the node was retired (Node.retire_time). Absent if that is not known. A receiver that does not know
+        this field and the next one goes by the state alone.
+        """
+
     def __init__(
         self,
         *,
@@ -262,10 +274,12 @@ class NodeBelow(_message.Message):
         backlog: _builtins.int = ...,
         figures: Global___NodeFigures | None = ...,
         path: _abc.Iterable[_builtins.str] | None = ...,
+        retire_time: _timestamp_pb2.Timestamp | None = ...,
+        retire_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "contact_time", b"contact_time", "figures", b"figures"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "contact_time", b"contact_time", "figures", b"figures", "retire_time", b"retire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "contact_time", b"contact_time", "figures", b"figures", "node", b"node", "path", b"path", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "contact_time", b"contact_time", "figures", b"figures", "node", b"node", "path", b"path", "retire_reason", b"retire_reason", "retire_time", b"retire_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,7 +321,7 @@ Global___NodeFigures: _TypeAlias = NodeFigures  # noqa: Y015
 
 @_typing.final
 class SetAside(_message.Message):
-    """A number of changes of a node that the nation did not accept."""
+    """A number of changes of a node that the node above it did not accept."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

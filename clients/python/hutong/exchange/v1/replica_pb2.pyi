@@ -510,8 +510,9 @@ Global___ReplicatedLab: _TypeAlias = ReplicatedLab  # noqa: Y015
 
 @_typing.final
 class ReplicatedMissingReport(_message.Message):
-    """A report that its holder has shown and of which no node has a record, on its way to the node of its laboratory; or the
-    end of that: the nation has the record now. Or the laboratory's answer, on its way to every other node.
+    """A report that its holder has shown and of which no node has a record, on its way to the home of its laboratory, and
+    from there to the nodes above it, which list it too (CAPABILITY_LISTED_MISSING_REPORTS). Or the end of that: a node above
+    has the record now. Or the laboratory's answer, on its way to every other node.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -534,8 +535,8 @@ class ReplicatedMissingReport(_message.Message):
 
     @_builtins.property
     def close_time(self) -> _timestamp_pb2.Timestamp:
-        """When the report was uploaded; absent while no record is known. The nation sends it to every node that may list the
-        missing report, and each of them closes it. The nation itself ignores it.
+        """When the report was uploaded; absent while no record is known. A node above sends it to every node below that may list
+        the missing report, and each of them closes it. A node above ignores it: what it lists is closed by the record.
         """
 
     @_builtins.property

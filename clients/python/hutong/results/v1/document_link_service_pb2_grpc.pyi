@@ -39,7 +39,8 @@ class DocumentLinkServiceStub:
     link counts for a document only in two cases: that node has results of the document that came from this node; or that
     node has no results of the document, and this node has results of another document, which this node's links connect
     with the document.
-    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+    if the node keeps 1,000 links of one of the documents already, with those that have ended.
     """
     UnlinkDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
@@ -64,7 +65,8 @@ class DocumentLinkServiceAsyncStub(DocumentLinkServiceStub):
     link counts for a document only in two cases: that node has results of the document that came from this node; or that
     node has no results of the document, and this node has results of another document, which this node's links connect
     with the document.
-    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+    if the node keeps 1,000 links of one of the documents already, with those that have ended.
     """
     UnlinkDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]  # type: ignore[assignment]
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
@@ -92,7 +94,8 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
         link counts for a document only in two cases: that node has results of the document that came from this node; or that
         node has no results of the document, and this node has results of another document, which this node's links connect
         with the document.
-        FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+        FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+        if the node keeps 1,000 links of one of the documents already, with those that have ended.
         """
 
     @_abc_1.abstractmethod

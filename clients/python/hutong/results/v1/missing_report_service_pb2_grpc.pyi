@@ -36,17 +36,19 @@ class MissingReportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MissingReportServiceAsyncStub: ...
     ListMissingReports: _grpc.UnaryUnaryMultiCallable[_missing_report_service_pb2.ListMissingReportsRequest, _missing_report_service_pb2.ListMissingReportsResponse]
-    """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
-    its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-    laboratories that no node has registered. A report has a holder, so a page is a read of persons.
+    """Lists the missing reports of the laboratories of this node and of the nodes below it, newest first, paged (AIP-158). A
+    missing report was shown by its holder somewhere in the country and has no record at any node. The national node also
+    lists missing reports of laboratories that no node has registered. A report has a holder, so a page is a read of
+    persons.
     """
     AnswerMissingReport: _grpc.UnaryUnaryMultiCallable[_missing_report_service_pb2.AnswerMissingReportRequest, _missing_report_service_pb2.AnswerMissingReportResponse]
-    """Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+    """Records the answer of a laboratory of this node to a missing report. The laboratory answers for itself, or a
     supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
     decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
     nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
-    NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
-    (CONFLICT) if the report has a record, which outweighs every answer.
+    NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
+    (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
+    record, which outweighs every answer.
     """
 
 @_typing.type_check_only
@@ -57,17 +59,19 @@ class MissingReportServiceAsyncStub(MissingReportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListMissingReports: _aio.UnaryUnaryMultiCallable[_missing_report_service_pb2.ListMissingReportsRequest, _missing_report_service_pb2.ListMissingReportsResponse]  # type: ignore[assignment]
-    """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
-    its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-    laboratories that no node has registered. A report has a holder, so a page is a read of persons.
+    """Lists the missing reports of the laboratories of this node and of the nodes below it, newest first, paged (AIP-158). A
+    missing report was shown by its holder somewhere in the country and has no record at any node. The national node also
+    lists missing reports of laboratories that no node has registered. A report has a holder, so a page is a read of
+    persons.
     """
     AnswerMissingReport: _aio.UnaryUnaryMultiCallable[_missing_report_service_pb2.AnswerMissingReportRequest, _missing_report_service_pb2.AnswerMissingReportResponse]  # type: ignore[assignment]
-    """Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+    """Records the answer of a laboratory of this node to a missing report. The laboratory answers for itself, or a
     supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
     decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
     nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
-    NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
-    (CONFLICT) if the report has a record, which outweighs every answer.
+    NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
+    (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
+    record, which outweighs every answer.
     """
 
 class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -81,9 +85,10 @@ class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _missing_report_service_pb2.ListMissingReportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_missing_report_service_pb2.ListMissingReportsResponse, _abc.Awaitable[_missing_report_service_pb2.ListMissingReportsResponse]]:
-        """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
-        its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-        laboratories that no node has registered. A report has a holder, so a page is a read of persons.
+        """Lists the missing reports of the laboratories of this node and of the nodes below it, newest first, paged (AIP-158). A
+        missing report was shown by its holder somewhere in the country and has no record at any node. The national node also
+        lists missing reports of laboratories that no node has registered. A report has a holder, so a page is a read of
+        persons.
         """
 
     @_abc_1.abstractmethod
@@ -92,12 +97,13 @@ class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _missing_report_service_pb2.AnswerMissingReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_missing_report_service_pb2.AnswerMissingReportResponse, _abc.Awaitable[_missing_report_service_pb2.AnswerMissingReportResponse]]:
-        """Records the answer of a laboratory to a missing report that this node lists. The laboratory answers for itself, or a
+        """Records the answer of a laboratory of this node to a missing report. The laboratory answers for itself, or a
         supervisor of its region for it. The answer is durable before the response is sent. From then on it counts in every
         decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
         nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
-        NOT_FOUND if this node does not list the report, or if its laboratory is not registered here; FAILED_PRECONDITION
-        (CONFLICT) if the report has a record, which outweighs every answer.
+        NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
+        (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
+        record, which outweighs every answer.
         """
 
 def add_MissingReportServiceServicer_to_server(servicer: MissingReportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

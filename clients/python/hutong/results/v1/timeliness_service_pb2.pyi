@@ -37,7 +37,10 @@ class SummarizeTimelinessRequest(_message.Message):
     PERIOD_FIELD_NUMBER: _builtins.int
     SILENT_AFTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """The largest number of items to return. 0 means 50; more than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500. If laboratories are among the rows, the
+    hours that the rows of a page stand for are at most 37,200, which are 50 laboratories in a month, or 5 rows. A page may
+    therefore have fewer rows.
+    """
     page_token: _builtins.str
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     lab: _builtins.str

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhutong/type/v1/capability.proto\x12\x0ehutong.type.v1*\x81\x01\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41PABILITY_LAB_ANSWERS\x10\x01\x12\x1e\n\x1a\x43\x41PABILITY_DECISION_COUNTS\x10\x02\x12\x1b\n\x17\x43\x41PABILITY_LAB_CONTACTS\x10\x03\x42\x62\n\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fhutong/type/v1/capability.proto\x12\x0ehutong.type.v1*\xa8\x01\n\nCapability\x12\x1a\n\x16\x43\x41PABILITY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41PABILITY_LAB_ANSWERS\x10\x01\x12\x1e\n\x1a\x43\x41PABILITY_DECISION_COUNTS\x10\x02\x12\x1b\n\x17\x43\x41PABILITY_LAB_CONTACTS\x10\x03\x12%\n!CAPABILITY_LISTED_MISSING_REPORTS\x10\x04\x42\x62\n\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
   _globals['_CAPABILITY']._serialized_start=52
-  _globals['_CAPABILITY']._serialized_end=181
+  _globals['_CAPABILITY']._serialized_end=220
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,11 @@ class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability
     """ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node states this
     capability, the sender sends all its laboratories again.
     """
+    CAPABILITY_LISTED_MISSING_REPORTS: _Capability.ValueType  # 4
+    """Missing reports that the sender or a node below it lists as the home of their laboratories, sent upwards in Replicate,
+    so that the nodes above list them too. They are not sent to a node without it. Once the node tells this capability,
+    the sender sends those that are still open.
+    """
 
 class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
     """What a node knows of the exchange between nodes, beyond what every release knows. Nodes of two releases replicate to
@@ -59,5 +64,10 @@ sender until the node states this capability.
 CAPABILITY_LAB_CONTACTS: Capability.ValueType  # 3
 """ReplicatedLab.contact, sent upwards in Replicate. A node without it ignores the field. Once the node states this
 capability, the sender sends all its laboratories again.
+"""
+CAPABILITY_LISTED_MISSING_REPORTS: Capability.ValueType  # 4
+"""Missing reports that the sender or a node below it lists as the home of their laboratories, sent upwards in Replicate,
+so that the nodes above list them too. They are not sent to a node without it. Once the node tells this capability,
+the sender sends those that are still open.
 """
 Global___Capability: _TypeAlias = Capability  # noqa: Y015

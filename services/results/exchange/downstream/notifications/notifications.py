@@ -49,6 +49,9 @@ from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, sha
 PAGE = 50
 """The most notifications that one read returns."""
 
+LINKS_AT_ONCE = 5_000
+"""The most links in one notification of `note_links`, and in an answer to a subscription. They take about 800 KB."""
+
 _FOR_ALL_NODES = frozenset({ChangeKind.LABS, ChangeKind.MISSING_REPORT_ANSWERS})
 """Kinds of changes of which every node below is notified, except the node that sent the change."""
 
@@ -189,6 +192,13 @@ def note_subscription(connection: Connection, node: str, now: Instant) -> None:
     transaction, because it locks the node's row.
     """
     _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
+
+
+def note_links(connection: Connection, node: str, link_ids: Sequence[str], now: Instant) -> None:
+    """Notify a node of links, in notifications of LINKS_AT_ONCE links each."""
+    for start in range(0, len(link_ids), LINKS_AT_ONCE):
+        some = [(link_id, 0) for link_id in link_ids[start : start + LINKS_AT_ONCE]]
+        _append(connection, node, {(ChangeKind.LINKS, ""): some}, now)
 
 
 def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NATION) -> None:

@@ -28,7 +28,9 @@ from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.convert.links import fill_link
 from services.results.exchange.convert.results import fill_replica
 from services.results.exchange.downstream.notifications.notifications import (
+    LINKS_AT_ONCE,
     Notification,
+    note_links,
     read_notifications,
     repeat_missed,
     repeat_withheld,
@@ -102,7 +104,7 @@ class NotificationStream:
 
         If the request is `nationwide`, this node first subscribes to the subjects at the node above. The subscription
         is committed before the results are read, so that a concurrent change is in the answer, in a notification, or in
-        both.
+        both. Links beyond LINKS_AT_ONCE come by notifications.
 
         Raises:
             InvalidArgument: BATCH_TOO_LARGE, the results exceed the size of a message.
@@ -122,8 +124,11 @@ class NotificationStream:
             subject = response.subjects.add(subject_keys=subscribed.subject_keys)
             for replica in subscribed.replicas:
                 fill_replica(subject.results.add(), replica)
-        for link in await self._database.read(find_all_links, subjects):
+        links = await self._database.read(find_all_links, subjects)
+        for link in links[:LINKS_AT_ONCE]:
             fill_link(response.links.add(), link)
+        if others := [link.link_id for link in links[LINKS_AT_ONCE:]]:
+            await self._database.write(note_links, region, others, now)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = english(
                 "what is kept of them has over {max_message_bytes} bytes; ask for fewer at once",

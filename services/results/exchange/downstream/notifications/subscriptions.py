@@ -77,9 +77,9 @@ def find_open_transactions(connection: Connection) -> set[str]:
 
 
 def find_all_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
-    """Return the links of these subjects' documents, including links that have ended.
+    """Return the links of these subjects' documents: active links first, then links that have ended.
 
-    Without these, a node that was restored from an older copy would keep a link that has ended since.
+    Without the latter, a node that was restored from an older copy would keep a link that has ended since.
     """
     keys = sorted({key for keys in subjects for key in keys})
     found: set[str] = set()
@@ -87,7 +87,7 @@ def find_all_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) 
         some = keys[start : start + KEYS_AT_ONCE]
         either = or_(_links.c.subject_key.in_(some), _links.c.linked_subject_key.in_(some))
         found.update(connection.execute(select(_links.c.link_id).where(either)).scalars())
-    return find_links(connection, sorted(found)) if found else []
+    return sorted(find_links(connection, sorted(found)), key=lambda link: link.unlink_time is not None) if found else []
 
 
 def read_subscribed(connection: Connection, node: str, subjects: Sequence[Sequence[bytes]]) -> list[SubscribedSubject]:

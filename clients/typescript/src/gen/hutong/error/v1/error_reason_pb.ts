@@ -363,7 +363,8 @@ export enum ErrorReason {
   UPLOAD_ID_REUSED = 39,
 
   /**
-   * A link would give one person more linked documents than the limit. FAILED_PRECONDITION.
+   * A link would give one person more linked documents than the limit, or one document more links than are kept, with
+   * those that have ended. FAILED_PRECONDITION.
    * Example: {"reason":"TOO_MANY_LINKED","domain":"hutong.org","metadata":{"limit":"16","count":"17"}}
    *
    * @generated from enum value: ERROR_REASON_TOO_MANY_LINKED = 40;

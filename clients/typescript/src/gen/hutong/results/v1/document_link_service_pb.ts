@@ -220,7 +220,8 @@ export const DocumentLinkService: GenService<{
    * link counts for a document only in two cases: that node has results of the document that came from this node; or that
    * node has no results of the document, and this node has results of another document, which this node's links connect
    * with the document.
-   * FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+   * FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds, or
+   * if the node keeps 1,000 links of one of the documents already, with those that have ended.
    *
    * @generated from rpc hutong.results.v1.DocumentLinkService.LinkDocuments
    */

@@ -30,7 +30,9 @@ export const file_hutong_results_v1_timeliness_service: GenFile = /*@__PURE__*/
  */
 export type SummarizeTimelinessRequest = Message<"hutong.results.v1.SummarizeTimelinessRequest"> & {
   /**
-   * The largest number of items to return. 0 means 50; more than 500 means 500.
+   * The largest number of items to return. 0 means 50; more than 500 means 500. If laboratories are among the rows, the
+   * hours that the rows of a page stand for are at most 37,200, which are 50 laboratories in a month, or 5 rows. A page may
+   * therefore have fewer rows.
    *
    * @generated from field: int32 page_size = 1;
    */

@@ -9,7 +9,7 @@ import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file hutong/type/v1/capability.proto.
  */
 export const file_hutong_type_v1_capability: GenFile = /*@__PURE__*/
-  fileDesc("Ch9odXRvbmcvdHlwZS92MS9jYXBhYmlsaXR5LnByb3RvEg5odXRvbmcudHlwZS52MSqBAQoKQ2FwYWJpbGl0eRIaChZDQVBBQklMSVRZX1VOU1BFQ0lGSUVEEAASGgoWQ0FQQUJJTElUWV9MQUJfQU5TV0VSUxABEh4KGkNBUEFCSUxJVFlfREVDSVNJT05fQ09VTlRTEAISGwoXQ0FQQUJJTElUWV9MQUJfQ09OVEFDVFMQA0JiChJvcmcuaHV0b25nLnR5cGUudjFQAVo5Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3R5cGUvdjE7dHlwZXYxqgIOSHV0b25nLlR5cGUuVjFiBnByb3RvMw");
+  fileDesc("Ch9odXRvbmcvdHlwZS92MS9jYXBhYmlsaXR5LnByb3RvEg5odXRvbmcudHlwZS52MSqoAQoKQ2FwYWJpbGl0eRIaChZDQVBBQklMSVRZX1VOU1BFQ0lGSUVEEAASGgoWQ0FQQUJJTElUWV9MQUJfQU5TV0VSUxABEh4KGkNBUEFCSUxJVFlfREVDSVNJT05fQ09VTlRTEAISGwoXQ0FQQUJJTElUWV9MQUJfQ09OVEFDVFMQAxIlCiFDQVBBQklMSVRZX0xJU1RFRF9NSVNTSU5HX1JFUE9SVFMQBEJiChJvcmcuaHV0b25nLnR5cGUudjFQAVo5Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3R5cGUvdjE7dHlwZXYxqgIOSHV0b25nLlR5cGUuVjFiBnByb3RvMw");
 
 /**
  * What a node knows of the exchange between nodes, beyond what every release knows. Nodes of two releases replicate to
@@ -51,6 +51,15 @@ export enum Capability {
    * @generated from enum value: CAPABILITY_LAB_CONTACTS = 3;
    */
   LAB_CONTACTS = 3,
+
+  /**
+   * Missing reports that the sender or a node below it lists as the home of their laboratories, sent upwards in Replicate,
+   * so that the nodes above list them too. They are not sent to a node without it. Once the node tells this capability,
+   * the sender sends those that are still open.
+   *
+   * @generated from enum value: CAPABILITY_LISTED_MISSING_REPORTS = 4;
+   */
+  LISTED_MISSING_REPORTS = 4,
 }
 
 /**
