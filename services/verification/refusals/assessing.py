@@ -37,7 +37,7 @@ from services.verification.stored_decisions.subject_tag import is_tagged
 class Assessed(NamedTuple):
     """A refusal with its assessment.
 
-    `rule_known` says whether Policy answered. If Policy did not answer, a later assessment may differ.
+    `rule_known` says whether it is known what applied at the place. If it is not, a later assessment may differ.
     """
 
     refusal: Refusal
@@ -72,6 +72,8 @@ class Assessor:
         origin = "" if refusal.arriving_from == NATION else refusal.arriving_from
         policy_question = PolicyQuestion(refusal.region, refusal.purpose, origin, refusal.refuse_time, None)
         policy = self._policies.find_cached(policy_question) or await self._policies.resolve(policy_question)
+        if policy is not None and not self._policies.is_complete(policy, refusal.region):
+            policy = None
         entitled = _either([one.entitled for one in said], weighs_more=True)
         refusable = _either([one.refusable for one in said], weighs_more=False)
         if policy is not None:

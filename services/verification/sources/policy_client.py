@@ -139,9 +139,13 @@ class PolicyClient:
         last = self._cache.find(question)
         return last if last is not None and self._is_recent(last) and self._has_seen(last, question.seen) else None
 
-    def knows(self, region: str) -> bool:
-        """Return whether this node has all policies that apply to a region. It has those of its region and above."""
-        return within(region, self._jurisdiction) or within(self._jurisdiction, region)
+    def is_complete(self, known: PolicyAnswer, region: str) -> bool:
+        """Return whether no policy that this node lacks can change what applies in a region by an answer of Policy.
+
+        This node has the policies of its region and of the regions above. In other places another node may have
+        published what applies. There only the answer that a floor lifts is complete, because no policy undoes a lift.
+        """
+        return known.is_lifted or within(region, self._jurisdiction) or within(self._jurisdiction, region)
 
     def status(self, known: PolicyAnswer) -> SourceStatus:
         """Return Policy's state as a source of a decision, with the as-of time of the answer."""

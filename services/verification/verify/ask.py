@@ -136,8 +136,7 @@ class Sources:
     def _rule(self, question: PolicyQuestion, known: PolicyAnswer | None) -> ResolvedPolicy:
         if known is None:
             return ResolvedPolicy(None, self._policies.unavailable, needs_results=True)
-        if not known.is_lifted and not self._policies.knows(question.region):
-            # Another node may have published what applies there. Only a floor that lifts is undone by no policy.
+        if not self._policies.is_complete(known, question.region):
             return ResolvedPolicy(None, NOT_KNOWN_HERE, needs_results=False)
         needs_results = known.needs_results
         return ResolvedPolicy(known, self._policies.status(known), needs_results, known.items if needs_results else ())

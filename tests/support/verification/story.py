@@ -91,9 +91,9 @@ class ScriptedPolicy:
         """Return the answer."""
         return self.answer
 
-    def knows(self, _region: str) -> bool:
-        """Return whether this node has the policies of the place."""
-        return self.knows_place
+    def is_complete(self, known: PolicyAnswer, _region: str) -> bool:
+        """Return whether this node has the policies of the place, or a floor lifts."""
+        return known.is_lifted or self.knows_place
 
     def status(self, known: PolicyAnswer) -> SourceStatus:
         """Return that Policy answered."""

@@ -1,12 +1,24 @@
-"""Which places' policies a node knows."""
+"""At which places the policies that a node has say what applies."""
 
 from __future__ import annotations
 
 import grpc
 import pytest
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem
 
 from services.runtime.clock import FixedClock
+from services.verification.sources.convert import policy_answer_from_proto
+from services.verification.sources.model import PolicyAnswer
 from services.verification.sources.policy_client import PolicyClient
+
+
+def _known(lifting_floor: str = "") -> PolicyAnswer:
+    item = ResolvePolicyItem()
+    item.effective_policy.not_required.SetInParent()
+    item.effective_policy.lifting_floor = lifting_floor
+    known = policy_answer_from_proto(item, 0, 0.0, 0)
+    assert known is not None
+    return known
 
 
 @pytest.mark.parametrize(
@@ -17,11 +29,13 @@ from services.verification.sources.policy_client import PolicyClient
         ("410100", ("000000", "410000", "410100", "410105"), ("410200", "410202", "330106")),
     ],
 )
-async def test_node_knows_its_region_and_what_is_above(
+async def test_policies_are_known_of_a_nodes_region_and_of_what_is_above(
     node: str, known: tuple[str, ...], unknown: tuple[str, ...]
 ) -> None:
-    """A node knows the policies of its region and of every region above. Those of other places are not sent to it."""
+    """Those of other places are not sent to the node, so only a floor that lifts says there what applies."""
     client = PolicyClient(lambda: grpc.aio.insecure_channel("127.0.0.1:1"), node, FixedClock(0))
-    assert all(map(client.knows, known))
-    assert not any(map(client.knows, unknown))
+    assert all(client.is_complete(_known(), place) for place in known)
+    assert not any(client.is_complete(_known(), place) for place in unknown)
+    lifted = _known("jurisdictions/000000/policies/opening@1")
+    assert all(client.is_complete(lifted, place) for place in (*known, *unknown))
     await client.close()
