@@ -72,26 +72,23 @@ class Sources:
 
         Items are looked up as in `ask`.
         """
-        cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
-        asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
-        _set_items_of_each(questions, {policy: known.items for policy, known in cached.items() if known is not None})
+        cached = {policy: self._cached_rule(policy) for policy in {question.policy for question in questions}}
+        asking = {policy: rule is None or rule.needs_results for policy, rule in cached.items()}
+        _set_items_of_each(questions, cached)
         ask_all = all(asking.values())
         look_ups = [question.keyed_look_up for question in questions if ask_all or asking[question.policy]]
         looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
-            rules = await self._resolve_missing(cached)
+            resolved = await self._resolve_each([policy for policy, rule in cached.items() if rule is None])
             found = iter(await looking_up)
         finally:
             looking_up.cancel()
-        resolved = {policy: rules[policy] for policy, known in cached.items() if known is None}
-        again = _set_items_of_each(
-            questions, {policy: rule.items for policy, rule in resolved.items() if isinstance(rule, ResolvedPolicy)}
-        )
+        again = _set_items_of_each(questions, resolved)
         more_found = await self._results.look_up_each([question.keyed_look_up for question in again])
         found_again = dict(zip(map(id, again), more_found, strict=True))
         answers: list[SourceAnswers | HutongError] = []
         for question in questions:
-            rule = rules[question.policy]
+            rule = cached[question.policy] or resolved[question.policy]
             answer = next(found) if ask_all or asking[question.policy] else None
             if found_again:
                 answer = found_again.get(id(question), answer)
@@ -103,21 +100,15 @@ class Sources:
                 answers.append(self.join(rule, answer))
         return answers
 
-    async def _resolve_missing(
-        self, cached: Mapping[PolicyQuestion, PolicyAnswer | None]
+    async def _resolve_each(
+        self, questions: Sequence[PolicyQuestion]
     ) -> dict[PolicyQuestion, ResolvedPolicy | HutongError]:
-        """Return what applies to each question. Policy is asked only where the cache has no answer."""
-        missing = [question for question, known in cached.items() if known is None]
-        resolved = dict(zip(missing, await asyncio.gather(*map(self._resolve, missing)), strict=True))
-        rules: dict[PolicyQuestion, ResolvedPolicy | HutongError] = {}
-        for question, known in cached.items():
-            found = resolved[question] if known is None else known
-            rules[question] = found if isinstance(found, HutongError) else self._rule(question, found)
-        return rules
+        """Ask Policy what applies to each question."""
+        return dict(zip(questions, await asyncio.gather(*map(self._resolve, questions)), strict=True))
 
-    async def _resolve(self, question: PolicyQuestion) -> PolicyAnswer | HutongError | None:
+    async def _resolve(self, question: PolicyQuestion) -> ResolvedPolicy | HutongError:
         try:
-            return await self._policies.resolve(question)
+            return self._rule(question, await self._policies.resolve(question))
         except HutongError as error:
             return error
 
@@ -126,12 +117,14 @@ class Sources:
 
         The items of the policy are set in the question's look-up.
         """
-        known = self._policies.find_cached(question.policy)
-        if known is None:
-            return None
-        rule = self._rule(question.policy, known)
-        set_items(question, rule.items)
+        rule = self._cached_rule(question.policy)
+        if rule is not None:
+            set_items(question, rule.items)
         return rule
+
+    def _cached_rule(self, question: PolicyQuestion) -> ResolvedPolicy | None:
+        known = self._policies.find_cached(question)
+        return None if known is None else self._rule(question, known)
 
     def _rule(self, question: PolicyQuestion, known: PolicyAnswer | None) -> ResolvedPolicy:
         if known is None:
@@ -154,12 +147,13 @@ _new_answers = partial(tuple.__new__, SourceAnswers)
 
 
 def _set_items_of_each(
-    questions: Sequence[Question], items: Mapping[PolicyQuestion, Sequence[str]]
+    questions: Sequence[Question], rules: Mapping[PolicyQuestion, ResolvedPolicy | HutongError | None]
 ) -> Sequence[Question]:
     """Set the items of the questions whose policies name other items than the default one. Return these questions."""
-    if not any(items.values()):
+    items = {policy: rule.items for policy, rule in rules.items() if isinstance(rule, ResolvedPolicy) and rule.items}
+    if not items:
         return ()
-    changed = [question for question in questions if items.get(question.policy)]
+    changed = [question for question in questions if question.policy in items]
     for question in changed:
         set_items(question, items[question.policy])
     return changed
