@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from itertools import pairwise, repeat
 from operator import add
 from typing import NamedTuple
@@ -72,12 +71,6 @@ class LookupAnswer(NamedTuple):
         return map(without_masks, (*self.received.in_region, *self.received.out_of_region))
 
 
-# Named tuples are made from tuples of all their fields, in a third of the time that the constructors take.
-_new_record = partial(tuple.__new__, Record)
-_new_answer = partial(tuple.__new__, LookupAnswer)
-_new_rows = partial(tuple.__new__, Rows)
-
-
 def answer_from_message(message: LookupLatestResponse) -> LookupAnswer:
     """Return an answer that was sent as one message."""
     return LookupAnswer(
@@ -108,12 +101,12 @@ def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
         map(parse_item, columns.item[:]) if columns.item else repeat(DEFAULT_ITEM, len(labs)),
         strict=True,
     )
-    records = tuple(map(_new_record, fields))
+    records = tuple(map(Record._make, fields))
     bounds = [0]
     for count in map(add, columns.in_region_counts[:], columns.out_of_region_counts[:]):
         bounds.append(bounds[-1] + count)
     return [
-        _new_answer((records[start:stop], in_region_count, sources, (), _new_rows((columns, start, stop))))
+        LookupAnswer(records[start:stop], in_region_count, sources, (), Rows(columns, start, stop))
         for in_region_count, (start, stop) in zip(columns.in_region_counts[:], pairwise(bounds), strict=True)
     ]
 

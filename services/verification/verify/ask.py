@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from services.domain.errors import HutongError
@@ -139,11 +138,8 @@ class Sources:
         answer, status, needs_results, _ = rule
         if not needs_results:
             return SourceAnswers(answer, status, None, None)
-        return _new_answers((answer, status, results, self._results.unavailable if results is None else None))
-
-
-_new_answers = partial(tuple.__new__, SourceAnswers)
-"""Makes SourceAnswers from a tuple of all fields, in a third of the time that the constructor takes."""
+        unavailable = self._results.unavailable if results is None else None
+        return SourceAnswers(answer, status, results, unavailable)
 
 
 def _set_items_of_each(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -170,8 +169,9 @@ def question_from_proto(
         evidence = tuple([evidence_from_proto(each) for each in shown])
         _add_claimed_reports(look_up, evidence, signed)
     policy = PolicyQuestion(region, request.purpose, "" if arriving_from == NATION else arriving_from, use_time, seen)
-    number = request.document.number if signed and any(signed) and shown_token is None else ""
-    return _new_question(
+    number = request.document.number if shown_token is None and any(signed) else ""
+    # `_make` takes about half the time of the constructor.
+    return Question._make(
         (
             document,
             policy,
@@ -189,10 +189,6 @@ def question_from_proto(
             (),
         )
     )
-
-
-_new_question = partial(tuple.__new__, Question)
-"""Makes a question from a tuple of all its fields, in a third of the time that the constructor takes."""
 
 
 def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violation]) -> None:
