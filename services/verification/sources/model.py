@@ -97,25 +97,26 @@ class PolicyAnswer:
     is_settled_by_own_records: bool = True
 
     @property
+    def by_origin(self) -> tuple[EffectivePolicy, ...]:
+        """What applies for each of the origins that the person may have; one value if it is the same for both."""
+        return (self.effective,) if self.elsewhere is None else (self.effective, self.elsewhere)
+
+    @property
     def is_lifted(self) -> bool:
         """Whether a floor lifts what is asked, for at least one of the origins that the person may have."""
-        return any(one.is_lifted for one in self._policies)
+        return any(one.is_lifted for one in self.by_origin)
 
     @property
     def asks_nothing(self) -> bool:
         """Whether no result is asked for. If the origin is not known, one policy that asks for none is enough."""
-        return any(one.asks_nothing for one in self._policies)
+        return any(one.asks_nothing for one in self.by_origin)
 
     @property
     def refuses_nobody(self) -> bool:
         """Whether nobody may be refused, whatever the results. If the origin is not known, one such policy does."""
         return self.asks_nothing or any(
-            one.required is not None and not one.required.refusal_permitted for one in self._policies
+            one.required is not None and not one.required.refusal_permitted for one in self.by_origin
         )
-
-    @property
-    def _policies(self) -> tuple[EffectivePolicy, ...]:
-        return (self.effective,) if self.elsewhere is None else (self.effective, self.elsewhere)
 
     @property
     def needs_results(self) -> bool:
@@ -124,18 +125,12 @@ class PolicyAnswer:
         If the origin is not known, the better policy for the person applies. No results are needed if at least one of
         the two policies asks for none, or if no policy governs.
         """
-        if self.effective.asks_nothing or (self.elsewhere is not None and self.elsewhere.asks_nothing):
-            return False
-        return self.effective.required is not None or (
-            self.elsewhere is not None and self.elsewhere.required is not None
-        )
+        return not self.asks_nothing and any(one.required is not None for one in self.by_origin)
 
     @property
     def forbidden_grounds(self) -> tuple[Ground, ...]:
         """The grounds on which refusal is forbidden; if the origin is not known, the grounds of both policies."""
-        if self.elsewhere is None:
-            return self.effective.forbidden_grounds
-        return tuple({*self.effective.forbidden_grounds, *self.elsewhere.forbidden_grounds})
+        return tuple({ground for one in self.by_origin for ground in one.forbidden_grounds})
 
     def covers(self, instant: Instant) -> bool:
         """Return whether the answer also holds at an instant."""

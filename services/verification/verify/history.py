@@ -23,8 +23,8 @@ def find_cut_items(question: Question, results: LookupAnswer | None, policy: Pol
         found |= _cut_by_limit(use_time, limit, results)
     horizon = _nations_horizon(results.sources)
     if horizon is not None and policy is not None:
-        for effective in (policy.effective, policy.elsewhere):
-            if effective is not None and effective.required is not None:
+        for effective in policy.by_origin:
+            if effective.required is not None:
                 found |= _cut_by_retention(use_time, horizon, effective.required)
     return tuple(sorted(found)) if found else ()
 
