@@ -75,7 +75,7 @@ class PendingChange:
         return State(self.state)
 
     def is_by(self, caller: Caller) -> bool:
-        """Whether a caller is the proposer: it has the same name, or the same person is behind it."""
+        """Whether a caller may be the proposer, by its name or by the person behind it (`is_same`)."""
         return is_same(caller, self.proposer, self.person)
 
 
