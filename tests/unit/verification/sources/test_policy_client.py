@@ -32,7 +32,7 @@ def _known(lifting_floor: str = "") -> PolicyAnswer:
 async def test_policies_are_known_of_a_nodes_region_and_of_what_is_above(
     node: str, known: tuple[str, ...], unknown: tuple[str, ...]
 ) -> None:
-    """Those of other places are not sent to the node, so only a floor that lifts says there what applies."""
+    """Nodes get no policies of other places. Only a floor that lifts says there what applies."""
     client = PolicyClient(lambda: grpc.aio.insecure_channel("127.0.0.1:1"), node, FixedClock(0))
     assert all(client.is_complete(_known(), place) for place in known)
     assert not any(client.is_complete(_known(), place) for place in unknown)
