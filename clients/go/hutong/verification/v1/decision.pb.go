@@ -121,7 +121,8 @@ const (
 	DecisionReason_DECISION_REASON_NO_RESULT DecisionReason = 11
 	// UNDETERMINED: no policy is in force for this place, purpose and instant.
 	DecisionReason_DECISION_REASON_NO_POLICY_IN_FORCE DecisionReason = 12
-	// UNDETERMINED: a source that was asked did not answer, and nothing in hand decides.
+	// UNDETERMINED: a source that was asked did not answer, and nothing in hand decides. Or the place lies outside the region
+	// of the node, so that the node does not know its policies; then the nation's Policy is a source that is NOT_CONFIGURED.
 	DecisionReason_DECISION_REASON_SOURCE_UNAVAILABLE DecisionReason = 13
 	// UNDETERMINED: nothing that counts was found, and the nation was not asked (scope LOCAL). A lack counts only if the
 	// nation answered.

@@ -100,7 +100,9 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_NO_POLICY_IN_FORCE: _DecisionReason.ValueType  # 12
     """UNDETERMINED: no policy is in force for this place, purpose and instant."""
     DECISION_REASON_SOURCE_UNAVAILABLE: _DecisionReason.ValueType  # 13
-    """UNDETERMINED: a source that was asked did not answer, and nothing in hand decides."""
+    """UNDETERMINED: a source that was asked did not answer, and nothing in hand decides. Or the place lies outside the region
+    of the node, so that the node does not know its policies; then the nation's Policy is a source that is NOT_CONFIGURED.
+    """
     DECISION_REASON_NATION_NOT_ASKED: _DecisionReason.ValueType  # 14
     """UNDETERMINED: nothing that counts was found, and the nation was not asked (scope LOCAL). A lack counts only if the
     nation answered.
@@ -154,7 +156,9 @@ with the document.
 DECISION_REASON_NO_POLICY_IN_FORCE: DecisionReason.ValueType  # 12
 """UNDETERMINED: no policy is in force for this place, purpose and instant."""
 DECISION_REASON_SOURCE_UNAVAILABLE: DecisionReason.ValueType  # 13
-"""UNDETERMINED: a source that was asked did not answer, and nothing in hand decides."""
+"""UNDETERMINED: a source that was asked did not answer, and nothing in hand decides. Or the place lies outside the region
+of the node, so that the node does not know its policies; then the nation's Policy is a source that is NOT_CONFIGURED.
+"""
 DECISION_REASON_NATION_NOT_ASKED: DecisionReason.ValueType  # 14
 """UNDETERMINED: nothing that counts was found, and the nation was not asked (scope LOCAL). A lack counts only if the
 nation answered.

@@ -638,7 +638,8 @@ export enum DecisionReason {
   NO_POLICY_IN_FORCE = 12,
 
   /**
-   * UNDETERMINED: a source that was asked did not answer, and nothing in hand decides.
+   * UNDETERMINED: a source that was asked did not answer, and nothing in hand decides. Or the place lies outside the region
+   * of the node, so that the node does not know its policies; then the nation's Policy is a source that is NOT_CONFIGURED.
    *
    * @generated from enum value: DECISION_REASON_SOURCE_UNAVAILABLE = 13;
    */
