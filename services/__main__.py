@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if "serve" in sys.argv[1:]:
+    # SIGHUP would end the process until the handler is set. The imports below alone take a second.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
 import argparse
 import contextlib
 import io
 import os
 import select
-import sys
 from pathlib import Path
 
 import uvloop

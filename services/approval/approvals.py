@@ -39,7 +39,7 @@ from services.domain.errors import FailedPrecondition, HutongError, PermissionDe
 from services.domain.instant import HOUR, Span
 from services.domain.names import format_pending_change, parse_pending_change
 from services.runtime.audit import current_audit, note_subjects, record_change
-from services.runtime.call import current_asker, current_call, current_caller
+from services.runtime.call import current_call, current_caller, current_requester
 from services.runtime.caller import LOCAL
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
@@ -123,7 +123,7 @@ class Approvals:
         request_id: str = request.request_id  # type: ignore[attr-defined]
         if not request_id:
             return None
-        asker = current_asker()
+        requester = current_requester()
 
         def read(connection: Connection) -> PendingChange | None:
             answer = find_answer(
@@ -133,7 +133,7 @@ class Approvals:
                 request_id,
                 request,
                 response_type=pending_change_pb2.PendingChange,
-                asker=asker,
+                requester=requester,
                 secrets=self._secrets,
             )
             return None if answer is None else find_change(connection, self._table, parse_pending_change(answer.name))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":
+    # The parent handles SIGINT and SIGHUP for its workers. It sends SIGHUP to this process only once this process can
+    # handle it. A signal to the whole group may come at any time, also during the imports below.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
 import argparse
 import importlib
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -41,10 +48,6 @@ LEAST_FILES = 256
 
 def main() -> None:
     """Serve as one worker of a group until SIGTERM, and exit."""
-    # The parent handles SIGINT and SIGHUP for its workers. It sends SIGHUP to this process only once this process can
-    # handle it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_with_parent()
     parser = argparse.ArgumentParser()
     parser.add_argument("service")

@@ -168,11 +168,11 @@ def current_actor() -> str | None:
     return call.acting_for or call.caller.name or None if call is not None else None
 
 
-def current_asker() -> str:
-    """Return a text that differs between those who make requests; empty outside a call.
+def current_requester() -> str:
+    """Return a text that names who makes the current call's request; empty outside a call.
 
-    It consists of the name of the caller and, if there is one, the hash of the person behind the token. While a call
-    approves a change, it is the name of the proposer.
+    The text consists of the name of the caller and, if there is one, the hash of the person behind the token. While a
+    call approves a change, the text is the name of the proposer.
     """
     call = current_call.get()
     if call is None:

@@ -21,7 +21,7 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
 from services.domain.subkeys import Purpose, subkey
 from services.runtime.audit import record_request
-from services.runtime.call import current_asker
+from services.runtime.call import current_requester
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
 
@@ -127,8 +127,8 @@ def answer_once(
     """
     if not request_id:
         return run()
-    asker = current_asker()
-    content = _content_hash(request, secrets[0] if secrets else b"", asker)
+    requester = current_requester()
+    content = _content_hash(request, secrets[0] if secrets else b"", requester)
     mine = (memory.c.method == method) & (memory.c.request_id == request_id)
     claim = insert_if_absent(connection, memory).values(
         method=method, request_id=request_id, content_hash=content, response=b"", create_time=now
@@ -141,7 +141,7 @@ def answer_once(
             request_id,
             request,
             response_type=response_type,
-            asker=asker,
+            requester=requester,
             secrets=secrets,
         )
         assert earlier is not None
@@ -159,12 +159,12 @@ def find_answer(
     request: Message,
     *,
     response_type: type[M],
-    asker: str,
+    requester: str,
     secrets: Sequence[bytes] = (),
 ) -> M | None:
     """Return the stored response to a request id; None if the id is new. For requests that take several transactions.
 
-    `asker` is `current_asker()` of the call.
+    `requester` is `current_requester()` of the call.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content or by another caller.
@@ -173,10 +173,10 @@ def find_answer(
     row = connection.execute(query.where(memory.c.method == method, memory.c.request_id == request_id)).first()
     if row is None:
         return None
-    # The hashes of former releases lack the asker. No row gets such a hash any more.
-    askers = {asker, ""}
+    # The hashes of former releases lack the requester. No row gets such a hash any more.
+    requesters = {requester, ""}
     if bytes(row.content_hash) not in {
-        _content_hash(request, secret, one) for secret in secrets or (b"",) for one in askers
+        _content_hash(request, secret, one) for secret in secrets or (b"",) for one in requesters
     }:
         raise InvalidArgument.field(
             "request_id", english("was used before with other content or by another caller"), "REQUEST_ID_REUSED"
@@ -184,12 +184,12 @@ def find_answer(
     return response_type.FromString(row.response)
 
 
-def _content_hash(request: Message, secret: bytes, asker: str) -> bytes:
+def _content_hash(request: Message, secret: bytes, requester: str) -> bytes:
     content = request.SerializeToString(deterministic=True)
     key = subkey(secret, Purpose.REQUEST_MEMORY) if secret else b""
-    return hashlib.blake2b(content, key=key, digest_size=32, person=_digest_of(asker)).digest()
+    return hashlib.blake2b(content, key=key, digest_size=32, person=_digest_of(requester)).digest()
 
 
-def _digest_of(asker: str) -> bytes:
-    """Return what makes the hash the asker's own. BLAKE2b takes 16 bytes for it."""
-    return hashlib.blake2b(asker.encode(), digest_size=16).digest() if asker else b""
+def _digest_of(requester: str) -> bytes:
+    """Return what makes the hash the requester's own. BLAKE2b takes 16 bytes for it."""
+    return hashlib.blake2b(requester.encode(), digest_size=16).digest() if requester else b""

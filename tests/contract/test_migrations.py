@@ -35,7 +35,7 @@ READING_SQL = re.compile(
 FEW_REFUSALS = "reported refusals are few: people report them one by one"
 READERS = {
     "policy-0016_exchange_policies_upwards": "a node has one position above it",
-    "results-0035_keep_last_uploads": "it reads the counts of delays once, 0.3 s for each million",
+    "results-0035_keep_last_uploads": "it reads the counts of delays once, 0.2 to 0.5 s for each million",
     "results-0038_note_when_answers_are_stored": "the number of missing reports is limited",
     "verification-0014_state_who_answers_refusals": FEW_REFUSALS,
     "verification-0019_find_same_refusals_by_both_keys": FEW_REFUSALS,

@@ -28,7 +28,7 @@ from services.results.lookup.model import Listing, ResultQuery
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.runtime.audit import record_change
-from services.runtime.call import current_asker
+from services.runtime.call import current_requester
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once, find_answer
@@ -74,7 +74,7 @@ class Importer:
                 "NO_UPSTREAM", english("this node has no upstream to ask"), metadata={"node": node}
             )
         if request.request_id:
-            earlier = await self._database.read(self._find_answer, request, current_asker())
+            earlier = await self._database.read(self._find_answer, request, current_requester())
             if earlier is not None:
                 return earlier
         subscribed = await self._subscriptions.subscribe(keys)
@@ -116,7 +116,7 @@ class Importer:
         )
 
     def _find_answer(
-        self, connection: Connection, request: ImportResultsRequest, asker: str
+        self, connection: Connection, request: ImportResultsRequest, requester: str
     ) -> ImportResultsResponse | None:
         return find_answer(
             connection,
@@ -125,7 +125,7 @@ class Importer:
             request.request_id,
             request,
             response_type=ImportResultsResponse,
-            asker=asker,
+            requester=requester,
             secrets=self._pepper.secrets,
         )
 

@@ -33,11 +33,22 @@ def list_online(metadata: MetaData) -> list[Index]:
 
 
 def find_missing(connection: Connection, indexes: Iterable[Index]) -> list[Index]:
-    """Return which of the indexes PostgreSQL does not have, or has only half built. On SQLite none is missing."""
+    """Return which of the indexes PostgreSQL does not have, or has only half built.
+
+    Indexes of tables that do not exist are left out. On SQLite none is missing.
+    """
     if connection.dialect.name != "postgresql":
         return []
-    valid = "SELECT COALESCE((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)), false)"
-    return [one for one in indexes if not connection.exec_driver_sql(valid, (str(one.name),)).scalar_one()]
+    query = (
+        "SELECT to_regclass(%s) IS NOT NULL"
+        " AND NOT COALESCE((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)), false)"
+    )
+
+    def is_missing(index: Index) -> bool:
+        assert index.table is not None
+        return bool(connection.exec_driver_sql(query, (index.table.name, str(index.name))).scalar_one())
+
+    return [index for index in indexes if is_missing(index)]
 
 
 def find_missing_in(url: str, metadata: MetaData) -> list[str]:

@@ -116,7 +116,7 @@ def _uris_of(certificate: x509.Certificate) -> list[str]:
     """Return the URIs among the certificate's subject alternative names; none if the names cannot be read."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return []
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 

@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 
 from services.domain.instant import MINUTE, SECOND
 from services.runtime.caller import Caller
 from services.runtime.clock import FixedClock, SystemClock
+from services.runtime.server.access.certificates import Certificates
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
-from tests.support.certificates import Authority, spiffe
+from tests.support.certificates import TRUST_DOMAIN, Authority, spiffe
 from tests.support.servers import settings_for
 
 
@@ -72,6 +78,23 @@ def test_an_edge_and_the_caller_behind_it_can_both_be_denied(tmp_path: Path) -> 
         )
         caller = Caller("gate", "gates/410100/7", "410100", certificate_name="edges/1", serial=1)
         assert bool(Identifier(settings, SystemClock()).find_fault(caller)) is is_out
+
+
+def test_a_certificate_whose_names_cannot_all_be_read_is_no_callers() -> None:
+    """Beside the URI it has an address of X.400. gRPC states the URI all the same."""
+    uri, now = spiffe("operators/1").encode(), dt.datetime.now(dt.UTC)
+    names = b"\x86" + bytes([len(uri)]) + uri + b"\xa3\x00"
+    encoded = b"\x30" + bytes([len(names)]) + names
+    key, nobody = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    certificate = (
+        x509.CertificateBuilder(nobody, nobody, key.public_key(), 1, now, now + dt.timedelta(days=1))
+        .add_extension(x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, encoded), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    shown = {"x509_pem_cert": [certificate.public_bytes(Encoding.PEM)], "peer_spiffe_id": [uri]}
+    caller = Certificates(TRUST_DOMAIN, "410000", [], []).identify(shown)
+    assert (caller.role, caller.name) == ("", "")
+    assert "has no URI of a caller" in caller.fault
 
 
 @pytest.mark.parametrize(

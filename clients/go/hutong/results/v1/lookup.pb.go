@@ -90,8 +90,8 @@ const (
 	SourceState_SOURCE_STATE_NOT_CONFIGURED SourceState = 3
 	// The source was not asked, because the look-up left the scope unset. What the source may hold is not known.
 	SourceState_SOURCE_STATE_NOT_ASKED SourceState = 4
-	// The source does not answer, and an operator of the nation has retired its node. The response contains what the node
-	// had sent before. The node's silence no longer leaves a decision undetermined.
+	// The source does not answer, and an operator of the node above has retired the source's node. The response contains
+	// what the retired node had sent before. Its silence no longer leaves a decision undetermined.
 	SourceState_SOURCE_STATE_RETIRED SourceState = 5
 )
 

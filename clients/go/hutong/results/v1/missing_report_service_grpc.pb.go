@@ -40,8 +40,8 @@ type MissingReportServiceClient interface {
 	// decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
 	// nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
 	// NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
-	// (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
-	// record, which outweighs every answer.
+	// (CONFLICT) if a node below has registered the laboratory, because the answer is to be given there, or if the report
+	// has a record, which outweighs every answer.
 	AnswerMissingReport(ctx context.Context, in *AnswerMissingReportRequest, opts ...grpc.CallOption) (*AnswerMissingReportResponse, error)
 }
 
@@ -90,8 +90,8 @@ type MissingReportServiceServer interface {
 	// decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
 	// nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
 	// NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
-	// (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
-	// record, which outweighs every answer.
+	// (CONFLICT) if a node below has registered the laboratory, because the answer is to be given there, or if the report
+	// has a record, which outweighs every answer.
 	AnswerMissingReport(context.Context, *AnswerMissingReportRequest) (*AnswerMissingReportResponse, error)
 	mustEmbedUnimplementedMissingReportServiceServer()
 }

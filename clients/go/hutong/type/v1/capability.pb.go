@@ -41,7 +41,7 @@ const (
 	// capability, the sender sends all its laboratories again.
 	Capability_CAPABILITY_LAB_CONTACTS Capability = 3
 	// Missing reports that the sender or a node below it lists as the home of their laboratories, sent upwards in Replicate,
-	// so that the nodes above list them too. They are not sent to a node without it. Once the node tells this capability,
+	// so that the nodes above list them too. They are not sent to a node without it. Once the node states this capability,
 	// the sender sends those that are still open.
 	Capability_CAPABILITY_LISTED_MISSING_REPORTS Capability = 4
 )

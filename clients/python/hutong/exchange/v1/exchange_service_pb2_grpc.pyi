@@ -106,10 +106,11 @@ class ExchangeServiceStub:
     """
     RetireNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]
     """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
-    return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. The node directly above retires it. The next checkpoint of
-    each node above states it further up, with the time and the reason. Because nodes below take the state of other nodes
-    from the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
-    before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+    return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Operators call the node directly above. The next
+    checkpoint of each node above states the retirement further up, with its time and reason. Because nodes below take the
+    state of other nodes from the nation, all of them answer alike from the next look-up on. The stored results of the
+    retired node stay valid and are found as before. What the node had not sent yet is unknown: retire a node only if it is
+    certain that nothing more comes from it.
     While it is retired, the nodes above publish policies for its region.
     The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
     unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
@@ -198,10 +199,11 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """
     RetireNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]  # type: ignore[assignment]
     """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
-    return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. The node directly above retires it. The next checkpoint of
-    each node above states it further up, with the time and the reason. Because nodes below take the state of other nodes
-    from the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
-    before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+    return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Operators call the node directly above. The next
+    checkpoint of each node above states the retirement further up, with its time and reason. Because nodes below take the
+    state of other nodes from the nation, all of them answer alike from the next look-up on. The stored results of the
+    retired node stay valid and are found as before. What the node had not sent yet is unknown: retire a node only if it is
+    certain that nothing more comes from it.
     While it is retired, the nodes above publish policies for its region.
     The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
     unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
@@ -335,10 +337,11 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.RetireNodeResponse, _abc.Awaitable[_exchange_service_pb2.RetireNodeResponse]]:
         """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
-        return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. The node directly above retires it. The next checkpoint of
-        each node above states it further up, with the time and the reason. Because nodes below take the state of other nodes
-        from the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
-        before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+        return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Operators call the node directly above. The next
+        checkpoint of each node above states the retirement further up, with its time and reason. Because nodes below take the
+        state of other nodes from the nation, all of them answer alike from the next look-up on. The stored results of the
+        retired node stay valid and are found as before. What the node had not sent yet is unknown: retire a node only if it is
+        certain that nothing more comes from it.
         While it is retired, the nodes above publish policies for its region.
         The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
         unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent

@@ -145,9 +145,9 @@ class Node(_message.Message):
     """For a node at a greater depth: the node that replicates to the answering node and states this node,
     "nodes/{region}". contact_time, backlog, RETIRED, clock_skew, conflict_count, set_aside, retire_time and retire_reason
     are then stated as the node directly above this node knows them, by the clock of that node above. Without clock_skew,
-    a node on the way does not state clock_skew, conflict_count and set_aside. A RETIRED node without retire_time is one of
-    which a node on the way does not state it. retire_actor is not set: ask the node directly above for it. Empty for a
-    node that replicates to the answering node.
+    a node on the way does not state clock_skew, conflict_count and set_aside. If a RETIRED node has no retire_time, a node
+    on the way does not state retire_time and retire_reason. retire_actor is not set: ask the node directly above for it.
+    Empty for a node that replicates to the answering node.
     """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:

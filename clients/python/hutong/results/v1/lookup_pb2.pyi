@@ -63,8 +63,8 @@ class _SourceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceSta
     SOURCE_STATE_NOT_ASKED: _SourceState.ValueType  # 4
     """The source was not asked, because the look-up left the scope unset. What the source may hold is not known."""
     SOURCE_STATE_RETIRED: _SourceState.ValueType  # 5
-    """The source does not answer, and an operator of the nation has retired its node. The response contains what the node
-    had sent before. The node's silence no longer leaves a decision undetermined.
+    """The source does not answer, and an operator of the node above has retired the source's node. The response contains
+    what the retired node had sent before. Its silence no longer leaves a decision undetermined.
     """
 
 class SourceState(_SourceState, metaclass=_SourceStateEnumTypeWrapper):
@@ -80,8 +80,8 @@ SOURCE_STATE_NOT_CONFIGURED: SourceState.ValueType  # 3
 SOURCE_STATE_NOT_ASKED: SourceState.ValueType  # 4
 """The source was not asked, because the look-up left the scope unset. What the source may hold is not known."""
 SOURCE_STATE_RETIRED: SourceState.ValueType  # 5
-"""The source does not answer, and an operator of the nation has retired its node. The response contains what the node
-had sent before. The node's silence no longer leaves a decision undetermined.
+"""The source does not answer, and an operator of the node above has retired the source's node. The response contains
+what the retired node had sent before. Its silence no longer leaves a decision undetermined.
 """
 Global___SourceState: _TypeAlias = SourceState  # noqa: Y015
 

@@ -47,8 +47,8 @@ class MissingReportServiceStub:
     decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
     nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
     NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
-    (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
-    record, which outweighs every answer.
+    (CONFLICT) if a node below has registered the laboratory, because the answer is to be given there, or if the report
+    has a record, which outweighs every answer.
     """
 
 @_typing.type_check_only
@@ -70,8 +70,8 @@ class MissingReportServiceAsyncStub(MissingReportServiceStub):
     decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
     nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
     NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
-    (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
-    record, which outweighs every answer.
+    (CONFLICT) if a node below has registered the laboratory, because the answer is to be given there, or if the report
+    has a record, which outweighs every answer.
     """
 
 class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -102,8 +102,8 @@ class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
         decision of this node. The exchange brings it to all other nodes, usually within a second. A decision that asks the
         nation learns it there. A later answer replaces an earlier one. An answer that equals the present one changes nothing.
         NOT_FOUND if this node does not list the report, or if its laboratory is not registered at any node; FAILED_PRECONDITION
-        (CONFLICT) if a node below has registered the laboratory, which the answer is then given to, or if the report has a
-        record, which outweighs every answer.
+        (CONFLICT) if a node below has registered the laboratory, because the answer is to be given there, or if the report
+        has a record, which outweighs every answer.
         """
 
 def add_MissingReportServiceServicer_to_server(servicer: MissingReportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -39,7 +39,7 @@ class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability
     """
     CAPABILITY_LISTED_MISSING_REPORTS: _Capability.ValueType  # 4
     """Missing reports that the sender or a node below it lists as the home of their laboratories, sent upwards in Replicate,
-    so that the nodes above list them too. They are not sent to a node without it. Once the node tells this capability,
+    so that the nodes above list them too. They are not sent to a node without it. Once the node states this capability,
     the sender sends those that are still open.
     """
 
@@ -67,7 +67,7 @@ capability, the sender sends all its laboratories again.
 """
 CAPABILITY_LISTED_MISSING_REPORTS: Capability.ValueType  # 4
 """Missing reports that the sender or a node below it lists as the home of their laboratories, sent upwards in Replicate,
-so that the nodes above list them too. They are not sent to a node without it. Once the node tells this capability,
+so that the nodes above list them too. They are not sent to a node without it. Once the node states this capability,
 the sender sends those that are still open.
 """
 Global___Capability: _TypeAlias = Capability  # noqa: Y015

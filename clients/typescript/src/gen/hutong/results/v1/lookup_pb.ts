@@ -298,8 +298,8 @@ export enum SourceState {
   NOT_ASKED = 4,
 
   /**
-   * The source does not answer, and an operator of the nation has retired its node. The response contains what the node
-   * had sent before. The node's silence no longer leaves a decision undetermined.
+   * The source does not answer, and an operator of the node above has retired the source's node. The response contains
+   * what the retired node had sent before. Its silence no longer leaves a decision undetermined.
    *
    * @generated from enum value: SOURCE_STATE_RETIRED = 5;
    */

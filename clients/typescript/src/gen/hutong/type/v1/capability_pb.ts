@@ -54,7 +54,7 @@ export enum Capability {
 
   /**
    * Missing reports that the sender or a node below it lists as the home of their laboratories, sent upwards in Replicate,
-   * so that the nodes above list them too. They are not sent to a node without it. Once the node tells this capability,
+   * so that the nodes above list them too. They are not sent to a node without it. Once the node states this capability,
    * the sender sends those that are still open.
    *
    * @generated from enum value: CAPABILITY_LISTED_MISSING_REPORTS = 4;
