@@ -139,10 +139,11 @@ def on_postgresql(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes inside a node, without what only SQLite executes."""
     for inner in ast.iter_child_nodes(node):
         if isinstance(inner, ast.If) and "dialect.name != 'sqlite'" in ast.unparse(inner.test):
-            return
-        if isinstance(inner, ast.If) and "dialect.name == 'sqlite'" in ast.unparse(inner.test):
-            for other in inner.orelse:
-                yield from on_postgresql(other)
+            yield from on_postgresql(ast.Module(inner.body, []))
+            if isinstance(inner.body[-1], ast.Return):
+                return
+        elif isinstance(inner, ast.If) and "dialect.name == 'sqlite'" in ast.unparse(inner.test):
+            yield from on_postgresql(ast.Module(inner.orelse, []))
         else:
             yield inner
             yield from on_postgresql(inner)
@@ -182,6 +183,7 @@ def test_a_migration_reads_no_large_table(path: Path) -> None:
         ('op.execute("ALTER TABLE results ALTER COLUMN a SET STORAGE EXTERNAL")', False),
         ("op.execute(sa.update(results).values(a=1))", True),
         ("if op.get_bind().dialect.name != 'sqlite':\n        return\n    op.execute(statement)", False),
+        ("if op.get_bind().dialect.name != 'sqlite':\n        op.create_index('ix', 'results', ['a'])", True),
         ("if op.get_bind().dialect.name == 'sqlite':\n        op.create_index('ix', 'results', ['a'])", False),
         ('op.add_column("results", sa.Column("a", sa.Integer()))', False),
     ],

@@ -21,13 +21,14 @@ _writers = tables.change_writers
 
 
 class NewEntry(NamedTuple):
-    """An entry that is to be appended. It lists at least one report."""
+    """An entry that is to be appended, with the positions of nodes below that the log reaches with it."""
 
     lab: str
     reports: Sequence[tuple[str, int]]
     commit_time: Instant
     kind: ChangeKind = ChangeKind.RESULTS
     other_keys: bytes | None = None
+    positions_below: Sequence[PositionBelow] = ()
 
 
 def append_entry(
@@ -36,14 +37,12 @@ def append_entry(
     reports: Sequence[tuple[str, int]],
     now: Instant,
     kind: ChangeKind = ChangeKind.RESULTS,
-    other_keys: bytes | None = None,
-    positions_below: Sequence[PositionBelow] = (),
 ) -> LogPosition | None:
     """Log what the transaction changed. Call it last, because it locks a writer until the commit.
 
     Return the position of the entry; None if nothing was changed.
     """
-    return _append(connection, lab, reports, now, kind, other_keys, positions_below) if reports else None
+    return append_entries(connection, [NewEntry(lab, reports, now, kind)])[0] if reports else None
 
 
 def append_barrier(connection: Connection, now: Instant, positions_below: Sequence[PositionBelow] = ()) -> LogPosition:
@@ -51,43 +50,16 @@ def append_barrier(connection: Connection, now: Instant, positions_below: Sequen
 
     The answer to a repeated request names such a position, because a repeated request writes nothing.
     """
-    return _append(connection, "", (), now, ChangeKind.BARRIER, None, positions_below)
-
-
-def _append(
-    connection: Connection,
-    lab: str,
-    reports: Sequence[tuple[str, int]],
-    now: Instant,
-    kind: ChangeKind,
-    other_keys: bytes | None,
-    positions_below: Sequence[PositionBelow],
-) -> LogPosition:
-    writer_id, sequence, turn = _acquire_writer(connection, now, 1)
-    commit_together(connection, AdvisoryLock.LOG_WRITER, writer_id, "report_keys.report_number")
-    inserted = connection.execute(
-        insert(_changes)
-        .values(
-            writer_id=writer_id,
-            sequence=sequence,
-            commit_time=now,
-            lab=lab,
-            reports=pack_reports(reports),
-            kind=kind,
-            turn=turn,
-            life=current_life(connection, _changes),
-            other_keys=other_keys,
-            positions_below=pack_positions(positions_below),
-        )
-        .returning(_changes.c.life)
-    )
-    return LogPosition(inserted.scalar_one(), writer_id, sequence)
+    return append_entries(connection, [NewEntry("", (), now, ChangeKind.BARRIER, positions_below=positions_below)])[0]
 
 
 def append_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[LogPosition]:
-    """Log several changes of the transaction in order, as entries of one writer. Return their positions."""
-    count, now = len(entries), entries[0].commit_time
-    writer_id, newest_sequence, newest_turn = _acquire_writer(connection, now, count)
+    """Log several changes of the transaction in order, as entries of one writer. Return their positions.
+
+    There is at least one entry. Call this last, because it locks the writer until the commit.
+    """
+    count = len(entries)
+    writer_id, newest_sequence, newest_turn = _acquire_writer(connection, entries[0].commit_time, count)
     commit_together(connection, AdvisoryLock.LOG_WRITER, writer_id, "report_keys.report_number")
     sequences = range(newest_sequence - count + 1, newest_sequence + 1)
     turns = range(newest_turn - count + 1, newest_turn + 1)
@@ -101,6 +73,7 @@ def append_entries(connection: Connection, entries: Sequence[NewEntry]) -> list[
             "kind": entry.kind,
             "turn": turn,
             "other_keys": entry.other_keys,
+            "positions_below": pack_positions(entry.positions_below),
         }
         for entry, sequence, turn in zip(entries, sequences, turns, strict=True)
     ]

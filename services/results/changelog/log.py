@@ -23,7 +23,7 @@ from sqlalchemy import Connection, delete, select, tuple_, update
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.results.changelog import tables
-from services.results.changelog.append import NewEntry, append_barrier, append_entries, append_entry
+from services.results.changelog.append import NewEntry, append_barrier, append_entries
 from services.results.changelog.lives import remember_lives
 from services.results.changelog.model import (
     BEGINNING,
@@ -89,33 +89,25 @@ class ChangeLog:
         lists nothing is logged in that case. Its position is returned, and comes after everything committed before.
         """
         self.notify(connection, changes, now)
-        position = BEFORE_ANY
-        for change in changes:
-            others = pack_other_keys(change) if self._sends_keys and change.other_keys else None
-            position = append_entry(connection, change.lab, change.names, now, change.kind, others) or position
-        if barrier and position == BEFORE_ANY:
-            position = append_barrier(connection, now)
-        return position
+        entries = [self._entry_of(change, now) for change in changes if change.names]
+        if entries:
+            return append_entries(connection, entries)[-1]
+        return append_barrier(connection, now) if barrier else BEFORE_ANY
 
     def record_together(
         self, connection: Connection, changes: Sequence[LoggedChange], times: Sequence[Instant]
     ) -> list[LogPosition]:
-        """Do as `record` does for changes that list something, by few statements. Return the position of each entry.
+        """Do as `record` does for changes that list something. Return the position of each entry.
 
         `times` are the commit times of the entries.
         """
         self.notify(connection, changes, times[-1])
-        entries = [
-            NewEntry(
-                change.lab,
-                change.names,
-                time,
-                change.kind,
-                pack_other_keys(change) if self._sends_keys and change.other_keys else None,
-            )
-            for change, time in zip(changes, times, strict=True)
-        ]
+        entries = [self._entry_of(change, time) for change, time in zip(changes, times, strict=True)]
         return append_entries(connection, entries)
+
+    def _entry_of(self, change: LoggedChange, time: Instant) -> NewEntry:
+        others = pack_other_keys(change) if self._sends_keys and change.other_keys else None
+        return NewEntry(change.lab, change.names, time, change.kind, others)
 
     def notify(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
         """Notify subscribers of changes without logging them. Call it once in a transaction, after its writes."""

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from services.domain.instant import Instant
-from services.results.changelog.append import append_barrier, append_entry
+from services.results.changelog.append import NewEntry, append_barrier, append_entries
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange, PositionBelow
 from services.results.changelog.packing import pack_other_keys
@@ -133,33 +132,29 @@ class ChangeApplier:
 
         If there are positions but no changes, an entry is made for the positions alone.
         """
+        now = arrival.now
         entries = [
-            _NewEntry(one.lab, one.names, other_keys=pack_other_keys(one) if self._relays and one.other_keys else None)
+            NewEntry(
+                one.lab,
+                one.names,
+                now,
+                other_keys=pack_other_keys(one) if self._relays and one.other_keys else None,
+            )
             for one in results
         ]
         # Only this node states to the node above that a link of its own has ended, and it passes on requests to end
         # links of other nodes. Both go through the log.
         ended = [(link.link_id, 0) for link in (*applied.ended_links, *applied.links_to_end)]
         if self._relays and arrival.from_below:
-            entries.append(_NewEntry("", [(uscc, 0) for uscc in applied.received_labs], ChangeKind.LABS))
+            entries.append(NewEntry("", [(uscc, 0) for uscc in applied.received_labs], now, ChangeKind.LABS))
             ended += [name for change in applied.links for name in change.names]
-            entries += [_NewEntry(one.lab, one.names, one.kind) for one in missing]
-        entries = [one for one in (*entries, _NewEntry("", ended, ChangeKind.LINKS)) if one.names]
+            entries += [NewEntry(one.lab, one.names, now, one.kind) for one in missing]
+        entries = [one for one in (*entries, NewEntry("", ended, now, ChangeKind.LINKS)) if one.reports]
         relayed = positions if self._relays else ()
-        for number, (lab, names, kind, other_keys) in enumerate(entries, start=1):
-            of_last = relayed if number == len(entries) else ()
-            append_entry(connection, lab, names, arrival.now, kind, other_keys, of_last)
-        if relayed and not entries:
-            append_barrier(connection, arrival.now, relayed)
-
-
-class _NewEntry(NamedTuple):
-    """An entry that is to be made in the change log."""
-
-    lab: str
-    names: Sequence[tuple[str, int]]
-    kind: ChangeKind = ChangeKind.RESULTS
-    other_keys: bytes | None = None
+        if entries:
+            append_entries(connection, [*entries[:-1], entries[-1]._replace(positions_below=relayed)])
+        elif relayed:
+            append_barrier(connection, now, relayed)
 
 
 def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival, applied: Applied) -> None:

@@ -36,14 +36,15 @@ def answer_missing(
         FailedPrecondition: CONFLICT, the report has a record, or a node below has registered its laboratory.
     """
     of_report = (_table.c.lab == lab, _table.c.report_number == report_number)
-    is_own = labs.c.source_node == ""
-    own = select(labs.c.uscc).where(labs.c.uscc == lab, is_own).exists()
+    own = select(labs.c.uscc).where(labs.c.uscc == lab, labs.c.source_node == "").exists()
     # The row is locked, so that the second of two concurrent answers is compared with the first.
     locked = select(_table.c.lab).where(*of_report, _table.c.passed_on.is_(False), own).with_for_update()
     name = format_missing_report(lab, report_number)
     if connection.execute(locked).first() is None:
-        below = select(labs.c.source_node).join(_table, _table.c.lab == labs.c.uscc).where(*of_report, ~is_own)
-        if node := connection.execute(below).scalar():
+        # A laboratory that this node has registered too may be at home at a node below.
+        homes = select(labs.c.source_node, labs.c.home).where(labs.c.uscc == lab)
+        home = connection.execute(homes.join(_table, _table.c.lab == labs.c.uscc).where(*of_report)).first()
+        if home is not None and (node := home.source_node or home.home):
             text = english("{node} has registered the laboratory: answer there", node=format_node(node))
             raise FailedPrecondition("CONFLICT", text, metadata={"resource": name})
         raise NotFound.resource(name)

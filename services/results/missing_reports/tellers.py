@@ -15,9 +15,9 @@ OF_ONE_LAB = 30
 caller alone can fill less than a list's 1,000 reports."""
 OF_ALL_LABS = 500
 """The most reports of all laboratories together that a caller shows in a day."""
-MAX_TELLERS = 100_000
-"""The most callers that are counted. Beyond this number the counts of those seen longest ago are forgotten. For an
-application each of its users counts as a caller."""
+MAX_COUNTS = 100_000
+"""The most counts that are kept, one for each caller and laboratory: some 50 MB. Beyond this number the counts of the
+callers seen longest ago are forgotten. For an application each of its users counts as a caller."""
 
 _log = structlog.get_logger(__name__)
 
@@ -25,10 +25,14 @@ _log = structlog.get_logger(__name__)
 class TellerLimit:
     """Counts the reports that each caller has shown since midnight in Shanghai. The counts are in memory."""
 
-    def __init__(self, of_one_lab: int = OF_ONE_LAB, of_all_labs: int = OF_ALL_LABS) -> None:
+    def __init__(
+        self, of_one_lab: int = OF_ONE_LAB, of_all_labs: int = OF_ALL_LABS, max_counts: int = MAX_COUNTS
+    ) -> None:
         self._of_one_lab = of_one_lab
         self._of_all_labs = of_all_labs
+        self._max_counts = max_counts
         self._day = 0
+        self._counts = 0
         self._told: OrderedDict[str, Counter[str]] = OrderedDict()
         self._warned: set[str] = set()
 
@@ -41,16 +45,22 @@ class TellerLimit:
             return True
         if (day := shanghai_day(now)) != self._day:
             self._day = day
+            self._counts = 0
             self._told.clear()
             self._warned.clear()
-        counts = self._told.setdefault(teller, Counter())
+        told = self._told.setdefault(teller, Counter())
         self._told.move_to_end(teller)
-        if len(self._told) > MAX_TELLERS:
-            self._told.popitem(last=False)
-        if counts[lab] < self._of_one_lab and counts.total() < self._of_all_labs:
-            counts[lab] += 1
-            return True
-        if (name := name_of_teller(teller)) not in self._warned:
-            self._warned.add(name)
-            _log.warning("caller shows very many reports without a record", caller=name, lab=format_lab(lab))
-        return False
+        if told[lab] >= self._of_one_lab or told.total() >= self._of_all_labs:
+            self._warn(name_of_teller(teller), lab)
+            return False
+        self._counts += lab not in told
+        told[lab] += 1
+        while self._counts > self._max_counts:
+            _, forgotten = self._told.popitem(last=False)
+            self._counts -= len(forgotten)
+        return True
+
+    def _warn(self, caller: str, lab: str) -> None:
+        if caller not in self._warned:
+            self._warned.add(caller)
+            _log.warning("caller shows very many reports without a record", caller=caller, lab=format_lab(lab))

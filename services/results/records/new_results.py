@@ -72,8 +72,8 @@ class NewResults(Sequence[NewResult]):
     def merge(cls, parts: Sequence[NewResults]) -> NewResults:
         """Return the results of several batches in one object.
 
-        Tube indexes count within each batch as before. The object is distinct if no report number occurs twice in any
-        of the batches.
+        Each tube index still counts within its own batch. `are_distinct` is whether no report number occurs twice in
+        all of the batches together.
         """
         if len(parts) == 1:
             return parts[0]

@@ -22,6 +22,7 @@ from services.domain.subkeys import Purpose
 from services.results.labs.model import Lab
 from services.results.records.horizon import read_horizon
 from services.results.upload import tables
+from services.results.upload.model import Rejection
 from services.storage.upsert import insert_if_absent
 
 DIGEST_LENGTH = 16
@@ -75,32 +76,25 @@ def find_known(connection: Connection, lab: str, digests: Sequence[bytes]) -> Kn
 def add_known(
     connection: Connection,
     lab: str,
-    digest: bytes,
-    horizon: Instant | None,
-    rejected_tubes: Sequence[int],
-    now: Instant,
-) -> None:
-    """Record that every person of the batch is stored, except the persons in the rejected tubes. Part of the commit."""
-    add_all_known(connection, lab, [(digest, rejected_tubes, now)], horizon)
-
-
-def add_all_known(
-    connection: Connection,
-    lab: str,
-    batches: Iterable[tuple[bytes, Sequence[int], Instant]],
+    batches: Iterable[tuple[bytes, Sequence[Rejection], Instant]],
     horizon: Instant | None,
 ) -> None:
-    """Do as `add_known` does for several batches. Each is given by its digest, its rejected tubes and its time."""
-    rows = [
-        {
-            "lab": lab,
-            "digest": _under_horizon(horizon, digest),
-            "rejected_tubes": " ".join(map(str, rejected_tubes)),
-            "commit_time": now,
-        }
-        for digest, rejected_tubes, now in batches
-        if len(rejected_tubes) <= MAX_REJECTED_TUBES
-    ]
+    """Record that every person of these batches is stored, except the persons in rejected tubes. Part of the commit.
+
+    Each batch is given by its digest, its rejections and its commit time. A batch without a digest is left out.
+    """
+    rows = []
+    for digest, rejections, commit_time in batches:
+        rejected_tubes = sorted({rejection.tube_index for rejection in rejections})
+        if digest and len(rejected_tubes) <= MAX_REJECTED_TUBES:
+            rows.append(
+                {
+                    "lab": lab,
+                    "digest": _under_horizon(horizon, digest),
+                    "rejected_tubes": " ".join(map(str, rejected_tubes)),
+                    "commit_time": commit_time,
+                }
+            )
     if rows:
         connection.execute(insert_if_absent(connection, _batches), rows)
 

@@ -172,7 +172,7 @@ class ReplicationReceiver:
             skew = as_of_time - now
             begun.clock.note(skew)
         for one in checkpoint.nodes_below:
-            for field in ("as_of_time", "contact_time"):
+            for field in ("as_of_time", "contact_time", "retire_time"):
                 if one.HasField(field):
                     check_instant(from_timestamp(getattr(one, field)), now, "checkpoint.nodes_below")
         await self._store.record_checkpoint(log.node, begun.stream, as_of_time, skew, checkpoint)

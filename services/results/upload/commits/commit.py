@@ -21,8 +21,9 @@ from services.results.records.model import ADVERSE, PENDING, SUPERSEDED, NewResu
 from services.results.records.new_results import NewResults, ResultColumns, columns_of
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.delays import record_delays
-from services.results.upload import known_batches, tables
+from services.results.upload import tables
 from services.results.upload.claims import RemovedMeanwhile, claim_reports
+from services.results.upload.known_batches import add_known
 from services.results.upload.model import Acknowledgement, Rejection, UploadPosition, ValidatedBatch
 from services.results.upload.replays import count_rejected, delete_rejections, replay_tubes, store_rejections
 from services.results.upload.validation import part_removed
@@ -75,7 +76,7 @@ def commit_batch(
     summary = _store_results(connection, bulk, position, batch, replayed, horizon, now)
     store_rejections(connection, position, batch.offset, summary.rejections)
     if not replayed:
-        _store_digest(connection, position, batch, summary.rejections, horizon, now)
+        add_known(connection, position.lab, [(batch.digest, summary.rejections, now)], horizon)
     rejected = count_rejected(summary.rejections, batch.person_counts)
     end = max(committed, batch.offset + len(batch.person_counts))
     if end > committed:
@@ -234,20 +235,6 @@ def _revise(
         .values(state=SUPERSEDED)
     )
     bulk.insert_results(connection, [([row], replace(columns, revision=old.revision + 1))])
-
-
-def _store_digest(
-    connection: Connection,
-    position: UploadPosition,
-    batch: ValidatedBatch,
-    rejections: Sequence[Rejection],
-    horizon: Instant | None,
-    now: Instant,
-) -> None:
-    """Store the batch's digest, so that the batch is recognised if it comes again in any upload."""
-    if batch.digest:
-        rejected_tubes = sorted({rejection.tube_index for rejection in rejections})
-        known_batches.add_known(connection, position.lab, batch.digest, horizon, rejected_tubes, now)
 
 
 def advance_upload(

@@ -24,7 +24,7 @@ from services.results.records.bulk import CommitColumns, bulk_for, is_taken
 from services.results.records.new_results import NewResults
 from services.results.timeliness.delays import record_all_delays
 from services.results.upload.commits.commit import advance_upload, change_of, find_reported, lock_upload
-from services.results.upload.known_batches import add_all_known
+from services.results.upload.known_batches import add_known
 from services.results.upload.model import Acknowledgement, UploadPosition, ValidatedBatch
 from services.results.upload.replays import count_rejected, store_rejections
 from services.runtime.audit import record_changes
@@ -75,12 +75,8 @@ def commit_group(
     _store_results(connection, results, times, position.source_node)
     for batch in batches:
         store_rejections(connection, position, batch.offset, batch.rejections)
-    known = [
-        (batch.digest, sorted({rejection.tube_index for rejection in batch.rejections}), time)
-        for batch, time in zip(batches, times, strict=True)
-        if batch.digest
-    ]
-    add_all_known(connection, position.lab, known, horizon)
+    known = [(batch.digest, batch.rejections, time) for batch, time in zip(batches, times, strict=True)]
+    add_known(connection, position.lab, known, horizon)
     ends = [batch.offset + len(batch.person_counts) for batch in batches]
     stored = [len(some) for some in results]
     rejected = [count_rejected(batch.rejections, batch.person_counts) for batch in batches]

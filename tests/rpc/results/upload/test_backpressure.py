@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import Any
 
-import psycopg
+import pytest
 from hutong.results.v1.upload_service_pb2 import UploadResultsResponse
-from sqlalchemy import make_url
 
-from tests.support.databases import MakeUrl
+from services.results.upload.store import UploadStore
 from tests.support.results.factories import make_tube, make_tubes
-from tests.support.results.node import ResultsNode, batch_of, results_node, start
-from tests.support.waiting import TIMEOUT_SECONDS
+from tests.support.results.node import ResultsNode, batch_of, start
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 BATCHES = 24
 BATCH = 1_000
@@ -46,28 +45,31 @@ class Stream:
             self.answers.append(answer)
 
 
-async def test_nothing_piles_up_while_the_database_is_slow(tmp_path: Path, postgres_url: MakeUrl) -> None:
-    """While the table is locked, writing stops after a few batches.
+async def test_nothing_piles_up_while_the_database_is_slow(node: ResultsNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the first commit waits, writing stops after a few batches.
 
-    Once it is unlocked, all of them are stored in order.
+    Once it goes on, all of them are stored in order.
     """
-    url = postgres_url("results")
-    async with results_node(tmp_path, url) as node:
-        await node.register()
-        await node.upload(make_tubes(1, 1_000_000), "before")
-        stream = Stream(node)
-        with psycopg.connect(make_url(url).render_as_string(hide_password=False)) as other:
-            other.execute("LOCK TABLE report_keys IN ACCESS EXCLUSIVE MODE")
-            tasks = [asyncio.ensure_future(stream.write()), asyncio.ensure_future(stream.read())]
-            await until_still(node, stream)
-            assert not stream.answers
-            assert 0 < stream.written <= MOST_HELD
-            other.rollback()
-        await asyncio.wait_for(asyncio.gather(*tasks), TIMEOUT_SECONDS)
-        assert [answer.committed_offset for answer in stream.answers] == [
-            (place + 1) * BATCH for place in range(BATCHES)
-        ]
-        assert (await node.upload_state()).accepted_count == BATCHES * BATCH
+    await node.upload(make_tubes(1, 1_000_000), "before")
+    is_waiting, may_commit = asyncio.Event(), asyncio.Event()
+    commit = UploadStore.commit_group
+
+    async def commit_late(self: UploadStore, *arguments: Any) -> Any:
+        is_waiting.set()
+        await may_commit.wait()
+        return await commit(self, *arguments)
+
+    monkeypatch.setattr(UploadStore, "commit_group", commit_late)
+    stream = Stream(node)
+    tasks = [asyncio.ensure_future(stream.write()), asyncio.ensure_future(stream.read())]
+    await until(is_waiting.is_set)
+    await until_still(node, stream)
+    assert not stream.answers
+    assert 0 < stream.written <= MOST_HELD
+    may_commit.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), TIMEOUT_SECONDS)
+    assert [answer.committed_offset for answer in stream.answers] == [(place + 1) * BATCH for place in range(BATCHES)]
+    assert (await node.upload_state()).accepted_count == BATCHES * BATCH
 
 
 async def until_still(node: ResultsNode, stream: Stream) -> None:

@@ -23,7 +23,7 @@ SIZE = 3
 async def test_batches_that_wait_for_a_commit_are_committed_together(
     node: ResultsNode, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first commit waits until all batches are validated. A later batch has a duplicate, and is stored alone."""
+    """The first commit waits until all batches are validated."""
     validated = 0
     groups: list[int] = []
     validate, commit = ValidationPool.validate, UploadStore.commit_group
@@ -54,7 +54,7 @@ async def test_batches_that_wait_for_a_commit_are_committed_together(
         (rows,) = reader.execute("SELECT count(*) FROM results_audit WHERE kind = 2 AND item_count = 3").fetchone()
         (entries,) = reader.execute("SELECT count(*) FROM changes WHERE kind = 0").fetchone()
         (times,) = reader.execute("SELECT count(DISTINCT upload_time) FROM results").fetchone()
-    # The clock of this node stands still.
+    # The clock of this node stands still, so that the upload times of all groups begin at the same instant.
     assert (rows, entries, times) == (BATCHES, BATCHES, max(groups))
 
 

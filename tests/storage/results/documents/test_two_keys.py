@@ -204,7 +204,7 @@ async def test_the_limit_of_documents_counts_each_document_once(laboratory: Labo
 async def test_a_batch_is_known_under_either_version(laboratory: Laboratory) -> None:
     """The laboratory sends its day again after the switch, and hardly anything has to be done."""
     digests = [batch_digest(pepper, make_lab(), [""], b"tubes") for pepper in (FIRST, SECOND)]
-    await laboratory.database.write(add_known, USCC, digests[0], None, [], NOW)
+    await laboratory.database.write(add_known, USCC, [(digests[0], (), NOW)], None)
     assert await laboratory.stores.uploads.find_known_batch(USCC, digests[::-1]) is not None
     assert await laboratory.database.read(find_known, USCC, digests[1:]) is None
 

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from hutong.type.v1.capability_pb2 import CAPABILITY_LAB_ANSWERS, CAPABILITY_LISTED_MISSING_REPORTS
 from prometheus_client import REGISTRY
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete, insert, update
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import DAY, HOUR, SECOND
@@ -100,6 +100,10 @@ async def test_only_a_listed_report_without_a_record_is_answered(store: Laborato
     for number in ("R3", "R4"):
         with pytest.raises(NotFound):
             await _answer(store, number, DENIED)
+    # The laboratory is registered here, and is at home at a node below, which answers.
+    await store.database.write(lambda connection: connection.execute(update(labs).values(home=CITY)) and None)
+    with pytest.raises(FailedPrecondition, match=f"nodes/{CITY} has registered the laboratory"):
+        await _answer(store, "R4", DENIED)
     await store.database.write(lambda connection: connection.execute(delete(labs)) and None)
     with pytest.raises(NotFound):
         await _answer(store, "R2", DENIED)

@@ -25,6 +25,17 @@ def test_a_caller_uses_up_neither_a_laboratory_nor_the_share_of_others() -> None
     assert limit.admits(GATE, USCC, NOW + DAY)
 
 
+def test_callers_seen_longest_ago_are_forgotten_once_there_are_too_many_counts() -> None:
+    """Each laboratory that a caller names has a count of its own. A caller is forgotten with all of them."""
+    limit = TellerLimit(of_one_lab=1, max_counts=3)
+    assert all(limit.admits("gates/410100/2", lab, NOW) for lab in (USCC, OTHER))
+    assert limit.admits(GATE, USCC, NOW)
+    assert not limit.admits("gates/410100/2", USCC, NOW)
+    assert all(limit.admits(name, USCC, NOW) for name in ("gates/410100/3", GATE, "gates/410100/4"))
+    assert not limit.admits("gates/410100/4", USCC, NOW)
+    assert limit.admits("gates/410100/2", USCC, NOW)
+
+
 def test_each_user_of_an_application_is_counted_apart() -> None:
     """A local caller is not counted at all."""
     app, users = "apps/health-code", [bytes([one]) * 32 for one in range(2)]

@@ -127,14 +127,14 @@ class NotificationStream:
         links = await self._database.read(find_all_links, subjects)
         for link in links[:LINKS_AT_ONCE]:
             fill_link(response.links.add(), link)
-        if others := [link.link_id for link in links[LINKS_AT_ONCE:]]:
-            await self._database.write(note_links, region, others, now)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = english(
                 "what is kept of them has over {max_message_bytes} bytes; ask for fewer at once",
                 max_message_bytes=MAX_MESSAGE_BYTES,
             )
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
+        if others := [link.link_id for link in links[LINKS_AT_ONCE:]]:
+            await self._database.write(note_links, region, others, now)
         return response
 
     async def watch(self, request: WatchNotificationsRequest) -> AsyncIterator[WatchNotificationsResponse]:

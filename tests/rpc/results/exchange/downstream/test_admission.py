@@ -19,7 +19,8 @@ from hutong.exchange.v1.exchange_service_pb2 import (
     WatchNotificationsRequest,
 )
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
-from hutong.exchange.v1.node_pb2 import WriterPosition
+from hutong.exchange.v1.node_pb2 import NodeBelow, WriterPosition
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_RETIRED
 
 from services.domain.instant import MINUTE, to_timestamp
 from services.results.exchange.convert.links import LINK_LENGTH
@@ -109,6 +110,7 @@ def missing_report(**fields: object) -> replica_pb2.ReplicatedChange:
 NO_TIME = Timestamp(seconds=-(2**63))
 """A time that protobuf permits nobody to state, and that no database can store."""
 BEFORE_ANY = ReplicateRequest(checkpoint=ReplicateCheckpoint(as_of_time=to_timestamp(0)))
+RETIRED_AT_NO_TIME = NodeBelow(node="nodes/220100", state=SOURCE_STATE_RETIRED, retire_time=NO_TIME)
 WRONG_STREAMS: dict[str, tuple[list[ReplicateRequest], tuple[grpc.StatusCode, str]]] = {
     "right": ([start(), batch(change())], (grpc.StatusCode.OK, "")),
     "another pepper": ([start(pepper_mark=b"x" * 16)], (PRECONDITION, "PEPPER_MISMATCH")),
@@ -129,6 +131,10 @@ WRONG_STREAMS: dict[str, tuple[list[ReplicateRequest], tuple[grpc.StatusCode, st
     "no outcome of ours": ([start(), batch(change(outcome=99))], (INVALID, "INVALID_FIELD")),
     "a time of no calendar": ([start(), batch(change(receive_time=10**18))], (INVALID, "INVALID_FIELD")),
     "up to date before there were nodes": ([start(), BEFORE_ANY], (INVALID, "INVALID_FIELD")),
+    "a node below that was retired at no time": (
+        [start(), ReplicateRequest(checkpoint=ReplicateCheckpoint(nodes_below=[RETIRED_AT_NO_TIME]))],
+        (INVALID, "INVALID_FIELD"),
+    ),
     "links and missing reports": ([start(), batch(link(), missing_report())], (grpc.StatusCode.OK, "")),
     "a removed commit of no time": ([start(removed=[WriterPosition(writer=1, offset=1, commit_time=NO_TIME)])],
                                     (INVALID, "INVALID_FIELD")),
