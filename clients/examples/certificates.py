@@ -28,11 +28,12 @@ ROLES = {
     "app": "apps/health-code",
     "authority": "authorities/410000",
     "supervisor": "supervisors/410000",
-    "verification": "services/verification/410000",
     "operator": "operators/1",
     "edge": "edges/1",
 }
-"""The name of the caller for each role whose certificate the client authority signs."""
+"""The name of the caller for each role whose certificate the client authority signs, without the node's Verification."""
+NODE = "410000"
+"""The region of the node that certificates are made for."""
 _AN_HOUR = dt.timedelta(hours=1)
 _A_YEAR = dt.timedelta(days=365)
 
@@ -109,13 +110,17 @@ class Authority:
         return files
 
 
-def make_all(directory: Path, trust_domain: str = TRUST_DOMAIN) -> list[Path]:
-    """Make two authorities, a certificate for each role, and a certificate for a node. Return the files."""
+def make_all(directory: Path, trust_domain: str = TRUST_DOMAIN, node: str = NODE) -> list[Path]:
+    """Make two authorities, and certificates for each role, for a node and for its Verification. Return the files.
+
+    `node` is the region of the node.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     clients, nodes = Authority(directory, "client-ca"), Authority(directory, "node-ca")
     made = [clients.root, nodes.root]
-    made += [clients.sign(role, f"spiffe://{trust_domain}/{name}") for role, name in ROLES.items()]
-    made.append(nodes.sign("node", f"spiffe://{trust_domain}/nodes/410000"))
+    names = {**ROLES, "verification": f"services/verification/{node}"}
+    made += [clients.sign(role, f"spiffe://{trust_domain}/{name}") for role, name in names.items()]
+    made.append(nodes.sign("node", f"spiffe://{trust_domain}/nodes/{node}"))
     return [path for one in made for path in (one.certificate, one.key)]
 
 
@@ -151,7 +156,7 @@ def main() -> None:
     directory: Path = options.directory
     for path in make_all(directory, options.trust_domain):
         print(path)
-    print("\nTo serve a node of 410000 with them:")
+    print(f"\nTo serve a node of {NODE} with them:")
     for setting, name in {
         "CERTIFICATE_FILE": "node.pem",
         "KEY_FILE": "node.key",
@@ -160,7 +165,7 @@ def main() -> None:
         "SERVER_CA_FILE": "node-ca.pem",
     }.items():
         print(f"  export HUTONG_TLS_{setting}={directory / name}")
-    print(f"  export HUTONG_TRUST_DOMAIN={options.trust_domain} HUTONG_JURISDICTION=410000")
+    print(f"  export HUTONG_TRUST_DOMAIN={options.trust_domain} HUTONG_JURISDICTION={NODE}")
 
 
 if __name__ == "__main__":

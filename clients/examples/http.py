@@ -37,6 +37,8 @@ from clients.examples.story import build_scenes
 ISSUER, AUDIENCE = "https://sign-in.example", "hutong"
 TOKEN_SECONDS = 600
 """The longest life of a token that the services accept."""
+NATION = "000000"
+"""The region of a node whose settings name none, as the demo's."""
 _START_SECONDS = 30.0
 _INVITATION = """
 Ask as the gate {gate}; its token holds for ten minutes:
@@ -89,7 +91,7 @@ def _guarded_node(where: Path, issuer: ECKey) -> Iterator[Node]:
     data, certificates = where / "data", where / "certs"
     with running_node(data, variables=PATIENT) as filled:
         play(filled, where)
-    make_all(certificates)
+    make_all(certificates, node=NATION)
     keys = where / "keys.json"
     keys.write_text(json.dumps({"keys": [issuer.as_dict(private=False)]}), encoding="utf-8")
     variables = PATIENT | {
