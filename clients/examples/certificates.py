@@ -31,7 +31,7 @@ ROLES = {
     "operator": "operators/1",
     "edge": "edges/1",
 }
-"""The name of the caller for each role whose certificate the client authority signs, without the node's Verification."""
+"""The name of the caller for each role whose certificate the client authority signs, other than Verification."""
 NODE = "410000"
 """The region of the node that certificates are made for."""
 _AN_HOUR = dt.timedelta(hours=1)
