@@ -21,6 +21,8 @@ class Hangup:
             os.kill(os.getpid(), signal.SIGHUP)
             os._exit({GONE_ON})
 
+# The tests may run under nohup, which lets the processes below it ignore the signal.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.meta_path.insert(0, Hangup())
 runpy.run_module(sys.argv.pop(1), run_name="__main__")
 """
