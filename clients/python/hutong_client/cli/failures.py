@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from hutong_texts import ENGLISH, current_language, english, escape_controls, tr
+from hutong_texts.system import system_text
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import hide_identities
@@ -38,7 +39,7 @@ def describe_failure(error: Exception) -> str:
     if isinstance(error, HutongError):
         return describe_error(error)
     if isinstance(error, OSError):
-        reason = str(error.strerror or error)
+        reason = tr(system_text(error))
         return f"{escape_controls(str(error.filename))}: {reason}" if error.filename else reason
     return str(error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -48,6 +49,7 @@ def test_help_of_every_command_is_chinese_and_fits_the_screen(capsys: pytest.Cap
         assert run([*path, "--help", "--lang", "zh"]) == 0
         printed = capsys.readouterr().out
         assert printed.startswith("用法: hutong"), printed
+        assert "required" not in printed
         lines = printed.partition("示例:")[0].splitlines()
         assert [line for line in lines if ENGLISH_WORDS.search(line) and "hutong" not in line] == []
         assert [line for line in lines if cell_len(line) > 80 and " " in line[30:].strip() and "=" not in line] == []
@@ -70,6 +72,26 @@ def test_language_of_the_option_goes_before_the_environment(
     assert "'fr'" in capsys.readouterr().err
     assert run(["lokup"]) == 2
     assert "没有命令 'lokup'" in capsys.readouterr().err
+
+
+def test_errors_of_arguments_and_of_the_system_are_chinese(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kinds of arguments, which click names in English, and the causes that the system gives."""
+    monkeypatch.chdir(tmp_path)
+    Path("day.csv").touch()
+    for arguments, told in (
+        (["profile", "create", "lis", "no.csv", "--lab", "L"], "文件 'no.csv' 不存在"),
+        (["policy", "lint", "-f", "no"], "路径 'no' 不存在"),
+        (["upload", "day.csv", "--lab", "L", "--work-dir", "no"], "文件夹 'no' 不存在"),
+        (["lookup", "--number", "1", "--limit", "x"], "'x' 不是有效的整数"),
+        (["verify", "no.csv", "--region", "410105", "--purpose", "hotel"], "no.csv: 没有该文件或目录"),
+    ):
+        assert run(["--lang", "zh", *arguments]) == 2
+        shown = capsys.readouterr().err
+        assert told in shown
+    assert run(["--lang", "en", "policy", "lint", "-f", "no"]) == 2
+    assert "Path 'no' does not exist" in capsys.readouterr().err
 
 
 def test_wrapper_counts_columns_and_keeps_stops_with_their_words() -> None:

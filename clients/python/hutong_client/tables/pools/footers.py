@@ -10,14 +10,15 @@ from hutong_client.tables.columns.vocabulary import ALIASES
 from hutong_client.tables.rows import Cell, Row
 
 _FOOTER = re.compile(
-    r"(合计|总计|小计|共计|总数|审核|复核|审批|制表|填表|填报|检验者|检测者|检验人|检测人|报告人|签发人|批准|签字|签名|盖章"
-    r"|打印|盖章|日期[:：]|(?:检测|送检|采样|报告)(?:日期|时间|单位)[:：]|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
+    r"[\W_]*(合计|总计|小计|共计|总数|审核|复核|审批|校对|核对|制表|填表|填报|(?:检验|检测)[者人员]|(?:报告|签发|负责|录入)人"
+    r"|批准|签字|签名|盖章|打印|日期[:：]|(?:检验|检测|送检|采样|报告)(?:日期|时间|单位)?\s*[:：]|联系|备注|说明|注[:：]|[以本此][页表]?[下上]"
+    r"|[本此][页表]|结束|完毕|第\s*\d+\s*页|共\s*\d+|total\b|page\b|end\b|eof\b)",
     re.IGNORECASE,
 )
+_LINE = re.compile(r"\s*([\W_]{3,})\s*")
+"""A line of signs, as below the last row of a table."""
 _TOTAL = re.compile(r"\s*(合计|总计|小计|共计|总数|total)\s*[:：]?\s*", re.IGNORECASE)
 """A cell of a footer that is followed by a count."""
-_BEFORE = " \t（(【[*※#"
-"""Characters before the words of a footer, as in "（盖章）"."""
 _DAY = re.compile(r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}.*")
 """A date or a time beside the words of a footer. No number of a document begins like a date."""
 _COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
@@ -52,7 +53,7 @@ def _is_count(cell: Cell) -> bool:
 
 
 def _find_word(text: str) -> re.Match[str] | None:
-    return _FOOTER.match(text.lstrip(_BEFORE))
+    return _FOOTER.match(text) or _LINE.fullmatch(text)
 
 
 def describe_no_person(row: Row) -> str:
