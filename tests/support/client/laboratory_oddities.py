@@ -24,6 +24,7 @@ ENDS = (
     ["EOF"],
     ["*****"],
 )
+LIKE_FOOTERS = ("本上真奈美", "Page Larry", "End-User Ann", "Total Wang", "说明", "共 1", "*****")
 SPACED_QUOTES = ", ".join(f'"{cell}"' for cell in person(1))
 STRICT = {
     b"http://schemas.openxmlformats.org/spreadsheetml/2006/main": b"http://purl.oclc.org/ooxml/spreadsheetml/main",
@@ -78,6 +79,11 @@ ODDITIES = [
     Kind("a dash as the result", csv(alone(3, "-")), bad={2: "nat_result"}),
     Kind("signatures", csv([*PEOPLE, *SIGNED]), TWO, dict.fromkeys(range(4, 8), "")),
     Kind("ends of a table", csv([*PEOPLE, *ENDS]), TWO, dict.fromkeys(range(4, 11), "")),
+    Kind(
+        "people named like footers",
+        csv([TITLES, *(person(number, name=name) for number, name in enumerate(LIKE_FOOTERS, 1))]),
+        {f"T{number:04}": 1 for number, _ in enumerate(LIKE_FOOTERS, 1)},
+    ),
     Kind("a masked card", csv(alone(1, "220502********0010")), bad={2: "card_no"}),
     Kind("a card with spaces", csv(alone(1, f"{card(1)[:6]} {card(1)[6:14]} {card(1)[14:]}")), ONE),
     Kind("quotation marks behind spaces", raw("day.csv", f"{','.join(ENGLISH)}\r\n{SPACED_QUOTES}\r\n".encode()), ONE),
