@@ -161,7 +161,7 @@ class Group(_Translated, click.Group):
 
 
 @contextlib.contextmanager
-def _named_kinds(types: Iterable[click.ParamType]) -> Iterator[None]:
+def _named_kinds(types: Iterable[click.ParamType[Any]]) -> Iterator[None]:
     """Name argument types in the language of the process until the block ends."""
     before = [(kind, kind.name) for kind in types if kind.name in _KINDS]
     for kind, name in before:

@@ -7,9 +7,8 @@ import re
 from hutong_texts import tr
 
 from hutong_client.tables.columns.vocabulary import ALIASES
-from hutong_client.tables.faults import BadCell
 from hutong_client.tables.rows import Cell, Row
-from hutong_client.tables.values import read_outcome
+from hutong_client.tables.words import load, plain
 
 _FOOTER = re.compile(
     r"(?!\{)[\W_]*(合计|总计|小计|共计|总数|审核|复核|审批|校对|核对|制表|填表|填报|(?:检验|检测)[者人员]|(?:报告|签发|负责|录入)人"
@@ -28,6 +27,7 @@ _COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
 """A count in a footer. Document numbers are longer."""
 _LONGEST_COUNT = 6
 """Digits of a count."""
+_RESULT_WORDS = frozenset(plain(word) for words in load("words.toml")["outcomes"].values() for word in words)
 _CARD_TITLES = frozenset({"card_no", *ALIASES["card_no"]})
 _REPORT_TITLES = frozenset({"report_no", *ALIASES["report_no"]})
 
@@ -57,13 +57,8 @@ def is_no_person(row: Row) -> bool:
 
 def _is_of_specimen(row: Row) -> bool:
     """Check whether a row has a sample time and a result. Any cell with a digit is taken for a time here."""
-    if not any(map(str.isdigit, str(row.cells.get("sample_date", "")))):
-        return False
-    try:
-        read_outcome(row.cells.get("nat_result", ""), 1)
-    except BadCell:
-        return False
-    return True
+    has_time = any(map(str.isdigit, str(row.cells.get("sample_date", ""))))
+    return has_time and plain(row.cells.get("nat_result", "")) in _RESULT_WORDS
 
 
 def _is_count(cell: Cell) -> bool:
