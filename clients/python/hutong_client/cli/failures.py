@@ -65,10 +65,14 @@ def describe_error(error: HutongError) -> str:
         # The text comes from gRPC itself and is in English.
         text = tr(next((words for kind, words in _WITHOUT_REASON.items() if isinstance(error, kind)), text))
     shown = " ".join(text.split())
-    faults = [f"{it.field}: {it.localized_description or it.description}" for it in error.field_violations]
+    faults = [(it.field, it.localized_description or it.description) for it in error.field_violations]
     if not error.localized_message:
         # A localized message names the failed preconditions already.
-        faults += [f"{it.subject}: {it.description}" for it in error.preconditions]
-    unmentioned = [fault for fault in faults if fault not in shown]
+        faults += [(it.subject, it.description) for it in error.preconditions]
+    unmentioned = [
+        tr("{what}: {text}", what=what, text=text)
+        for what, text in faults
+        if f"{what}: {text}" not in shown and f"{what}：{text}" not in shown
+    ]
     kind = error.reason or error.code.name
-    return f"{kind}: {shown}" + (f" ({'; '.join(unmentioned)})" if unmentioned else "")
+    return f"{kind}: {shown}" + (tr(" ({faults})", faults=tr("; ").join(unmentioned)) if unmentioned else "")

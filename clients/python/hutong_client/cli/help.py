@@ -30,6 +30,8 @@ _KINDS = {
 """The names of click's argument types, which click writes in English when a command is defined."""
 _REQUIRED = english("required")
 """A word of helps that click itself translates. The constant brings it into the catalogue."""
+_USAGE = {str(piece): piece for piece in (english("[OPTIONS]"), english("COMMAND [ARGS]..."))}
+"""Pieces of the usage line that click writes in English."""
 
 
 def help_text(template: str, /, **values: Any) -> str:
@@ -111,6 +113,10 @@ class _Translated(click.Command):
         """Parse the arguments. Errors and helps name the types of arguments in the language of the process."""
         with _named_kinds({param.type for param in self.params}):
             return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the pieces of the usage line."""
+        return [tr(_USAGE.get(piece, piece)) for piece in super().collect_usage_pieces(ctx)]
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write what the command does."""

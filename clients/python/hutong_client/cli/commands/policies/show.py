@@ -159,7 +159,7 @@ def _show_list(policies: Sequence[policy_pb2.Policy], as_json: bool) -> ExitCode
             moment(it.effective_start_time),
             moment(it.effective_end_time),
             tr("withdrawn") if it.HasField("withdraw_time") else describe_requirement(it),
-            it.title,
+            tr(it.title),
         )
         for it in policies
     ]
