@@ -97,10 +97,12 @@ def test_errors_of_arguments_and_of_the_system_are_chinese(
 
 def test_wrapper_counts_columns_and_keeps_stops_with_their_words() -> None:
     """A Chinese character takes two columns, and no line begins with a stop."""
-    lines = wrap("核验一个人（见 docs/decision.md）、文件中的人，或标准输入中的人。" * 4, 30)
-    assert max(map(cell_len, lines)) <= 30
-    assert not any(line[0] in "，。、）" for line in lines)
-    assert "".join(lines).replace(" ", "") == ("核验一个人（见docs/decision.md）、文件中的人，或标准输入中的人。" * 4)
+    text = "核验一个人（见 docs/decision.md）、文件中的人，或标准输入[必填]中的人,等。" * 4
+    for width in range(24, 34):
+        lines = wrap(text, width)
+        assert max(map(cell_len, lines)) <= width
+        assert not any(line[0] in "，。、），]" or line[-1] in "（[" for line in lines)
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
 def test_columns_of_a_table_align_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
