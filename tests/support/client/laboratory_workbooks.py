@@ -108,7 +108,7 @@ OLD_WORKBOOKS = [
     Kind(
         "formulas of .xlsb that were never computed",
         xlsb(("结果", [TITLES, person(1, NO_VALUE)])),
-        refused="values are not stored",
+        refused="save it as .xlsx",
     ),
     Kind(
         "formulas of .ods that were never computed",
@@ -116,6 +116,11 @@ OLD_WORKBOOKS = [
         refused="values are not stored",
     ),
     Kind("formulas of .ods that are empty text", ods(("结果", plus("备注", EMPTY_TEXT, EMPTY_TEXT))), TWO),
+    Kind(
+        "a whole known column of .xlsb that is empty text",
+        xlsb(("结果", [TITLES, person(1, EMPTY_TEXT), person(2, EMPTY_TEXT)])),
+        refused="save it as .xlsx",
+    ),
     Kind("formulas of .xlsb that are empty text", xlsb(("结果", plus("备注", EMPTY_TEXT, EMPTY_TEXT))), TWO),
     Kind("a stray cell far away in .ods", ods(("结果", PEOPLE), below=FAR_CELL), refused="1048576 rows and 16384"),
     Kind("leading zeros of .xls", with_format, {"00000007": 1, "123456789012": 1}),

@@ -105,7 +105,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
             raise NotATable(
                 tr(
                     "the sheet {name} has formulas whose values are not stored, so their cells would be read as empty; "
-                    "open the workbook in a spreadsheet program and save it",
+                    "open the workbook in a spreadsheet program and save it as .xlsx",
                     name=source.name,
                 )
             )
