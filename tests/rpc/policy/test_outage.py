@@ -201,11 +201,11 @@ async def test_a_nation_that_was_restored_is_read_anew_and_takes_nothing_back(
                     link.lead_to(restored.address)
                     link.mend()
                     await wait_until_known(henan, "jurisdictions/000000/policies/second")
+                    # What the nation lost is known at the end of its answer.
+                    await until(lambda: REGISTRY.get_sample_value("hutong_policy_upstream_differences") == 2)
                 assert await revisions(henan, "jurisdictions/000000/policies/first")
                 assert await revisions(henan, "jurisdictions/000000/policies/another") == another
                 assert await revisions(henan, "jurisdictions/000000/policies/lost")
-                # What the nation lost is known at the end of its answer.
-                await until(lambda: REGISTRY.get_sample_value("hutong_policy_upstream_differences") == 2)
                 assert {line["policy"] for line in logs if line["log_level"] == "error"} == {
                     "jurisdictions/000000/policies/another@1",
                     "jurisdictions/000000/policies/lost@1",
