@@ -68,7 +68,7 @@ LUOYANG = "410300"
 
 @pytest.fixture
 async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Country]:
-    async with open_country(tmp_path, database_url, ResultsTiming(token_wait=TIMEOUT_SECONDS)) as opened:
+    async with open_country(tmp_path, database_url) as opened:
         yield opened
 
 
