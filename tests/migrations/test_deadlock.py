@@ -20,6 +20,11 @@ def test_a_migration_that_deadlocks_with_a_service_is_tried_again(postgres_serve
     url = postgres_server.make_empty()
     upgrade("results", url, "0031")
     database = open_database(url)
+    # PostgreSQL looks for a deadlock once in each wait, after this time. The service waits for the migration by then.
+    later = text(f"ALTER DATABASE {database.engine.url.database} SET deadlock_timeout = '4s'")
+    database.write_now(lambda connection: connection.execute(later) and None)
+    database.close()
+    database = open_database(url)
     with capture_logs() as logs, ThreadPoolExecutor(1) as thread, database.engine.connect() as watcher:
 
         def is_waiting() -> bool:
