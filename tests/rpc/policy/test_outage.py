@@ -52,7 +52,7 @@ async def nation_at(url: str, directory: Path) -> AsyncIterator[tuple[Service, L
 
 IMPATIENT = replace(PATIENT, silence_seconds=1.5)
 """Gives a silent watch up sooner than in production."""
-RECOVERY_SECONDS = 15.0
+RECOVERY_SECONDS = 25.0
 """The time of a busy machine for what takes two seconds; less than TCP or a keepalive alone would take."""
 
 

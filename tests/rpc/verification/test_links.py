@@ -30,7 +30,7 @@ SOURCE_SECONDS = 0.5
 """How long this node's services wait for each other."""
 DEADLINE_SECONDS = 10.0
 """The time of each question, which no answer uses up on a busy machine either."""
-RECOVERY_SECONDS = 12.0
+RECOVERY_SECONDS = 25.0
 """The time of a silent call and that of a busy machine; less than keepalive alone would take."""
 
 

@@ -305,7 +305,7 @@ async def test_a_city_gets_corrections_and_recalls_after_a_long_absence(small: C
             imports = member.node.imports
             await imports.ImportResults(ImportResultsRequest(document=make_document(number)))
         await until(lambda: len(copies()) == 2)
-        await until(lambda: bool(member.rows(notification_positions, "processed")[0][0]))
+        await until(lambda: any(number for (number,) in member.rows(notification_positions, "processed")))
     await jilin.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R2", outcome=POSITIVE, reason="mixed up")
     )
