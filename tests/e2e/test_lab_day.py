@@ -142,9 +142,9 @@ async def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, pa
 
 @contextlib.asynccontextmanager
 async def begun(node: Node, part: Path) -> AsyncIterator[tuple[subprocess.Popen[str], Link]]:
-    """An upload that runs on its own; the block begins when part of the file is acknowledged and part is not.
+    """An upload in a process of its own. The block begins when part of the file is acknowledged and part is not.
 
-    It goes over a slow link of this process, so that it cannot end before the block begins.
+    The upload goes over a slow link, so that it cannot end before the block begins.
     """
     journal = journal_of(part)
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}

@@ -98,9 +98,10 @@ def assert_right_end(node: Node, day: Path, told: dict[str, Any]) -> None:
 
 
 async def test_client_killed_again_and_again_ends_in_the_same_state(node: Node, day: Path) -> None:
-    """Kill -9 before the first row, and then after ever more acknowledgements; each time gone on with --resume.
+    """SIGKILL ends the command before its first row, and then after more and more acknowledgements.
 
-    Until the last time the command has a slow link of this process, so that it cannot end before it is killed.
+    Each new run has --resume. Every run except the last goes over a slow link, so that it cannot end before it is
+    killed.
     """
     async with link_to(node.addresses["results"]) as link:
         link.slow(0.02)

@@ -32,8 +32,8 @@ async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
 async def country(tmp_path: Path, sqlite_url: MakeUrl, request: pytest.FixtureRequest) -> AsyncIterator[Country]:
     """A nation without provinces, on SQLite: the stores are proven on both engines by themselves.
 
-    An indirect parameter is the timing of its nodes. By default a look-up waits for what its token stands for as long
-    as tests wait for anything.
+    An indirect parameter is the timing of its nodes. By default a look-up waits up to TIMEOUT_SECONDS for the write of
+    its token.
     """
     timing = getattr(request, "param", None) or ResultsTiming(token_wait=TIMEOUT_SECONDS)
     async with open_country(tmp_path, sqlite_url, timing) as opened:
