@@ -25,6 +25,7 @@ from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson
 from hutong_client import Tls
+from hutong_client.tables.regions import NATION
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -37,8 +38,6 @@ from clients.examples.story import build_scenes
 ISSUER, AUDIENCE = "https://sign-in.example", "hutong"
 TOKEN_SECONDS = 600
 """The longest life of a token that the services accept."""
-NATION = "000000"
-"""The region of a node whose settings name none, as the demo's."""
 _START_SECONDS = 30.0
 _INVITATION = """
 Ask as the gate {gate}; its token holds for ten minutes:
@@ -91,6 +90,7 @@ def _guarded_node(where: Path, issuer: ECKey) -> Iterator[Node]:
     data, certificates = where / "data", where / "certs"
     with running_node(data, variables=PATIENT) as filled:
         play(filled, where)
+    # The settings of the demo's node name no region, so it is the nation's.
     make_all(certificates, node=NATION)
     keys = where / "keys.json"
     keys.write_text(json.dumps({"keys": [issuer.as_dict(private=False)]}), encoding="utf-8")

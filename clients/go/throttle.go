@@ -34,7 +34,7 @@ type throttle struct {
 	answered float64
 }
 
-// holds says whether the next call is not sent. A call that is held back counts as refused.
+// holds says whether the next call is held back. A call that is held back is not sent, and counts as refused.
 func (t *throttle) holds(now time.Time) bool {
 	t.age(now)
 	share := (t.all - sentForEachAnswer*t.answered) / (t.all + 1)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import json
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,10 @@ from clients.examples.day import LAB
 from clients.examples.node import Node
 from clients.examples.story import LABS
 from tests.support.client.forked_node import forked_node
-from tests.support.link import Link, link_to
-from tests.support.processes import run, started
-from tests.support.waiting import TIMEOUT_SECONDS, until
+from tests.support.client.held_upload import held_upload
+from tests.support.link import Link
+from tests.support.processes import run
+from tests.support.waiting import TIMEOUT_SECONDS
 
 PARTLY = 3
 """The command's exit code when rows were rejected."""
@@ -39,7 +39,12 @@ def register_lab(node: Node) -> None:
 
 
 def command(day: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "hutong_client", "upload", str(day), "--lab", LAB, "--json", *options]
+    return ["upload", str(day), "--lab", LAB, "--json", *options]
+
+
+def half_way(node: Node, part: Path) -> AbstractAsyncContextManager[tuple[subprocess.Popen[str], Link]]:
+    """An upload of which part is acknowledged and part is not."""
+    return held_upload(node, part, command(part, "--batch-size", "10"), tubes=50, step=4_000)
 
 
 def journal_of(day: Path) -> Path:
@@ -48,7 +53,7 @@ def journal_of(day: Path) -> Path:
 
 def upload(node: Node, day: Path, *options: str) -> dict[str, Any]:
     """Upload a day's file; what the command says of it."""
-    done = run(command(day, *options), env=node.environment, timeout=120)
+    done = run([sys.executable, "-m", "hutong_client", *command(day, *options)], env=node.environment, timeout=120)
     assert done.returncode == PARTLY, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -120,9 +125,8 @@ async def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_pa
     """SIGKILL to the command in the midst of its file: --resume ends where an undisturbed upload ends."""
     with forked_node(tmp_path / "node", ["results"]) as node:
         register_lab(node)
-        async with begun(node, part) as (process, _):
-            process.kill()
-            await asyncio.to_thread(process.wait, TIMEOUT_SECONDS)
+        async with half_way(node, part):
+            pass
         assert not json.loads(journal_of(part).read_text("utf-8"))["finished"]
         assert_same_state(node, part, upload(node, part, "--resume"))
 
@@ -131,34 +135,13 @@ async def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, pa
     """SIGKILL to Results in the midst of a file: once it is back the command goes on by itself and ends the same."""
     with forked_node(tmp_path / "node", ["results"]) as node:
         register_lab(node)
-        async with begun(node, part) as (process, link):
+        async with half_way(node, part) as (process, link):
             await asyncio.to_thread(node.kill, "results")
             await asyncio.to_thread(node.start, "results")
             link.mend()
             output, _ = await asyncio.to_thread(process.communicate, timeout=120)
         assert process.returncode == PARTLY
         assert_same_state(node, part, json.loads(output))
-
-
-@contextlib.asynccontextmanager
-async def begun(node: Node, part: Path) -> AsyncIterator[tuple[subprocess.Popen[str], Link]]:
-    """An upload in a process of its own. The block begins when part of the file is acknowledged and part is not.
-
-    The upload goes over a slow link, so that it cannot end before the block begins.
-    """
-    journal = journal_of(part)
-    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    async with link_to(node.addresses["results"]) as link:
-        link.slow(0.05)
-        environment = node.environment | {"HUTONG_RESULTS_ADDRESS": link.address}
-        with started(command(part, "--batch-size", "10"), env=environment, **options) as process:
-
-            def is_begun() -> bool:
-                assert process.poll() is None, "the upload ended before it could be disturbed"
-                return journal.exists() and bool(json.loads(journal.read_text("utf-8"))["acknowledged_offset"])
-
-            await until(is_begun)
-            yield process, link
 
 
 def assert_same_state(node: Node, part: Path, answer: dict[str, Any]) -> None:

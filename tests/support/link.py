@@ -18,8 +18,8 @@ class Link:
     """A TCP proxy on loopback that forwards every connection to a target.
 
     Use `link.address` in place of the target's address inside `async with link_to(address) as link:`. `cut`, `cut_at`,
-    `freeze`, `strand` and `slow` disturb the connections; `mend` restores them. With a TLS context the proxy ends TLS
-    and forwards plain text.
+    `freeze`, `hold_after`, `strand` and `slow` disturb the connections; `mend` restores them. With a TLS context the
+    proxy ends TLS and forwards plain text.
     """
 
     def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
@@ -41,6 +41,10 @@ class Link:
         self.cut_count = 0
         """How often a connection was reset by `cut_at`."""
         self._limits: list[int | None] = [None, None]
+        self._hold: int | None = None
+        self._released = asyncio.Event()
+        self.is_holding = False
+        """Whether bytes wait because of `hold_after`."""
 
     async def open(self) -> None:
         """Listen on a free port."""
@@ -74,6 +78,11 @@ class Link:
         for flowing in self._ways:
             flowing.clear()
 
+    def hold_after(self, count: int) -> None:
+        """Forward this many further bytes to the target and then no more, but everything that comes back."""
+        self._hold = self.counts[0] + count
+        self._move_on()
+
     def strand(self) -> None:
         """Forward nothing on the present connections for ever, unnoticed by either side. New connections work."""
         for flowing in self._ways:
@@ -94,6 +103,8 @@ class Link:
         self._whole = True
         self._delay = 0.0
         self._frozen = False
+        self._hold = None
+        self._move_on()
         for flowing in self._ways:
             flowing.set()
 
@@ -168,18 +179,33 @@ class Link:
                         await asyncio.sleep(due - asyncio.get_running_loop().time())
                 finally:
                     self.held -= len(data)
+                while way == 0 and self._hold is not None and self.counts[0] + len(data) > self._hold:
+                    room = self._hold - self.counts[0]
+                    self._send(data[:room], target, way)
+                    data = data[room:]
+                    self.is_holding = True
+                    await self._released.wait()
                 limit = self._limits[way]
                 is_last = limit is not None and self.counts[way] + len(data) >= limit
                 if limit is not None and is_last:
                     data = data[: max(0, limit - self.counts[way])]
-                self.counts[way] += len(data)
-                self.carried += data
-                target.write(data)
+                self._send(data, target, way)
                 await target.drain()
                 if is_last:
                     self._limits[way] = None
                     self.cut_count += 1
                     return
+
+    def _move_on(self) -> None:
+        """Let bytes that wait because of `hold_after` look at the new limit."""
+        self.is_holding = False
+        self._released.set()
+        self._released = asyncio.Event()
+
+    def _send(self, data: bytes, target: asyncio.StreamWriter, way: int) -> None:
+        self.counts[way] += len(data)
+        self.carried += data
+        target.write(data)
 
 
 @contextlib.asynccontextmanager

@@ -36,7 +36,7 @@ class Throttle:
         self._answered = 0.0
 
     def holds(self) -> bool:
-        """Whether the next call is not sent. A call that is held back counts as refused."""
+        """Return whether the next call is held back. A call that is held back is not sent, and counts as refused."""
         self._age()
         share = (self._all - SENT_FOR_EACH_ANSWER * self._answered) / (self._all + 1)
         if self._chance() >= min(share, MOST_HELD):

@@ -31,7 +31,7 @@ export class Throttle {
     this.#time = now();
   }
 
-  /** Return whether the next call is not sent. A call that is held back counts as refused. */
+  /** Return whether the next call is held back. A call that is held back is not sent, and counts as refused. */
   holds(): boolean {
     this.#age();
     const share = (this.#all - SENT_FOR_EACH_ANSWER * this.#answered) / (this.#all + 1);

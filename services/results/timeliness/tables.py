@@ -7,7 +7,13 @@ from sqlalchemy import BigInteger, Column, Index, Integer, SmallInteger, String,
 from services.results.schema import metadata
 from services.storage.columns import LEFT_OUT, READ_AS
 
-_NEW = text("persons <> counted")
+
+def _index_of_new(name: str) -> Index:
+    """Return an index of the rows whose persons the totals do not include yet."""
+    new = text("persons <> counted")
+    columns = "report_hour", "lab", "delay_class"
+    return Index(name, *columns, postgresql_concurrently=True, postgresql_where=new, sqlite_where=new)
+
 
 # Delays from report to upload. A row has the number of persons of one laboratory, hour of the report and class of
 # delay.
@@ -23,15 +29,7 @@ delays = Table(
     Column("last_upload_time", BigInteger, nullable=False),
     # How many of the persons `city_delays` includes already.
     Column("counted", BigInteger, nullable=False, server_default="0"),
-    Index(
-        "ix_delays_new",
-        "report_hour",
-        "lab",
-        "delay_class",
-        postgresql_concurrently=True,
-        postgresql_where=_NEW,
-        sqlite_where=_NEW,
-    ),
+    _index_of_new("ix_delays_new"),
 )
 
 # At a province, the time at which a commit reached the nation. A result's laboratory and upload time identify its
@@ -53,15 +51,7 @@ national_delays = Table(
     Column("delay_class", SmallInteger, primary_key=True, autoincrement=False),
     Column("persons", BigInteger, nullable=False),
     Column("counted", BigInteger, nullable=False, server_default="0"),
-    Index(
-        "ix_national_delays_new",
-        "report_hour",
-        "lab",
-        "delay_class",
-        postgresql_concurrently=True,
-        postgresql_where=_NEW,
-        sqlite_where=_NEW,
-    ),
+    _index_of_new("ix_national_delays_new"),
 )
 
 # Totals of `delays`, by day of the report in Asia/Shanghai, city of the laboratory and class of delay.

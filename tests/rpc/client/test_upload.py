@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,9 @@ from clients.examples.day import LAB
 from clients.examples.node import Node
 from clients.examples.story import LABS
 from tests.support.client.forked_node import forked_node
-from tests.support.link import link_to
-from tests.support.processes import started
-from tests.support.waiting import TIMEOUT_SECONDS, until
+from tests.support.client.held_upload import acknowledged_offset, held_upload
+from tests.support.processes import run, started
+from tests.support.waiting import TIMEOUT_SECONDS
 
 PEOPLE, WRONG = 800, 40
 """The numbers of persons and of wrong rows in the day."""
@@ -49,27 +47,16 @@ def day(tmp_path: Path) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def command(environment: Mapping[str, str], day: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process of its own, with batches small enough to be killed between two of them."""
-    arguments = ["upload", str(day), "--lab", LAB, "--batch-size", "2", "--json", *options]
-    pipe = subprocess.PIPE
-    with started(
-        [sys.executable, "-m", "hutong_client", *arguments], env=environment, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        yield process
+def command(day: Path, *options: str) -> list[str]:
+    """The command, with batches small enough to be killed between two of them."""
+    return ["upload", str(day), "--lab", LAB, "--batch-size", "2", "--json", *options]
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-    assert process.returncode == ExitCode.PARTLY, err
-    told: dict[str, Any] = json.loads(out)
+def upload(node: Node, arguments: Sequence[str]) -> dict[str, Any]:
+    done = run([sys.executable, "-m", "hutong_client", *arguments], env=node.environment, timeout=TIMEOUT_SECONDS)
+    assert done.returncode == ExitCode.PARTLY, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
     return told
-
-
-def acknowledged(day: Path) -> int:
-    path = journal_path(day)
-    return int(json.loads(path.read_text(encoding="utf-8"))["acknowledged_offset"]) if path.exists() else -1
 
 
 def expected_rejects(day: Path) -> dict[int, str]:
@@ -100,20 +87,14 @@ def assert_right_end(node: Node, day: Path, told: dict[str, Any]) -> None:
 async def test_client_killed_again_and_again_ends_in_the_same_state(node: Node, day: Path) -> None:
     """SIGKILL ends the command before its first row, and then after more and more acknowledgements.
 
-    Each new run has --resume. Every run except the last goes over a slow link, so that it cannot end before it is
-    killed.
+    Each new run has --resume. Every run except the last is held up, so that it cannot end before it is killed.
     """
-    async with link_to(node.addresses["results"]) as link:
-        link.slow(0.02)
-        environment = node.environment | {"HUTONG_RESULTS_ADDRESS": link.address}
-        with command(environment, day, "--resume"):
+    arguments = command(day, "--resume")
+    with started([sys.executable, "-m", "hutong_client", *arguments], env=node.environment):
+        pass
+    for _ in range(4):
+        async with held_upload(node, day, arguments, tubes=10):
             pass
-        offset = 0
-        for _ in range(4):
-            with command(environment, day, "--resume") as process:
-                await until(lambda least=offset + 20: acknowledged(day) >= least or process.poll() is not None)  # type: ignore[misc]
-            assert not json.loads(journal_path(day).read_text(encoding="utf-8"))["finished"]
-            offset = acknowledged(day)
-    assert offset >= 80
-    with command(node.environment, day, "--resume") as process:
-        assert_right_end(node, day, finish(process))
+        assert not json.loads(journal_path(day).read_text(encoding="utf-8"))["finished"]
+    assert acknowledged_offset(day) >= 40
+    assert_right_end(node, day, upload(node, arguments))

@@ -40,7 +40,7 @@ final class Throttle {
     this.time = now.getAsLong();
   }
 
-  /** Returns whether the next call is not sent. A call that is held back counts as refused. */
+  /** Returns whether the next call is held back. A call that is held back is not sent, and counts as refused. */
   synchronized boolean holds() {
     age();
     double share = (all - SENT_FOR_EACH_ANSWER * answered) / (all + 1);
