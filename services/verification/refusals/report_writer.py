@@ -79,7 +79,7 @@ class ReportWriter:
                 self.send(copied)
 
     def unite(self, same: Sequence[Refusal], keys: Collection[bytes]) -> Refusal:
-        """Make the later ones of several stored reports of one refusal duplicates of the earliest. Return the earliest.
+        """Make stored reports of one refusal duplicates of the earliest of them. Return the earliest.
 
         `keys` are the hashes of a further report of the refusal.
         """

@@ -31,9 +31,9 @@ class Certificates:
     authority, the certificate of any other caller must be signed directly by one of `client_authorities`. gRPC does not
     show the chain of a certificate, so the chain could lead to the authority of nodes.
 
-    `jurisdiction` is the region of this node. A node's certificate with this region is that of this node's own
-    Verification. The Verification of another node is no caller here. A certificate of Verification that names no node
-    is accepted until release 1.0, with a warning in the log.
+    `jurisdiction` is the region of this node. A caller whose certificate names this region, as a node or as
+    Verification, is this node's own Verification. The Verification of another node is no caller here. A certificate of
+    Verification that names no region is accepted until release 1.0, with a warning in the log.
     """
 
     def __init__(
