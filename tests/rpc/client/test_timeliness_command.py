@@ -13,7 +13,7 @@ from clients.examples.day import LAB
 from tests.support.client.command_line import Shell
 
 DATE = date(2022, 8, 18)
-"""No other test uploads reports of this day, because tests share a node."""
+"""The tests of this package share a node. No other test uploads reports of this day."""
 DAY = ("--from", "2022-08-18T00:00:00+08:00", "--to", "2022-08-19T00:00:00+08:00")
 
 
