@@ -136,9 +136,9 @@ def hutongd(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 
 
 def _without_complaints(said: str) -> str:
-    """Return standard error up to the complaints of multiprocessing's helper.
+    """Return standard error up to the first complaint of multiprocessing's resource tracker.
 
-    A forked process ends without the end of its threads. The helper notices that, earlier or later.
+    A forked process does not end its threads, so the resource tracker may print complaints at any time.
     """
     lines = said.splitlines(keepends=True)
     return "".join(itertools.takewhile(lambda line: "resource_tracker" not in line, lines))

@@ -92,7 +92,7 @@ async def test_nation_as_of_time_stands_still_while_the_nation_is_unavailable(
             stopped: Instant = 0
 
             async def stands_still() -> bool:
-                """Whether the nation's instant is the same a second later, by the province's own."""
+                """Return whether `nation_as_of_time` stood still while the province's own instant moved by a second."""
                 nonlocal stopped
                 stopped, later = await nation_as_of(henan), SystemClock().now() + SECOND
 
@@ -102,7 +102,7 @@ async def test_nation_as_of_time_stands_still_while_the_nation_is_unavailable(
                 await until(own_moves_on)
                 return await nation_as_of(henan) == stopped
 
-            # A heartbeat that had arrived before the cut may be taken in after it.
+            # The province may process a heartbeat after the cut that arrived before it.
             await until(stands_still)
         async with province(url, tmp_path, link.address) as henan:
             await until(lambda: _is_known(henan))
