@@ -6,7 +6,7 @@ import signal
 import sys
 
 if "serve" in sys.argv[1:]:
-    # SIGHUP would end the process until the handler is set. The imports below alone take a second.
+    # Until the handler is set, SIGHUP would end the process. The imports below take a second.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 import argparse

@@ -24,7 +24,7 @@ from tests.support.results.distribution_law import take_faults, watch_statements
 os.environ.pop("LANGUAGE", None)
 os.environ["LC_ALL"] = "C.UTF-8"
 
-# Rules are proven, not timed: on a machine that does other things too an example may take its time.
+# No example has a deadline, because an example may take long on a busy machine.
 # `make test` tries the same examples in each run, so that its outcome depends on the code alone.
 settings.register_profile("fixed", deadline=None, derandomize=True)
 # `make quick` tries a quarter as many examples, and others in each run.

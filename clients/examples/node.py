@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from hutong_client import Tls
 SERVICES = ("results", "policy", "verification")
 ALL = "all"
 """Stands for all three services in one process. Its start takes half the processor time that three processes take."""
+PORTS = range(10_000, 20_000)
+"""Ports for services. No system gives them to an outgoing connection or to a server without a port of its own. A
+service can therefore take its port seconds after the port was chosen, and again after it was killed."""
 _START_SECONDS = 180.0
 _STOP_SECONDS = 30.0
 
@@ -148,6 +152,13 @@ def free_addresses() -> dict[str, str]:
     """Choose a free loopback port for each service. All ports are bound at the same time, so that no two are equal."""
     with contextlib.ExitStack() as held:
         sockets = {service: held.enter_context(socket.socket()) for service in SERVICES}
-        for each in sockets.values():
-            each.bind(("127.0.0.1", 0))
-        return {service: f"127.0.0.1:{each.getsockname()[1]}" for service, each in sockets.items()}
+        return {service: f"127.0.0.1:{_bind(each)}" for service, each in sockets.items()}
+
+
+def _bind(unbound: socket.socket) -> int:
+    """Bind a socket to a free port of PORTS on loopback. Return the port."""
+    for port in secrets.SystemRandom().sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError):
+            unbound.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")

@@ -1,7 +1,8 @@
 """Find every text for people in the source. The catalogue must have each of them in Chinese.
 
 Texts are the arguments of `english`, `tr` and `help_text`, helps and docstrings of commands, enum values whose words
-are shown, the messages of the contract's rules, the titles of the sample policies, and the texts of click.
+are shown, the messages of the contract's rules, the titles of the sample policies and
+their documents, and the texts of click.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _SOURCES = frozenset({"hutong_texts", "hutong_texts.text", "hutong_client.cli.he
 _ENUMS = frozenset({"word", "Word", "label", "_words"})
 """Functions whose first argument is an enum of the contract. The words of this enum are shown to people."""
 _CLICK = ("core", "exceptions", "types", "formatting", "termui", "parser", "decorators", "_termui_impl")
-_TITLE = re.compile(r"^title: (.+)$", re.MULTILINE)
+_TITLE = re.compile(r"^(?:  )?title: (.+)$", re.MULTILINE)
+"""The title of a policy, or of the document that it comes from."""
 _RULE = re.compile(r'message:\s*"((?:[^"\\]|\\.)*)"')
 
 
@@ -67,9 +69,9 @@ def find_all() -> Iterator[Found]:
             line = content.count("\n", 0, match.start()) + 1
             yield Found(match[1].replace('\\"', '"'), (str(path.relative_to(ROOT)), line))
     for path in sorted((ROOT / "clients/examples/policies").glob("*.yaml")):
-        title = _TITLE.search(path.read_text(encoding="utf-8"))
-        if title:
-            yield Found(title[1].strip('"'), (str(path.relative_to(ROOT)), 1))
+        for title in _TITLE.findall(path.read_text(encoding="utf-8")):
+            if title.strip('"')[0].isascii():
+                yield Found(title.strip('"'), (str(path.relative_to(ROOT)), 1))
     yield from _find_in_click()
 
 

@@ -207,7 +207,7 @@ class DenialLimit:
         self._sums: dict[tuple[Instant, str, str, str, int], AuditEvent] = {}
 
     def limit(self, events: Sequence[AuditEvent]) -> Sequence[AuditEvent]:
-        """Return the events that are to be stored now. The others are added to their sums."""
+        """Return the events that are to be stored now. Add the others to the sums."""
         return [event for event in events if event.kind != _DENIAL or self._is_stored(event)]
 
     def take_sums(self, now: Instant | None = None) -> list[AuditEvent]:
@@ -224,7 +224,7 @@ class DenialLimit:
             self._add(one._replace(time=self._minute), one.item_count)
 
     def _is_stored(self, event: AuditEvent) -> bool:
-        """Whether an event gets a row of its own. Otherwise it is added to its sum."""
+        """Whether a denial gets a row of its own. If not, add it to the sum of its minute, caller, method and code."""
         if event.time != self._minute:
             self._minute = event.time
             self._rows.clear()

@@ -158,7 +158,7 @@ def distribute(connection: Connection) -> None:
     """Cut the tables of the plan that are not cut yet, if the server has Citus. Migrations call it at their end."""
     if not is_distributed(connection):
         return
-    # Citus cuts all partitions of a table on one connection, so that the transaction sees every partition.
+    # With this setting Citus cuts all partitions of a table on one connection, so the transaction sees every partition.
     connection.exec_driver_sql("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
     known = connection.exec_driver_sql("SELECT logicalrelid::text FROM pg_dist_partition").scalars()
     done = set(known)

@@ -16,12 +16,12 @@ class ResultsLimits:
         missing_reports_per_lab: open missing reports of one laboratory. The limit bounds what invented report numbers
             can fill.
         missing_reports: all stored missing reports. At the limit they take about ten megabytes.
-        missing_reports_at_home: the number of stored missing reports up to which this node stores those that the home
-            nodes below list already. The limit leaves room for reports that must be passed on.
+        missing_reports_at_home: stored missing reports. At the limit this node stores no further reports that home
+            nodes below list already. The rest of `missing_reports` is left for reports that must be passed on.
         unregistered_missing_reports: missing reports of laboratories that are not registered here. The limit is half of
             `missing_reports`, so that invented codes fill no more than half of the table.
-        lab_answers: the number of answered missing reports up to which this node stores answers of other nodes'
-            laboratories. Beyond this number a decision gets such an answer from the nation.
+        lab_answers: answered missing reports. At the limit this node stores no further answers of other nodes'
+            laboratories. A decision then gets such an answer from the nation.
         replication_batch_bytes: the content of one replicated batch. The limit is half of the 4 MiB of a gRPC message
             and leaves room for the frame's own bytes. A single change above the limit is sent alone. The largest
             change, a laboratory with a long history, is far below 4 MiB.

@@ -180,19 +180,19 @@ def current_requester() -> str:
     return call.acting_for or "\0".join([call.caller.name, *filter(None, [call.caller.person])])
 
 
-def teller_of(caller: Caller) -> str:
+def presenter_of(caller: Caller) -> str:
     """Return a text that names who shows reports: the caller, and for an application its user. Empty for local callers.
 
-    A person's reports are then not counted with those of other users of one application.
+    The user is part of the text, so that the users of one application are counted separately.
     """
     if caller.role == LOCAL:
         return ""
     return caller.name if caller.user is None else f"{caller.name} {caller.user[:8].hex()}"
 
 
-def name_of_teller(teller: str) -> str:
-    """Return the name of the caller in a text of `teller_of`."""
-    return teller.partition(" ")[0]
+def name_of_presenter(presenter: str) -> str:
+    """Return the name of the caller in a text of `presenter_of`."""
+    return presenter.partition(" ")[0]
 
 
 def current_approver() -> str | None:

@@ -84,7 +84,7 @@ class Reloads:
         self._files = files
         self._on_change = on_change
         self._seconds = seconds
-        # Without it, a periodic check that has read the older content could apply that content after the newer one.
+        # Without the lock, a periodic check could read the older content and apply it after the newer content.
         self._one_at_a_time = asyncio.Lock()
 
     async def refresh(self, *, force: bool = False) -> None:

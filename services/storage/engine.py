@@ -275,7 +275,7 @@ class Database:
     ) -> R:
         with engine.connect() as connection:
             self._fit_statements(connection)
-            # If the schema was read, that has begun a transaction. `work` may begin another kind of transaction.
+            # Reading the schema begins a transaction. `work` may begin another kind of transaction.
             connection.rollback()
             return work(connection, *args, **kwargs)
 

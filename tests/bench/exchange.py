@@ -30,7 +30,7 @@ from tests.bench.upload import UNLIMITED, send
 from tests.support.databases import PostgresServer
 
 PROBES = 100
-"""Single reports in a turn that are timed on their way to the nation."""
+"""How many single reports of one turn are timed on their way to the nation."""
 PUBLICATIONS = 100
 PROBE_SECONDS = 0.05
 """The wait between two single reports."""

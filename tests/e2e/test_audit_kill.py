@@ -33,7 +33,7 @@ from tests.support.results.node import batch_of, start
 from tests.support.waiting import TIMEOUT_SECONDS, random_instant, wait_until
 
 ROUNDS, MOST_ROUNDS = 2, 20
-"""A kill just after a seal leaves nothing unsealed. Further rounds follow until something was."""
+"""A kill just after a seal leaves nothing unsealed. So further rounds follow until a kill has left unsealed rows."""
 RECONNECT = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 PEPPER = Pepper(b"p" * 32)

@@ -133,11 +133,11 @@ def run_invitation(told: str, addresses: dict[str, str]) -> None:
 
 
 def test_demo_plays_in_chinese_and_again_in_english(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --stay it serves until Ctrl-C, and what it prints runs. It ends with 0 and stops its three processes.
+    """With --stay the demo serves until Ctrl-C. Then it ends with 0 and stops its three processes.
 
-    It plays in Chinese: as the Chinese README shows it, with no English but names, and with commands that take names
-    of regions and words in Chinese. Then it plays in English on the same data, where all rows are duplicates: as README
-    shows it but for their counts, with every kind of answer.
+    The output in Chinese is as the Chinese README shows it, and has no English but names. The commands that it prints
+    run. They take names of regions and other words in Chinese. The output in English on the same data has every kind of
+    answer, and is as README shows it except for the counts of rows: all rows are duplicates.
     """
     addresses = free_addresses()
     with staying(tmp_path, addresses) as (process, told):

@@ -6,6 +6,7 @@ Each node speaks for itself alone.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -93,8 +94,8 @@ async def test_a_node_replicates_by_its_own_certificate_and_by_no_other(tmp_path
         province = tmp_path / "henan"
         with daemon("serve", "results", **settings(province, HENAN, authority, jilin), **upstream) as stranger:
             await upload(stranger, authority)
-            refusal = await asyncio.to_thread(stranger.event, "replication to the nation interrupted")
-            assert refusal["why"] == "PERMISSION_DENIED"
+            refused = "replication to the nation interrupted"
+            await asyncio.to_thread(partial(stranger.event, refused, why="PERMISSION_DENIED"))
             assert read_rows(url, nodes, "node") == []
             assert await asyncio.to_thread(stranger.terminate) == 0
         with daemon("serve", "results", **settings(province, HENAN, authority, henan), **upstream):
@@ -117,8 +118,8 @@ async def test_refusals_are_exchanged_by_a_nodes_own_certificate_and_by_no_other
             return verification_settings(tmp_path / "henan", HENAN, authority, own) | upstream
 
         with daemon("serve", "verification", **below(jilin)) as stranger:
-            refused = await asyncio.to_thread(stranger.event, "reported refusals are not exchanged with the node above")
-            assert refused["why"] == "PERMISSION_DENIED"
+            refused = "reported refusals are not exchanged with the node above"
+            await asyncio.to_thread(partial(stranger.event, refused, why="PERMISSION_DENIED"))
             assert read_rows(url, refusal_links, "node") == []
             assert await asyncio.to_thread(stranger.terminate) == 0
         with daemon("serve", "verification", **below(henan)):

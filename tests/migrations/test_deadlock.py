@@ -9,10 +9,8 @@ from structlog.testing import capture_logs
 
 from services.storage.engine import open_database
 from services.storage.migrate import upgrade
-from tests.support.databases import PostgresServer
+from tests.support.databases import PostgresServer, count_waiting
 from tests.support.waiting import wait_until
-
-WAITS = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'missing_reports'::regclass")
 
 
 def test_a_migration_that_deadlocks_with_a_service_is_tried_again(postgres_server: PostgresServer) -> None:
@@ -20,11 +18,16 @@ def test_a_migration_that_deadlocks_with_a_service_is_tried_again(postgres_serve
     url = postgres_server.make_empty()
     upgrade("results", url, "0031")
     database = open_database(url)
+    # PostgreSQL looks for a deadlock once in each wait, after this time. The service waits for the migration by then.
+    later = text(f"ALTER DATABASE {database.engine.url.database} SET deadlock_timeout = '4s'")
+    database.write_now(lambda connection: connection.execute(later) and None)
+    database.close()
+    database = open_database(url)
     with capture_logs() as logs, ThreadPoolExecutor(1) as thread, database.engine.connect() as watcher:
 
         def is_waiting() -> bool:
             with watcher.begin():
-                return watcher.execute(WAITS).scalar_one() == 1
+                return count_waiting(watcher) == 1
 
         with database.engine.connect() as service, service.begin():
             service.execute(text("LOCK TABLE missing_reports IN ROW EXCLUSIVE MODE"))

@@ -240,7 +240,10 @@ def test_a_conflict_sets_what_the_database_has(older: tuple[Database, str]) -> N
 
 @of("policy")
 def test_a_statement_in_the_cache_is_not_adapted(older: tuple[Database, str]) -> None:
-    """One thread may find the older schema while another compiles a statement. The cached form stays the whole one."""
+    """A thread may read the older schema while another compiles a statement for the cache.
+
+    The cached statement still has all columns of this version.
+    """
     _, url = older
     engine, schema = create_service_engine(url), OlderSchema()
     fit_statements(engine, schema)

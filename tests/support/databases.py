@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from sqlalchemy import make_url
+from sqlalchemy import Connection, make_url, text
 
 from services.results.distribution import PLAN, Whole
 from services.storage.migrate import upgrade
@@ -190,6 +190,12 @@ class CitusServer:
         upgrade("results", url.render_as_string(hide_password=False))
         self._urls.append(url)
         self._is_used.append(False)
+
+
+def count_waiting(connection: Connection) -> int:
+    """Return how many sessions of a PostgreSQL database wait for a lock."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    return connection.execute(text(query)).scalar_one()
 
 
 def server_cpu_seconds(postmaster: psutil.Process) -> float:

@@ -136,9 +136,9 @@ def hutongd(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 
 
 def _without_complaints(said: str) -> str:
-    """Return standard error up to the complaints of multiprocessing's helper.
+    """Return standard error up to the first complaint of multiprocessing's resource tracker.
 
-    A forked process ends without the end of its threads. The helper notices that, earlier or later.
+    A forked process does not end its threads, so the resource tracker may print complaints at any time.
     """
     lines = said.splitlines(keepends=True)
     return "".join(itertools.takewhile(lambda line: "resource_tracker" not in line, lines))
@@ -163,22 +163,22 @@ class Daemon:
         with self._grown:
             self._grown.notify_all()
 
-    def event(self, name: str) -> dict[str, Any]:
-        """Wait for a line of the log with this event, and return it."""
+    def event(self, name: str, **fields: str) -> dict[str, Any]:
+        """Wait for a line of the log with this event and these fields, and return it."""
         with self._grown:
             done = self._grown.wait_for(
-                lambda: self._find(name) is not None or self.process.poll() is not None, TIMEOUT_SECONDS
+                lambda: self._find(name, fields) is not None or self.process.poll() is not None, TIMEOUT_SECONDS
             )
-            found = self._find(name)
+            found = self._find(name, fields)
         assert done, f"no {name!r} in time:\n{''.join(self.log)}"
         assert found is not None, f"no {name!r} in the log:\n{''.join(self.log)}"
         return found
 
-    def _find(self, name: str) -> dict[str, Any] | None:
+    def _find(self, name: str, fields: Mapping[str, str]) -> dict[str, Any] | None:
         for line in self.log:
             if line.startswith("{"):
                 parsed: dict[str, Any] = json.loads(line)
-                if parsed["event"] == name:
+                if parsed["event"] == name and fields.items() <= parsed.items():
                     return parsed
         return None
 

@@ -26,7 +26,7 @@ _STATUS = b"grpc-status"
 
 
 class Answered(NamedTuple):
-    """What a call came to.
+    """The outcome of a call.
 
     Attributes:
         status: the code of gRPC as a number; None if the connection ended without one.
@@ -75,7 +75,10 @@ class ResumingCaller:
 
 
 def _status_in(received: bytes) -> int | None:
-    """Return the status in the trailers; None before it has arrived. It is a literal: its length, then its digits."""
+    """Return the status in the trailers; None before it has arrived.
+
+    HPACK encodes the status as a literal: its length, then its digits.
+    """
     after = received.partition(_STATUS)[2]
     digits = after[1 : 1 + after[0]] if after else b""
     return int(digits) if digits and len(digits) == after[0] else None

@@ -9,8 +9,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, Engine, event
 
+from services.storage.connections import is_distributed
 from services.storage.engine import Database
 
 _OPCODES = 100
@@ -44,6 +46,9 @@ def counting_work(database: Database, opcodes: int = _OPCODES) -> Iterator[Work]
     work, engine = Work(), database.engine
     engines = {engine, database.reading_engine}
     is_sqlite = engine.dialect.name == "sqlite"
+    with engine.connect() as connection:
+        if is_distributed(connection):
+            pytest.skip("the workers of Citus count the rows that they read, each for itself and seconds later")
 
     def watch(connection: Connection, *_: Any) -> None:
         driver: Any = connection.connection.dbapi_connection

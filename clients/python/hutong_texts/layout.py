@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 
-_CLOSING = "，。；：、）？！”》"
-_OPENING = "（“《"
+_CLOSING = "，。；：、）？！”》,.;:)]"
+_OPENING = "（“《(["
 
 
 def width_of(text: str) -> int:

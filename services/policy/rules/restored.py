@@ -91,7 +91,10 @@ def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) ->
 
 
 def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[Revision]) -> Iterator[FloorOverride]:
-    """Yield what a floor would replace in a policy and no other floor replaces, for some purpose and origin."""
+    """Yield each field of a policy that a floor would replace, unless the other floors replace it in all cases.
+
+    The cases are the purposes and origins that both the floor and the policy cover.
+    """
     fields = {(override.field, override.item) for override in find_replaced(floor, lower)}
     for purpose, origin in KINDS:
         if not fields:

@@ -90,8 +90,8 @@ def _acquire_writer(connection: Connection, now: Instant, count: int) -> tuple[i
     free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
     others = _writers.alias("others")
     newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
-    # The writer's own turn is compared too, because another transaction may have used this writer since the statement
-    # began.
+    # `newest_turn` is from the statement's snapshot. The writer's own turn may be newer, because another transaction
+    # may have used this writer since.
     greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
     acquired = connection.execute(
         update(_writers)

@@ -51,7 +51,7 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
     """
     stored = find_stored(connection, link)
     if stored is None and _may_hold(connection, link, node, now):
-        # Another transaction may store the link now. It would not see the request.
+        # A transaction that is storing the link would not see the request. It holds this lock until it ends.
         lock_until_commit(connection, AdvisoryLock.LINK_ENDS)
         stored = find_stored(connection, link)
         if stored is None:

@@ -42,7 +42,7 @@ from services.results.missing_reports.model import NOT_OURS
 from services.results.missing_reports.queue import MissingReportQueue
 from services.results.records.convert import fill_result
 from services.results.records.model import StoredResult
-from services.runtime.call import current_caller, teller_of
+from services.runtime.call import current_caller, presenter_of
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.consistency import LogPosition, read_token
@@ -77,7 +77,7 @@ class LookupHandler:
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
-        question = Question(request, self._pepper, self._jurisdiction, teller=teller_of(current_caller()))
+        question = Question(request, self._pepper, self._jurisdiction, presenter=presenter_of(current_caller()))
         if question.own_position is not None and await self._store.find_lost({question.own_position}):
             raise lost(self._node)
         if not question.nationwide:
@@ -113,19 +113,19 @@ class LookupHandler:
     ) -> None:
         """Fill an empty response. Answers to local look-ups without claimed reports go into `columns`, if given."""
         lost_positions = await self._find_lost(batch.requests)
-        keys, tellers = subject_keys_from_proto(batch), _tellers_of(batch)
+        keys, presenters = subject_keys_from_proto(batch), _presenters_of(batch)
         plain: list[Question] = []
         local: list[tuple[Question, LookupLatestItem]] = []
         nationwide: list[tuple[Question, LookupLatestItem]] = []
         item_indexes: list[int] = []
         compares_name = columns is not None
-        each = zip(batch.requests, check_each(batch), keys, tellers, strict=True)
-        for index, (request, fault, key, teller) in enumerate(each):
+        each = zip(batch.requests, check_each(batch), keys, presenters, strict=True)
+        for index, (request, fault, key, presenter) in enumerate(each):
             try:
                 if fault is not None and not (key[0] and {one.field for one in fault.violations} == {"document"}):
                     raise fault
                 question = Question(
-                    request, self._pepper, self._jurisdiction, key, compares_name=compares_name, teller=teller
+                    request, self._pepper, self._jurisdiction, key, compares_name=compares_name, presenter=presenter
                 )
                 if question.own_position in lost_positions:
                     raise lost(self._node)
@@ -281,14 +281,14 @@ class LookupHandler:
                 set_timestamp(message.retention_start_time, matches.horizon)
             elif found.answer is None or found.answer.answer != NOT_OURS:
                 response.next_steps.append(upload_report((found.lab, claim.report_number), now))
-                self._missing_reports.remember(found.lab, claim.report_number, report_time, now, question.teller)
+                self._missing_reports.remember(found.lab, claim.report_number, report_time, now, question.presenter)
 
 
-def _tellers_of(batch: BatchLookupLatestRequest | BatchLookupColumnsRequest) -> Sequence[str]:
+def _presenters_of(batch: BatchLookupLatestRequest | BatchLookupColumnsRequest) -> Sequence[str]:
     """Return who shows the reports of each request: the caller, or whom this node's Verification names."""
     count = len(batch.requests)
     if not isinstance(batch, BatchLookupColumnsRequest):
-        return [teller_of(current_caller())] * count
-    if batch.tellers and len(batch.tellers) != count:
-        raise InvalidArgument.field("tellers", english("must have one entry for each request"))
-    return batch.tellers or [""] * count
+        return [presenter_of(current_caller())] * count
+    if batch.presenters and len(batch.presenters) != count:
+        raise InvalidArgument.field("presenters", english("must have one entry for each request"))
+    return batch.presenters or [""] * count

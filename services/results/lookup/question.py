@@ -25,8 +25,8 @@ replacement matches nothing."""
 class Question:
     """One decoded look-up.
 
-    `given_keys` are the subject keys of a request without a document; empty for a request with a document. `teller` is
-    who shows the claimed reports (`teller_of`).
+    `given_keys` are the subject keys of a request without a document; empty for a request with a document. `presenter`
+    is who shows the claimed reports (`presenter_of`).
 
     Raises:
         InvalidArgument: a field is invalid.
@@ -43,8 +43,8 @@ class Question:
         "nationwide",
         "other_key",
         "own_position",
+        "presenter",
         "subject_key",
-        "teller",
         "token",
     )
 
@@ -56,7 +56,7 @@ class Question:
         given_keys: tuple[bytes, bytes] = (b"", b""),
         *,
         compares_name: bool = False,
-        teller: str = "",
+        presenter: str = "",
     ) -> None:
         # Only the nation knows what other nodes have committed. A token of another node therefore needs the nation.
         token, scope = request.at_least_as_fresh, request.scope
@@ -88,7 +88,7 @@ class Question:
             if self.nationwide:
                 # Other nodes send no masks. The caller has stated the document, so that its mask may be returned.
                 self.masked_number = mask_number(document.number)
-        self.teller = teller
+        self.presenter = presenter
         claimed = request.claimed_reports
         self.claims = claims_from_proto(claimed) if claimed else ()
 

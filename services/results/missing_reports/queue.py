@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 from services.domain.errors import HutongError
 from services.domain.instant import HOUR, Instant, Span
 from services.results.missing_reports.model import ShownReport
+from services.results.missing_reports.presenters import PresenterLimit
 from services.results.missing_reports.routing import MissingReportRouter
 from services.results.missing_reports.store import KEPT, remove_old, select_sound
-from services.results.missing_reports.tellers import TellerLimit
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ReportName
 from services.results.timing import ResultsTiming
@@ -60,17 +60,17 @@ class MissingReportQueue:
         self._capacity = capacity
         self._kept = kept
         self._waiting: dict[ReportName, ShownReport] = {}
-        self._tellers = TellerLimit()
+        self._presenters = PresenterLimit()
         self._recent: OrderedDict[ReportName, Instant] = OrderedDict()
         self._has_claims = asyncio.Event()
         self._last_removal: Instant | None = None
 
     def remember(
-        self, lab: str, report_number: str, report_time: Instant | None, now: Instant, teller: str = ""
+        self, lab: str, report_number: str, report_time: Instant | None, now: Instant, presenter: str = ""
     ) -> None:
         """Queue a claim of which no source has a record. This call never waits.
 
-        If the queue is full, or if `teller` has shown too many reports today, the claim is dropped.
+        If the queue is full, or if `presenter` has shown too many reports today, the claim is dropped.
         """
         name = (lab, report_number)
         written = self._recent.get(name)
@@ -79,7 +79,7 @@ class MissingReportQueue:
         if len(self._waiting) >= self._capacity:
             DROPPED.labels("queue full").inc()
             return
-        if not self._tellers.admits(teller, lab, now):
+        if not self._presenters.admits(presenter, lab, now):
             DROPPED.labels("shown by one caller").inc()
             return
         self._waiting[name] = ShownReport(lab, report_number, report_time, now)

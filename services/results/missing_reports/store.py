@@ -186,7 +186,7 @@ class _Capacity:
         count = select(func.count()).select_from(_table).where(_table.c.answer.is_(None))
         self._unregistered = set(usccs) - find_registered(connection, usccs)
         self._at_home = frozenset(at_home)
-        # What other nodes must be notified of has the rest of the capacity.
+        # Reports that must be passed on have this part of the capacity for themselves.
         self._kept_free = limits.missing_reports - limits.missing_reports_at_home
         self._for_lab = dict.fromkeys(usccs, limits.missing_reports_per_lab)
         for lab, many in connection.execute(open_):

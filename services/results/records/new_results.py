@@ -72,8 +72,8 @@ class NewResults(Sequence[NewResult]):
     def merge(cls, parts: Sequence[NewResults]) -> NewResults:
         """Return the results of several batches in one object.
 
-        Each tube index still counts within its own batch. `are_distinct` is whether no report number occurs twice in
-        all of the batches together.
+        Each tube index still counts within its own batch. `are_distinct` is true if no report number occurs twice in
+        the batches together.
         """
         if len(parts) == 1:
             return parts[0]

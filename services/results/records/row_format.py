@@ -115,7 +115,10 @@ class RowForm(Protocol):
         ...
 
     def concatenate(self, joined: Sequence[Any]) -> Any:
-        """Return rows that were joined in parts as if they had been joined together."""
+        """Concatenate what `join_keys` returned for several parts, or what `join_results` returned.
+
+        The outcome is that of one call with the rows of all parts.
+        """
         ...
 
 

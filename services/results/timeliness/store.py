@@ -100,7 +100,7 @@ def _region_rows(
 
     @cache
     def silent() -> dict[str, str]:
-        # Silence is not stated for parts of the interval.
+        # Rows for parts of the interval have no numbers of silent laboratories.
         return {} if question.period else find_silent_in(connection, region, question)
 
     if after is None or after.grouping == TIMELINESS_GROUPING_WHOLE:
@@ -126,9 +126,9 @@ def _place_rows(
     limit: int,
     silent: Callable[[], dict[str, str]],
 ) -> Iterator[Row]:
-    """Yield the rows of the regions of one grouping inside a region.
+    """Yield the rows of one grouping, such as one row for each city, inside a region.
 
-    `silent` returns the regions of the silent laboratories, by code.
+    `silent` returns the region of each silent laboratory, by the laboratory's code.
     """
     digits = _DIGITS[grouping]
     lab_counts, silent_counts = count_labs(connection, region, digits), Counter[str]()

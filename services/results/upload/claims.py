@@ -154,7 +154,7 @@ def _compare_with_stored(
 def find_stored(
     connection: Connection, lab: str, to_revise: Collection[str], conflicting: Collection[str], source_node: str
 ) -> StoredReports:
-    """Return the items, source nodes and contents of a laboratory's stored reports, which their keys do not contain.
+    """Return what the keys of a laboratory's stored reports lack: their items, source nodes and contents.
 
     `source_node` is this node's region. Contents are read only for conflicting reports, because these are few. They are
     not read for sampling records that get a result, because these are many.

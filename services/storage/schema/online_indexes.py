@@ -71,7 +71,7 @@ def build_missing(url: str, metadata: MetaData) -> None:
                 return
             with engine.connect() as turn:
                 _await_turn(turn)
-                # A large index takes long. Behind a pooler this setting would go to other sessions too.
+                # A large index takes longer than the timeout. Behind a pooler, the setting would stay for others.
                 if not is_pooled(make_url(url)):
                     connection.exec_driver_sql("SET statement_timeout = 0")
                 for index in find_missing(connection, indexes):
@@ -92,5 +92,5 @@ def _await_turn(turn: Connection) -> None:
     while not turn.exec_driver_sql(query, (int(AdvisoryLock.INDEXES),)).scalar_one():
         turn.rollback()
         time.sleep(TURN_SECONDS)
-    # The server keeps the snapshot of a transaction's last statement. SET has none.
+    # The transaction keeps the snapshot of its last statement. SET has no snapshot, so SET comes last.
     turn.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")

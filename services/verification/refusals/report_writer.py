@@ -79,7 +79,7 @@ class ReportWriter:
                 self.send(copied)
 
     def unite(self, same: Sequence[Refusal], keys: Collection[bytes]) -> Refusal:
-        """Of several stored reports of one refusal, make all but the earliest its duplicates. Return the earliest.
+        """Make stored reports of one refusal duplicates of the earliest of them. Return the earliest.
 
         `keys` are the hashes of a further report of the refusal.
         """
@@ -91,7 +91,7 @@ class ReportWriter:
         if first != stored:
             write_changes(self.connection, stored, first)
         if others:
-            # Hashes alone are not sent, so a report that has got only a hash need not be sent.
+            # If there are no others, the report can only have gained a hash, and such hashes are not sent.
             self.send(first)
             self.copy_to_duplicates(first)
         return first

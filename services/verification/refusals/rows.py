@@ -68,7 +68,7 @@ def find_same(connection: Connection, refusal: Refusal) -> list[Refusal]:
         same.append(_C.request_hash == refusal.request_hash)
     if key is not None:
         same.append(_C.same_report_key == key)
-    # A report under the other version of the pepper has the two hashes in the other two columns.
+    # A report that was stored under the other version of the pepper has the same two hashes in swapped columns.
     crossed = ((_C.other_same_report_key, key), (_C.same_report_key, other_key))
     known = [(column, value) for column, value in crossed if value is not None]
     fits = [column.is_(None) | (column == value) for column, value in known]

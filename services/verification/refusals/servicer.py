@@ -92,7 +92,7 @@ class RefusalServicer(RefusalServiceServicer):
         after = RowKey(*position) if position else None
         question = remaining(question, after)
         material = await self._summaries.read(question, after, now)
-        # A thread sums up, because 100,000 reports take half a second and other calls must go on.
+        # Summing up 100,000 reports takes half a second. A thread does it, so that other calls go on.
         rows = await asyncio.to_thread(summarize, material, question, after)
         shown, token = self._tokens.page(request, rows, lambda row: tuple(row.key))
         start_time = material.decision_start_time

@@ -29,13 +29,13 @@ class LookUp(NamedTuple):
         request: the request. It has a document, or none if a token was shown in place of the document.
         subject_key: the subject key that the token contains; empty if the request has a document.
         other_key: the key of the same document under the other key version; empty if the token contains none.
-        teller: who shows the reports that the request claims (`teller_of`); empty if it claims none.
+        presenter: who shows the reports that the request claims (`presenter_of`); empty if it claims none.
     """
 
     request: LookupLatestRequest
     subject_key: bytes = b""
     other_key: bytes = b""
-    teller: str = ""
+    presenter: str = ""
 
 
 class PolicyQuestion(NamedTuple):
@@ -98,7 +98,7 @@ class PolicyAnswer:
 
     @property
     def by_origin(self) -> tuple[EffectivePolicy, ...]:
-        """What applies for each of the origins that the person may have; one value if it is the same for both."""
+        """What applies for each origin that the person may have. One value if both origins have the same answer."""
         return (self.effective,) if self.elsewhere is None else (self.effective, self.elsewhere)
 
     @property
@@ -108,12 +108,18 @@ class PolicyAnswer:
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether no result is asked for. If the origin is not known, one policy that asks for none is enough."""
+        """Whether the person needs no result.
+
+        If the origin is not known, it is enough that one of the two policies asks for none.
+        """
         return any(one.asks_nothing for one in self.by_origin)
 
     @property
     def refuses_nobody(self) -> bool:
-        """Whether nobody may be refused, whatever the results. If the origin is not known, one such policy does."""
+        """Whether nobody may be refused, whatever the results.
+
+        If the origin is not known, it is enough that one of the two policies permits no refusal.
+        """
         return self.asks_nothing or any(
             one.required is not None and not one.required.refusal_permitted for one in self.by_origin
         )

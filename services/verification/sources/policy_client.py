@@ -140,10 +140,11 @@ class PolicyClient:
         return last if last is not None and self._is_recent(last) and self._has_seen(last, question.seen) else None
 
     def is_complete(self, known: PolicyAnswer, region: str) -> bool:
-        """Return whether no policy that this node lacks can change what applies in a region by an answer of Policy.
+        """Return whether Policy's answer for a region is complete: no policy that this node lacks can change it.
 
-        This node has the policies of its region and of the regions above. In other places another node may have
-        published what applies. There only the answer that a floor lifts is complete, because no policy undoes a lift.
+        This node has the policies of its region and of the regions above. For any other place, another node may have
+        published policies. An answer for such a place is complete only if a floor lifts, because no policy undoes a
+        lift.
         """
         return known.is_lifted or within(region, self._jurisdiction) or within(self._jurisdiction, region)
 

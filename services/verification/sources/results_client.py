@@ -170,8 +170,8 @@ class ResultsClient:
             request.subject_keys.extend([one.subject_key for one in look_ups])
             if any(one.other_key for one in look_ups):
                 request.other_subject_keys.extend([one.other_key for one in look_ups])
-        if any(one.teller for one in look_ups):
-            request.tellers.extend([one.teller for one in look_ups])
+        if any(one.presenter for one in look_ups):
+            request.presenters.extend([one.presenter for one in look_ups])
         stub = self._stub.stub
         try:
             response = await stub.BatchLookupColumns(request, timeout=self._seconds, metadata=inner_metadata())

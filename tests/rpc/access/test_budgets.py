@@ -28,7 +28,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 from prometheus_client import REGISTRY
 
 from services.command.audit import who_read
-from services.results.missing_reports.tellers import OF_ONE_LAB
+from services.results.missing_reports.presenters import OF_ONE_LAB
 from services.runtime.clock import SystemClock
 from services.runtime.server.timing import ServerTiming
 from tests.support.access.guarded import CASE, OTHER_REGION, REGION, USER, Guarded, open_guarded

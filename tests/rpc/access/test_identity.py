@@ -168,15 +168,19 @@ def public_key_as_secret(guarded: Guarded) -> OctKey:
     return OctKey.import_key(json.dumps(guarded.issuer.as_dict(private=False)))
 
 
-NOW = int(time.time())
+def after(seconds: int) -> int:
+    """Return the instant so many seconds after this call, in seconds since 1970."""
+    return int(time.time()) + seconds
+
+
 BAD_TOKENS: dict[str, Callable[[Guarded], tuple[str, str]]] = {
     "another certificate's": lambda it: it.token(it.certificate(CALLERS["gate"])),
     "no certificate's": lambda it: it.token(None),
     "another issuer's": lambda it: it.token(it.certificate(CALLERS["app"]), iss="https://elsewhere.example"),
     "another audience's": lambda it: it.token(it.certificate(CALLERS["app"]), aud="elsewhere"),
-    "expired": lambda it: it.token(it.certificate(CALLERS["app"]), iat=NOW - 700, exp=NOW - 200),
-    "of the future": lambda it: it.token(it.certificate(CALLERS["app"]), iat=NOW + 900, exp=NOW + 1000),
-    "good for too long": lambda it: it.token(it.certificate(CALLERS["app"]), exp=NOW + 3600),
+    "expired": lambda it: it.token(it.certificate(CALLERS["app"]), iat=after(-700), exp=after(-200)),
+    "of the future": lambda it: it.token(it.certificate(CALLERS["app"]), iat=after(900), exp=after(1000)),
+    "good for too long": lambda it: it.token(it.certificate(CALLERS["app"]), exp=after(3600)),
     "of no document": lambda it: it.token(it.certificate(CALLERS["app"]), hutong_document={"number": "1"}),
     "of a wrong number": lambda it: it.token(
         it.certificate(CALLERS["app"]), hutong_document={"type": "RESIDENT_ID_CARD", "number": "110101190001010001"}
@@ -187,10 +191,10 @@ BAD_TOKENS: dict[str, Callable[[Guarded], tuple[str, str]]] = {
     "without a signature": lambda it: unsigned(it, alg="none"),
     "of a key in a path": lambda it: unsigned(it, kid="../../k1"),
     "of a key in itself": lambda it: unsigned(it, jwk=ECKey.generate_key("P-256").as_dict(private=False)),
-    "expiring at a text": lambda it: it.token(it.certificate(CALLERS["app"]), exp=str(NOW + 300)),
+    "expiring at a text": lambda it: it.token(it.certificate(CALLERS["app"]), exp=str(after(300))),
     "expiring never": lambda it: it.token(it.certificate(CALLERS["app"]), exp=float("inf")),
-    "not before a text": lambda it: it.token(it.certificate(CALLERS["app"]), nbf=str(NOW)),
-    "not before tomorrow": lambda it: it.token(it.certificate(CALLERS["app"]), nbf=NOW + 86_400),
+    "not before a text": lambda it: it.token(it.certificate(CALLERS["app"]), nbf=str(after(0))),
+    "not before tomorrow": lambda it: it.token(it.certificate(CALLERS["app"]), nbf=after(86_400)),
     "no token": lambda _it: ("authorization", "Bearer nonsense"),
     "very long": lambda _it: ("authorization", f"Bearer {'x' * 9000}"),
 }

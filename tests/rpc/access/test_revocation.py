@@ -205,9 +205,9 @@ async def test_a_resumed_session_outlives_neither_certificate_nor_authority(newe
     known = grpc.StatusCode.INVALID_ARGUMENT
     assert first.status == known.value[0]
     assert await resume(known)
-    node.deny_list.write_text(serial_of(shown))
+    replace_file(node.deny_list, serial_of(shown))
     await until(lambda: resume(grpc.StatusCode.UNAUTHENTICATED))
-    node.deny_list.write_text("")
+    replace_file(node.deny_list, "")
     await until(lambda: resume(known))
     start = node.clock.now()
     node.clock.advance(25 * HOUR)
@@ -215,7 +215,7 @@ async def test_a_resumed_session_outlives_neither_certificate_nor_authority(newe
     node.clock.advance(start - node.clock.now())
     assert await resume(known)
     (elsewhere := node.directory / "elsewhere").mkdir()
-    shutil.copy(Authority(elsewhere, "clients").root.certificate, authorities)
+    replace_file(authorities, Authority(elsewhere, "clients").root.certificate.read_bytes())
     await node.server.reload()
     ended = await call(first.session)
     assert (ended.status, ended.is_resumed) == (None, False)

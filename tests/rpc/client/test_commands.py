@@ -116,8 +116,14 @@ def test_districts_founded_in_2021_are_regions(hutong: Shell, tmp_path: Path) ->
 def test_decision_names_its_rule_with_its_title(hutong: Shell, who: tuple[str, ...]) -> None:
     """A checker can explain the answer to the person."""
     use = ("--use-time", "2022-08-10T23:00:00+08:00")
-    text = hutong("verify", *who, *PLACE, *use, stdin=hutong.traveller["card_no"]).stdout
-    assert "Policy: jurisdictions/410000/policies/recognition-from-outside@1 “Henan" in text
+
+    def is_named() -> bool:
+        text = hutong("verify", *who, *PLACE, *use, stdin=hutong.traveller["card_no"]).stdout
+        assert "Policy: jurisdictions/410000/policies/recognition-from-outside@1" in text
+        return "@1 “Henan" in text
+
+    # The answer does not wait for a title that is late, as it may be on a busy machine.
+    wait_until(is_named)
 
 
 def test_people_of_a_file_are_decided_row_by_row(hutong: Shell, tmp_path: Path) -> None:
@@ -171,71 +177,6 @@ def test_gate_whose_answers_nobody_reads_ends_quietly(hutong: Shell) -> None:
             gate.stdin.close()
         assert gate.stderr.read() == ""
         gate.wait(TIMEOUT_SECONDS)
-
-
-def test_timeliness_is_printed_for_a_laboratory(hutong: Shell) -> None:
-    """A day of 2022 that is uploaded now is late."""
-    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
-    (told,) = hutong.json("timeliness", "--lab", LAB, *day)["timeliness"]
-    assert told["result_count"] == told["late_count"] == "200"
-    table = hutong("timeliness", "--region", "220000", *day).stdout.splitlines()
-    assert "upload p50" in table[0]
-    assert [line.split()[0] for line in table[1:]] == ["220000", f"labs/{LAB}"]
-    assert "100.0%" in table[2]
-
-
-def test_timeliness_is_grouped_and_written_to_files(hutong: Shell, tmp_path: Path) -> None:
-    """Rows are by city and by day, with the names of regions in Chinese, as CSV and as a workbook."""
-    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
-    rows = hutong.json("timeliness", "--region", "000000", *day, "--group", "city")["timeliness"]
-    whole_row, *cities = (row["region"] for row in rows)
-    assert whole_row == "000000"
-    assert "220500" in cities
-    several = hutong.json("timeliness", "--region", "000000", *day, "--group", "lab", "--group", "province")[
-        "timeliness"
-    ]
-    groups = [row["grouping"].removeprefix("TIMELINESS_GROUPING_") for row in several]
-    assert (groups[0], {*groups}) == ("WHOLE", {"WHOLE", "PROVINCE", "LAB"})
-    csv_file, workbook, page = (tmp_path / f"late.{kind}" for kind in ("csv", "xlsx", "html"))
-    files = ("--csv", str(csv_file), "--xlsx", str(workbook), "--html", str(page))
-    hutong("timeliness", "--region", "220000", *day, "--group", "city", "--by", "day", *files)
-    header, whole, tonghua = csv_file.read_text(encoding="utf-8-sig").splitlines()
-    assert header.startswith("subject,name,group,from,results,late,share,")
-    assert whole.startswith("220000,吉林省,whole,2022-08-09 00:00:00,200,200,1,")
-    assert tonghua.startswith("220500,吉林省通化市,city,2022-08-09 00:00:00,200,200,1,")
-    assert workbook.stat().st_size
-    assert "通化" in page.read_text(encoding="utf-8") or "220500" in page.read_text(encoding="utf-8")
-    silent = hutong("timeliness", "--region", "220000", *day, "--silent-after-hours", "0.0001").stdout.splitlines()
-    assert "silent since" in silent[0]
-    hutong("timeliness", "--lab", LAB, *day, "--csv", str(csv_file), "--json", code=ExitCode.USAGE)
-
-
-def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) -> None:
-    """A page covers a region, or one laboratory by its name. A file that cannot be written is reported."""
-    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
-    page = tmp_path / "page.html"
-    for whose in (("--region", "220000"), ("--lab", LAB)):
-        assert str(page) in hutong("timeliness", *whose, *day, "--html", str(page)).stderr
-        text = page.read_text(encoding="utf-8")
-        assert "Timeliness of reports" in text
-        assert "200 of 200" in text
-        assert "2022-08-09 00:00 to 2022-08-10 00:00" in text
-    assert "吉林" not in text
-    hutong("timeliness", "--lab", LAB, *day, "--html", str(page), "--json", code=ExitCode.USAGE)
-    nowhere = tmp_path / "nowhere" / "page.html"
-    told = hutong("timeliness", "--lab", LAB, *day, "--html", str(nowhere), code=ExitCode.USAGE)
-    assert str(nowhere) in told.stderr
-
-
-def test_timeliness_asks_for_one_subject(hutong: Shell) -> None:
-    """The command refuses both options together, and none of them. A refusal by the service names its reason."""
-    day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
-    hutong("timeliness", *day, code=ExitCode.USAGE)
-    hutong("timeliness", "--lab", LAB, "--region", "220000", *day, code=ExitCode.USAGE)
-    assert "REGION_UNKNOWN" in hutong("timeliness", "--region", "990000", *day, code=ExitCode.FAILED).stderr
-    options = ("--lab", LAB, *day, "--late-after-hours")
-    assert hutong.json("timeliness", *options, "8760")["timeliness"][0]["late_count"] == "200"
-    assert "late_threshold" in hutong("timeliness", *options, "100000000", code=ExitCode.FAILED).stderr
 
 
 def test_workbook_and_ndjson_say_the_same_as_the_csv(hutong: Shell, tmp_path: Path) -> None:

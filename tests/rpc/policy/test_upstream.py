@@ -36,7 +36,7 @@ from tests.support.policy.country import (
     without_actors,
 )
 from tests.support.policy.service import ANTIGEN, HOTEL, Service, make_policy, policy_at
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 SOON_SECONDS = 30.0
 """Less than the minute by which another clock differs. What happens at once takes far less on a busy machine too."""
@@ -153,7 +153,9 @@ async def test_a_nation_with_another_clock_is_watched_at_once(tmp_path: Path, sq
 async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation: Service, henan: Service) -> None:
     """Verification's cache is out of date as soon as the province's Policy sends the change. A token makes it wait."""
     question = PolicyQuestion("410105", HOTEL, "410105", SystemClock().now() + MINUTE, None)
-    client = PolicyClient(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
+    client = PolicyClient(
+        partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock(), source_seconds=TIMEOUT_SECONDS
+    )
     watching = Background([client.watch])
     watching.start()
     try:

@@ -299,6 +299,16 @@ async def test_the_nation_publishes_for_a_node_that_was_retired(tmp_path: Path, 
 
     It then also serves a city of that province.
     """
+
+    async def is_permitted(call: Awaitable[object]) -> bool:
+        """Make a change. On a busy machine Results may be late, and then no node counts as retired."""
+        try:
+            await call
+        except grpc.aio.AioRpcError as error:
+            assert error_info(error).reason == "ANOTHER_NODE_PUBLISHES"  # noqa: PT017 - the change is tried again
+            return False
+        return True
+
     jilin = "jurisdictions/220000/policies/hotel"
     async with (
         bare_server(add_ExchangeServiceServicer_to_server, OneRetired()) as results,
@@ -306,8 +316,8 @@ async def test_the_nation_publishes_for_a_node_that_was_retired(tmp_path: Path, 
     ):
         for node in ("nodes/410000", "nodes/220000", "nodes/410100"):
             await send(nation, node)
-        await nation.publish(make_policy(HENAN_POLICY))
-        await nation.publish(make_policy(HENAN_POLICY, hours=24), validate_only=True)
-        await withdraw(nation, f"{HENAN_POLICY}@1")
+        await until(lambda: is_permitted(nation.publish(make_policy(HENAN_POLICY))))
+        await until(lambda: is_permitted(nation.publish(make_policy(HENAN_POLICY, hours=24), validate_only=True)))
+        await until(lambda: is_permitted(withdraw(nation, f"{HENAN_POLICY}@1")))
         assert (await refused(nation.publish(make_policy(jilin))))[2] == "nodes/220000"
         assert (await refused(nation.publish(make_policy(CITY_POLICY))))[2] == "nodes/410100"

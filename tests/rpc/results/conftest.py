@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.results.timing import ResultsTiming
 from tests.support.databases import MakeUrl
 from tests.support.results.country import Country, open_country
 from tests.support.results.node import ResultsNode, results_node
-from tests.support.waiting import TIMEOUT_SECONDS
 
 
 @pytest.fixture
@@ -32,9 +30,7 @@ async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
 async def country(tmp_path: Path, sqlite_url: MakeUrl, request: pytest.FixtureRequest) -> AsyncIterator[Country]:
     """A nation without provinces, on SQLite: the stores are proven on both engines by themselves.
 
-    An indirect parameter is the timing of its nodes. By default a look-up waits for what its token stands for as long
-    as tests wait for anything.
+    An indirect parameter is the timing of its nodes.
     """
-    timing = getattr(request, "param", None) or ResultsTiming(token_wait=TIMEOUT_SECONDS)
-    async with open_country(tmp_path, sqlite_url, timing) as opened:
+    async with open_country(tmp_path, sqlite_url, getattr(request, "param", None)) as opened:
         yield opened

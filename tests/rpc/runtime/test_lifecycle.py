@@ -58,7 +58,7 @@ async def test_draining_lets_calls_under_way_end(tmp_path: Path) -> None:
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         call = asyncio.ensure_future(LabServiceStub(channel).GetLab(LAB))
         await gate.reached()
-        stopping = asyncio.ensure_future(server.stop(grace=5))
+        stopping = asyncio.ensure_future(server.stop(grace=TIMEOUT_SECONDS))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watch.cancel()
         assert not call.done()

@@ -35,7 +35,7 @@ from tests.support.ports import free_address
 from tests.support.processes import Daemon, daemon, hutongd
 from tests.support.results.factories import make_document
 from tests.support.servers import new_channel
-from tests.support.waiting import TIMEOUT_SECONDS, until, wait_until
+from tests.support.waiting import TIMEOUT_SECONDS, pause_between_calls, until, wait_until
 from tests.support.workers import channels_to_workers, worker_of, worker_pids
 
 HOTEL = purpose_pb2.PURPOSE_HOTEL
@@ -177,6 +177,7 @@ async def count_accepted(channel: grpc.aio.Channel) -> int:
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017 - the loop ends here
             assert error_info(error).reason == "BUDGET_EXCEEDED"  # noqa: PT017
             return accepted
+        await pause_between_calls()
     return PERSONS
 
 
@@ -198,8 +199,8 @@ def test_verification_in_workers(tmp_path: Path, sqlite_url: MakeUrl) -> None:
             question = VerifyRequest(holder_token=token, region="410105", purpose=HOTEL)
             assert (await VerificationServiceStub(second).Verify(question)).HasField("decision")
             await verify_batch(first, range(3, PERSONS))
-            # The workers share their counts several times a second. A question waits 0.05 s for the absent sources, so
-            # the counts are shared long before 400 questions are answered.
+            # The workers share their counts several times a second. With the pauses, 400 questions take at least twenty
+            # seconds, so the counts are shared long before.
             assert await count_accepted(second) < 400
             await verify(second, 1)
 

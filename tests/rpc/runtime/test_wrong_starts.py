@@ -216,9 +216,9 @@ def check_one(command: str, language: str, variables: Mapping[str, str], cause: 
 
 
 def in_turns(commands: Sequence[str]) -> list[tuple[str, str]]:
-    """Return each command with a language, in turns. A single command speaks all languages.
+    """Return each command with one of the languages, in turns. A single command comes with each language.
 
-    All commands find a fault and word it by the same code.
+    One language for each command is enough, because all commands find and describe a fault by the same code.
     """
     if len(commands) == 1:
         return [(commands[0], language) for language in LANGUAGES]

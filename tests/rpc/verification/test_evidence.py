@@ -117,7 +117,7 @@ async def test_paper_that_its_laboratory_denies_counts_for_nothing_and_is_a_case
 
 
 async def test_paper_of_a_second_person_is_recognized_and_flagged_for_officers(callers: Callers) -> None:
-    """The answer is that of any paper. The stored decision and the list of flags name both showings."""
+    """The answer is the same as for any paper. The stored decision and the list of flags name both showings."""
     asked = [
         question(resident_number(index), evidence=[paper("SHARED-1", SystemClock().now() - HOUR)]) for index in (91, 92)
     ]
@@ -237,7 +237,7 @@ async def test_negative_in_hand_after_a_recorded_positive_is_a_case(callers: Cal
 
 
 async def test_edited_report_time_contradicts_the_record(callers: Callers) -> None:
-    """An old report with a new time: not used, an officer is asked to look, and it is stored."""
+    """A recorded report is shown with a later time. It is not used, an officer is asked to look, and it is stored."""
     reported = SystemClock().now() - 60 * HOUR
     report = next_report()
     await callers.upload(resident_number(2), report, reported)

@@ -23,7 +23,7 @@ from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROUNDS = 10
-"""Enough that a moment in which the machine is busy is short beside the time that waiting would take."""
+"""With so many rounds, waiting in each would take far longer than a moment in which the machine is busy."""
 NO_DEADLINE = 600.0
 """A caller's deadline that no decision reaches. A call that waits for it hangs."""
 
@@ -147,7 +147,7 @@ async def test_results_frozen(node: Node, callers: Callers) -> None:
         free = (await callers.decisions.Verify(question(NUMBERS[0], region="450403"))).decision
         return free.reason == pb.DECISION_REASON_NO_POLICY_IN_FORCE
 
-    # Without results it is decided as ever, once Policy is not late.
+    # A decision that needs no results is made as before. On a busy machine Policy may be late.
     await until(is_free)
     node.thaw("results")
     await _until_whole(callers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ SOURCE_SECONDS = 0.5
 """How long this node's services wait for each other."""
 DEADLINE_SECONDS = 10.0
 """The time of each question, which no answer uses up on a busy machine either."""
-RECOVERY_SECONDS = 12.0
+RECOVERY_SECONDS = 25.0
 """The time of a silent call and that of a busy machine; less than keepalive alone would take."""
 
 
@@ -142,4 +141,4 @@ async def test_a_policy_is_asked_for_over_a_working_connection(linked: Linked) -
         return await reason() == pb.DECISION_REASON_VALID
 
     await until(is_known, RECOVERY_SECONDS)
-    assert await asyncio.wait_for(linked.recognizes(), DEADLINE_SECONDS)
+    await until(linked.recognizes)

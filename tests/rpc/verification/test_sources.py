@@ -36,7 +36,7 @@ from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
 from tests.support.servers import bare_channel, bare_server
 from tests.support.verification.node import NUMBERS, document
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 NOON = 1_660_190_400 * SECOND
 QUESTION = PolicyQuestion("410105", 4, "410105", NOON, None)
@@ -123,11 +123,11 @@ def published(sequence: int) -> CommitPosition:
 
 @asynccontextmanager
 async def asking_policy(
-    policy: Policy, clock: FixedClock, seconds: float = SOURCE_SECONDS
+    policy: Policy, clock: FixedClock, seconds: float = TIMEOUT_SECONDS, timing: SourceTiming | None = None
 ) -> AsyncIterator[PolicyClient]:
     """A client of Policy that watches, unless the policy is silent. `seconds` is how long it waits for an answer."""
     async with bare_server(add_PolicyServiceServicer_to_server, policy) as address:
-        client = PolicyClient(partial(grpc.aio.insecure_channel, address), "410000", clock, None, seconds)
+        client = PolicyClient(partial(grpc.aio.insecure_channel, address), "410000", clock, timing, seconds)
         watching = Background([client.watch])
         watching.start()
         try:
@@ -137,6 +137,11 @@ async def asking_policy(
         finally:
             await watching.stop()
             await client.close()
+
+
+def _asking_results(channel: grpc.aio.Channel) -> ResultsClient:
+    """Return a client of Results that waits for an answer as long as tests wait for anything."""
+    return ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000", TIMEOUT_SECONDS)
 
 
 def _look_up(report: str = "", token: str = "") -> LookUp:
@@ -151,7 +156,7 @@ async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() 
     """A single look-up is sent alone. 200 concurrent look-ups are sent in a few calls."""
     results = Results()
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
-        client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
+        client = _asking_results(channel)
         assert await client.ask(_look_up()) is not None
         assert results.batches == [1]
         answers = await asyncio.gather(*(client.ask(_look_up()) for _ in range(200)))
@@ -163,7 +168,7 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
     """The batch that fails for one is halved until the one is alone."""
     results = Results()
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
-        client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
+        client = _asking_results(channel)
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(client.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
@@ -176,10 +181,10 @@ async def test_look_ups_that_are_late_have_no_answer() -> None:
     """
     results = Results()
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
-        client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
+        client = _asking_results(channel)
         results.answering.clear()
-        assert await client.look_up_each([_look_up(), _look_up()], share=0.01) == [None, None]
-        assert await client.ask(_look_up(), share=0.01) is None
+        assert await client.look_up_each([_look_up(), _look_up()], share=0.001) == [None, None]
+        assert await client.ask(_look_up(), share=0.001) is None
         results.answering.set()
         await until(lambda: client.seconds_to_wait() > 1)
 
@@ -192,7 +197,7 @@ async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one
         for region in ("410000", "220000", "370000")
     )
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
-        client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
+        client = _asking_results(channel)
         look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
         answers = await client.look_up_each(look_ups)
         assert len(answers) == 40
@@ -206,8 +211,7 @@ async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one
 async def test_policy_is_asked_once_for_many_and_then_not_at_all() -> None:
     """Questions that meet ask once; afterwards the answer is at hand for its interval, and no longer."""
     policy = Policy()
-    # On a busy machine the calls may take longer than a source usually has.
-    async with asking_policy(policy, FixedClock(NOON), 30.0) as client:
+    async with asking_policy(policy, FixedClock(NOON)) as client:
         assert client.find_cached(QUESTION) is None
         await asyncio.gather(*(client.resolve(QUESTION) for _ in range(300)))
         assert policy.asked == 1
@@ -265,15 +269,17 @@ async def test_a_change_drops_the_answers_below_its_jurisdiction() -> None:
 
 
 async def test_without_a_watch_answers_are_asked_for_again() -> None:
-    """Without a watch no change is reported, so an answer is used only for a quarter of a second."""
-    policy = Policy()
-    policy.silent = True
-    async with asking_policy(policy, FixedClock(NOON)) as client:
-        await client.resolve(QUESTION)
-        assert client.find_cached(QUESTION) is not None
-        await until(lambda: client.find_cached(QUESTION) is None)
-        await client.resolve(QUESTION)
-        assert policy.asked == 2
+    """Without a watch no change is reported, so an answer is used only for a set time of less than a second."""
+    assert SourceTiming().unwatched_seconds < 1
+    for seconds, is_used in ((3600.0, True), (0.0, False)):
+        policy = Policy()
+        policy.silent = True
+        timing = SourceTiming(unwatched_seconds=seconds)
+        async with asking_policy(policy, FixedClock(NOON), timing=timing) as client:
+            await client.resolve(QUESTION)
+            assert (client.find_cached(QUESTION) is not None) is is_used
+            await client.resolve(QUESTION)
+            assert policy.asked == 2
 
 
 async def test_last_answers_serve_up_to_a_limit_while_policy_is_unavailable() -> None:
@@ -298,7 +304,7 @@ async def test_a_policy_behind_the_token_is_not_fresh_enough() -> None:
     The error is UNAVAILABLE, and the older rule is not used.
     """
     policy = Policy()
-    async with asking_policy(policy, FixedClock(NOON)) as client:
+    async with asking_policy(policy, FixedClock(NOON), SOURCE_SECONDS) as client:
         await client.resolve(QUESTION)
         fresh = PolicyQuestion("410105", 4, "410105", NOON, published(1))
         assert client.find_cached(fresh) is None

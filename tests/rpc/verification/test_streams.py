@@ -220,7 +220,7 @@ async def test_a_question_for_the_nation_holds_up_no_other(tmp_path: Path) -> No
         answer = await call.read()
         assert (answer.correlation_id, answer.decision.governing_policy) == ("here", "410105")
         await call.done_writing()
-        assert streams.question_count == 1
+        await until(lambda: streams.question_count == 1)
         verifier.nation.set()
         answer = await call.read()
         assert (answer.correlation_id, answer.decision.governing_policy) == ("for the nation", "the nation")

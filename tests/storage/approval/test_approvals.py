@@ -40,7 +40,7 @@ def withdrawals(database_url: MakeUrl) -> Iterator[Withdrawals]:
 
 
 async def test_a_change_is_proposed_once_and_made_once(withdrawals: Withdrawals) -> None:
-    """The actor is the proposer. The request id of the proposal is that of no other content and of no other caller."""
+    """The actor is the proposer. Neither other content nor another caller may use the request id of the proposal."""
     change = await withdrawals.propose(A_REQUEST_ID)
     assert (await withdrawals.propose(A_REQUEST_ID)).change_id == change.change_id
     with pytest.raises(InvalidArgument, match="other content"):

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, make_url, text
 from services.domain.errors import Unavailable
 from services.runtime.configuration.variables import POOLER_OPTION, TRANSACTION_POOLER
 from services.storage.engine import Database, open_database
-from tests.support.databases import MakeUrl
+from tests.support.databases import MakeUrl, count_waiting
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 TABLES = """
@@ -91,15 +91,14 @@ def locked(database: Database) -> Iterator[None]:
         yield
 
 
-def waits(connection: Connection) -> bool:
-    waiting = "datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO marks%'"
-    return bool(connection.execute(text(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}")).scalar_one())
-
-
 async def start_waiting(database: Database, number: int) -> asyncio.Task[int]:
     """Start a statement, and return once it waits for the table."""
     task = asyncio.create_task(database.write_alone(INSERT, (number, True, "", b"")))
-    await until(lambda: database.read(waits))
+
+    async def waits() -> bool:
+        return await database.read(count_waiting) == 1
+
+    await until(waits)
     return task
 
 

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.internal.v1.internal_missing_report_service_pb2 import DeniedReport, ListDeniedReportsResponse
 from hutong.verification.v1.evidence_case_pb2 import EVIDENCE_CASE_FINDING_FORGED, EVIDENCE_CASE_KIND_DENIED_BY_LAB
 from hutong.verification.v1.evidence_case_service_pb2 import ConcludeCaseRequest, ConcludeCaseResponse
-from sqlalchemy import Connection, delete, event
+from sqlalchemy import delete
 
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database
@@ -21,6 +21,7 @@ from services.verification.showings.tables import evidence_flags
 from services.verification.stored_decisions.tables import decisions
 from tests.support.databases import MakeUrl
 from tests.support.verification.showings import LAB, NEW, NOW, PEPPER, keep, showing
+from tests.support.work import noting_statements
 
 NEXT = Timestamp(seconds=77)
 
@@ -95,18 +96,12 @@ async def test_many_reports_are_read_by_as_many_statements_as_one(database_url: 
     database = open_database(database_url("verification"))
     numbers = [f"R{number}" for number in range(20)]
     await keep(database, *(showing(1, number) for number in numbers))
-    statements: list[str] = []
-
-    def note(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        if "FROM shown_reports" in statement or "FROM evidence_cases" in statement or "FROM decisions" in statement:
-            statements.append(statement)
-
-    event.listen(database.reading_engine, "before_cursor_execute", note)
+    read = ("FROM shown_reports", "FROM evidence_cases", "FROM decisions")
     counts = []
     for page in (numbers[:1], numbers, numbers):
-        await DeniedCaseOpener(database, Denied(page), PEPPER, FixedClock(NOW)).open_new()
-        counts.append(len(statements))
-        statements.clear()
+        with noting_statements(database.reading_engine) as statements:
+            await DeniedCaseOpener(database, Denied(page), PEPPER, FixedClock(NOW)).open_new()
+        counts.append(sum(any(table in statement for table in read) for statement in statements))
     assert counts == [3, 3, 2]
     assert sorted(await _cases(database)) == sorted(numbers)
     database.close()

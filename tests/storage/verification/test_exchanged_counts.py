@@ -17,7 +17,6 @@ from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.tables import refusal_links
 from tests.support.verification.refusal_nodes import (
     HENAN,
-    HOTEL,
     NOON,
     PLACE,
     ZHENGZHOU,
@@ -25,6 +24,7 @@ from tests.support.verification.refusal_nodes import (
     connect,
     joined,
 )
+from tests.support.verification.refusals import HOTEL
 from tests.support.waiting import until
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hutong.results.v1 import result_pb2
-from hutong.type.v1.purpose_pb2 import PURPOSE_PUBLIC_VENUE
 from hutong.verification.v1.decision_pb2 import ClaimedRecord, DecisionInputs
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest, ReportRefusalResponse
@@ -15,13 +12,13 @@ from services.domain.instant import DAY, Instant, to_timestamp
 from services.runtime.ids import uuid7
 from services.storage.engine import open_database
 from services.verification.refusals.convert import refusal_to_proto
-from services.verification.refusals.rules import NOT_UNLAWFUL, Refusal
 from services.verification.refusals.store import NewReport, RefusalStore
 from services.verification.refusals.tables import refusals, requests
 from services.verification.retention import Purge, Removed, RetentionAges, purge_verification
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.stored_decisions.tables import decisions
 from tests.support.databases import MakeUrl
+from tests.support.verification.refusals import make_refusal
 
 NOW: Instant = 1_660_190_400_000_000
 HORIZON = NOW - 10 * DAY
@@ -60,21 +57,8 @@ async def test_a_purge_removes_each_kind_by_its_age_and_copies_by_the_horizon(da
     ]
     await DecisionStore(database).keep_answers([KeptAnswer(decision, None) for decision in [*gone, *kept]])
     store = RefusalStore(database, [b"s" * 32])
-    refusal = Refusal(
-        uuid=uuid7(),
-        region="410105",
-        venue="",
-        purpose=PURPOSE_PUBLIC_VENUE,
-        refuse_time=NOW,
-        grounds=(),
-        assessment=NOT_UNLAWFUL,
-        statement="words",
-        subject_key=None,
-        key_version=1,
-        create_time=NOW,
-    )
-    young = [replace(refusal, uuid=uuid7(), create_time=NOW - age * DAY) for age in (0, 6, 59)]
-    for number, one in enumerate([*young, replace(refusal, create_time=NOW - 61 * DAY)]):
+    young = [make_refusal(NOW, create_time=NOW - age * DAY) for age in (0, 6, 59)]
+    for number, one in enumerate([*young, make_refusal(NOW, create_time=NOW - 61 * DAY)]):
         await store.add_refusal(
             NewReport(one, None),
             ReportRefusalRequest(request_id=f"01890000-0000-4000-8000-00000000000{number}"),

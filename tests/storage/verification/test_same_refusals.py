@@ -23,7 +23,10 @@ from tests.support.verification.refusal_nodes import (
 
 
 async def test_two_reports_of_one_refusal_are_one_everywhere(country: list[OneNode]) -> None:
-    """Told at the nation, in Jilin and in Zhengzhou before they meet: the earliest counts, and all get its answer."""
+    """The refusal is reported at the nation, in Jilin and in Zhengzhou before the nodes exchange reports.
+
+    The earliest report counts, and all get its answer.
+    """
     nation, jilin, _, zhengzhou = country
     links = await joined(country)
     reported = [await node.report() for node in (zhengzhou, nation, jilin)]

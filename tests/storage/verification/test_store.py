@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1.refusal_service_pb2 import (
     AnswerRefusalRequest,
@@ -28,11 +28,10 @@ from services.verification.refusals.summaries.store import read_reported
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.stored_decisions.subject_tag import SubjectTag
 from tests.support.databases import MakeUrl
+from tests.support.verification.refusals import HOTEL, NOT_LOCAL, make_refusal
 
 NOON: Instant = 1_660_190_400_000_000
-HOTEL = purpose_pb2.PURPOSE_HOTEL
 NOT_FOUND_LOCALLY = refusal_ground_pb2.REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE
-NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
 EXPIRED = refusal_ground_pb2.REFUSAL_GROUND_EXPIRED
 A_REQUEST_ID = "01890000-0000-4000-8000-000000000001"
 
@@ -58,18 +57,11 @@ def _decision(evaluate_time: Instant = NOON) -> StoredDecision:
 def _refusal(
     region: str = "410105", grounds: tuple[int, ...] = (NOT_LOCAL,), hours: int = 0, assessment: int = UNLAWFUL
 ) -> Refusal:
-    return Refusal(
-        uuid=uuid7(),
+    return make_refusal(
+        NOON + hours * HOUR,
         region=region,
-        venue="站前宾馆",
-        purpose=HOTEL,
-        refuse_time=NOON + hours * HOUR,
-        grounds=grounds,  # type: ignore[arg-type]
-        assessment=assessment,  # type: ignore[arg-type]
-        statement="他们要求我重新检测",
-        subject_key=b"k" * 16,
-        key_version=1,
-        create_time=NOON + hours * HOUR,
+        grounds=grounds,
+        assessment=assessment,
         assess_time=NOON,
         due_time=NOON,
     )

@@ -15,6 +15,16 @@ TWO = {**ONE, "T0002": 1}
 PEOPLE = [TITLES, person(1), person(2)]
 QUANTITIES = ("1.1E+17", "1.1E17", "2.2e17", '"1,1E+17"', "220809001.0")
 SIGNED = (["（盖章）"], ["日期：2022-08-09"], ["打印时间", "2022-08-09 12:33:00"], ["检测单位：示例检验所"])
+ENDS = (
+    ["———以下空白———"],
+    ["检验员：示例    审核：示例    日期：2022-08-09"],
+    ["检测：示例"],
+    ["(本页以下无数据)"],
+    ["", "--- 结束 ---"],
+    ["EOF"],
+    ["*****"],
+)
+LIKE_FOOTERS = ("本上真奈美", "Page Larry", "End-User Ann", "Total Wang", "说明", "共 1", "*****")
 SPACED_QUOTES = ", ".join(f'"{cell}"' for cell in person(1))
 STRICT = {
     b"http://schemas.openxmlformats.org/spreadsheetml/2006/main": b"http://purl.oclc.org/ooxml/spreadsheetml/main",
@@ -68,6 +78,12 @@ ODDITIES = [
     Kind("dashes as tube codes", csv(alone(5, "-", "/", "无")), {"R0001": 1, "R0002": 1, "R0003": 1}),
     Kind("a dash as the result", csv(alone(3, "-")), bad={2: "nat_result"}),
     Kind("signatures", csv([*PEOPLE, *SIGNED]), TWO, dict.fromkeys(range(4, 8), "")),
+    Kind("ends of a table", csv([*PEOPLE, *ENDS]), TWO, dict.fromkeys(range(4, 11), "")),
+    Kind(
+        "people named like footers",
+        csv([TITLES, *(person(number, name=name) for number, name in enumerate(LIKE_FOOTERS, 1))]),
+        {f"T{number:04}": 1 for number, _ in enumerate(LIKE_FOOTERS, 1)},
+    ),
     Kind("a masked card", csv(alone(1, "220502********0010")), bad={2: "card_no"}),
     Kind("a card with spaces", csv(alone(1, f"{card(1)[:6]} {card(1)[6:14]} {card(1)[14:]}")), ONE),
     Kind("quotation marks behind spaces", raw("day.csv", f"{','.join(ENGLISH)}\r\n{SPACED_QUOTES}\r\n".encode()), ONE),

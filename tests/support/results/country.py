@@ -22,6 +22,7 @@ from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import OTHER_USCC
 from tests.support.results.node import ResultsNode, results_node
+from tests.support.waiting import until
 
 JILIN, HENAN, SHANDONG = "220000", "410000", "370000"
 ZHENGZHOU = "410100"
@@ -115,6 +116,16 @@ class Country:
         )
         self.provinces[region] = member
         return member
+
+
+async def replicated(country: Country, *members: Member) -> None:
+    """Wait until the nation has exactly the results of these provinces, of which there must be some."""
+    assert all(member.results() for member in members)
+
+    def same() -> bool:
+        return country.nation.results() == sorted([row for member in members for row in member.results()], key=repr)
+
+    await until(same)
 
 
 @contextlib.asynccontextmanager

@@ -32,6 +32,12 @@ from tests.support.results.factories import LAB_NAME, LABS, NOW, USCC, lab_to_re
 from tests.support.servers import settings_for
 from tests.support.waiting import TIMEOUT_SECONDS
 
+PATIENT = ResultsTiming(subscribe=TIMEOUT_SECONDS, token_wait=TIMEOUT_SECONDS)
+"""Lets a node wait for the nation's answer to a subscription, and for commits of other nodes, as long as tests wait.
+
+On a busy machine an import or a look-up with a token would otherwise fail.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ResultsNode:
@@ -166,8 +172,7 @@ async def results_node(
     variables = {"jurisdiction": "220000", "drain_seconds": "5", "upload_workers": str(workers)} | variables
     settings = settings_for(directory, results_database_url=url, **variables)
     fixed = FixedClock(NOW)
-    # On a busy machine the nation may answer a subscription late, and an import would fail.
-    timing = timing or ResultsTiming(subscribe=TIMEOUT_SECONDS)
+    timing = timing or PATIENT
     service = await open_results(settings, clock or fixed, timing, limits)
     async with (
         running(service, "127.0.0.1:0", settings, 5.0) as server,

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
-from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1.refusal_service_pb2 import (
     AnswerRefusalRequest,
     AnswerRefusalResponse,
@@ -35,13 +34,12 @@ from services.verification.refusals.rules import UNLAWFUL, Refusal
 from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
 from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals
 from tests.support.databases import MakeUrl
+from tests.support.verification.refusals import HOTEL, make_refusal
 
 NATION, JILIN, HENAN, ZHENGZHOU = "000000", "220000", "410000", "410100"
 PLACE = "410105"
 NOON: Instant = 1_660_190_400_000_000
 PEPPER = Pepper(b"p" * 32)
-HOTEL = purpose_pb2.PURPOSE_HOTEL
-NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
 FRAME_NUMBERS = itertools.count(1)
 """The frames of a link have ascending numbers."""
 
@@ -78,17 +76,11 @@ class OneNode:
         """Report a refusal here, which nobody assesses."""
         links = await self.reports.read_links()
         uuid, now = uuid7(), self.clock.now()
-        refusal = Refusal(
+        refusal = make_refusal(
+            now,
             uuid=uuid,
             region=region,
-            venue="站前宾馆",
-            purpose=HOTEL,
-            refuse_time=now,
-            grounds=(NOT_LOCAL,),
-            statement="他们要求我重新检测",
             subject_key=subject,
-            key_version=1,
-            create_time=now,
             origin_node=self.region,
             code=receipt_code(uuid, PEPPER),
             same_report_key=same_report_key(subject, region, HOTEL, now),

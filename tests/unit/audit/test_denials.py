@@ -24,7 +24,10 @@ def event(caller: str, time: Instant = 0, kind: AuditKind = AuditKind.DENIAL, me
 
 
 def test_the_rest_of_a_minute_is_one_row_for_each_method() -> None:
-    """The row names no person. A call stores no row but its own, so that a call that is broken off takes none along."""
+    """The row names no person.
+
+    A call stores its own row alone. A call that is cancelled therefore loses no row of others.
+    """
     limit = DenialLimit(3)
     assert limit.limit([event("a")] * 2) == [event("a")] * 2
     assert limit.limit([event("a")] * 4 + [event("a", method="S/N")]) == [event("a")]

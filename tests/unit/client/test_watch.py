@@ -25,7 +25,7 @@ from tests.support.waiting import TIMEOUT_SECONDS
 CUT = status_pb2.Status(code=code_pb2.UNKNOWN)
 QUICK = RetryPolicy(timedelta(minutes=5), lambda _: None)
 SILENCE = 0.3
-"""Soon enough for a test. On a busy machine other streams may seem silent for as long."""
+"""Short, so that the test is fast. On a busy machine, a stream that is not silent may pause as long."""
 
 
 @dataclass

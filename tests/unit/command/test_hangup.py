@@ -1,4 +1,4 @@
-"""SIGHUP in the first second of a process, while it imports: a server goes on, any other command ends."""
+"""SIGHUP in the first second of a process, while modules are imported. A server goes on; any other command ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.meta_path.insert(0, Hangup())
 runpy.run_module(sys.argv.pop(1), run_name="__main__")
 """
-"""Runs a main module, and sends SIGHUP when the first package of others is imported."""
+"""Runs a main module, and sends SIGHUP when the module imports its first third-party package."""
 
 
 @pytest.mark.parametrize(

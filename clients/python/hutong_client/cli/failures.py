@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from hutong_texts import ENGLISH, current_language, english, escape_controls, tr
+from hutong_texts.system import system_text
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import hide_identities
@@ -38,7 +39,7 @@ def describe_failure(error: Exception) -> str:
     if isinstance(error, HutongError):
         return describe_error(error)
     if isinstance(error, OSError):
-        reason = str(error.strerror or error)
+        reason = tr(system_text(error))
         return f"{escape_controls(str(error.filename))}: {reason}" if error.filename else reason
     return str(error)
 
@@ -64,10 +65,14 @@ def describe_error(error: HutongError) -> str:
         # The text comes from gRPC itself and is in English.
         text = tr(next((words for kind, words in _WITHOUT_REASON.items() if isinstance(error, kind)), text))
     shown = " ".join(text.split())
-    faults = [f"{it.field}: {it.localized_description or it.description}" for it in error.field_violations]
+    faults = [(it.field, it.localized_description or it.description) for it in error.field_violations]
     if not error.localized_message:
         # A localized message names the failed preconditions already.
-        faults += [f"{it.subject}: {it.description}" for it in error.preconditions]
-    unmentioned = [fault for fault in faults if fault not in shown]
+        faults += [(it.subject, it.description) for it in error.preconditions]
+    unmentioned = [
+        tr("{what}: {text}", what=what, text=text)
+        for what, text in faults
+        if f"{what}: {text}" not in shown and f"{what}：{text}" not in shown
+    ]
     kind = error.reason or error.code.name
-    return f"{kind}: {shown}" + (f" ({'; '.join(unmentioned)})" if unmentioned else "")
+    return f"{kind}: {shown}" + (tr(" ({faults})", faults=tr("; ").join(unmentioned)) if unmentioned else "")

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
-from hutong_texts import ENGLISH, Text, current_language, tr
+from hutong_texts import ENGLISH, Text, current_language, english, tr
 from hutong_texts.language import LANGUAGES, match_language
 from hutong_texts.layout import pad, width_of, wrap
 
 _composed: dict[str, Text] = {}
+_KINDS = {
+    str(kind): kind
+    for kind in (
+        english("file"),
+        english("directory"),
+        english("path"),
+        english("text"),
+        english("integer"),
+        english("integer range"),
+        english("float"),
+        english("float range"),
+    )
+}
+"""The names of click's argument types, which click writes in English when a command is defined."""
+_REQUIRED = english("required")
+"""A word of helps that click itself translates. The constant brings it into the catalogue."""
+_USAGE = {str(piece): piece for piece in (english("[OPTIONS]"), english("COMMAND [ARGS]..."))}
+"""Pieces of the usage line that click writes in English."""
 
 
 def help_text(template: str, /, **values: Any) -> str:
@@ -90,6 +109,15 @@ class _Translated(click.Command):
             )
         )
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments. Errors and helps name the types of arguments in the language of the process."""
+        with _named_kinds({param.type for param in self.params}):
+            return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the pieces of the usage line."""
+        return [tr(_USAGE.get(piece, piece)) for piece in super().collect_usage_pieces(ctx)]
+
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write what the command does."""
         if self.help:
@@ -136,6 +164,19 @@ class Command(_Translated):
 
 class Group(_Translated, click.Group):
     """A group of commands."""
+
+
+@contextlib.contextmanager
+def _named_kinds(types: Iterable[click.ParamType[Any]]) -> Iterator[None]:
+    """Name argument types in the language of the process until the block ends."""
+    before = [(kind, kind.name) for kind in types if kind.name in _KINDS]
+    for kind, name in before:
+        kind.name = tr(_KINDS[name])
+    try:
+        yield
+    finally:
+        for kind, name in before:
+            kind.name = name
 
 
 def _translated(param: click.Option) -> click.Option:

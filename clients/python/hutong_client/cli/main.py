@@ -46,9 +46,9 @@ from hutong_client.cli.profiles.command import profile
 from hutong_client.cli.profiles.context_command import context
 
 _COMPLETION = """\
-  bash  eval "$(_HUTONG_COMPLETE=bash_source hutong)"    in ~/.bashrc
-  zsh   eval "$(_HUTONG_COMPLETE=zsh_source hutong)"     in ~/.zshrc
-  fish  _HUTONG_COMPLETE=fish_source hutong | source     in ~/.config/fish/completions/hutong.fish
+  bash  eval "$(_HUTONG_COMPLETE=bash_source hutong)"    # ~/.bashrc
+  zsh   eval "$(_HUTONG_COMPLETE=zsh_source hutong)"     # ~/.zshrc
+  fish  _HUTONG_COMPLETE=fish_source hutong | source     # ~/.config/fish/completions/hutong.fish
 """
 
 
@@ -66,7 +66,7 @@ class _Hutong(Group):
     cls=_Hutong,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-@click.version_option(package_name="hutong-client")
+@click.version_option(package_name="hutong-client", message="%(prog)s %(version)s")
 @click.pass_context
 def hutong(call: click.Context) -> None:
     """Upload and look up results of nucleic-acid tests, decide whether they are recognised, and manage policies.

@@ -292,9 +292,8 @@ def document_options(needed: bool = True, prefix: str = "", whose: str = "") -> 
                 f"{own}document_type",
                 type=DOCUMENT_TYPE,
                 default="resident-id-card",
-                show_default=True,
                 help=help_text(
-                    "The kind of document{whose}: {words}, or its Chinese name.",
+                    "The kind of document{whose}: {words}, or its Chinese name; default: the first.",
                     whose=whose,
                     words=DOCUMENT_TYPE,
                 ),

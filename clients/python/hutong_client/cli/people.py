@@ -29,6 +29,7 @@ from hutong_client.tables.faults import BadCell
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.open import detect_format, open_table
 from hutong_client.tables.placeholders import drop_placeholders
+from hutong_client.tables.pools.footers import describe_no_person, is_no_person
 from hutong_client.tables.regions import read_region_cell
 from hutong_client.tables.rows import Cell, NotATable, Row
 from hutong_client.tables.times import join_time, parse_time
@@ -272,8 +273,14 @@ def _read_row(row: Row, template: VerifyRequest, zone: tzinfo) -> Asked:
         if "use_time" in cells:
             request.use_time.CopyFrom(_read_use_time(cells, zone))
     except BadCell as error:
-        return Asked(row.number, mark, request, error.description, row.original)
+        return Asked(row.number, mark, request, _describe_fault(row, error), row.original)
     return _ask(row.number, mark, request, row.original)
+
+
+def _describe_fault(row: Row, error: BadCell) -> str:
+    """Return why a row cannot be asked. A row with a time of use is of a person whose name may begin like a footer."""
+    has_time = str(row.cells.get("use_time", ""))[:1].isdigit()
+    return error.description if has_time or not is_no_person(row) else describe_no_person(row)
 
 
 def _read_use_time(cells: Mapping[str, Cell], zone: tzinfo) -> Timestamp:

@@ -74,6 +74,10 @@ class DocumentTypeWord(click.ParamType):  # type: ignore[type-arg] # generic onl
             self.fail(tr("not a known kind of document; one of {words}", words=self), param, ctx)
         return int(kind)
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
+        """Return what stands for a kind in the help."""
+        return tr("WORD")
+
     def __format__(self, _spec: str) -> str:
         """Return the words as a help text or an error lists them."""
         return format(Word(identity_pb2.DocumentType, "DOCUMENT_TYPE_"), "")

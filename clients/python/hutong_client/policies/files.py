@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +14,14 @@ from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
-from hutong_texts import tr
+from hutong_texts import ENGLISH, current_language, tr
 
 from hutong_client.formatting import SHANGHAI, as_dict, item_name
 from hutong_client.policies.faults import find_broken_rules, find_faults
 
+_UNKNOWN_FIELD = re.compile(r'no field named "([^"]+)" at "([^"]+)"')
+_PLACES = (re.compile(r"\bat (Policy\.[\w.\[\]]+)\.$"), re.compile(r"^Failed to parse (\w+) field"))
+"""The place of a fault, as protobuf's parser of JSON tells it. The first form is the most exact."""
 _ADDED = tuple(
     field.name for field in Policy.DESCRIPTOR.fields if OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]
 )
@@ -73,7 +77,7 @@ def read_policy_file(path: Path) -> PolicyFile:
     try:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return PolicyFile(path, Policy(), "", (" ".join(str(error).split()),))
+        return PolicyFile(path, Policy(), "", (_describe_unreadable(error),))
     except RecursionError:
         return PolicyFile(path, Policy(), "", (tr("its brackets are nested too deep"),))
     if not isinstance(content, dict):
@@ -91,8 +95,28 @@ def read_policy_file(path: Path) -> PolicyFile:
         _rename_former(content)
         ParseDict({key: value for key, value in content.items() if key not in _ADDED}, policy)
     except (ParseError, RecursionError) as error:
-        return PolicyFile(path, policy, reason, (*faults, " ".join(str(error).split())))
+        return PolicyFile(path, policy, reason, (*faults, _describe_unreadable(error)))
     return PolicyFile(path, policy, reason, (*faults, *find_faults(policy)))
+
+
+def _describe_unreadable(error: Exception) -> str:
+    """Return the words of the parser. They are in English, so another language has only the place of the fault."""
+    text = " ".join(str(error).split())
+    if current_language() == ENGLISH:
+        return text
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if mark and isinstance(error, _TwiceGiven):
+        return tr("{problem}, in line {line}", problem=error.problem, line=mark.line + 1)
+    if mark:
+        return tr("not YAML, in line {line}, column {column}", line=mark.line + 1, column=mark.column + 1)
+    if unknown := _UNKNOWN_FIELD.search(text):
+        return tr(
+            "{place} has no field {field}; hutong policy schema has the fields", place=unknown[2], field=unknown[1]
+        )
+    found = next(filter(None, (form.search(text) for form in _PLACES)), None)
+    if found is None:
+        return text
+    return tr("{place}: the value does not fit the field; hutong policy schema has the forms", place=found[1])
 
 
 def _rename_former(content: dict[str, Any]) -> None:
@@ -148,6 +172,10 @@ def _civil(key: str, value: Any) -> Any:
     return value
 
 
+class _TwiceGiven(yaml.constructor.ConstructorError):
+    """A key occurs twice in a mapping."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML loader that keeps times as text, with their zone, and refuses duplicate keys."""
 
@@ -156,9 +184,7 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, tr("the key {key} occurs twice", key=key), node.start_mark
-                )
+                raise _TwiceGiven(None, None, tr("the key {key} occurs twice", key=key), node.start_mark)
         return super().construct_mapping(node, deep)
 
 

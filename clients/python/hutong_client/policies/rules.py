@@ -171,4 +171,4 @@ def _of_item(item: str) -> str:
 
 def describe_source(it: PolicySource) -> str:
     """Cite a document: its number or its title, and its address; empty if nothing is known."""
-    return " ".join(part for part in (it.document_number or it.title, f"<{it.url}>" if it.url else "") if part)
+    return " ".join(part for part in (it.document_number or tr(it.title), f"<{it.url}>" if it.url else "") if part)

@@ -27,13 +27,13 @@ class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
     A node's certificate must be signed directly by one of `node_authorities`. Without these authorities no caller is a
-    node. An authority that is only in `node_authorities` may not sign certificates of other kinds of callers. Such a
-    certificate must then be signed directly by one of `client_authorities`, because gRPC shows no chain, and the chain
-    of any other certificate may lead to an authority of nodes.
+    node. An authority that is only in `node_authorities` may sign certificates of nodes alone. If there is such an
+    authority, the certificate of any other caller must be signed directly by one of `client_authorities`. gRPC does not
+    show the chain of a certificate, so the chain could lead to the authority of nodes.
 
-    `jurisdiction` is the region of this node. A caller whose certificate names this node is this node's own
-    Verification. The Verification of another node is no caller here. A certificate of Verification that names no node
-    is accepted until release 1.0, with a warning in the log.
+    `jurisdiction` is the region of this node. A caller whose certificate names this region, as a node or as
+    Verification, is this node's own Verification. The Verification of another node is no caller here. A certificate of
+    Verification that names no region is accepted until release 1.0, with a warning in the log.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Certificates:
         except ValueError:
             return Caller("", fault=english("the certificate cannot be read"))
         fingerprint = certificate.fingerprint(SHA256()).hex()
-        # gRPC cuts a URI off at a NUL, so what it states counts only if the certificate has the same URI.
+        # gRPC cuts a URI off at a NUL. What gRPC states therefore counts only if the certificate has exactly this URI.
         stated = spiffe_id.decode(errors="replace")
         name = parse_spiffe_id(stated, self._trust_domain) if _uris_of(certificate) == [stated] else ""
         found = parse_caller(name)

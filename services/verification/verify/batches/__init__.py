@@ -1,1 +1,1 @@
-"""Batches of questions: what their answers share is made once."""
+"""Answers batches of questions. What the answers of a batch share is computed once."""

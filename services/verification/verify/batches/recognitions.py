@@ -42,7 +42,7 @@ class _Shared:
 class Recognitions:
     """Answers the questions of one batch whose persons have exactly one record, if that record is recognised.
 
-    The answers are those of the general way. None of them is stored, and none is a miss.
+    The answers are the same as in the general way. None of them has to be stored, and none counts as a miss.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,8 @@ class Recognitions:
             return None
         if question.own_records_first and not policy.is_settled_by_own_records:
             return None
-        # The questions of a batch have one time of evaluation, and answers of one look-up have one tuple of sources.
+        # All questions of a batch have the same time of evaluation. All answers of one look-up have the same tuple of
+        # sources.
         key = (question.policy, question.view, id(results.sources))
         shared = self._shared.get(key)
         if shared is None:

@@ -22,7 +22,7 @@ from services.domain.normal_form import normal_form
 from services.domain.person_name import has_person_name_form
 from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number
-from services.runtime.call import Call, teller_of
+from services.runtime.call import Call, presenter_of
 from services.runtime.consistency import CommitPosition, decode_token
 from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
@@ -97,10 +97,10 @@ class Question(NamedTuple):
     def keyed_look_up(self) -> LookUp:
         """The look-up, with the subject keys of the token that was shown in place of a document."""
         token, call = self.token, self.call
-        teller = teller_of(call.caller) if call is not None and self.look_up.claimed_reports else ""
+        presenter = presenter_of(call.caller) if call is not None and self.look_up.claimed_reports else ""
         if token is None:
-            return LookUp(self.look_up, teller=teller)
-        return LookUp(self.look_up, token.subject_key, token.other_key, teller)
+            return LookUp(self.look_up, presenter=presenter)
+        return LookUp(self.look_up, token.subject_key, token.other_key, presenter)
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"

@@ -115,9 +115,9 @@ def updating(*paths: str, name: str = NAME, **values: str) -> UpdateLabRequest:
 
 
 async def name_and_contact(member: Member, *, as_copy: bool = False) -> tuple[str, str]:
-    """Return what a node has stored of the laboratory, or of its copy, which has no contact."""
+    """Return what a node has stored of the laboratory, or of its copy, which has no contact; empty without a copy."""
     if as_copy:
-        return (member.rows(lab_copies, "display_name")[0][0], "")
+        return next((name for (name,) in member.rows(lab_copies, "display_name")), ""), ""
     (row,) = member.rows(labs, "display_name", "contact")
     return row[0], row[1]
 

@@ -6,6 +6,7 @@ Their statements are proven on both engines in tests/storage/results/lookup.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,6 +25,7 @@ from hutong.type.v1 import identity_pb2
 
 from services.domain.instant import DAY, to_timestamp
 from services.results.retention.purge import purge
+from services.results.timing import ResultsTiming
 from services.runtime.consistency import CommitPosition, LogPosition, encode_token
 from services.storage.engine import open_database
 from services.verification.sources.lookup_answer import answer_from_message, answers_from_columns
@@ -41,7 +43,7 @@ from tests.support.results.factories import (
     make_tube,
     make_tubes,
 )
-from tests.support.results.node import ResultsNode
+from tests.support.results.node import ResultsNode, results_node
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -343,14 +345,15 @@ async def test_the_largest_batch_is_answered(node: ResultsNode) -> None:
     assert {item.response.out_of_region[0].outcome for item in items} == {NEGATIVE}
 
 
-async def test_what_another_node_has_committed_is_not_seen_here(node: ResultsNode) -> None:
+async def test_what_another_node_has_committed_is_not_seen_here(tmp_path: Path, url: str) -> None:
     """The token of another node is not ignored.
 
     The error is UNAVAILABLE, because the answer could be older than the commit.
     """
     token = encode_token(CommitPosition("results", "410000", LogPosition("a", 1, 1)))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await node.results.LookupLatest(ask(0, at_least_as_fresh=token))
+    async with results_node(tmp_path, url, timing=ResultsTiming(token_wait=0.1)) as node:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await node.results.LookupLatest(ask(0, at_least_as_fresh=token))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert error_info(caught.value).reason == "NOT_FRESH_ENOUGH"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
@@ -32,6 +31,7 @@ from tests.support.results.factories import (
 from tests.support.results.operations import correct, recall, register
 from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
 from tests.support.waiting import until
+from tests.support.work import noting_statements
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 LARGE = 20_000
@@ -178,18 +178,17 @@ async def test_reports_are_locked_in_one_order_everywhere(postgres_url: MakeUrl)
 
     The tests' PostgreSQL has no other collation, so the test examines the statements of a recall and a purge.
     """
-    locked: list[str] = []
-
-    def watch(_connection: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool) -> None:
-        if "FROM report_keys" in statement and "FOR UPDATE" in statement:
-            locked.append(statement[statement.index("ORDER BY") :].split("FOR UPDATE", maxsplit=1)[0].strip())
-
     async with open_laboratory(postgres_url("results")) as laboratory:
         await register(laboratory)
         await laboratory.send(make_tubes(2))
-        event.listen(laboratory.database.engine, "before_cursor_execute", watch)
-        await recall(laboratory)
-        purge(laboratory.database, REPORTED, NOW)
+        with noting_statements(laboratory.database.engine) as statements:
+            await recall(laboratory)
+            purge(laboratory.database, REPORTED, NOW)
+    locked = [
+        statement[statement.index("ORDER BY") :].split("FOR UPDATE", maxsplit=1)[0].strip()
+        for statement in statements
+        if "FROM report_keys" in statement and "FOR UPDATE" in statement
+    ]
     by_number = 'report_keys.report_number COLLATE "C"'
     assert locked == [f"ORDER BY {by_number}", f'ORDER BY report_keys.lab COLLATE "C", {by_number}']
 

@@ -13,7 +13,7 @@ from hutong.results.v1.document_link_service_pb2 import (
     UnlinkDocumentsRequest,
     UnlinkDocumentsResponse,
 )
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.domain.instant import HOUR
@@ -25,7 +25,7 @@ from services.results.documents.tables import document_links
 from services.results.lookup.model import ResultQuery
 from services.runtime.ids import uuid7
 from services.storage.idempotency import IdempotentRequest
-from tests.support.databases import MakeUrl
+from tests.support.databases import MakeUrl, count_waiting
 from tests.support.results.factories import NOW, REPORTED, make_tube, make_tubes, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
 from tests.support.waiting import until
@@ -190,10 +190,8 @@ async def test_a_concurrent_link_of_the_same_documents_returns_the_first_one(pos
 
 
 async def waits_for_a_lock(laboratory: Laboratory) -> None:
-    query = text("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
-
     async def is_any() -> bool:
-        return bool(await laboratory.database.read(lambda connection: connection.execute(query).scalar()))
+        return await laboratory.database.read(count_waiting) > 0
 
     await until(is_any)
 

@@ -249,7 +249,7 @@ async def test_no_more_requests_of_a_node_are_held_than_there_is_room_for(nation
 
 
 async def test_a_false_request_takes_no_place_of_a_true_one(nation: Laboratory) -> None:
-    """Jilin has results of neither document, and states others. Henan has results of one document."""
+    """Jilin has results of neither document, and names other documents. Henan has results of one document."""
     for node in (JILIN, SHANDONG):
         await nation.database.write(add_node, node, NOW)
     await receive(nation, JILIN, make_lab(), report(JILIN, USCC, 5))

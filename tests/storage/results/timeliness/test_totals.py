@@ -17,7 +17,7 @@ from hutong.results.v1.timeliness_pb2 import (
     TIMELINESS_GROUPING_WHOLE,
 )
 from hutong.type.v1.summary_period_pb2 import SUMMARY_PERIOD_DAY, SUMMARY_PERIOD_UNSPECIFIED, SUMMARY_PERIOD_WEEK
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, select, update
 
 from services.domain.instant import DAY, HOUR, MINUTE, Instant, from_datetime, shanghai_day_start
 from services.domain.periods import part_of
@@ -28,7 +28,7 @@ from services.results.timeliness.delays import record_delays, record_national_de
 from services.results.timeliness.model import Position, Question, Row
 from services.results.timeliness.tables import city_delays, city_national_delays, delays, national_delays
 from services.results.timeliness.totals import TOTALS, TotalsMaintainer, include_step, move_lab
-from tests.support.databases import MakeUrl
+from tests.support.databases import MakeUrl, count_waiting
 from tests.support.results.factories import NOW, USCC
 from tests.support.results.operations import register
 from tests.support.results.store import Laboratory, add_lab, open_laboratory
@@ -209,13 +209,10 @@ async def test_a_laboratory_that_two_transactions_move_is_counted_once(postgres_
     """A node moves it, and then the nation registers it. In between, its counts are included again."""
     async with open_laboratory(postgres_url("results")) as laboratory:
         database = laboratory.database
-        waiting = text(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
 
         async def wait_for(count: int) -> None:
             async def are_waiting() -> bool:
-                return await database.read(lambda connection: connection.execute(waiting).scalar()) == count
+                return await database.read(count_waiting) == count
 
             await until(are_waiting)
 

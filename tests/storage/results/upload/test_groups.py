@@ -63,7 +63,7 @@ def make_batches(laboratory: Laboratory, seed: int, numbers: Sequence[int]) -> l
 
 
 def dump(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Return the rows of all tables that a commit writes. The life of a database is its own."""
+    """Return the rows of all tables that a commit writes, without `life`, which differs between databases."""
     return {
         table.name: sorted(
             tuple(row) for row in connection.execute(select(*(one for one in table.c if one.name != "life")))
@@ -166,7 +166,7 @@ async def test_a_report_that_is_not_new_lets_the_batches_be_committed_one_by_one
     assert await laboratory.numbers() == ["R5", "R9"]
     answers = [await store.commit_batch(position, batch, NOW) for batch in batches]
     assert [counts(one) for one in answers] == [(2, 1, 1, 0), (4, 2, 0, 0), (6, 1, 0, 1)]
-    # What lies below the committed offset is a replay, which only a commit by itself answers.
+    # Batches below the committed offset are replays. A group cannot answer them, but the commit of a single batch can.
     assert await store.commit_group(laboratory.position(), batches, NOW) is None
 
 

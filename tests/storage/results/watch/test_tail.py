@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 
 import pytest
-from sqlalchemy import event
 
 from services.domain.errors import HutongError, OutOfRange, Unavailable
 from services.domain.instant import MINUTE
@@ -25,6 +23,7 @@ from tests.support.results.factories import NOW, make_tubes
 from tests.support.results.store import Laboratory, open_laboratory
 from tests.support.virtual_time import in_virtual_time, pass_time
 from tests.support.waiting import TIMEOUT_SECONDS, turns, until
+from tests.support.work import noting_statements
 
 AT_ONCE_SECONDS = 0.2
 
@@ -49,20 +48,9 @@ async def results_by(reader: TailReader, count: int) -> list[str]:
     return seen
 
 
-@contextmanager
-def counting(laboratory: Laboratory) -> Iterator[list[str]]:
-    """Collect the statements that read the log during the block."""
-    statements: list[str] = []
-
-    def count(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if "change" in statement and statement.startswith("SELECT"):
-            statements.append(statement)
-
-    event.listen(laboratory.database.reading_engine, "before_cursor_execute", count)
-    try:
-        yield statements
-    finally:
-        event.remove(laboratory.database.reading_engine, "before_cursor_execute", count)
+def count_reads(statements: list[str]) -> int:
+    """Return how many of the statements read the log."""
+    return sum("change" in statement and statement.startswith("SELECT") for statement in statements)
 
 
 async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laboratory) -> None:
@@ -72,14 +60,14 @@ async def test_two_hundred_followers_cost_one_query_a_look(laboratory: Laborator
         readers = [await stack.enter_async_context(tail.open({})) for _ in range(200)]
         for page in await asyncio.gather(*(reader.next(1) for reader in readers)):
             assert (page.slices, page.as_of_time) == ([], NOW)
-        with counting(laboratory) as statements:
+        with noting_statements(laboratory.database.reading_engine) as statements:
             await asyncio.gather(*(reader.next(1.0) for reader in readers))
-        assert 0 < len(statements) < len(readers), "not one for each"
-        with counting(laboratory) as statements:
+        assert 0 < count_reads(statements) < len(readers), "not one for each"
+        with noting_statements(laboratory.database.reading_engine) as statements:
             read = asyncio.gather(*(results_by(reader, 40) for reader in readers))
             await laboratory.send(make_tubes(40))
             assert await read == [[f"R{place}" for place in range(40)]] * 200
-        assert len(statements) < len(readers)
+        assert count_reads(statements) < len(readers)
 
 
 async def test_a_commit_of_this_process_is_read_at_once(sqlite: Laboratory) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import click
 import pytest
@@ -48,6 +50,7 @@ def test_help_of_every_command_is_chinese_and_fits_the_screen(capsys: pytest.Cap
         assert run([*path, "--help", "--lang", "zh"]) == 0
         printed = capsys.readouterr().out
         assert printed.startswith("用法: hutong"), printed
+        assert not re.search(r"required|OPTIONS|ARGS|WORD|[( ]in ~", printed)
         lines = printed.partition("示例:")[0].splitlines()
         assert [line for line in lines if ENGLISH_WORDS.search(line) and "hutong" not in line] == []
         assert [line for line in lines if cell_len(line) > 80 and " " in line[30:].strip() and "=" not in line] == []
@@ -72,12 +75,34 @@ def test_language_of_the_option_goes_before_the_environment(
     assert "没有命令 'lokup'" in capsys.readouterr().err
 
 
+def test_errors_of_arguments_and_of_the_system_are_chinese(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kinds of arguments, which click names in English, and the causes that the system gives."""
+    monkeypatch.chdir(tmp_path)
+    Path("day.csv").touch()
+    for arguments, told in (
+        (["profile", "create", "lis", "no.csv", "--lab", "L"], "文件 'no.csv' 不存在"),
+        (["policy", "lint", "-f", "no"], "路径 'no' 不存在"),
+        (["upload", "day.csv", "--lab", "L", "--work-dir", "no"], "文件夹 'no' 不存在"),
+        (["lookup", "--number", "1", "--limit", "x"], "'x' 不是有效的整数"),
+        (["verify", "no.csv", "--region", "410105", "--purpose", "hotel"], "no.csv: 没有该文件或目录"),
+    ):
+        assert run(["--lang", "zh", *arguments]) == 2
+        shown = capsys.readouterr().err
+        assert told in shown
+    assert run(["--lang", "en", "policy", "lint", "-f", "no"]) == 2
+    assert "Path 'no' does not exist" in capsys.readouterr().err
+
+
 def test_wrapper_counts_columns_and_keeps_stops_with_their_words() -> None:
     """A Chinese character takes two columns, and no line begins with a stop."""
-    lines = wrap("核验一个人（见 docs/decision.md）、文件中的人，或标准输入中的人。" * 4, 30)
-    assert max(map(cell_len, lines)) <= 30
-    assert not any(line[0] in "，。、）" for line in lines)
-    assert "".join(lines).replace(" ", "") == ("核验一个人（见docs/decision.md）、文件中的人，或标准输入中的人。" * 4)
+    text = "核验一个人（见 docs/decision.md）、文件中的人，或标准输入[必填]中的人,等。" * 4
+    for width in range(24, 34):
+        lines = wrap(text, width)
+        assert max(map(cell_len, lines)) <= width
+        assert not any(line[0] in "，。、），]" or line[-1] in "（[" for line in lines)
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
 
 
 def test_columns_of_a_table_align_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +166,11 @@ def test_failure_is_shown_in_the_language_of_the_service() -> None:
     details = errors.Details("REGION_UNKNOWN", field_violations=(violation,), localized_message="region：不是行政区划")
     failed = errors.InvalidArgument("region: is not a region", details)
     assert failed.shown_message == "region：不是行政区划"
-    assert describe_error(failed) == "REGION_UNKNOWN: region：不是行政区划 (region: 不是行政区划)"
+    assert describe_error(failed) == "REGION_UNKNOWN: region：不是行政区划"
     with speaking(CHINESE):
+        details = replace(details, localized_message="有两处错误")
+        failed = errors.InvalidArgument("two faults", details)
+        assert describe_error(failed) == "REGION_UNKNOWN: 有两处错误（region：不是行政区划）"
         assert describe_error(errors.Unavailable("failed to connect to all addresses")) == "UNAVAILABLE: 无法连接服务"
     assert "failed to connect" in describe_error(errors.Unavailable("failed to connect to all addresses"))
 

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -57,7 +58,7 @@ def test_every_command_has_json_and_an_example(words: str, command: click.Comman
 def test_version_and_completion_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The line for bash makes a script."""
     assert run(["--version"]) == ExitCode.DONE
-    assert "version" in capsys.readouterr().out
+    assert re.fullmatch(r"hutong \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
     assert run(["--help"]) == ExitCode.DONE
     assert "_HUTONG_COMPLETE=bash_source hutong" in capsys.readouterr().out
     monkeypatch.setenv("_HUTONG_COMPLETE", "bash_source")

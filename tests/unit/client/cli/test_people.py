@@ -118,6 +118,15 @@ def test_line_that_cannot_be_asked_has_a_fault(line: str) -> None:
     assert CARDS[0] not in fault
 
 
+def test_footer_of_a_list_of_passengers_is_told_as_one(tmp_path: Path) -> None:
+    """The footer still counts as a line. A passenger without a number is told as one, whatever the name begins like."""
+    path = tmp_path / "people.csv"
+    lines = ("Page Larry,,2022-08-11 09:30", "合计,500,", "制表：示例,,日期：2022-08-11")
+    path.write_text("\n".join(("姓名,证件号码,出发时间", *lines)), encoding="utf-8")
+    with open_people(path, TEMPLATE) as people:
+        assert ["footer" in asked.fault for asked in people.questions] == [False, True, True]
+
+
 def test_departures_are_read_in_the_stated_zone(tmp_path: Path) -> None:
     """A departure may be in one column or in two."""
     for titles, cells in (("出发时间", "2022-08-11 09:30"), ("出发日期,出发时间", "2022-08-11,09:30")):

@@ -8,6 +8,7 @@ import pytest
 from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
 from hutong_client.policies.files import diff, find_policy_files, read_policy_file, stated
+from hutong_texts import CHINESE, speaking
 
 from tests.support.client.policy_files import GOOD, ITEMS, SAMPLES
 
@@ -103,6 +104,23 @@ def test_time_without_quotation_marks_keeps_its_zone(tmp_path: Path) -> None:
 def test_fault_is_named(tmp_path: Path, old: str, new: str, hint: str) -> None:
     """The error says what the fault is, and where."""
     assert hint in read(tmp_path, GOOD.replace(old, new))[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("duration: 172800s", "duration: 2d", "Policy.test_required.window.duration：值不符合该字段的写法"),
+        ("test_required:", "test_requird:", "Policy 没有字段 test_requird"),
+        ("title:", "title: [", "不是 YAML"),
+        ("purposes: [PURPOSE_PUBLIC_VENUE]", "purposes: x", "purposes：值不符合该字段的写法"),
+        ("test_required:", "title: x\ntest_required:", "键 title 出现两次，在第"),
+    ],
+)
+def test_fault_is_told_in_chinese(tmp_path: Path, old: str, new: str, told: str) -> None:
+    """The parsers have English alone, so Chinese has the place and where to look."""
+    with speaking(CHINESE):
+        fault = read(tmp_path, GOOD.replace(old, new))[1]
+    assert fault.startswith(told)
 
 
 @pytest.mark.parametrize("text", ["", "- a list", "just text"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from hutong_client.formatting import SHANGHAI
 from hutong_client.tables.open import open_table
 from hutong_client.tables.rows import NotATable
 from hutong_client.tables.tubes import BadRow, Reading, ReadTube, read_tubes
+from hutong_texts import CHINESE, speaking
 
 from tests.support.client.laboratory_kind import Kind
 from tests.support.client.laboratory_kinds import KINDS
+
+ENGLISH_WORDS = re.compile(r"\b[a-z]{2,} [a-z]{2,}\b")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
@@ -23,6 +27,9 @@ def test_kind_has_its_right_answer(tmp_path: Path, kind: Kind) -> None:
     if kind.refused:
         with pytest.raises(NotATable, match=kind.refused), open_table(path, encoding=kind.encoding) as table:
             list(table)
+        with speaking(CHINESE), pytest.raises(NotATable) as told, open_table(path, encoding=kind.encoding) as table:
+            list(table)
+        assert not ENGLISH_WORDS.search(str(told.value))
         return
     with open_table(path, encoding=kind.encoding) as table:
         items = list(read_tubes(table, reading))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
-from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from services.domain.region import within
 from services.verification.refusal_exchange.merge import Standing, merge
 from services.verification.refusals.routing import ANSWER_WITHIN, Links, Responsibility, may_answer, take_over
 from services.verification.refusals.rules import Refusal
+from tests.support.verification.refusals import make_refusal
 
 NATION, JILIN, HENAN, ZHENGZHOU, PLACE = "000000", "220000", "410000", "410100", "410105"
 LINKS = {
@@ -28,17 +28,10 @@ UUID = "01890000-0000-7000-8000-000000000001"
 
 
 def new_report(origin: str, region: str = PLACE) -> Refusal:
-    return Refusal(
+    return make_refusal(
+        NOW,
         uuid=UUID,
         region=region,
-        venue="",
-        purpose=purpose_pb2.PURPOSE_HOTEL,
-        refuse_time=NOW,
-        grounds=(refusal_ground_pb2.REFUSAL_GROUND_EXPIRED,),
-        statement="words",
-        subject_key=b"k" * 16,
-        key_version=1,
-        create_time=NOW,
         origin_node=origin,
         responsible_node=origin if LINKS[origin].covers(region) else "",
         due_time=NOW + ANSWER_WITHIN,

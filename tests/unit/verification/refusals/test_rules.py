@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from hutong.type.v1 import refusal_ground_pb2
-from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND
@@ -13,13 +12,13 @@ from services.verification.refusals.rules import (
     NOT_UNLAWFUL,
     UNDETERMINED,
     UNLAWFUL,
-    Refusal,
     assess,
     forbidden_among,
     may_read_words,
     was_entitled,
     was_refusable,
 )
+from tests.support.verification.refusals import make_refusal
 
 NOT_LOCAL = refusal_ground_pb2.REFUSAL_GROUND_NOT_TESTED_LOCALLY
 EXPIRED = refusal_ground_pb2.REFUSAL_GROUND_EXPIRED
@@ -127,23 +126,7 @@ def test_what_a_decision_says_of_the_instant_of_refusal(
 def test_the_nations_supervisors_read_words_only_where_the_nation_answers(
     role: str, region: str, reads: list[str]
 ) -> None:
-    """Supervisors of the place's region and the teller read them always."""
+    """Supervisors of the place's region, and the caller that reported the refusal, always read them."""
     caller = Caller(role, region=region)
-    reports = [
-        Refusal(
-            uuid="",
-            region="410105",
-            venue="",
-            purpose=PURPOSE_HOTEL,
-            refuse_time=NOON,
-            grounds=(),
-            assessment=UNLAWFUL,
-            statement="",
-            subject_key=None,
-            key_version=1,
-            create_time=NOON,
-            responsible_node=node,
-        )
-        for node in ("000000", "410100")
-    ]
+    reports = [make_refusal(NOON, responsible_node=node) for node in ("000000", "410100")]
     assert [one.responsible_node for one in reports if may_read_words(caller, one)] == reads

@@ -1,4 +1,4 @@
-"""At which places the policies that a node has say what applies."""
+"""For which places the policies of a node are enough to state what applies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _known(lifting_floor: str = "") -> PolicyAnswer:
 async def test_policies_are_known_of_a_nodes_region_and_of_what_is_above(
     node: str, known: tuple[str, ...], unknown: tuple[str, ...]
 ) -> None:
-    """Nodes get no policies of other places. Only a floor that lifts says there what applies."""
+    """A node gets no policies of other places. For such a place, only an answer with a floor that lifts is complete."""
     client = PolicyClient(lambda: grpc.aio.insecure_channel("127.0.0.1:1"), node, FixedClock(0))
     assert all(client.is_complete(_known(), place) for place in known)
     assert not any(client.is_complete(_known(), place) for place in unknown)

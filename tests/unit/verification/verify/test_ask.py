@@ -46,7 +46,7 @@ class CountingResults:
 
 
 async def test_results_are_looked_up_only_for_places_whose_policies_are_known() -> None:
-    """No result decides about another place, so a batch looks up as few as single questions do."""
+    """Results cannot change a decision about another place. A batch omits their look-up, as a single question does."""
     policies: Any = PolicyOfHenan()
     results: Any = CountingResults()
     asked = [decode_question(question("410105186001010019", region=region), NOW) for region in (HERE, ELSEWHERE, HERE)]

@@ -658,9 +658,9 @@ type Policy struct {
 	EffectiveEndTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=effective_end_time,json=effectiveEndTime,proto3" json:"effective_end_time,omitempty"`
 	// When this revision was published.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
-	// When it was withdrawn; absent while it stands.
+	// When this revision was withdrawn; absent if it was not.
 	WithdrawTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=withdraw_time,json=withdrawTime,proto3" json:"withdraw_time,omitempty"`
-	// Why it was withdrawn.
+	// Why this revision was withdrawn; empty if it was not.
 	WithdrawReason string `protobuf:"bytes,17,opt,name=withdraw_reason,json=withdrawReason,proto3" json:"withdraw_reason,omitempty"`
 	// Why it begins before it was published; empty when it does not. Taken from PublishPolicyRequest.
 	RetroactiveReason string `protobuf:"bytes,18,opt,name=retroactive_reason,json=retroactiveReason,proto3" json:"retroactive_reason,omitempty"`
@@ -1346,8 +1346,8 @@ type EffectivePolicy struct {
 	LowerFloors []string `protobuf:"bytes,8,rep,name=lower_floors,json=lowerFloors,proto3" json:"lower_floors,omitempty"`
 	// What the floors replaced.
 	Overrides []*FloorOverride `protobuf:"bytes,9,rep,name=overrides,proto3" json:"overrides,omitempty"`
-	// The start of the interval in which the clock alone cannot change the answer, but only a publication or a
-	// withdrawal. Absent if the interval has no start.
+	// The start of the interval in which the answer stays the same unless a policy is published or withdrawn. Absent if
+	// the interval has no start.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The end of that interval; absent if it has no end.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`

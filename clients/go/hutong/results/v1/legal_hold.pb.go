@@ -51,11 +51,11 @@ type LegalHold struct {
 	Actor string `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
 	// The case that was named by the call that put the hold (`hutong-case`).
 	CaseId string `protobuf:"bytes,8,opt,name=case_id,json=caseId,proto3" json:"case_id,omitempty"`
-	// When the hold was lifted; absent while it holds.
+	// When the hold was lifted; absent while the hold is in force.
 	LiftTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=lift_time,json=liftTime,proto3" json:"lift_time,omitempty"`
-	// Why the hold was lifted; empty while it holds.
+	// Why the hold was lifted; empty while the hold is in force.
 	LiftReason string `protobuf:"bytes,10,opt,name=lift_reason,json=liftReason,proto3" json:"lift_reason,omitempty"`
-	// The caller that lifted the hold; empty while it holds.
+	// The caller that lifted the hold; empty while the hold is in force.
 	LiftActor     string `protobuf:"bytes,11,opt,name=lift_actor,json=liftActor,proto3" json:"lift_actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -175,7 +175,7 @@ type HeldResult struct {
 	TestResult *TestResult `protobuf:"bytes,1,opt,name=test_result,json=testResult,proto3" json:"test_result,omitempty"`
 	// The reason for the revision; empty for a first one.
 	RevisionReason string `protobuf:"bytes,2,opt,name=revision_reason,json=revisionReason,proto3" json:"revision_reason,omitempty"`
-	// When the purge took it out of use.
+	// When the purge took the revision out of use.
 	HoldTime      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=hold_time,json=holdTime,proto3" json:"hold_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -348,9 +348,9 @@ const (
 	EvidenceUse_EVIDENCE_USE_CONTRADICTS_RECORD EvidenceUse = 8
 	// The evidence equals a record, which is considered in its place.
 	EvidenceUse_EVIDENCE_USE_SAME_AS_RECORD EvidenceUse = 9
-	// The evidence would count if it were true, but it does not identify a report (it needs a laboratory and a report
-	// number), or does not show the time to count from, the time of its report, or the time at which its laboratory had to
-	// be authorised. A holder is not refused for it.
+	// The evidence would count if it were true, but it lacks something: a laboratory and a report number to identify the
+	// report, the time to count from, the report time, or the time at which the laboratory had to be authorised. The
+	// holder is not refused for this.
 	EvidenceUse_EVIDENCE_USE_NOT_COMPARABLE EvidenceUse = 10
 	// A sampling record where the place does not take it, or takes it no longer.
 	EvidenceUse_EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED EvidenceUse = 11

@@ -632,9 +632,9 @@ class SubscribeSubjectsResponse(_message.Message):
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedLink]:
-        """The links of the subjects' documents, each once: active ones first, then those that have ended. A node that was
-        restored from an older copy learns by the latter that links have ended. If there are more than 5,000, the others come
-        by notifications. So do later links, and the ends of these.
+        """The links of the subjects' documents, each link once: active links first, then links that have ended. The ended links
+        inform a node that was restored from an older copy. There are at most 5,000 links here. Notifications bring the
+        others, later links, and later ends of links.
         """
 
     def __init__(

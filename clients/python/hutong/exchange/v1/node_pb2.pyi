@@ -38,8 +38,8 @@ class _SetAsideReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SetAsi
     """
     SET_ASIDE_REASON_SECOND_REGISTRATION: _SetAsideReason.ValueType  # 2
     """Laboratories without a known home that another node had registered before. Both registrations are stored, but the
-    standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the node above until that
-    node registers the laboratory itself.
+    standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the node above until the
+    node above registers the laboratory itself.
     """
 
 class SetAsideReason(_SetAsideReason, metaclass=_SetAsideReasonEnumTypeWrapper):
@@ -61,8 +61,8 @@ replaced. A change that comes again is counted again.
 """
 SET_ASIDE_REASON_SECOND_REGISTRATION: SetAsideReason.ValueType  # 2
 """Laboratories without a known home that another node had registered before. Both registrations are stored, but the
-standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the node above until that
-node registers the laboratory itself.
+standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the node above until the
+node above registers the laboratory itself.
 """
 Global___SetAsideReason: _TypeAlias = SetAsideReason  # noqa: Y015
 

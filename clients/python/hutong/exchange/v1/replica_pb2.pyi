@@ -510,9 +510,10 @@ Global___ReplicatedLab: _TypeAlias = ReplicatedLab  # noqa: Y015
 
 @_typing.final
 class ReplicatedMissingReport(_message.Message):
-    """A report that its holder has shown and of which no node has a record, on its way to the home of its laboratory, and
-    from there to the nodes above it, which list it too (CAPABILITY_LISTED_MISSING_REPORTS). Or the end of that: a node above
-    has the record now. Or the laboratory's answer, on its way to every other node.
+    """A missing report: its holder has shown it, and no node has a record of it. The message goes to the home of the
+    laboratory, and from there to the nodes above the home, which list the report too (CAPABILITY_LISTED_MISSING_REPORTS).
+    With close_time, the message says that a node above has the record now. With lab_answer, the message contains the
+    laboratory's answer and goes to every other node.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -535,8 +536,9 @@ class ReplicatedMissingReport(_message.Message):
 
     @_builtins.property
     def close_time(self) -> _timestamp_pb2.Timestamp:
-        """When the report was uploaded; absent while no record is known. A node above sends it to every node below that may list
-        the missing report, and each of them closes it. A node above ignores it: what it lists is closed by the record.
+        """When the report was uploaded; absent while no record is known. A node above sends this to every node below that may
+        list the missing report, and each of them closes the missing report. A node above ignores this field, because the
+        record itself closes the missing report there.
         """
 
     @_builtins.property

@@ -354,7 +354,7 @@ class Policy(_message.Message):
     shortest_window, channels or forbidden grounds.
     """
     withdraw_reason: _builtins.str
-    """Why it was withdrawn."""
+    """Why this revision was withdrawn; empty if it was not."""
     retroactive_reason: _builtins.str
     """Why it begins before it was published; empty when it does not. Taken from PublishPolicyRequest."""
     content_hash: _builtins.str
@@ -413,7 +413,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def withdraw_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was withdrawn; absent while it stands."""
+        """When this revision was withdrawn; absent if it was not."""
 
     def __init__(
         self,
@@ -718,8 +718,8 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """The start of the interval in which the clock alone cannot change the answer, but only a publication or a
-        withdrawal. Absent if the interval has no start.
+        """The start of the interval in which the answer stays the same unless a policy is published or withdrawn. Absent if
+        the interval has no start.
         """
 
     @_builtins.property

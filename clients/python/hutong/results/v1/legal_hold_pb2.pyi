@@ -58,9 +58,9 @@ class LegalHold(_message.Message):
     case_id: _builtins.str
     """The case that was named by the call that put the hold (`hutong-case`)."""
     lift_reason: _builtins.str
-    """Why the hold was lifted; empty while it holds."""
+    """Why the hold was lifted; empty while the hold is in force."""
     lift_actor: _builtins.str
-    """The caller that lifted the hold; empty while it holds."""
+    """The caller that lifted the hold; empty while the hold is in force."""
     @_builtins.property
     def report_interval(self) -> _interval_pb2.Interval:
         """The report times; absent if the hold states none. While a result is PENDING, its sample time counts."""
@@ -71,7 +71,7 @@ class LegalHold(_message.Message):
 
     @_builtins.property
     def lift_time(self) -> _timestamp_pb2.Timestamp:
-        """When the hold was lifted; absent while it holds."""
+        """When the hold was lifted; absent while the hold is in force."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class HeldResult(_message.Message):
 
     @_builtins.property
     def hold_time(self) -> _timestamp_pb2.Timestamp:
-        """When the purge took it out of use."""
+        """When the purge took the revision out of use."""
 
     def __init__(
         self,

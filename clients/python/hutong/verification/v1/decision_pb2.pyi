@@ -265,9 +265,9 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     EVIDENCE_USE_SAME_AS_RECORD: _EvidenceUse.ValueType  # 9
     """The evidence equals a record, which is considered in its place."""
     EVIDENCE_USE_NOT_COMPARABLE: _EvidenceUse.ValueType  # 10
-    """The evidence would count if it were true, but it does not identify a report (it needs a laboratory and a report
-    number), or does not show the time to count from, the time of its report, or the time at which its laboratory had to
-    be authorised. A holder is not refused for it.
+    """The evidence would count if it were true, but it lacks something: a laboratory and a report number to identify the
+    report, the time to count from, the report time, or the time at which the laboratory had to be authorised. The
+    holder is not refused for this.
     """
     EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: _EvidenceUse.ValueType  # 11
     """A sampling record where the place does not take it, or takes it no longer."""
@@ -327,9 +327,9 @@ EVIDENCE_USE_CONTRADICTS_RECORD: EvidenceUse.ValueType  # 8
 EVIDENCE_USE_SAME_AS_RECORD: EvidenceUse.ValueType  # 9
 """The evidence equals a record, which is considered in its place."""
 EVIDENCE_USE_NOT_COMPARABLE: EvidenceUse.ValueType  # 10
-"""The evidence would count if it were true, but it does not identify a report (it needs a laboratory and a report
-number), or does not show the time to count from, the time of its report, or the time at which its laboratory had to
-be authorised. A holder is not refused for it.
+"""The evidence would count if it were true, but it lacks something: a laboratory and a report number to identify the
+report, the time to count from, the report time, or the time at which the laboratory had to be authorised. The
+holder is not refused for this.
 """
 EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: EvidenceUse.ValueType  # 11
 """A sampling record where the place does not take it, or takes it no longer."""

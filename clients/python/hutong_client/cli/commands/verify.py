@@ -270,6 +270,6 @@ def policy_titles(connection: Connection) -> Callable[[str], str]:
             policy = connection.policies.GetPolicy(GetPolicyRequest(name=name), timeout=_TITLE_SECONDS).policy
         except HutongError:
             return ""
-        return f"“{policy.title}”"
+        return f"“{tr(policy.title)}”"
 
     return title_of

@@ -148,8 +148,8 @@ def table_rows(lane: Lane) -> Iterable[Sequence[str]]:
 
 
 def _rule(rule: Policy) -> Sequence[str]:
-    source = " · ".join(it for it in (rule.source.document_number, rule.source.title, rule.source.issue_date) if it)
-    return _local(rule.name), rule.title, source
+    source = " · ".join(it for it in (rule.source.document_number, tr(rule.source.title), rule.source.issue_date) if it)
+    return _local(rule.name), tr(rule.title), source
 
 
 def _requirement_words(effective: EffectivePolicy) -> str:

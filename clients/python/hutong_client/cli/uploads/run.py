@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hutong_texts import english, escape_controls, tr
+from hutong_texts.system import system_text
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.failures import FAILURES, describe_failure, say_failure
@@ -135,7 +136,7 @@ class UploadRun:
         if error.errno in _FULL:
             failure = tr("there is no space left in {parent} for rejected rows and the journal", parent=folder)
         else:
-            failure = f"{escape_controls(str(error.filename or self._file))}: {error.strerror or error}"
+            failure = f"{escape_controls(str(error.filename or self._file))}: {tr(system_text(error))}"
         if self._validate_only:
             return tr("{failure}; fix that and run the same command again", failure=failure)
         return tr(

@@ -63,7 +63,7 @@ def _open_archive(file: BinaryIO) -> ZipFile:
     try:
         archive = ZipFile(file)
     except Exception as error:  # zipfile raises errors of several types for damaged files
-        raise NotATable(_CANNOT_BE_OPENED) from error
+        raise NotATable(tr(_CANNOT_BE_OPENED)) from error
     if not any(map(_MANIFEST.fullmatch, archive.namelist())):
         raise NotATable(tr("the file is an archive and not an Excel workbook; unpack it and give the table inside"))
     return archive
@@ -89,7 +89,7 @@ def _find_sheets(file: BinaryIO, archive: ZipFile) -> Sequence[XlsxSheet]:
         relations = reader.parser.rels
         missing = [sheet["name"] for sheet in found if relations[sheet["id"]].target not in archive.namelist()]
     except Exception as error:  # openpyxl and zipfile raise errors of any type for damaged files
-        raise NotATable(_CANNOT_BE_OPENED) from error
+        raise NotATable(tr(_CANNOT_BE_OPENED)) from error
     if missing:
         raise NotATable(
             tr(

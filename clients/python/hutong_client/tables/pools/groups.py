@@ -49,23 +49,27 @@ def group_rows(rows: Iterable[Row]) -> Iterator[Group]:
 
 
 def _doubt_codes_of_persons(groups: Iterable[Group]) -> Iterator[Group]:
-    """Reject rows after a pool of one row if each has its own code and no size. They may be members of the pool."""
-    chain: list[Row] = []
+    """Reject rows after a pool of one row if each has its own code and no size. They may be members of the pool.
+
+    Rows that cannot be read, and footers, may stand between them. They are not counted as members.
+    """
+    chain: list[Group] = []
     size = 0
     for group in groups:
         if chain:
-            if len(chain) < size and _may_be_further_member(group, chain[0].sheet):
-                chain += group.rows
+            is_full = _count_readable(chain) >= size or len(chain) > MAX_ROWS
+            if not is_full and _may_be_further_member(group, chain[0].rows[0].sheet):
+                chain.append(group)
                 continue
-            yield _end_chain(chain)
+            yield from _end_chain(chain)
             chain = []
         size = _size_of_lone_head(group)
         if size > 1:
-            chain = [*group.rows]
+            chain = [group]
         else:
             yield group
     if chain:
-        yield _end_chain(chain)
+        yield from _end_chain(chain)
 
 
 def _size_of_lone_head(group: Group) -> int:
@@ -80,7 +84,7 @@ def _size_of_lone_head(group: Group) -> int:
 def _may_be_further_member(group: Group, sheet: Sheet) -> bool:
     row = _only_readable(group)
     if row is None:
-        return not group.fault and all(row.fault for row in group.rows) and not is_no_person(group.rows[0])
+        return not group.fault and all(row.fault for row in group.rows)
     code = row.cells.get("tube_code")
     if code is None or code in ERROR_VALUES or group.fault or row.sheet is not sheet:
         return False
@@ -97,15 +101,21 @@ def _only_readable(group: Group) -> Row | None:
     return readable[0] if len(readable) == 1 else None
 
 
-def _end_chain(chain: list[Row]) -> Group:
-    if sum(not row.fault for row in chain) == 1:
-        return Group(chain)
+def _count_readable(chain: list[Group]) -> int:
+    return sum(_only_readable(group) is not None for group in chain)
+
+
+def _end_chain(chain: list[Group]) -> Iterator[Group]:
+    if _count_readable(chain) == 1:
+        yield from chain
+        return
+    rows = [row for group in chain for row in group.rows]
     why = tr(
         "row {number} states the size of a pool, and the rows below it have other tube codes and no size",
-        number=chain[0].number,
+        number=rows[0].number,
     )
-    return Group(
-        chain,
+    yield Group(
+        rows,
         _doubt(
             tr("it is unclear which persons are in one tube: {why}; {write}, and the size too", why=why, write=_WRITE)
         ),
@@ -147,8 +157,7 @@ class _Grouper:
                 code = ""
             if is_no_person(row):
                 yield from self._close()
-                yield from self._flush_early()
-                yield Group([Row(row.number, {}, row.original, describe_no_person(row), row.sheet)])
+                yield from self._take_faulty(Row(row.number, {}, row.original, describe_no_person(row), row.sheet))
             elif code and not _is_ditto(code):
                 yield from self._close()
                 yield from self._end_early(row)
@@ -176,7 +185,7 @@ class _Grouper:
         return row
 
     def _take_faulty(self, row: Row) -> Iterator[Group]:
-        """Take a row that cannot be read. Such a row does not end a group."""
+        """Take a row that cannot be read, or a footer. Such a row does not end the doubt about the rows above it."""
         if self._group:
             self._group.append(row)
             self._is_plain = False
@@ -184,6 +193,8 @@ class _Grouper:
                 yield from self._close()
         elif self._early:
             self._early.append(row)
+            if len(self._early) > MAX_ROWS:
+                yield Group([self._early.popleft()])
         else:
             yield Group([row])
 

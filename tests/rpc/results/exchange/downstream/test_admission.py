@@ -29,6 +29,7 @@ from services.results.exchange.model import MAX_CHANGES, Replica
 from services.results.exchange.tables import nodes
 from services.results.main import open_results
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
+from services.results.timing import ResultsTiming
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.variables import BadSetting
@@ -167,6 +168,7 @@ async def test_a_node_serves_only_nodes_in_its_region(tmp_path: Path, sqlite_url
 
 async def test_a_node_in_the_wrong_place_of_the_tree_does_not_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     """A node does not start below another province, below a city, below itself, or beside the node that covers it."""
+    patient = ResultsTiming(upstream_check=TIMEOUT_SECONDS)
     async with (
         open_member(tmp_path / "nation", sqlite_url("results"), "000000") as nation,
         open_member(tmp_path / "henan", sqlite_url("results"), HENAN, upstream=nation.address) as henan,
@@ -182,7 +184,9 @@ async def test_a_node_in_the_wrong_place_of_the_tree_does_not_start(tmp_path: Pa
             ("410102", henan, f"nodes/410100 is between nodes/410102 and nodes/{HENAN}"),
         ):
             with pytest.raises(BadSetting) as caught:
-                async with open_member(tmp_path / "below", sqlite_url("results"), region, upstream=above.address):
+                async with open_member(
+                    tmp_path / "below", sqlite_url("results"), region, timing=patient, upstream=above.address
+                ):
                     pass
             assert str(caught.value) == (
                 f"HUTONG_UPSTREAM does not serve nodes/{region}: {why}; "

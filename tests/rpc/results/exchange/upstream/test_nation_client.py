@@ -265,14 +265,15 @@ async def test_a_silent_line_is_given_up_once_however_many_calls_went_into_it(na
             return opened[-1]
 
         line = ReconnectingStub(open_channel, ExchangeServiceStub)
-        gateway = SubscriptionClient(line, HENAN, ResultsTiming(subscribe=0.3))
+        impatient = SubscriptionClient(line, HENAN, ResultsTiming(subscribe=0.3))
+        patient = SubscriptionClient(line, HENAN, ResultsTiming(subscribe=TIMEOUT_SECONDS))
         silent = line.stub
         nation.open.clear()
-        failures = await asyncio.gather(*(gateway.subscribe_each([POISON]) for _ in range(3)), return_exceptions=True)
+        failures = await asyncio.gather(*(impatient.subscribe_each([POISON]) for _ in range(3)), return_exceptions=True)
         assert [type(failure) for failure in failures] == [Unavailable] * 3
         assert len(opened) == 2
         nation.open.set()
-        await gateway.subscribe_each([POISON])
+        await patient.subscribe_each([POISON])
         line.renew(silent)
         assert len(opened) == 2
         line.renew(line.stub)

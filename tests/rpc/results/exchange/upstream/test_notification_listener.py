@@ -42,6 +42,7 @@ from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.configuration.settings import Settings
 from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
+from tests.support.ports import free_address
 from tests.support.results.country import HENAN, Country, open_country
 from tests.support.results.factories import LAB_NAME, NOW, PEPPER, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
@@ -173,7 +174,8 @@ async def test_a_silent_nation_is_called_again(henan: Laboratory) -> None:
 
 
 async def test_it_is_heard_again_as_soon_as_it_is_back(henan: Laboratory) -> None:
-    server, port = await serve(PretendedNation(telling(notification(0))))
+    port = int(free_address().rpartition(":")[2])
+    server, _ = await serve(PretendedNation(telling(notification(0))), port)
     async with listening(henan, port) as store:
         await stands_at(store, 0)
         with capture_logs() as logs:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hutong_client.tables.formats.ndjson_rows import read_record
 from hutong_client.tables.pools.groups import group_rows
 from hutong_client.tables.rows import Row, Sheet
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.support.client.laboratory_oddities import LIKE_FOOTERS
 
 CODES = st.sampled_from(["", "", "", "S1", "S2", "同上"])
 SIZES = st.sampled_from(["", "", "1", "3", "10混1", "混采", "many"])
@@ -90,16 +95,33 @@ def test_codes_of_persons_below_a_size_that_stands_once_are_in_doubt(size: str) 
 
 
 def test_a_row_that_cannot_be_read_does_not_end_the_doubt() -> None:
-    sheet = Sheet(0)
-    cells = [("Y1", "10"), None, ("Y3", "")]
-    rows = [
-        Row(number, {}, (), "unreadable", sheet)
-        if cell is None
-        else Row(number, {"tube_code": cell[0], "card_no": "1", "report_no": f"R{number}"}, (), "", sheet)
-        for number, cell in enumerate(cells)
-    ]
-    rows[0].cells = {**rows[0].cells, "pool_size": "10"}
+    rows = [row_of("Y1", "10", 1), Row(2, {}, ("本页", "---"), "unreadable"), row_of("Y3", "", 3)]
     assert [(len(group.rows), group.fault is not None) for group in group_rows(rows)] == [(3, True)]
+
+
+@pytest.mark.parametrize("line", ["-----", "小计", "本页以下空白"])
+def test_a_footer_between_rows_does_not_end_the_doubt(line: str) -> None:
+    """Some programs print a line below each row, and a pool's code may stand below or above its other members."""
+    footer = Row(0, {"name": line}, (line,))
+    below = [row_of("", "", 1), footer, row_of("", "", 2), footer, row_of("S1", "10", 3)]
+    above = [row_of("Y1", "3", 1), footer, row_of("Y2", "", 2), footer, row_of("Y3", "", 3), row_of("Y4", "", 4)]
+    assert [(len(group.rows), bool(group.fault)) for group in group_rows(below)] == [(4, True), (1, False)]
+    assert [(len(group.rows), bool(group.fault)) for group in group_rows(above)] == [(5, True), (1, False)]
+
+
+@pytest.mark.parametrize("like", LIKE_FOOTERS)
+def test_a_person_without_numbers_is_told_as_a_person(like: str) -> None:
+    """The row lacks the numbers of the document and of the report, and its name or remark begins like a footer."""
+    cells = {"name": like, "sample_date": "2022-08-09 06:00:00", "nat_result": "阴性"}
+    record = json.dumps({"审核时间": "2022-08-09 12:00:00", "name": like})
+    rows = [Row(2, cells, ["", *cells.values(), "---"]), Row(3, {**cells, "card_no": "无"}, [*cells.values(), "无"])]
+    assert [row.fault for group in group_rows([*rows, read_record(4, record)]) for row in group.rows] == [""] * 3
+
+
+def row_of(code: str, size: str, number: int) -> Row:
+    """Return a person's row."""
+    cells = {"tube_code": code, "pool_size": size, "card_no": f"1{number}", "report_no": f"R{number}"}
+    return Row(number, {name: cell for name, cell in cells.items() if cell}, ())
 
 
 def test_a_size_may_repeat_the_one_above() -> None:

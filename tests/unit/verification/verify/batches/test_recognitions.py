@@ -1,4 +1,4 @@
-"""What the recognitions of a batch share changes no answer: each is the same as the general way gives."""
+"""Recognitions of a batch share parts of their answers. Each answer is the same as in the general way."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _questions(inputs: Inputs, records: Iterable[Record]) -> list[tuple[Question
 
 
 def _compare(asked: Iterable[tuple[Question, SourceAnswers]]) -> int:
-    """Demand of each question that both ways give the same answer. Return how many were recognised."""
+    """Check that both ways give the same answer to each question. Return the number of recognitions."""
     recognitions, count = Recognitions(), 0
     for one, answers in asked:
         quick = pb.Decision()

@@ -29,7 +29,7 @@ from hutong.results.internal.v1 import lookup_columns_pb2 as hutong_dot_results_
 from hutong.results.v1 import results_service_pb2 as hutong_dot_results_dot_v1_dot_results__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8hutong/results/internal/v1/internal_lookup_service.proto\x12\x1ahutong.results.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a/hutong/results/internal/v1/lookup_columns.proto\x1a\'hutong/results/v1/results_service.proto\"\xbd\x01\n\x19\x42\x61tchLookupColumnsRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\x12\x1a\n\x12other_subject_keys\x18\x03 \x03(\x0c\x12\x1e\n\x07tellers\x18\x04 \x03(\tB\r\xbaH\n\x92\x01\x07\"\x05r\x03\x18\xa0\x01\"\x8c\x01\n\x1a\x42\x61tchLookupColumnsResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\x12:\n\x07\x63olumns\x18\x02 \x01(\x0b\x32).hutong.results.internal.v1.LookupColumns2\xb0\x01\n\x15InternalLookupService\x12\x96\x01\n\x12\x42\x61tchLookupColumns\x12\x35.hutong.results.internal.v1.BatchLookupColumnsRequest\x1a\x36.hutong.results.internal.v1.BatchLookupColumnsResponse\"\x11\x90\x02\x02\x8a\xd3\x18\n\n\x04\x08\x07\x10\x01\x10\x01\x18\x03\x42\x91\x01\n\x1eorg.hutong.results.internal.v1P\x01ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\xaa\x02\x1aHutong.Results.Internal.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8hutong/results/internal/v1/internal_lookup_service.proto\x12\x1ahutong.results.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a/hutong/results/internal/v1/lookup_columns.proto\x1a\'hutong/results/v1/results_service.proto\"\xc0\x01\n\x19\x42\x61tchLookupColumnsRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\x12\x1a\n\x12other_subject_keys\x18\x03 \x03(\x0c\x12!\n\npresenters\x18\x04 \x03(\tB\r\xbaH\n\x92\x01\x07\"\x05r\x03\x18\xa0\x01\"\x8c\x01\n\x1a\x42\x61tchLookupColumnsResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\x12:\n\x07\x63olumns\x18\x02 \x01(\x0b\x32).hutong.results.internal.v1.LookupColumns2\xb0\x01\n\x15InternalLookupService\x12\x96\x01\n\x12\x42\x61tchLookupColumns\x12\x35.hutong.results.internal.v1.BatchLookupColumnsRequest\x1a\x36.hutong.results.internal.v1.BatchLookupColumnsResponse\"\x11\x90\x02\x02\x8a\xd3\x18\n\n\x04\x08\x07\x10\x01\x10\x01\x18\x03\x42\x91\x01\n\x1eorg.hutong.results.internal.v1P\x01ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\xaa\x02\x1aHutong.Results.Internal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,14 +39,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\036org.hutong.results.internal.v1P\001ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\252\002\032Hutong.Results.Internal.V1'
   _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['requests']._loaded_options = None
   _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\r\222\001\n\010\001\020\364\003\"\003\330\001\003'
-  _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['tellers']._loaded_options = None
-  _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['tellers']._serialized_options = b'\272H\n\222\001\007\"\005r\003\030\240\001'
+  _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['presenters']._loaded_options = None
+  _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['presenters']._serialized_options = b'\272H\n\222\001\007\"\005r\003\030\240\001'
   _globals['_INTERNALLOOKUPSERVICE'].methods_by_name['BatchLookupColumns']._loaded_options = None
   _globals['_INTERNALLOOKUPSERVICE'].methods_by_name['BatchLookupColumns']._serialized_options = b'\220\002\002\212\323\030\n\n\004\010\007\020\001\020\001\030\003'
   _globals['_BATCHLOOKUPCOLUMNSREQUEST']._serialized_start=272
-  _globals['_BATCHLOOKUPCOLUMNSREQUEST']._serialized_end=461
-  _globals['_BATCHLOOKUPCOLUMNSRESPONSE']._serialized_start=464
-  _globals['_BATCHLOOKUPCOLUMNSRESPONSE']._serialized_end=604
-  _globals['_INTERNALLOOKUPSERVICE']._serialized_start=607
-  _globals['_INTERNALLOOKUPSERVICE']._serialized_end=783
+  _globals['_BATCHLOOKUPCOLUMNSREQUEST']._serialized_end=464
+  _globals['_BATCHLOOKUPCOLUMNSRESPONSE']._serialized_start=467
+  _globals['_BATCHLOOKUPCOLUMNSRESPONSE']._serialized_end=607
+  _globals['_INTERNALLOOKUPSERVICE']._serialized_start=610
+  _globals['_INTERNALLOOKUPSERVICE']._serialized_end=786
 # @@protoc_insertion_point(module_scope)

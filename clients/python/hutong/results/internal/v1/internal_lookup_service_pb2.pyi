@@ -27,7 +27,7 @@ class BatchLookupColumnsRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     OTHER_SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
-    TELLERS_FIELD_NUMBER: _builtins.int
+    PRESENTERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[_results_service_pb2.LookupLatestRequest]:
         """1 to 500 look-ups. Each is validated and answered by itself."""
@@ -45,10 +45,10 @@ class BatchLookupColumnsRequest(_message.Message):
         """
 
     @_builtins.property
-    def tellers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Empty, or one entry for each request, in order: the name of the caller that shows the claimed reports, for an
-        application followed by a mark of its user. Empty for a request that claims none. Reports without a record are
-        counted by it, so that one caller cannot fill the list of a laboratory's missing reports.
+    def presenters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Empty, or one entry for each request, in order: who shows the claimed reports. An entry is the name of the caller; for
+        an application, a mark of its user follows. An entry is empty for a request that claims no report. Reports without a
+        record are counted by presenter, so that no presenter can fill the list of a laboratory's missing reports.
         """
 
     def __init__(
@@ -57,11 +57,11 @@ class BatchLookupColumnsRequest(_message.Message):
         requests: _abc.Iterable[_results_service_pb2.LookupLatestRequest] | None = ...,
         subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         other_subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
-        tellers: _abc.Iterable[_builtins.str] | None = ...,
+        presenters: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["other_subject_keys", b"other_subject_keys", "requests", b"requests", "subject_keys", b"subject_keys", "tellers", b"tellers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["other_subject_keys", b"other_subject_keys", "presenters", b"presenters", "requests", b"requests", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,7 +69,7 @@ class LookupColumns(_message.Message):
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
-        """The sources of each of the other requests' responses."""
+        """The sources of the responses to the other requests. All of these responses have the same sources."""
 
     @_builtins.property
     def lab(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

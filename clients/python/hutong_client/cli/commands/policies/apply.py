@@ -209,7 +209,7 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
             )
         return outcome | {"action": action, **as_dict(response)}
     if not as_json:
-        echo(f"{response.policy.name}: {tr(action)}, {response.policy.title}")
+        echo(f"{response.policy.name}: {tr(action)}, {tr(response.policy.title)}")
         _print_overrides(response)
     return outcome | {"action": action, **as_dict(response)}
 

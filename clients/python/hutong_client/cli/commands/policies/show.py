@@ -93,7 +93,7 @@ def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
         tr("Channels"): _words(channel_pb2.Channel, effective.channels, "CHANNEL_")
         or (tr("all") if effective.governing else ""),
         tr("Never a ground"): _words(refusal_ground_pb2.RefusalGround, effective.forbidden_grounds, "REFUSAL_GROUND_"),
-        tr("Advice"): "; ".join(effective.advice),
+        tr("Advice"): tr("; ").join(map(tr, effective.advice)),
         tr("Constant from"): moment(effective.start_time),
         tr("Constant until"): moment(effective.end_time),
     }
@@ -159,7 +159,7 @@ def _show_list(policies: Sequence[policy_pb2.Policy], as_json: bool) -> ExitCode
             moment(it.effective_start_time),
             moment(it.effective_end_time),
             tr("withdrawn") if it.HasField("withdraw_time") else describe_requirement(it),
-            it.title,
+            tr(it.title),
         )
         for it in policies
     ]

@@ -75,7 +75,7 @@ def _say_preview(response: WithdrawPolicyResponse) -> None:
 
 
 def _show(policy: Policy) -> None:
-    echo(f"{policy.name}: {policy.title}")
+    echo(f"{policy.name}: {tr(policy.title)}")
     lines = {
         tr("Asks for"): describe_requirement(policy),
         tr("Purposes"): describe_purposes(policy.purposes),

@@ -409,14 +409,14 @@ export type Policy = Message<"hutong.policy.v1.Policy"> & {
   publishTime?: Timestamp | undefined;
 
   /**
-   * When it was withdrawn; absent while it stands.
+   * When this revision was withdrawn; absent if it was not.
    *
    * @generated from field: google.protobuf.Timestamp withdraw_time = 16;
    */
   withdrawTime?: Timestamp | undefined;
 
   /**
-   * Why it was withdrawn.
+   * Why this revision was withdrawn; empty if it was not.
    *
    * @generated from field: string withdraw_reason = 17;
    */
@@ -766,8 +766,8 @@ export type EffectivePolicy = Message<"hutong.policy.v1.EffectivePolicy"> & {
   overrides: FloorOverride[];
 
   /**
-   * The start of the interval in which the clock alone cannot change the answer, but only a publication or a
-   * withdrawal. Absent if the interval has no start.
+   * The start of the interval in which the answer stays the same unless a policy is published or withdrawn. Absent if
+   * the interval has no start.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 10;
    */

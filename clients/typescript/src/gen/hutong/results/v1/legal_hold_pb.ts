@@ -91,21 +91,21 @@ export type LegalHold = Message<"hutong.results.v1.LegalHold"> & {
   caseId: string;
 
   /**
-   * When the hold was lifted; absent while it holds.
+   * When the hold was lifted; absent while the hold is in force.
    *
    * @generated from field: google.protobuf.Timestamp lift_time = 9;
    */
   liftTime?: Timestamp | undefined;
 
   /**
-   * Why the hold was lifted; empty while it holds.
+   * Why the hold was lifted; empty while the hold is in force.
    *
    * @generated from field: string lift_reason = 10;
    */
   liftReason: string;
 
   /**
-   * The caller that lifted the hold; empty while it holds.
+   * The caller that lifted the hold; empty while the hold is in force.
    *
    * @generated from field: string lift_actor = 11;
    */
@@ -140,7 +140,7 @@ export type HeldResult = Message<"hutong.results.v1.HeldResult"> & {
   revisionReason: string;
 
   /**
-   * When the purge took it out of use.
+   * When the purge took the revision out of use.
    *
    * @generated from field: google.protobuf.Timestamp hold_time = 3;
    */

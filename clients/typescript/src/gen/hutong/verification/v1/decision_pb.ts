@@ -842,9 +842,9 @@ export enum EvidenceUse {
   SAME_AS_RECORD = 9,
 
   /**
-   * The evidence would count if it were true, but it does not identify a report (it needs a laboratory and a report
-   * number), or does not show the time to count from, the time of its report, or the time at which its laboratory had to
-   * be authorised. A holder is not refused for it.
+   * The evidence would count if it were true, but it lacks something: a laboratory and a report number to identify the
+   * report, the time to count from, the report time, or the time at which the laboratory had to be authorised. The
+   * holder is not refused for this.
    *
    * @generated from enum value: EVIDENCE_USE_NOT_COMPARABLE = 10;
    */

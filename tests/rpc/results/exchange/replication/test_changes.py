@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable
-from functools import partial
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.type.interval_pb2 import Interval
-from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
 from hutong.exchange.v1.node_pb2 import SET_ASIDE_REASON_NOT_ITS_OWN, SET_ASIDE_REASON_SECOND_REGISTRATION, SetAside
 from hutong.results.v1 import lab_pb2
 from hutong.results.v1.document_link_service_pb2 import (
@@ -32,26 +29,19 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Re
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
 from hutong_client.reports.signed import to_der
-from prometheus_client import REGISTRY
 from sqlalchemy import make_url
-from structlog.testing import capture_logs
 
-from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, Span, to_timestamp
+from services.domain.instant import DAY, to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import lab_homes, replicated_positions
-from services.results.exchange.upstream.backlog import BACKLOG
-from services.results.exchange.upstream.outbox import Page
-from services.results.exchange.upstream.store import UpstreamStore
 from services.results.labs.tables import lab_signing_keys, lab_standings, labs
 from services.results.records.tables import results
 from services.results.schema import audit as audit_tables
 from services.results.timeliness.tables import national_delays, national_receive_times
-from services.results.timing import ResultsTiming
 from services.runtime.audit import AuditKind
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
-from tests.support.link import link_to
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_member, replicated
 from tests.support.results.factories import (
     CENTRAL_USCC,
     LAB_NAME,
@@ -66,22 +56,6 @@ from tests.support.results.factories import (
     make_tubes,
 )
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Country]:
-    async with open_country(tmp_path, database_url) as opened:
-        yield opened
-
-
-async def replicated(country: Country, *members: Member) -> None:
-    """Wait until the nation has exactly the results of its provinces, of which there must be some."""
-    assert all(member.results() for member in members)
-
-    def same() -> bool:
-        return country.nation.results() == sorted([row for member in members for row in member.results()], key=repr)
-
-    await until(same)
 
 
 async def test_every_revision_is_at_the_nation(country: Country) -> None:
@@ -356,150 +330,3 @@ async def test_a_log_restored_from_an_older_copy_is_sent_again_under_another_nam
         await until(lambda: len(country.nation.results()) == 11)
         assert set(jilin.results()) < set(country.nation.results())
     assert len({log for (log,) in country.nation.rows(replicated_positions, "log_id")}) == 2
-
-
-async def test_a_stream_that_hangs_is_opened_again(country: Country) -> None:
-    country.timing = ResultsTiming(sender_answer=1.0)
-    async with link_to(country.nation.address) as link:
-        jilin = await country.join(JILIN, upstream=link.address)
-        await jilin.node.register()
-        await jilin.node.upload(make_tubes(3))
-        await replicated(country, jilin)
-        link.strand()
-        await jilin.node.upload(make_tubes(3, 10), "stranded")
-        # The channel keeps the dead connection until its keepalive fails or the link is cut.
-        await link.cut()
-        link.mend()
-        await replicated(country, jilin)
-
-
-async def test_an_unexpected_failure_only_interrupts(country: Country, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The failure is logged with its origin, and what was committed meanwhile arrives."""
-    jilin = await country.join(JILIN)
-    await jilin.node.register()
-    await until(lambda: bool(country.nation.rows(lab_homes, "node")))
-    read_page, failing = UpstreamStore.read_page, True
-
-    async def fail(store: UpstreamStore, *asked: Any) -> Page:
-        if failing:
-            raise RuntimeError("unforeseen")
-        return await read_page(store, *asked)
-
-    monkeypatch.setattr(UpstreamStore, "read_page", fail)
-    with capture_logs() as logs:
-        await until(lambda: sum("failed" in entry["event"] and bool(entry.get("exc_info")) for entry in logs) >= 2)
-    await jilin.node.upload(make_tubes(3))
-    failing = False
-    await replicated(country, jilin)
-
-
-def backlog() -> float | None:
-    """Return the backlog that the only province of this process reports."""
-    return REGISTRY.get_sample_value("hutong_replication_backlog_commits")
-
-
-@pytest.mark.parametrize("frozen", [False, True])
-async def test_the_backlog_counts_all_that_the_nation_has_not_acknowledged(country: Country, frozen: bool) -> None:
-    """Commits are counted while the nation is unavailable, and on a frozen link, including frames without an answer."""
-    async with link_to(country.nation.address) as link:
-        jilin = await country.join(JILIN, upstream=link.address)
-        await jilin.node.register()
-        await until(lambda: bool(country.nation.rows(lab_homes, "node")))
-        # Wait for a new count, because the gauge may still show an earlier one.
-        BACKLOG.set(-1)
-        await until(lambda: backlog() == 0)
-        if frozen:
-            link.freeze()
-        else:
-            await link.cut()
-        for person in range(12):
-            await jilin.node.upload([make_tube(person)], f"upload-{person}")
-        await until(lambda: backlog() == 12)
-        link.mend()
-        await replicated(country, jilin)
-        await until(lambda: backlog() == 0)
-
-
-async def test_a_province_that_starts_while_the_nation_is_unavailable_knows_its_backlog(
-    tmp_path: Path, country: Country, database_url: MakeUrl
-) -> None:
-    url = database_url("results")
-    async with link_to(country.nation.address) as link:
-        async with open_member(tmp_path / "a", url, JILIN, upstream=link.address) as jilin:
-            await jilin.node.register()
-            await jilin.node.upload(make_tubes(3))
-            await until(lambda: len(jilin.rows(national_receive_times, "lab")) == 1 and backlog() == 0)
-            await link.cut()
-            for person in range(10, 15):
-                await jilin.node.upload([make_tube(person)], f"upload-{person}")
-        BACKLOG.set(0)
-        async with open_member(tmp_path / "b", url, JILIN, upstream=link.address):
-            await until(lambda: backlog() == 5)
-
-
-async def test_the_nation_knows_up_to_when_a_province_is_complete(country: Country) -> None:
-    jilin = await country.join(JILIN)
-    clock = SystemClock()
-    await jilin.node.register()
-    await jilin.node.upload(make_tubes(3))
-    acknowledged = to_timestamp(clock.now())
-
-    async def complete() -> bool:
-        nodes = await country.nation.nodes()
-        return bool(nodes) and nodes[0].as_of_time.ToMicroseconds() > acknowledged.ToMicroseconds()
-
-    await until(complete)
-    assert len(country.nation.results()) == 3
-    assert abs((await country.nation.nodes())[0].clock_skew.ToMicroseconds()) < HOUR
-
-
-class DriftingClock:
-    """The machine's clock plus what the test sets."""
-
-    ahead: Span = 0
-
-    def now(self) -> Instant:
-        return SystemClock().now() + self.ahead
-
-
-async def test_a_clock_that_drifts_on_an_open_stream_is_reported_once_by_either_side(country: Country) -> None:
-    """When the clocks agree again, this is logged once too, without a new stream."""
-    clock = DriftingClock()
-    await country.join(JILIN, clock=clock)
-    await until(lambda: REGISTRY.get_sample_value("hutong_replication_connected") == 1)
-
-    async def both_measure(skew: Span) -> bool:
-        measured = (REGISTRY.get_sample_value("hutong_clock_skew_seconds") or 0) * SECOND
-        told = [measured, *(node.clock_skew.ToMicroseconds() for node in await country.nation.nodes())]
-        return len(told) == 2 and all(abs(one - skew) < 20 * SECOND for one in told)
-
-    with capture_logs() as logs:
-        for ahead in (0, -4 * MINUTE, -5 * MINUTE, 0):
-            clock.ahead = ahead
-            await until(partial(both_measure, ahead))
-    told = [entry["event"] for entry in logs if "clock" in entry["event"]]
-    assert (
-        told
-        == ["a province's clock and the nation's differ"] * 2 + ["a province's clock and the nation's agree again"] * 2
-    )
-    assert not any(entry["event"] == "replication to the nation connected" for entry in logs)
-
-
-async def test_nodes_are_paged(country: Country) -> None:
-    """Pages are ordered by region. A page token is bound to its request."""
-    jilin, henan = await country.join(JILIN), await country.join(HENAN)
-    for province in (jilin, henan):
-        await province.node.register()
-
-    async def both_are_listed() -> bool:
-        return [node.name for node in await country.nation.nodes()] == [f"nodes/{JILIN}", f"nodes/{HENAN}"]
-
-    await until(both_are_listed)
-    exchange = country.nation.exchange
-    first = await exchange.ListNodes(ListNodesRequest(page_size=1))
-    assert [node.name for node in first.nodes] == [f"nodes/{JILIN}"]
-    last = await exchange.ListNodes(ListNodesRequest(page_size=1, page_token=first.next_page_token))
-    assert ([node.name for node in last.nodes], last.next_page_token) == ([f"nodes/{HENAN}"], "")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await exchange.ListNodes(ListNodesRequest(page_token="bm9uZQ"))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
