@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from services.runtime.call import Call, current_call
 from services.runtime.tracing.spans import batch_span, current_span, is_tracing
@@ -15,9 +15,27 @@ if TYPE_CHECKING:
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+A_contra = TypeVar("A_contra", contravariant=True)
 
-_Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None, "ActiveSpan | None"]
-"""A question, the future of its answer, its call, the timer for its deadline, and the span of its call."""
+
+class Receiver(Protocol[A_contra]):
+    """Takes the answer to one question. A future is a receiver. Methods of another receiver must raise no error."""
+
+    def done(self) -> bool:
+        """Whether the receiver has its answer, or wants none."""
+        ...
+
+    def set_result(self, result: A_contra, /) -> None:
+        """Take the answer. It is called at most once, and only while `done` is false."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Take an error in place of the answer."""
+        ...
+
+
+_Asked: TypeAlias = tuple[Q, Receiver[A], Call | None, asyncio.TimerHandle | None, "ActiveSpan | None"]
+"""A question, the receiver of its answer, its call, the timer for its deadline, and the span of its call."""
 
 _Finish: TypeAlias = Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]]
 
@@ -97,6 +115,14 @@ class Coalescer(Generic[Q, A]):
         self._waiting.append((question, future, current_call.get(), timer, current_span.get()))
         self._schedule()
         return future
+
+    def ask_for(self, receiver: Receiver[A], question: Q) -> None:
+        """Ask a question without a deadline, whose answer goes to a receiver as soon as its batch has it.
+
+        A future and its callback would cost more, and would be called in a later iteration of the event loop.
+        """
+        self._waiting.append((question, receiver, current_call.get(), None, current_span.get()))
+        self._schedule()
 
     def _expire(self, question: Q, future: asyncio.Future[A]) -> None:
         if not future.done():
@@ -208,13 +234,13 @@ def _first_recorded(batch: Sequence[_Asked[Q, A]]) -> _Asked[Q, A] | None:
 
 def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
     """Answer a question unless it has been answered or cancelled already."""
-    future = asked[1]
-    if future.done():
+    receiver = asked[1]
+    if receiver.done():
         return
     if isinstance(answer, BaseException):
-        future.set_exception(answer)
+        receiver.set_exception(answer)
     else:
-        future.set_result(answer)
+        receiver.set_result(answer)
 
 
 def _context_of(call: Call | None, batch: Sequence[_Asked[Q, A]]) -> Context:

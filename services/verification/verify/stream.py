@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
@@ -31,19 +33,13 @@ if TYPE_CHECKING:
     from services.runtime.tracing.recording import ActiveSpan
 
 
-class Asked(NamedTuple):
-    """A question of a stream, with its asker."""
-
-    question: StreamVerifyRequest
-    asker: Asker
-
-
 Answered = Reply | Unanswered | Unkept
 """The answer to a question; the question itself, if the nation must still be asked; or an answer to store before
 sending."""
 
 QUESTIONS_AT_ONCE = 64
-"""The most open questions of one stream. At this limit the stream is not read, so flow control stops the gate."""
+"""The most questions of one stream that are being answered or whose answers are not sent yet. At this limit the stream
+is not read, so flow control stops the gate. A gate that reads no answers therefore costs a limited amount of memory."""
 
 
 class VerificationStream:
@@ -53,12 +49,12 @@ class VerificationStream:
         self._verifier = verifier
         self._drain = drain
         self.tracer = tracer_of("verification")
-        self._together: Coalescer[Asked, Answered] = Coalescer(
+        self._together: Coalescer[_OpenQuestion, Answered] = Coalescer(
             self._answer_by_own_records, finish=self._keep, name="stream batch"
         )
         # Questions for the nation have batches of their own, so that a slow nation does not delay the questions that
         # this node can answer.
-        self._nationwide: Coalescer[Asked, Answered] = Coalescer(
+        self._nationwide: Coalescer[_OpenQuestion, Answered] = Coalescer(
             self._answer_together, in_flight=4, name="nationwide stream batch"
         )
         self._rest: Coalescer[Unanswered, StreamVerifyResponse] = Coalescer(
@@ -95,29 +91,25 @@ class VerificationStream:
             self._streams.discard(stream)
             stream.abandon()
 
-    def ask(self, asked: Asked) -> asyncio.Future[Answered]:
-        """Ask a question. Return the future of its answer: a decision, an error or Unanswered.
+    def ask(self, question: _OpenQuestion) -> None:
+        """Ask a question that shares a batch with others."""
+        nationwide = question.asked.request.scope == LOOKUP_SCOPE_NATIONWIDE
+        (self._nationwide if nationwide else self._together).ask_for(question, question)
 
-        A question with a token may have to wait for a write, so it shares no batch with other questions.
-        """
-        request = asked.question.request
-        if request.at_least_as_fresh:
-            return asyncio.ensure_future(self._answer_alone(asked))
-        return (self._nationwide if request.scope == LOOKUP_SCOPE_NATIONWIDE else self._together).ask(asked)
-
-    def ask_nation(self, unanswered: Unanswered) -> asyncio.Future[StreamVerifyResponse]:
+    def ask_nation(self, question: _OpenQuestion, unanswered: Unanswered) -> None:
         """Ask the nation about a question that this node's own records did not settle. Such questions share batches."""
-        return self._rest.ask(unanswered)
+        self._rest.ask_for(question, unanswered)
 
-    async def _answer_alone(self, asked: Asked) -> Answered:
-        return (await self._answer_together([asked]))[0]
+    async def answer_alone(self, question: _OpenQuestion) -> Answered:
+        """Answer a question that shares no batch."""
+        return (await self._answer_together([question]))[0]
 
-    async def _answer_together(self, asked: list[Asked]) -> Sequence[Answered]:
+    async def _answer_together(self, asked: list[_OpenQuestion]) -> Sequence[Answered]:
         answers = _empty_answers(asked)
         await self._verifier.answer_each(_batch(asked), answers, [one.asker for one in asked])
         return answers
 
-    async def _answer_by_own_records(self, asked: list[Asked]) -> Sequence[Answered]:
+    async def _answer_by_own_records(self, asked: list[_OpenQuestion]) -> Sequence[Answered]:
         answers = _empty_answers(asked)
         askers = [one.asker for one in asked]
         rest, unkept = await self._verifier.answer_by_own_records(_batch(asked), answers, askers)
@@ -135,23 +127,68 @@ class VerificationStream:
         return [one.reply for one in rest if isinstance(one.reply, StreamVerifyResponse)]
 
 
-def _empty_answers(asked: Sequence[Asked]) -> list[StreamVerifyResponse]:
-    return [StreamVerifyResponse(correlation_id=one.question.correlation_id) for one in asked]
+def _empty_answers(asked: Sequence[_OpenQuestion]) -> list[StreamVerifyResponse]:
+    return [StreamVerifyResponse(correlation_id=one.asked.correlation_id) for one in asked]
 
 
-def _batch(asked: Sequence[Asked]) -> BatchVerifyRequest:
-    return BatchVerifyRequest(requests=[one.question.request for one in asked])
+def _batch(asked: Sequence[_OpenQuestion]) -> BatchVerifyRequest:
+    return BatchVerifyRequest(requests=[one.asked.request for one in asked])
+
+
+class _OpenQuestion:
+    """A question of a stream that is not answered yet. It receives its own answer."""
+
+    __slots__ = ("_is_done", "_span", "_stream", "asked", "asker")
+
+    def __init__(self, stream: _Stream, asked: StreamVerifyRequest, asker: Asker, span: ActiveSpan | None) -> None:
+        self.asked = asked
+        self.asker = asker
+        self._stream = stream
+        self._span = span
+        self._is_done = False
+
+    def done(self) -> bool:
+        """Whether the question is answered, or its stream has ended."""
+        return self._is_done
+
+    def set_result(self, answer: Answered) -> None:
+        """Hand the answer to the stream, or ask the nation if the answer is still missing."""
+        if isinstance(answer, Unanswered):
+            self._stream.ask_nation(self, answer, self._span)
+            return
+        assert isinstance(answer, StreamVerifyResponse)
+        self._end("")
+        self._stream.take(self, answer)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Answer with the status that a unary call would end with. Other questions are not affected."""
+        self._end(type(error).__name__)
+        status = to_status(error)
+        self._stream.take(self, StreamVerifyResponse(correlation_id=self.asked.correlation_id, error=status))
+
+    def cancel(self) -> None:
+        """Want no answer any more, because the stream has ended."""
+        self._end("CANCELLED")
+
+    def _end(self, error: str) -> None:
+        self._is_done = True
+        end_message(self._span, error)
 
 
 class _Stream:
-    """One gate's stream: a reader of its questions, and a queue of answers that are ready."""
+    """One gate's stream: a reader of its questions, and the answers that are ready."""
 
     def __init__(self, streams: VerificationStream, requests: AsyncIterator[StreamVerifyRequest | Refused]) -> None:
         self._streams = streams
         self._requests = requests
-        self._ready: asyncio.Queue[StreamVerifyResponse | None] = asyncio.Queue()
-        self._capacity = asyncio.Semaphore(QUESTIONS_AT_ONCE)
-        self._under_way: set[asyncio.Future[Any]] = set()
+        self._asker = current_asker("")
+        self._context = copy_context()
+        self._open: set[_OpenQuestion] = set()
+        self._ready: deque[StreamVerifyResponse] = deque()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # Set when there is an answer, or when the reader has ended.
+        self._has_news = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._failure: BaseException | None = None
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self._reader.add_done_callback(self._note_end)
@@ -159,20 +196,37 @@ class _Stream:
     @property
     def question_count(self) -> int:
         """How many questions of this stream are being answered now."""
-        return len(self._under_way)
+        return len(self._open)
 
     async def next_answer(self) -> StreamVerifyResponse | None:
         """Wait for the next answer that is ready; None after the last one.
 
         If reading the stream failed, the failure is raised after the last answer.
         """
-        while not self._ready.empty() or self._under_way or not self._reader.done():
-            answer = await self._ready.get()
-            if answer is not None:
-                return answer
-        if self._failure is not None:
-            raise self._failure
-        return None
+        while not self._ready:
+            if self._reader.done() and not self._open:
+                if self._failure is not None:
+                    raise self._failure
+                return None
+            self._has_news.clear()
+            await self._has_news.wait()
+        self._has_room.set()
+        return self._ready.popleft()
+
+    def take(self, question: _OpenQuestion, answer: StreamVerifyResponse) -> None:
+        """Take the answer to a question, to be sent."""
+        self._open.discard(question)
+        self._ready.append(answer)
+        self._has_news.set()
+
+    def ask_nation(self, question: _OpenQuestion, unanswered: Unanswered, span: ActiveSpan | None) -> None:
+        """Ask the nation about a question, in the name of this stream's call and not of the batch that was answered."""
+
+        def ask() -> None:
+            current_span.set(span)
+            self._streams.ask_nation(question, unanswered)
+
+        self._context.run(ask)
 
     def end(self) -> None:
         """Stop reading questions. Questions that were read are still answered."""
@@ -181,25 +235,54 @@ class _Stream:
     def abandon(self) -> None:
         """Stop reading and cancel all questions, because the gate has disconnected."""
         self._reader.cancel()
-        for future in list(self._under_way):
-            future.cancel()
+        for question in self._open:
+            question.cancel()
+        for task in list(self._tasks):
+            task.cancel()
 
     async def _read(self) -> None:
         tracer, of_stream = self._streams.tracer, current_span.get()
         async for asked in self._requests:
-            await self._capacity.acquire()
+            while len(self._open) + len(self._ready) >= QUESTIONS_AT_ONCE:
+                self._has_room.clear()
+                await self._has_room.wait()
             if tracer is not None:
                 current_span.set(tracer.begin_message("stream question", None, of_stream))
-            question = asked.request if isinstance(asked, Refused) else asked
-            future: asyncio.Future[Any]
             if isinstance(asked, Refused):
-                future = asyncio.ensure_future(self._refuse(asked))
-            elif question.HasField("request"):
-                future = self._streams.ask(Asked(question, current_asker(question.correlation_id)))
+                question = self._open_question(asked.request)
+                self._answer_by_task(question, self._refuse(asked))
+                continue
+            question = self._open_question(asked)
+            request = asked.request
+            if not asked.HasField("request"):
+                question.set_exception(InvalidArgument.field("request", english("value is required")))
+            elif request.at_least_as_fresh:
+                # A question with a token may have to wait for a write, so it shares no batch with other questions.
+                self._answer_by_task(question, self._streams.answer_alone(question))
             else:
-                future = asyncio.get_running_loop().create_future()
-                future.set_exception(InvalidArgument.field("request", english("value is required")))
-            self._expect(question.correlation_id, future, current_span.get())
+                self._streams.ask(question)
+
+    def _open_question(self, asked: StreamVerifyRequest) -> _OpenQuestion:
+        # Only the token of a holder needs to know which question shows it.
+        asker = current_asker(asked.correlation_id) if asked.request.holder_token else self._asker
+        question = _OpenQuestion(self, asked, asker, current_span.get())
+        self._open.add(question)
+        return question
+
+    def _answer_by_task(self, question: _OpenQuestion, answering: Coroutine[Any, Any, Answered]) -> None:
+        task = asyncio.get_running_loop().create_task(answering)
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._note_task, question))
+
+    def _note_task(self, question: _OpenQuestion, task: asyncio.Task[Answered]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or question.done():
+            return
+        error = task.exception()
+        if error is None:
+            question.set_result(task.result())
+        else:
+            question.set_exception(error)
 
     async def _refuse(self, refused: Refused) -> NoReturn:
         """Record that a question is refused, and raise the error that answers it."""
@@ -208,29 +291,7 @@ class _Stream:
             await audit.record_refusal(refused.request.request, to_status(refused.error).code)
         raise refused.error
 
-    def _expect(self, correlation_id: str, future: asyncio.Future[Any], span: ActiveSpan | None) -> None:
-        self._under_way.add(future)
-        future.add_done_callback(partial(self._note_answer, correlation_id, span))
-
-    def _note_answer(self, correlation_id: str, span: ActiveSpan | None, future: asyncio.Future[Any]) -> None:
-        self._under_way.discard(future)
-        if future.cancelled():
-            self._capacity.release()
-            end_message(span, "CANCELLED")
-            return
-        error = future.exception()
-        if error is None and isinstance(future.result(), Unanswered):
-            self._expect(correlation_id, self._streams.ask_nation(future.result()), span)
-            return
-        self._capacity.release()
-        end_message(span, "" if error is None else type(error).__name__)
-        if error is None:
-            self._ready.put_nowait(future.result())
-        else:
-            # A failure becomes a status as in a unary call, and does not affect other questions.
-            self._ready.put_nowait(StreamVerifyResponse(correlation_id=correlation_id, error=to_status(error)))
-
     def _note_end(self, reader: asyncio.Task[None]) -> None:
         self._failure = None if reader.cancelled() else reader.exception()
         # Wakes `next_answer`, which would wait for ever if no answer is left to come.
-        self._ready.put_nowait(None)
+        self._has_news.set()

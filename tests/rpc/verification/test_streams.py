@@ -28,7 +28,7 @@ from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream
 from tests.support.servers import channel_to, settings_for
 from tests.support.verification.node import NUMBERS, question
-from tests.support.waiting import until
+from tests.support.waiting import turns, until
 
 
 class ScriptedVerifier:
@@ -174,6 +174,28 @@ async def test_a_gate_that_asks_faster_than_it_is_answered_is_held_back(tmp_path
         answers: Any = call
         marks = {answer.correlation_id async for answer in answers}
         assert len(marks) == 3 * QUESTIONS_AT_ONCE
+
+
+async def test_a_gate_that_reads_no_answers_is_read_no_further() -> None:
+    """Answers that are not sent yet count as open questions, so they take a limited amount of memory."""
+    count, read = 3 * QUESTIONS_AT_ONCE, 0
+
+    async def questions() -> AsyncIterator[StreamVerifyRequest]:
+        nonlocal read
+        for read in range(1, count + 1):
+            yield _frame(str(read))
+
+    streams = VerificationStream(ScriptedVerifier(), Drain())  # type: ignore[arg-type]
+    answers = streams.serve(questions())
+    marks = {(await anext(answers)).correlation_id}
+    # One question is answered, one waits for room.
+    await until(lambda: read == QUESTIONS_AT_ONCE + 2)
+    await turns(100)
+    assert read == QUESTIONS_AT_ONCE + 2
+    assert streams.question_count == 0
+    marks |= {answer.correlation_id async for answer in answers}
+    assert len(marks) == count
+    assert streams.open_count == 0
 
 
 async def test_a_broken_rule_of_a_frame_ends_the_stream(tmp_path: Path) -> None:

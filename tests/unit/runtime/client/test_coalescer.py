@@ -38,6 +38,25 @@ class Desk:
             self.under_way -= 1
 
 
+class Receiver:
+    """Keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[object] = []
+
+    def done(self) -> bool:
+        """Whether it has received something."""
+        return bool(self.outcomes)
+
+    def set_result(self, result: int) -> None:
+        """Receive an answer."""
+        self.outcomes.append(result)
+
+    def set_exception(self, exception: BaseException) -> None:
+        """Receive an error."""
+        self.outcomes.append(exception)
+
+
 async def test_a_single_question_leaves_at_once() -> None:
     """An idle coalescer does not wait: the question is under way after one turn of the loop."""
     desk = Desk(opened=False)
@@ -46,6 +65,29 @@ async def test_a_single_question_leaves_at_once() -> None:
     assert desk.batches == [[1]]
     desk.gate.set()
     assert await asker == 1001
+
+
+async def test_a_receiver_gets_its_answer_and_its_error() -> None:
+    """Without a future. A receiver that wants no answer any more takes no place in a batch."""
+    desk = Desk(opened=False)
+    coalescer = Coalescer(desk, in_flight=1)
+    got, unwanted = Receiver(), Receiver()
+    unwanted.outcomes.append("cancelled")
+    coalescer.ask_for(got, 1)
+    coalescer.ask_for(unwanted, 2)
+    other = coalescer.ask(3)
+    desk.gate.set()
+    assert await other == 1003
+    assert desk.batches == [[1, 3]]
+    assert (got.outcomes, unwanted.outcomes) == ([1001], ["cancelled"])
+
+    async def fail(_: list[int]) -> Sequence[int]:
+        raise ValueError("no answer")
+
+    failed = Receiver()
+    Coalescer(fail).ask_for(failed, 4)
+    await until(failed.done)
+    assert [type(outcome) for outcome in failed.outcomes] == [ValueError]
 
 
 @in_virtual_time
