@@ -112,7 +112,7 @@ def sqlite_url(sqlite_databases: SqliteDatabases) -> MakeUrl:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[MakeUrl]:
-    """Makes fresh, migrated PostgreSQL databases, dropped after the test: `postgres_url("results")`."""
+    """Makes fresh, migrated PostgreSQL databases, which end with the test: `postgres_url("results")`."""
     made: list[str] = []
 
     def make(service: str) -> str:
@@ -121,7 +121,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[MakeUrl]:
 
     yield make
     for url in made:
-        postgres_server.drop(url)
+        postgres_server.retire(url)
 
 
 @pytest.fixture(scope="session")
