@@ -14,6 +14,7 @@ pytest.register_assert_rewrite("tests.support")
 
 from services.runtime.audit import current_audit  # noqa: E402
 from services.runtime.call import current_call  # noqa: E402
+from services.runtime.tuning import freeze_heap  # noqa: E402
 from tests.support.databases import CitusServer, MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
 from tests.support.guard import guarded  # noqa: E402
 from tests.support.preloaded import stop_forking  # noqa: E402
@@ -36,6 +37,14 @@ CITUS = os.environ.get("HUTONG_TEST_CITUS_URL", "")
 
 mark_descendants()
 watch_statements()
+
+
+def pytest_collection_finish() -> None:
+    """Tune garbage collection as a service does.
+
+    Otherwise each collection of the oldest objects would visit all modules and tests, which live to the end.
+    """
+    freeze_heap()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,7 +112,7 @@ def sqlite_url(sqlite_databases: SqliteDatabases) -> MakeUrl:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[MakeUrl]:
-    """Makes fresh, migrated PostgreSQL databases, dropped after the test: `postgres_url("results")`."""
+    """Makes fresh, migrated PostgreSQL databases, which end with the test: `postgres_url("results")`."""
     made: list[str] = []
 
     def make(service: str) -> str:
@@ -112,7 +121,7 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[MakeUrl]:
 
     yield make
     for url in made:
-        postgres_server.drop(url)
+        postgres_server.retire(url)
 
 
 @pytest.fixture(scope="session")

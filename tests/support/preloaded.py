@@ -161,7 +161,10 @@ def _serve() -> None:
     import services.policy.main
     import services.results.main
     import services.verification.main  # noqa: F401
+    from services.runtime.tuning import freeze_heap
 
+    # A fork that visited all these objects for garbage would copy the memory of each.
+    freeze_heap()
     requests = socket.socket(fileno=os.dup(0))
     woken, waker = socket.socketpair()
     waker.setblocking(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from functools import cache
 from typing import Any
 
 import grpc
@@ -60,10 +61,10 @@ def add_reflection(names: Iterable[str], server: grpc.aio.Server) -> None:
         server.add_registered_method_handlers(version, {"ServerReflectionInfo": handler})
 
 
+@cache
 def _describe_v1() -> None:
-    """Make the descriptor of v1 from that of v1alpha. The library has no v1."""
+    """Make the descriptor of v1 from that of v1alpha, once in a process. The library has no v1."""
     older = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(older)
     described = json_format.MessageToJson(older).replace("v1alpha", "v1")
-    # Adding the same file again has no effect.
     _POOL.Add(json_format.Parse(described, FileDescriptorProto()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import cache
 from typing import Any
 
 from buf.validate import validate_pb2
@@ -35,11 +36,14 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 OwnerOf = Callable[[str], Awaitable[Owner]]
 """Returns the owner of a stored object by its name. Raises NotFound if there is no such object."""
 
-_REFLECTION = access_pb2.Access(
-    grants=[access_pb2.Grant(role=access_pb2.ROLE_OPERATOR, bind=access_pb2.BIND_ANY)], cost=access_pb2.COST_LIGHT
+_REFLECTION_RULES = Rules(
+    access_pb2.Access(
+        grants=[access_pb2.Grant(role=access_pb2.ROLE_OPERATOR, bind=access_pb2.BIND_ANY)], cost=access_pb2.COST_LIGHT
+    )
 )
 """The access rules of reflection, whose methods are not in this contract. The contract is no secret. Reflection is for
 operators only, because its answers are large."""
+_NO_RULES = Rules(access_pb2.Access())
 
 
 class Authorization:
@@ -192,10 +196,14 @@ class Authorization:
 def read_rules(method: Method) -> Rules:
     """Return the rules that the contract states for a served method. Without grants no caller may call the method."""
     if method.name.startswith("/grpc.reflection."):
-        return Rules(_REFLECTION)
+        return _REFLECTION_RULES
     described = describe_method(method)
-    if described is None:
-        return Rules(access_pb2.Access())
+    return _NO_RULES if described is None else _rules_of(described)
+
+
+@cache
+def _rules_of(described: MethodDescriptor) -> Rules:
+    """Return the rules of a method of the contract. Several layers of each server ask for them."""
     return Rules(described.GetOptions().Extensions[access_pb2.access])
 
 
