@@ -80,8 +80,8 @@ async def local(member: Member, person: int = 0) -> list[result_pb2.TestResult]:
     return [*answer.in_region, *answer.out_of_region]
 
 
-async def test_imported_results_are_in_the_local_store_with_where_they_are_from(sqlite_country: Country) -> None:
-    jilin, henan = await report_in_jilin(sqlite_country), await sqlite_country.join(HENAN)
+async def test_imported_results_are_in_the_local_store_with_where_they_are_from(country: Country) -> None:
+    jilin, henan = await report_in_jilin(country), await country.join(HENAN)
     await until(lambda: len(henan.rows(lab_copies, "uscc")) == 1)
     assert await local(henan) == []
     answer = await import_person(henan)
@@ -93,7 +93,7 @@ async def test_imported_results_are_in_the_local_store_with_where_they_are_from(
     assert imported.upload_time == original.upload_time
     assert imported.masked_number == original.masked_number
     assert imported.masked_name == ""
-    assert henan.results() == jilin.results() == sqlite_country.nation.results()
+    assert henan.results() == jilin.results() == country.nation.results()
     assert henan.rows(delays, "lab") == []
 
 
@@ -224,27 +224,27 @@ async def test_the_result_of_a_sampling_record_goes_to_the_node_that_received_th
     assert [node.conflict_count for node in await country.nation.nodes()] == [0, 0]
 
 
-async def test_changes_made_at_the_nation_itself_reach_the_copy(sqlite_country: Country) -> None:
-    henan = await sqlite_country.join(HENAN)
-    await sqlite_country.nation.node.register()
-    await sqlite_country.nation.node.upload(make_tubes(2))
+async def test_changes_made_at_the_nation_itself_reach_the_copy(country: Country) -> None:
+    henan = await country.join(HENAN)
+    await country.nation.node.register()
+    await country.nation.node.upload(make_tubes(2))
     await import_person(henan)
-    await sqlite_country.nation.node.admin.CorrectResult(
+    await country.nation.node.admin.CorrectResult(
         CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     )
     await until(lambda: henan.rows(report_keys, "report_number", "revision") == [("R0", 2)])
     later = make_tube(0)
     later.persons[0].report_number = "R100"
-    await sqlite_country.nation.node.upload([later], "second")
+    await country.nation.node.upload([later], "second")
     await until(lambda: len(henan.rows(report_keys, "lab")) == 2)
-    await sqlite_country.nation.node.admin.RecallResults(
+    await country.nation.node.admin.RecallResults(
         RecallResultsRequest(
             lab=LAB_NAME,
             report_interval=Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now())),
             reason="contaminated",
         )
     )
-    await until(lambda: henan.results() == [row for row in sqlite_country.nation.results() if row[1] != "R1"])
+    await until(lambda: henan.results() == [row for row in country.nation.results() if row[1] != "R1"])
 
 
 async def test_a_subject_without_results_is_subscribed(sqlite_country: Country) -> None:
