@@ -61,8 +61,10 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
         yield ExchangeRefusalsResponse(start=mine)
         _log.info("a node exchanges reported refusals", node=format_node(node))
         written: asyncio.Queue[RefusalExchangeFrame | Exception | None] = asyncio.Queue(1)
+        is_aligned = begun.is_in_step
 
         async def read() -> RefusalExchangeFrame | None:
+            nonlocal is_aligned
             request = await anext(frames, None)
             if request is None:
                 return None
@@ -70,6 +72,10 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
                 raise InvalidArgument.field(
                     "frame", english('only the first frame may be "start"'), "UPLOAD_NOT_STARTED"
                 )
+            if not is_aligned:
+                # A node below sends frames only after it has begun the stream.
+                await self._store.align(start, node)
+                is_aligned = True
             return request.changes
 
         session = RefusalSession(

@@ -59,11 +59,13 @@ class Begun(NamedTuple):
         acknowledged_number: the link's number of the last acknowledged frame, before the stream.
         received_number: the link's number of the last received frame, before the stream.
         last_number: the greatest number of a frame of this node that the other node may have stored.
+        is_in_step: whether the numbers of the two nodes fit together. If not, both nodes send everything again.
     """
 
     acknowledged_number: int
     received_number: int
     last_number: int
+    is_in_step: bool
 
 
 class RefusalExchangeStore:
@@ -139,12 +141,18 @@ class RefusalExchangeStore:
             _log.info("all reported refusals of a link are sent again", node=format_node(node), is_new=row is None)
             self._enqueue_all(connection, node, is_above)
         again = {"resend_hour": 0} if is_above and (row is None or not in_step) else {}
-        aligned = {
-            "acknowledged_number": max(acknowledged, start.received_number),
-            "received_number": max(received, start.acknowledged_number),
-        }
-        connection.execute(update(refusal_links).where(_links.node == node).values(aligned | again))
-        return Begun(acknowledged, received, aligned["acknowledged_number"])
+        aligned = _aligned(acknowledged, received, start)
+        if is_above or in_step:
+            connection.execute(update(refusal_links).where(_links.node == node).values(aligned | again))
+        return Begun(acknowledged, received, aligned["acknowledged_number"], in_step)
+
+    async def align(self, start: RefusalExchangeStart, node: str) -> None:
+        """Store that a node below has begun the stream too, although the two nodes' numbers did not fit together.
+
+        Until then the numbers stay as they are. If the answer to the node below is lost, its next stream begins with
+        numbers that do not fit together either, and both nodes send everything again.
+        """
+        await self._database.write(_align, start, node)
 
     def _enqueue_all(self, connection: Connection, node: str, is_above: bool) -> None:
         now = self._clock.now()
@@ -297,6 +305,22 @@ def _insert(writer: ReportWriter, refusal: Refusal) -> Refusal | None:
             refusal = refusal.with_what_is_known(later).with_keys_of(later.same_report_keys)
             writer.demote(later, refusal.uuid)
     return refusal if writer.insert(refusal) else None
+
+
+def _aligned(acknowledged: int, received: int, start: RefusalExchangeStart) -> dict[str, int]:
+    """Return the numbers of a link on which both nodes have begun a stream."""
+    return {
+        "acknowledged_number": max(acknowledged, start.received_number),
+        "received_number": max(received, start.acknowledged_number),
+    }
+
+
+def _align(connection: Connection, start: RefusalExchangeStart, node: str) -> None:
+    query = select(_links.acknowledged_number, _links.received_number).where(_links.node == node)
+    row = connection.execute(query.with_for_update()).one_or_none()
+    if row is not None:
+        aligned = _aligned(row.acknowledged_number, row.received_number, start)
+        connection.execute(update(refusal_links).where(_links.node == node).values(aligned))
 
 
 def _numbers_above(connection: Connection) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from tests.support.verification.refusal_nodes import (
     OneNode,
     connect,
     joined,
+    open_stream,
     settle,
 )
 
@@ -69,6 +70,21 @@ async def test_a_node_that_was_restored_gets_everything_again(country: list[OneN
         await settle(*links)
         found = await node.reports.get_refusal(reported.uuid)
         assert (found.answer, found.code, found.origin_node) == ("sorry", reported.code, JILIN), node.region
+
+
+async def test_a_restored_node_gets_everything_although_its_first_answer_was_lost(small: list[OneNode]) -> None:
+    """The link is cut while the nation answers the first frame of Jilin. Jilin connects again."""
+    nation, jilin, _, _ = small
+    links = await joined(small)
+    reported = await jilin.report()
+    await settle(*links)
+    nation.forget()
+    await open_stream(jilin, nation)
+    await connect(jilin, nation)
+    await settle(*links)
+    assert (await nation.reports.get_refusal(reported.uuid)).origin_node == JILIN
+    await connect(jilin, nation)
+    assert (nation.waiting(), jilin.waiting()) == (0, 0)
 
 
 async def test_a_link_that_was_only_cut_sends_nothing_again(small: list[OneNode]) -> None:

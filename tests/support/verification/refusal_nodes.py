@@ -150,13 +150,20 @@ def nodes_of(regions: tuple[str, ...], make_url: MakeUrl) -> Iterator[list[OneNo
         yield nodes
 
 
-async def connect(below: OneNode, above: OneNode) -> None:
-    """Begin a stream between two nodes."""
+async def open_stream(below: OneNode, above: OneNode) -> tuple[RefusalExchangeStart, RefusalExchangeStart]:
+    """Begin a stream at the node above. Return the first frames of both nodes: the one below, the one above."""
     acknowledged, received = await below.exchange.numbers_above()
     start = RefusalExchangeStart(acknowledged_number=acknowledged, received_number=received)
     begun = await above.exchange.begin(start, below.region, is_above=False)
     answer = RefusalExchangeStart(acknowledged_number=begun.acknowledged_number, received_number=begun.received_number)
+    return start, answer
+
+
+async def connect(below: OneNode, above: OneNode) -> None:
+    """Begin a stream between two nodes, up to the first frame of the node below."""
+    start, answer = await open_stream(below, above)
     await below.exchange.begin(answer, above.region, is_above=True)
+    await above.exchange.align(start, below.region)
 
 
 async def pump(sender: OneNode, receiver: OneNode) -> int:
