@@ -20,7 +20,6 @@ from services.domain.instant import HOUR
 from services.domain.region import NATION
 from services.policy import tables
 from services.policy.downstream.receiver import PolicyReceiver
-from services.policy.downstream.retired import RetiredNodes
 from services.policy.downstream.servicer import PolicyExchangeServicer
 from services.policy.downstream.store import DownstreamStore
 from services.policy.serving.book_cache import PolicyBookCache
@@ -38,6 +37,7 @@ from services.policy.upstream.store import UpstreamStore
 from services.policy.upstream.watch import UpstreamWatch
 from services.runtime.background import Job
 from services.runtime.client.channels import open_channel
+from services.runtime.client.retired_nodes import RetiredNodes
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.page_tokens import PageTokens
@@ -74,6 +74,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
     upstream: UpstreamWatch | None = None
     founding: Founding | None = None
+    sender: PolicySender | None = None
     if settings.upstream_policy:
         connect = partial(open_channel, settings.upstream_policy, settings, dedicated=True)
         above = UpstreamStore(database, settings.jurisdiction)
@@ -81,6 +82,10 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         founding = Founding(above, upstream, cache, clock, timing)
         sender = PolicySender(above, watch, founding, connect, timing, settings.jurisdiction)
         background = (*background, upstream.run, sender.run)
+
+    async def start() -> None:
+        if sender is not None:
+            await sender.check_tree()
 
     async def check() -> None:
         await database.check()
@@ -143,6 +148,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         ),
         check=check,
         close=close,
+        start=start,
         background=(*background, *audit.jobs, approvals.count),
         drain=drain,
         owner_of=owner_of,

@@ -25,6 +25,8 @@ class PolicyTiming:
         founding_seconds: how long a call waits for a node that is being founded. If the node above answers, a founding
             takes a fraction of a second.
         catch_up_seconds: how long the first publication after a start waits for the watch of the upstream node.
+        upstream_check_seconds: how long this node waits, at its start, for the node above to say that it serves this
+            node.
         backoff: the waits before the watch of the node above, or the stream to it, is opened again.
     """
 
@@ -36,4 +38,5 @@ class PolicyTiming:
     standby_seconds: float = 1.0
     founding_seconds: float = 1.0
     catch_up_seconds: float = 1.0
+    upstream_check_seconds: float = 1.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 1.0))

@@ -21,6 +21,7 @@ from services.domain.names import parse_case, parse_decision, parse_refusal
 from services.domain.region import NATION
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.client.retired_nodes import RetiredNodes
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
@@ -125,6 +126,7 @@ async def open_verification(
         open_above = Connector(settings.upstream_verification, settings)
         outbox = DecisionCountOutbox(database)
         link = RefusalLink(exchange_store, outbox, open_above, node, pepper, refusal_timing)
+    retired = RetiredNodes(settings)
     denial_client = DenialClient(open_to_results)
     denials = DeniedCaseOpener(database, denial_client, pepper, clock)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
@@ -152,10 +154,15 @@ async def open_verification(
         refusal = await refusal_store.get_refusal(parse_refusal(name))
         return Owner(refusal.region, lambda key: refusal.subject_key == key)
 
+    async def start() -> None:
+        if link is not None:
+            await link.check_tree()
+
     async def close() -> None:
         await policies.close()
         await results_stub.close()
         await denial_client.close()
+        await retired.close()
         if heads is not None:
             await heads.close()
         await audit.close()
@@ -178,7 +185,7 @@ async def open_verification(
             Registration(
                 "hutong.exchange.v1.RefusalExchangeService",
                 add_RefusalExchangeServiceServicer_to_server,
-                RefusalExchangeServicer(exchange_store, node, pepper, drain, refusal_timing),
+                RefusalExchangeServicer(exchange_store, node, pepper, drain, refusal_timing, retired.read),
             ),
             Registration(
                 "hutong.verification.v1.EvidenceFlagService",
@@ -199,6 +206,7 @@ async def open_verification(
         ),
         check=check,
         close=close,
+        start=start,
         background=(
             policies.watch,
             streams.close_when_drained,

@@ -25,7 +25,7 @@ from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest
 from prometheus_client import Gauge
 
 from services.domain.capabilities import OWN
-from services.domain.errors import InvalidArgument, OutOfRange
+from services.domain.errors import InvalidArgument, OutOfRange, Unavailable
 from services.domain.names import format_node, parse_node
 from services.domain.region import within
 from services.policy.serving.watch import Watch
@@ -34,6 +34,7 @@ from services.policy.upstream.founding import Founding
 from services.policy.upstream.store import UpstreamStore
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.stream_messages import read_message
+from services.runtime.server.tree_check import check_tree
 
 SENDING = Gauge("hutong_policy_sending", "Whether the policies of this node are being sent to the node above: 1 or 0")
 SENDING.set(math.nan)
@@ -65,6 +66,29 @@ class PolicySender:
         """Send until cancelled. A background job."""
         SENDING.set(0)
         await reconnect_forever(self._send, self._on_disconnect, self._timing.backoff)
+
+    async def check_tree(self) -> None:
+        """Check at the start that the Policy of the node above serves this node.
+
+        If it does not answer, or another process of this node sends, no error is raised.
+
+        Raises:
+            BadSetting: the node above does not serve this node.
+        """
+        try:
+            async with self._store.sending() as is_sender:
+                if is_sender:
+                    seconds = self._timing.upstream_check_seconds
+                    await check_tree(self._ask, self._connect, "HUTONG_UPSTREAM_POLICY", self._jurisdiction, seconds)
+        except Unavailable as error:
+            _log.warning("the node above is not asked at the start", why=error.reason)
+
+    async def _ask(self, channel: grpc.aio.Channel) -> None:
+        call = PolicyExchangeServiceStub(channel).SendPolicies()
+        try:
+            await self._begin(call)
+        finally:
+            call.cancel()
 
     def _on_disconnect(self, cause: str, text: str) -> None:
         if cause != self._cause:
@@ -106,15 +130,19 @@ class PolicySender:
             finally:
                 call.cancel()
 
-    async def _open(self, call: Any) -> SendPoliciesResponse:
+    async def _begin(self, call: Any) -> SendPoliciesResponse:
+        """Write the first message of a stream, and return the first answer."""
         start = SendPoliciesStart(node=format_node(self._jurisdiction), capabilities=OWN)
+        # If the call has ended already, the next read raises the error with which it ended.
+        with contextlib.suppress(asyncio.InvalidStateError):
+            await call.write(SendPoliciesRequest(start=start))
+        return await read_message(call, SendPoliciesResponse)
+
+    async def _open(self, call: Any) -> SendPoliciesResponse:
         try:
             # The first write waits until the connection is open.
             async with asyncio.timeout(self._timing.silence_seconds):
-                # If the call has ended already, the next read raises the error with which it ended.
-                with contextlib.suppress(asyncio.InvalidStateError):
-                    await call.write(SendPoliciesRequest(start=start))
-                return await read_message(call, SendPoliciesResponse)
+                return await self._begin(call)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
                 # A node above with an older release takes no policies from here. It hands over only what its watch

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from typing import Any
 
+import grpc
 import structlog
 from hutong.exchange.v1.refusal_exchange_service_pb2 import (
     ExchangeRefusalsRequest,
@@ -19,18 +21,19 @@ from hutong_texts import english
 from prometheus_client import Gauge
 
 from services.domain.capabilities import OWN
-from services.domain.errors import FailedPrecondition
+from services.domain.errors import FailedPrecondition, HutongError
 from services.domain.names import format_node, parse_node
 from services.domain.region import within
 from services.domain.subject import Pepper
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.client.stream_messages import read_message
+from services.runtime.server.tree_check import check_tree
 from services.runtime.server.validation import check
 from services.storage.pepper_marks import name_versions, require_common_versions
 from services.verification.refusal_exchange.counts import DecisionCountOutbox
 from services.verification.refusal_exchange.session import RefusalSession
-from services.verification.refusal_exchange.store import RefusalExchangeStore
+from services.verification.refusal_exchange.store import Begun, RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
 
 CONNECTED = Gauge("hutong_refusals_connected", "Whether reported refusals are exchanged with the node above: 1 or 0")
@@ -65,6 +68,34 @@ class RefusalLink:
         CONNECTED.set(0)
         await reconnect_forever(self._connect, self._report_failure, self._timing.backoff)
 
+    async def check_tree(self) -> None:
+        """Check at the start that the Verification of the node above serves this node.
+
+        If it does not answer, or another process of this node calls it, no error is raised.
+
+        Raises:
+            BadSetting: the node above does not serve this node.
+        """
+        try:
+            async with self._store.calling() as is_caller:
+                if is_caller:
+                    await check_tree(
+                        self._ask,
+                        self._open_channel,
+                        "HUTONG_UPSTREAM_VERIFICATION",
+                        self._own,
+                        self._timing.upstream_check,
+                    )
+        except HutongError as error:
+            _log.warning("the node above is not asked at the start", why=error.reason)
+
+    async def _ask(self, channel: grpc.aio.Channel) -> None:
+        call = RefusalExchangeServiceStub(channel).ExchangeRefusals()
+        try:
+            await self._begin(call)
+        finally:
+            call.cancel()
+
     def _report_failure(self, why: str, text: str) -> None:
         if why != self._last_failure:
             _log.warning("reported refusals are not exchanged with the node above", why=why, text=text)
@@ -82,21 +113,27 @@ class RefusalLink:
                 raise TimeoutError("the node above has ended the stream")
         await asyncio.sleep(self._timing.standby)
 
+    async def _begin(self, call: Any) -> tuple[RefusalExchangeStart, str, Begun]:
+        """Begin a stream. Return the first frame of the node above, the node's region, and where this node goes on."""
+        acknowledged, received = await self._store.numbers_above()
+        start = RefusalExchangeStart(
+            node=format_node(self._own),
+            acknowledged_number=acknowledged,
+            received_number=received,
+            capabilities=OWN,
+        )
+        name_versions(start, self._pepper)
+        async with asyncio.timeout(self._timing.silence):
+            # If the call has ended already, the next read raises the error with which it ended.
+            with contextlib.suppress(asyncio.InvalidStateError):
+                await call.write(ExchangeRefusalsRequest(start=start))
+            answer = await read_message(call, ExchangeRefusalsResponse)
+        node = self._check(answer)
+        return answer.start, node, await self._store.begin(answer.start, node, is_above=True)
+
     async def _exchange(self, call: Any) -> None:
         try:
-            acknowledged, received = await self._store.numbers_above()
-            start = RefusalExchangeStart(
-                node=format_node(self._own),
-                acknowledged_number=acknowledged,
-                received_number=received,
-                capabilities=OWN,
-            )
-            name_versions(start, self._pepper)
-            async with asyncio.timeout(self._timing.silence):
-                await call.write(ExchangeRefusalsRequest(start=start))
-                answer = await read_message(call, ExchangeRefusalsResponse)
-            node = self._check(answer)
-            begun = await self._store.begin(answer.start, node, is_above=True)
+            answer, node, begun = await self._begin(call)
 
             async def read() -> RefusalExchangeFrame | None:
                 return (await read_message(call, ExchangeRefusalsResponse)).changes
@@ -115,7 +152,7 @@ class RefusalLink:
                 write,
                 is_above=True,
                 last_number=begun.last_number,
-                counts=self._counts if CAPABILITY_DECISION_COUNTS in answer.start.capabilities else None,
+                counts=self._counts if CAPABILITY_DECISION_COUNTS in answer.capabilities else None,
             )
             await session.run()
         finally:

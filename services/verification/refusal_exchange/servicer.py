@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 import structlog
@@ -17,7 +17,7 @@ from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import RefusalExchange
 from hutong_texts import english
 
 from services.domain.capabilities import OWN
-from services.domain.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from services.domain.names import format_node
 from services.domain.nodes import parse_node_below
 from services.domain.subject import Pepper
@@ -33,11 +33,21 @@ _log = structlog.get_logger(__name__)
 
 
 class RefusalExchangeServicer(RefusalExchangeServiceServicer):
-    """Exchanges reported refusals with the nodes below. `own` is the region of this node."""
+    """Exchanges reported refusals with the nodes below.
+
+    `own` is the region of this node. `read_retired` returns the regions of the retired nodes below.
+    """
 
     def __init__(
-        self, store: RefusalExchangeStore, own: str, pepper: Pepper, drain: Drain, timing: RefusalTiming
+        self,
+        store: RefusalExchangeStore,
+        own: str,
+        pepper: Pepper,
+        drain: Drain,
+        timing: RefusalTiming,
+        read_retired: Callable[[], Awaitable[Collection[str]]],
     ) -> None:
+        self._read_retired = read_retired
         self._store = store
         self._own = own
         self._pepper = pepper
@@ -50,7 +60,10 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
         frames = aiter(requests)
         start = await self._read_start(frames)
         node = self._admit(start)
-        begun = await self._store.begin(start, node, is_above=False)
+        try:
+            begun = await self._store.begin(start, node, is_above=False)
+        except FailedPrecondition:
+            begun = await self._store.begin(start, node, is_above=False, retired=await self._read_retired())
         mine = RefusalExchangeStart(
             node=format_node(self._own),
             acknowledged_number=begun.acknowledged_number,

@@ -16,6 +16,7 @@ from services.domain.errors import HutongError, InvalidArgument
 from services.domain.instant import SECOND
 from services.domain.names import format_node, format_refusal
 from services.domain.nodes import node_between
+from services.domain.region import ancestry
 from services.domain.subject import Pepper
 from services.runtime.clock import Clock
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
@@ -96,24 +97,30 @@ class RefusalExchangeStore:
         """Return the numbers of the last acknowledged and the last received frame of the link to the node above."""
         return await self._database.read(_numbers_above)
 
-    async def begin(self, start: RefusalExchangeStart, node: str, *, is_above: bool) -> Begun:
+    async def begin(
+        self, start: RefusalExchangeStart, node: str, *, is_above: bool, retired: Collection[str] = ()
+    ) -> Begun:
         """Begin a stream with a node.
 
         If the two nodes' numbers of the last frames do not fit together, everything that concerns the other node is to
-        be sent again.
+        be sent again. A retired node between this one and the caller has no link any more.
 
         Raises:
-            FailedPrecondition: NOT_AN_UPSTREAM, a third node is between this one and the caller.
+            FailedPrecondition: NOT_AN_UPSTREAM, a third node is between this one and the caller and is not retired.
         """
-        return await self._database.write(self._begin, start, node, is_above)
+        return await self._database.write(self._begin, start, node, is_above, retired)
 
-    def _begin(self, connection: Connection, start: RefusalExchangeStart, node: str, is_above: bool) -> Begun:
+    def _begin(
+        self,
+        connection: Connection,
+        start: RefusalExchangeStart,
+        node: str,
+        is_above: bool,
+        retired: Collection[str],
+    ) -> Begun:
         lock_until_commit(connection, AdvisoryLock.REFUSAL_LINKS)
-        links = read_links(connection, self._own, self._has_upstream)
         if not is_above:
-            between = links.child_towards(node)
-            if between and between != node:
-                raise node_between(node, between, self._own)
+            self._end_links_between(connection, node, retired)
         if is_above:
             # A node has only one node above. What was to be sent to a former node above goes to the present node above.
             others = select(_links.node).where(_links.is_above, _links.node != node)
@@ -153,6 +160,16 @@ class RefusalExchangeStore:
         numbers that do not fit together either, and both nodes send everything again.
         """
         await self._database.write(_align, start, node)
+
+    def _end_links_between(self, connection: Connection, node: str, retired: Collection[str]) -> None:
+        links = read_links(connection, self._own, self._has_upstream)
+        between = [region for region in reversed(ancestry(node)[1:]) if region in links.below]
+        for region in between:
+            if region not in retired:
+                raise node_between(node, region, self._own)
+        if between:
+            connection.execute(delete(refusal_outbox).where(_outbox.node.in_(between)))
+            connection.execute(delete(refusal_links).where(_links.node.in_(between)))
 
     def _enqueue_all(self, connection: Connection, node: str, is_above: bool) -> None:
         now = self._clock.now()

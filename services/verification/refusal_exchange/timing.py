@@ -23,6 +23,7 @@ class RefusalTiming:
         counts: the time between two reads for changed counts of decisions. Counts reach the node above about this much
             later, and a count that changes all the time is not sent more often.
         escalation: the time between two reads for overdue reports of the nodes below.
+        upstream_check: how long this node waits, at its start, for the node above to say that it serves this node.
         backoff: the pauses after a stream failed.
     """
 
@@ -35,4 +36,5 @@ class RefusalTiming:
     assess_retry: float = 30.0
     counts: float = 30.0
     escalation: float = 60.0
+    upstream_check: float = 1.0
     backoff: Backoff = field(default_factory=Backoff)

@@ -242,13 +242,16 @@ async def test_a_withdrawal_is_noticed_after_a_lost_cursor(tmp_path: Path, datab
 
 
 async def test_an_upstream_that_is_not_the_nation_is_not_watched(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """A province whose setting leads to another one takes in nothing, is not founded, and answers nothing."""
+    """A province whose setting leads to another one takes in nothing, is not founded, and answers nothing.
+
+    It starts because it did not get an answer in time at its start.
+    """
     async with nation_at(sqlite_url("policy"), tmp_path) as (nation, link):
         await nation.publish(make_policy(NATION_POLICY))
         async with province(sqlite_url("policy"), tmp_path, link.address, "370000") as shandong:
             await wait_until_governing(shandong, f"{NATION_POLICY}@1", "370100")
             with capture_logs() as logs:
-                hasty = PolicyTiming(founding_seconds=0.2)
+                hasty = PolicyTiming(founding_seconds=0.2, upstream_check_seconds=0.0)
                 async with province(sqlite_url("policy"), tmp_path, shandong.address, timing=hasty) as henan:
                     await until(lambda: any(line.get("why") == "NOT_AN_UPSTREAM" for line in logs))
                     assert "leads to nodes/370000" in str(logs)

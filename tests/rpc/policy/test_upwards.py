@@ -29,6 +29,7 @@ from services.policy.downstream.receiver import INVALID, NOT_ITS_OWN
 from services.policy.model import Revision
 from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
+from services.runtime.configuration.variables import BadSetting
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.link import Link, link_to
@@ -36,7 +37,7 @@ from tests.support.policy.country import HENAN_POLICY, make_floor, province, res
 from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 from tests.support.restored import Copy
 from tests.support.servers import bare_server
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 CITY_POLICY = "jurisdictions/410100/policies/hotel"
 CITY_FLOOR = "jurisdictions/410100/policies/paper"
@@ -282,6 +283,22 @@ async def test_a_node_speaks_for_its_region_alone(service: Service) -> None:
 def _published(policy: Policy) -> Revision:
     """Return a policy as another node would have published it."""
     return replace(revision_from_proto(bare_statement(policy), 1, 1_650_000_000_000_000), node="410000")
+
+
+async def test_a_node_in_the_wrong_place_of_the_tree_does_not_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """A city does not start below another province, nor below the nation while there is its province."""
+    patient = PolicyTiming(upstream_check_seconds=TIMEOUT_SECONDS)
+    for name in ("nation", "henan", "jilin", "city"):
+        (tmp_path / name).mkdir()
+    async with (
+        policy_at(sqlite_url("policy"), tmp_path / "nation") as nation,
+        province(sqlite_url("policy"), tmp_path / "henan", nation.address, timing=patient),
+        province(sqlite_url("policy"), tmp_path / "jilin", nation.address, "220000", patient) as jilin,
+    ):
+        for above, why in ((jilin, "does not lie below nodes/220000"), (nation, "nodes/410000 is between")):
+            with pytest.raises(BadSetting, match=f"^HUTONG_UPSTREAM_POLICY does not serve nodes/410100: .*{why}"):
+                async with province(sqlite_url("policy"), tmp_path / "city", above.address, "410100", patient):
+                    pass
 
 
 class OneRetired(ExchangeServiceServicer):

@@ -1,4 +1,4 @@
-"""Asks this node's Results which nodes below an operator has retired. A retired node no longer publishes anything."""
+"""Asks this node's Results which nodes below an operator has retired."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 ANSWER_SECONDS = 1.0
-"""How long Results may take for a page, in seconds. Meanwhile the caller of Policy waits."""
+"""How long Results may take for a page, in seconds. Meanwhile the caller of this service waits."""
 
 _log = structlog.get_logger(__name__)
 
