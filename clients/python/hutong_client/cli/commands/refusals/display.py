@@ -61,7 +61,7 @@ def state_of(shown: refusal_pb2.Refusal) -> str:
 
 def _answering(shown: refusal_pb2.Refusal) -> str:
     """Return the node that answers a report, or in words that no node of the place has it yet."""
-    return shown.responsible_node or tr("the node of the place, which has not confirmed it yet")
+    return shown.responsible_node or tr("the node of the place (receipt not yet confirmed)")
 
 
 def shortened(text: str) -> str:

@@ -134,7 +134,8 @@ def node_row(it: ExchangeNode) -> tuple[Value, ...]:
 def retire_node(node: Node, name: str, reason: str, as_json: bool) -> ExitCode:
     """Retire NODE, nodes/{region}, which no longer answers. Its silence then leaves no decision undetermined.
 
-    Its stored results stay valid. The retirement ends when the node replicates again, or by reinstate-node.
+    Its stored results stay valid. The retirement ends when the node replicates again, or by reinstate-node. Only the
+    node directly above NODE retires it: `hutong nodes` shows that one under “through”.
     """
     request = RetireNodeRequest(name=name, reason=reason)
     with node.connect() as connection:
