@@ -10,7 +10,7 @@ import structlog
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
 from hutong.exchange.v1.replicated_refusal_pb2 import ReplicatedRefusal
 from hutong_texts import english
-from sqlalchemy import Connection, bindparam, delete, literal, or_, select, update
+from sqlalchemy import Connection, delete, literal, or_, select, update
 
 from services.domain.errors import HutongError, InvalidArgument
 from services.domain.instant import SECOND
@@ -24,11 +24,11 @@ from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.process_lock import aio_try_process_lock
 from services.storage.upsert import insert_if_absent
+from services.verification.refusal_exchange.adoption import add_codes, name_nodes
 from services.verification.refusal_exchange.convert import refusal_from_message, refusal_to_message
 from services.verification.refusal_exchange.counts import receive_counts
 from services.verification.refusal_exchange.merge import Standing, merge
 from services.verification.refusals.outbox import read_links
-from services.verification.refusals.receipts import receipt_code
 from services.verification.refusals.report_writer import ReportWriter
 from services.verification.refusals.rows import find_refusal, find_same, from_row, lock_same, write_changes
 from services.verification.refusals.rules import Refusal
@@ -41,8 +41,6 @@ _links = refusal_links.c
 _outbox = refusal_outbox.c
 _C = refusals.c
 _log = structlog.get_logger(__name__)
-ADOPTED_AT_ONCE = 1_000
-"""The most reports that get their codes in one transaction."""
 
 
 class Outgoing(NamedTuple):
@@ -88,8 +86,8 @@ class RefusalExchangeStore:
         """
         if self._has_adopted or not self._database.has_current_schema:
             return
-        await self._database.write(_adopt, self._own)
-        while await self._database.write(_add_codes, self._own, self._pepper):
+        await self._database.write(name_nodes, self._own)
+        while await self._database.write(add_codes, self._own, self._pepper):
             pass
         self._has_adopted = True
 
@@ -344,21 +342,3 @@ def _numbers_above(connection: Connection) -> tuple[int, int]:
     query = select(_links.acknowledged_number, _links.received_number).where(_links.is_above)
     row = connection.execute(query).first()
     return (0, 0) if row is None else (row.acknowledged_number, row.received_number)
-
-
-def _adopt(connection: Connection, own: str) -> None:
-    older = refusals.c.origin_node == ""
-    answered = older & refusals.c.answer_time.is_not(None)
-    connection.execute(update(refusals).where(answered).values(answer_node=own))
-    named = {"origin_node": own, "assess_node": own, "responsible_node": own}
-    connection.execute(update(refusals).where(older).values(named))
-
-
-def _add_codes(connection: Connection, own: str, pepper: Pepper) -> int:
-    """Write the codes of receipts into some reports of this node that have none. Return how many were found."""
-    lacking = select(_C.uuid).where(_C.code.is_(None), _C.origin_node == own).order_by(_C.uuid).limit(ADOPTED_AT_ONCE)
-    uuids = connection.execute(lacking).scalars().all()
-    if uuids:
-        coded = update(refusals).where(_C.uuid == bindparam("report")).values(code=bindparam("receipt"))
-        connection.execute(coded, [{"report": uuid, "receipt": receipt_code(uuid, pepper)} for uuid in uuids])
-    return len(uuids)
