@@ -149,6 +149,9 @@ async def _finish(server: PGconn, send: Callable[[PGconn], None]) -> PGresult:
                         done.set_result(None)
                     return
                 results.append(result)
+            # After an error of a socket, such as a reset by the server, uvloop calls once and then watches no longer.
+            loop.remove_reader(socket)
+            loop.add_reader(socket, go_on)
         except psycopg.Error as error:
             if not done.done():
                 done.set_exception(error)
