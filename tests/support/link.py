@@ -46,6 +46,11 @@ class Link:
         self.is_holding = False
         """Whether bytes wait because of `hold_after`."""
 
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._carriers)
+
     async def open(self) -> None:
         """Listen on a free port."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
@@ -94,9 +99,11 @@ class Link:
         self._delay = seconds
 
     def lead_to(self, address: str) -> None:
-        """Forward new connections to another address, as after a restart on another port."""
-        host, _, port = address.rpartition(":")
-        self._target = (host, int(port))
+        """Forward new connections to another address, as after a restart on another port.
+
+        An address with a slash in front is the path of a Unix socket.
+        """
+        self._target = address
 
     def mend(self) -> None:
         """Forward everything at once again."""
@@ -119,7 +126,7 @@ class Link:
         try:
             if not self._whole:
                 return
-            back, far = await asyncio.open_connection(*self._target)
+            back, far = await self._open_far()
             flowing = asyncio.Event()
             if not self._frozen:
                 flowing.set()
@@ -142,6 +149,12 @@ class Link:
             for end in (writer, far):
                 if end is not None:
                     end.transport.abort()
+
+    async def _open_far(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.startswith("/"):
+            return await asyncio.open_unix_connection(self._target)
+        host, _, port = self._target.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
 
     async def _carry(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, flowing: asyncio.Event, way: int

@@ -7,12 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import uvloop
 from sqlalchemy import Connection, make_url, text
 
 from services.domain.errors import Unavailable
 from services.runtime.configuration.variables import POOLER_OPTION, TRANSACTION_POOLER
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl, count_waiting
+from tests.support.link import link_to
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 TABLES = """
@@ -72,6 +74,28 @@ async def test_a_statement_that_fails_at_its_commit_has_failed(database: Databas
         await database.write_alone(INSERT, mark)
     assert await database.read(read_marks) == [mark]
     assert await database.write_alone(INSERT, (2, True, "b", b"")) == 1
+
+
+def test_a_connection_that_the_server_has_reset_is_noticed_under_uvloop(postgres_url: MakeUrl) -> None:
+    """The socket reports its error once, together with the server's last message. uvloop then watches it no longer."""
+    direct = make_url(postgres_url("policy"))
+
+    async def lose_a_connection() -> None:
+        async with link_to(f"{direct.query['host']}/.s.PGSQL.5432") as link:
+            host, _, port = link.address.rpartition(":")
+            url = direct.set(host=host, port=int(port), query={})
+            database = open_database(url.render_as_string(hide_password=False))
+            await database.write(make_tables)
+            await database.write_alone(INSERT, (1, True, "a", b""))
+            connected = link.connection_count
+            await database.write(end_sessions)
+            await until(lambda: link.connection_count < connected)
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(database.write_alone(INSERT, (2, True, "b", b"")), TIMEOUT_SECONDS)
+            assert await database.write_alone(INSERT, (3, True, "c", b"")) == 1
+            database.close()
+
+    uvloop.run(lose_a_connection())
 
 
 async def test_a_lost_connection_is_replaced(database: Database) -> None:
