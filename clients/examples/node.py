@@ -21,8 +21,8 @@ SERVICES = ("results", "policy", "verification")
 ALL = "all"
 """Stands for all three services in one process. Its start takes half the processor time that three processes take."""
 PORTS = range(10_000, 20_000)
-"""Ports for services. No system gives them to an outgoing connection or to a server without a port of its own. A
-service can therefore take its port seconds after the port was chosen, and again after it was killed."""
+"""Ports for services. By default no system gives them to an outgoing connection or to a server without a port of its
+own. A service can therefore take its port seconds after the port was chosen, and again after it was killed."""
 _START_SECONDS = 180.0
 _STOP_SECONDS = 30.0
 
@@ -149,16 +149,15 @@ def running_node(
 
 
 def free_addresses() -> dict[str, str]:
-    """Choose a free loopback port for each service. All ports are bound at the same time, so that no two are equal."""
-    with contextlib.ExitStack() as held:
-        sockets = {service: held.enter_context(socket.socket()) for service in SERVICES}
-        return {service: f"127.0.0.1:{_bind(each)}" for service, each in sockets.items()}
+    """Choose a free loopback port for each service."""
+    ports = iter(secrets.SystemRandom().sample(PORTS, len(PORTS)))
+    return {service: first_free_address(ports) for service in SERVICES}
 
 
-def _bind(unbound: socket.socket) -> int:
-    """Bind a socket to a free port of PORTS on loopback. Return the port."""
-    for port in secrets.SystemRandom().sample(PORTS, len(PORTS)):
-        with contextlib.suppress(OSError):
-            unbound.bind(("127.0.0.1", port))
-            return port
+def first_free_address(ports: Iterator[int]) -> str:
+    """Return the loopback address with the first free one of some ports. The ports that were tried are used up."""
+    for port in ports:
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return f"127.0.0.1:{port}"
     raise OSError("no port is free")

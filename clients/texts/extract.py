@@ -1,8 +1,8 @@
 """Find every text for people in the source. The catalogue must have each of them in Chinese.
 
 Texts are the arguments of `english`, `tr` and `help_text`, helps and docstrings of commands, enum values whose words
-are shown, the messages of the contract's rules, the titles of the sample policies and
-their documents, and the texts of click.
+are shown, the messages of the contract's rules, the titles of the sample policies and their documents, and the texts of
+click.
 """
 
 from __future__ import annotations

@@ -149,7 +149,8 @@ async def _finish(server: PGconn, send: Callable[[PGconn], None]) -> PGresult:
                         done.set_result(None)
                     return
                 results.append(result)
-            # After an error of a socket, such as a reset by the server, uvloop calls once and then watches no longer.
+            # After an error of the socket, such as a reset by the server, uvloop calls `go_on` once and then stops
+            # watching the socket.
             loop.remove_reader(socket)
             loop.add_reader(socket, go_on)
         except psycopg.Error as error:

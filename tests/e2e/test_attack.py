@@ -28,6 +28,7 @@ from hutong.type.v1 import outcome_pb2, purpose_pb2
 from hutong.verification.v1.refusal_service_pb2 import ListRefusalsRequest
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
+from clients.examples.node import SERVICES
 from services.command.audit import who_read
 from services.domain.instant import HOUR, to_timestamp
 from services.runtime.clock import SystemClock
@@ -35,7 +36,7 @@ from services.runtime.configuration.settings import Settings
 from tests.support.access.methods import METHODS
 from tests.support.certificates import Authority, spiffe
 from tests.support.policy.service import make_policy
-from tests.support.ports import SERVICES, free_addresses
+from tests.support.ports import free_addresses
 from tests.support.processes import Daemon, daemon, hutongd
 from tests.support.results.factories import LAB_NAME, OTHER_USCC, make_document, make_tube
 from tests.support.results.node import batch_of, start

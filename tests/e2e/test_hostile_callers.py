@@ -21,10 +21,11 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clients.examples.node import SERVICES
 from tests.support.databases import PostgresServer
 from tests.support.hostile.calls import RPCS, call_at_random
 from tests.support.hostile.frames import ABUSES, Abuse, Abuser
-from tests.support.ports import SERVICES, free_address, free_addresses
+from tests.support.ports import free_address, free_addresses
 from tests.support.processes import Daemon, daemon
 from tests.support.secrets import write_secret
 from tests.support.servers import new_channel

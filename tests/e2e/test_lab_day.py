@@ -7,7 +7,6 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -16,19 +15,17 @@ from typing import Any
 import grpc
 import pytest
 from hutong.results.v1 import lab_service_pb2, lab_service_pb2_grpc
+from hutong_client.cli.exit_codes import ExitCode
 
 from clients.examples import demo
 from clients.examples.day import LAB
 from clients.examples.node import Node
 from clients.examples.story import LABS
 from tests.support.client.forked_node import forked_node
-from tests.support.client.held_upload import held_upload
+from tests.support.client.upload_process import held_upload, read_journal, upload
 from tests.support.link import Link
-from tests.support.processes import run
 from tests.support.waiting import TIMEOUT_SECONDS
 
-PARTLY = 3
-"""The command's exit code when rows were rejected."""
 PEOPLE = 20_000
 
 
@@ -45,18 +42,6 @@ def command(day: Path, *options: str) -> list[str]:
 def half_way(node: Node, part: Path) -> AbstractAsyncContextManager[tuple[subprocess.Popen[str], Link]]:
     """An upload of which part is acknowledged and part is not."""
     return held_upload(node, part, command(part, "--batch-size", "10"), tubes=50, step=4_000)
-
-
-def journal_of(day: Path) -> Path:
-    return day.with_name(day.name + ".hutong-upload.json")
-
-
-def upload(node: Node, day: Path, *options: str) -> dict[str, Any]:
-    """Upload a day's file; what the command says of it."""
-    done = run([sys.executable, "-m", "hutong_client", *command(day, *options)], env=node.environment, timeout=120)
-    assert done.returncode == PARTLY, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 class Expected:
@@ -109,13 +94,13 @@ def test_day_is_stored_once_and_wrong_rows_are_reported(tmp_path: Path, day: Pat
     """Every good row is accepted, every bad row is rejected for exactly its reason; again, nothing is stored twice."""
     with forked_node(tmp_path / "node", ["results"]) as node:
         register_lab(node)
-        first = upload(node, day)
+        first = upload(node, command(day))
         assert WHOLE.accepted == PEOPLE
         assert (first["accepted"], first["duplicates"]) == (PEOPLE, WHOLE.duplicates)
         assert rejected(first["rejects_file"]) == WHOLE.rejected
         assert first["rejected_by_reason"] == Counter(WHOLE.rejected.values())
 
-        again = upload(node, day)
+        again = upload(node, command(day))
         assert again["upload"] != first["upload"]
         assert (again["accepted"], again["duplicates"]) == (0, PEOPLE + WHOLE.duplicates)
         assert rejected(again["rejects_file"]) == WHOLE.rejected
@@ -127,8 +112,8 @@ async def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_pa
         register_lab(node)
         async with half_way(node, part):
             pass
-        assert not json.loads(journal_of(part).read_text("utf-8"))["finished"]
-        assert_same_state(node, part, upload(node, part, "--resume"))
+        assert not read_journal(part)["finished"]
+        assert_same_state(node, part, upload(node, command(part, "--resume")))
 
 
 async def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
@@ -140,7 +125,7 @@ async def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, pa
             await asyncio.to_thread(node.start, "results")
             link.mend()
             output, _ = await asyncio.to_thread(process.communicate, timeout=120)
-        assert process.returncode == PARTLY
+        assert process.returncode == ExitCode.PARTLY
         assert_same_state(node, part, json.loads(output))
 
 
@@ -149,5 +134,5 @@ def assert_same_state(node: Node, part: Path, answer: dict[str, Any]) -> None:
     expected = Expected(len(first_lines()))
     assert (answer["accepted"], answer["duplicates"]) == (expected.accepted, expected.duplicates)
     assert rejected(answer["rejects_file"]) == expected.rejected
-    again = upload(node, part)
+    again = upload(node, command(part))
     assert (again["accepted"], again["duplicates"]) == (0, expected.accepted + expected.duplicates)

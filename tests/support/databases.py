@@ -24,7 +24,7 @@ from tests.support.waiting import TIMEOUT_SECONDS
 _STARTS = 6
 """Tries to start a server, of ten seconds each. On an idle machine the first one takes a second."""
 _ROOM_BYTES = 20 << 30
-"""Free disk from which on used databases are kept. A whole run needs a quarter of it."""
+"""Used databases are kept while this much of the disk is free. A whole run needs a quarter of it."""
 MakeUrl = Callable[[str], str]
 """Takes a service's name and returns the URL of a new database at its newest schema."""
 

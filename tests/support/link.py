@@ -210,7 +210,7 @@ class Link:
                     return
 
     def _move_on(self) -> None:
-        """Let bytes that wait because of `hold_after` look at the new limit."""
+        """Let what waits because of `hold_after` go on up to the new limit."""
         self.is_holding = False
         self._released.set()
         self._released = asyncio.Event()

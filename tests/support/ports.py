@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import socket
 
-SERVICES = ("results", "policy", "verification")
+from clients.examples.node import SERVICES, first_free_address
+
 FIRST, PORTS_PER_WORKER = 20_000, 1_500
 """Each of up to eight workers of pytest-xdist has its own range. All lie below the ports of outgoing connections."""
 
@@ -20,14 +20,7 @@ for _ in range(random.randrange(PORTS_PER_WORKER)):
 
 def free_address() -> str:
     """Return a free address on loopback. No outgoing connection takes its port, so a service can restart on it."""
-    for port in _ports:
-        with socket.socket() as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return f"127.0.0.1:{port}"
-    raise AssertionError("a cycle has no end")
+    return first_free_address(_ports)
 
 
 def free_addresses() -> dict[str, str]:

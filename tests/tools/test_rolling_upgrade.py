@@ -37,12 +37,13 @@ from hutong.verification.v1.refusal_service_pb2 import (
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_client.connection import connect
 
+from clients.examples.node import SERVICES
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import PostgresServer
 from tests.support.link import Link, link_to
-from tests.support.ports import SERVICES, free_address
+from tests.support.ports import free_address
 from tests.support.processes import end, environment
 from tests.support.results.uploaders import Laboratories
 from tests.support.secrets import write_secret

@@ -7,7 +7,6 @@ sends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +24,7 @@ from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest
 from prometheus_client import Gauge
 
 from services.domain.capabilities import OWN
-from services.domain.errors import InvalidArgument, OutOfRange, Unavailable
+from services.domain.errors import InvalidArgument, OutOfRange
 from services.domain.names import format_node, parse_node
 from services.domain.region import within
 from services.policy.serving.watch import Watch
@@ -33,7 +32,7 @@ from services.policy.timing import PolicyTiming
 from services.policy.upstream.founding import Founding
 from services.policy.upstream.store import UpstreamStore
 from services.runtime.client.reconnect import reconnect_forever
-from services.runtime.client.stream_messages import read_message
+from services.runtime.client.stream_messages import begin_stream, read_message
 from services.runtime.server.tree_check import check_tree
 
 SENDING = Gauge("hutong_policy_sending", "Whether the policies of this node are being sent to the node above: 1 or 0")
@@ -75,20 +74,13 @@ class PolicySender:
         Raises:
             BadSetting: the node above does not serve this node.
         """
-        try:
-            async with self._store.sending() as is_sender:
-                if is_sender:
-                    seconds = self._timing.upstream_check_seconds
-                    await check_tree(self._ask, self._connect, "HUTONG_UPSTREAM_POLICY", self._jurisdiction, seconds)
-        except Unavailable as error:
-            _log.warning("the node above is not asked at the start", why=error.reason)
+        seconds = self._timing.upstream_check_seconds
+        await check_tree(self._ask, self._connect, "HUTONG_UPSTREAM_POLICY", self._jurisdiction, seconds)
 
     async def _ask(self, channel: grpc.aio.Channel) -> None:
-        call = PolicyExchangeServiceStub(channel).SendPolicies()
-        try:
-            await self._begin(call)
-        finally:
-            call.cancel()
+        async with self._store.sending() as is_sender:
+            if is_sender:
+                await self._begin(PolicyExchangeServiceStub(channel).SendPolicies())
 
     def _on_disconnect(self, cause: str, text: str) -> None:
         if cause != self._cause:
@@ -131,12 +123,8 @@ class PolicySender:
                 call.cancel()
 
     async def _begin(self, call: Any) -> SendPoliciesResponse:
-        """Write the first message of a stream, and return the first answer."""
         start = SendPoliciesStart(node=format_node(self._jurisdiction), capabilities=OWN)
-        # If the call has ended already, the next read raises the error with which it ended.
-        with contextlib.suppress(asyncio.InvalidStateError):
-            await call.write(SendPoliciesRequest(start=start))
-        return await read_message(call, SendPoliciesResponse)
+        return await begin_stream(call, SendPoliciesRequest(start=start), SendPoliciesResponse)
 
     async def _open(self, call: Any) -> SendPoliciesResponse:
         try:

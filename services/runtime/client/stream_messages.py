@@ -1,13 +1,27 @@
-"""Reads messages of a stream that this process has opened."""
+"""Begins a stream of this process, and reads its messages."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 M = TypeVar("M", bound=Message)
+
+
+async def begin_stream(call: Any, first: Message, kind: type[M]) -> M:
+    """Write the first message of a stream, and return the first message that comes back.
+
+    Raises:
+        AioRpcError: the stream has ended, as in `read_message`.
+    """
+    # If the call has ended already, the read raises the error with which it ended.
+    with contextlib.suppress(asyncio.InvalidStateError):
+        await call.write(first)
+    return await read_message(call, kind)
 
 
 async def read_message(call: Any, kind: type[M]) -> M:

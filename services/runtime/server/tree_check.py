@@ -9,6 +9,7 @@ import grpc
 import structlog
 from hutong_texts import english
 
+from services.domain.errors import HutongError
 from services.domain.names import format_node
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.status import error_info
@@ -25,10 +26,10 @@ async def check_tree(
 ) -> None:
     """Ask a service of the node above whether it serves the node of `region`.
 
-    If no answer comes within `seconds`, no error is raised.
+    If no answer comes within `seconds`, or the question cannot be asked, no error is raised.
 
     Args:
-        ask: makes the call on a channel.
+        ask: makes the call on a channel, which is then closed.
         open_channel: opens a channel to the service.
         setting: the name of the setting that has the address of the service.
         region: the region of this node.
@@ -41,7 +42,9 @@ async def check_tree(
         async with asyncio.timeout(seconds), open_channel() as channel:
             await ask(channel)
     except TimeoutError:
-        _log.warning("the node above does not answer; the start goes on without it", why="DEADLINE", setting=setting)
+        _note_missing_answer(setting, "DEADLINE")
+    except HutongError as error:
+        _note_missing_answer(setting, error.reason)
     except grpc.aio.AioRpcError as error:
         if error_info(error).reason == "NOT_AN_UPSTREAM":
             raise BadSetting(
@@ -53,5 +56,8 @@ async def check_tree(
                     cause=error.details(),
                 )
             ) from None
-        why = error.code().name
-        _log.warning("the node above does not answer; the start goes on without it", why=why, setting=setting)
+        _note_missing_answer(setting, error.code().name)
+
+
+def _note_missing_answer(setting: str, why: str) -> None:
+    _log.warning("it is not known whether the node above serves this node; the start goes on", setting=setting, why=why)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from typing import Any
 
@@ -21,19 +20,19 @@ from hutong_texts import english
 from prometheus_client import Gauge
 
 from services.domain.capabilities import OWN
-from services.domain.errors import FailedPrecondition, HutongError
+from services.domain.errors import FailedPrecondition
 from services.domain.names import format_node, parse_node
 from services.domain.region import within
 from services.domain.subject import Pepper
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
-from services.runtime.client.stream_messages import read_message
+from services.runtime.client.stream_messages import begin_stream, read_message
 from services.runtime.server.tree_check import check_tree
 from services.runtime.server.validation import check
 from services.storage.pepper_marks import name_versions, require_common_versions
 from services.verification.refusal_exchange.counts import DecisionCountOutbox
 from services.verification.refusal_exchange.session import RefusalSession
-from services.verification.refusal_exchange.store import Begun, RefusalExchangeStore
+from services.verification.refusal_exchange.store import RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
 
 CONNECTED = Gauge("hutong_refusals_connected", "Whether reported refusals are exchanged with the node above: 1 or 0")
@@ -76,25 +75,13 @@ class RefusalLink:
         Raises:
             BadSetting: the node above does not serve this node.
         """
-        try:
-            async with self._store.calling() as is_caller:
-                if is_caller:
-                    await check_tree(
-                        self._ask,
-                        self._open_channel,
-                        "HUTONG_UPSTREAM_VERIFICATION",
-                        self._own,
-                        self._timing.upstream_check,
-                    )
-        except HutongError as error:
-            _log.warning("the node above is not asked at the start", why=error.reason)
+        seconds = self._timing.upstream_check
+        await check_tree(self._ask, self._open_channel, "HUTONG_UPSTREAM_VERIFICATION", self._own, seconds)
 
     async def _ask(self, channel: grpc.aio.Channel) -> None:
-        call = RefusalExchangeServiceStub(channel).ExchangeRefusals()
-        try:
-            await self._begin(call)
-        finally:
-            call.cancel()
+        async with self._store.calling() as is_caller:
+            if is_caller:
+                await self._begin(RefusalExchangeServiceStub(channel).ExchangeRefusals())
 
     def _report_failure(self, why: str, text: str) -> None:
         if why != self._last_failure:
@@ -113,8 +100,7 @@ class RefusalLink:
                 raise TimeoutError("the node above has ended the stream")
         await asyncio.sleep(self._timing.standby)
 
-    async def _begin(self, call: Any) -> tuple[RefusalExchangeStart, str, Begun]:
-        """Begin a stream. Return the first frame of the node above, the node's region, and where this node goes on."""
+    async def _begin(self, call: Any) -> ExchangeRefusalsResponse:
         acknowledged, received = await self._store.numbers_above()
         start = RefusalExchangeStart(
             node=format_node(self._own),
@@ -124,16 +110,13 @@ class RefusalLink:
         )
         name_versions(start, self._pepper)
         async with asyncio.timeout(self._timing.silence):
-            # If the call has ended already, the next read raises the error with which it ended.
-            with contextlib.suppress(asyncio.InvalidStateError):
-                await call.write(ExchangeRefusalsRequest(start=start))
-            answer = await read_message(call, ExchangeRefusalsResponse)
-        node = self._check(answer)
-        return answer.start, node, await self._store.begin(answer.start, node, is_above=True)
+            return await begin_stream(call, ExchangeRefusalsRequest(start=start), ExchangeRefusalsResponse)
 
     async def _exchange(self, call: Any) -> None:
         try:
-            answer, node, begun = await self._begin(call)
+            answer = await self._begin(call)
+            node = self._check(answer)
+            begun = await self._store.begin(answer.start, node, is_above=True)
 
             async def read() -> RefusalExchangeFrame | None:
                 return (await read_message(call, ExchangeRefusalsResponse)).changes
@@ -152,7 +135,7 @@ class RefusalLink:
                 write,
                 is_above=True,
                 last_number=begun.last_number,
-                counts=self._counts if CAPABILITY_DECISION_COUNTS in answer.capabilities else None,
+                counts=self._counts if CAPABILITY_DECISION_COUNTS in answer.start.capabilities else None,
             )
             await session.run()
         finally:

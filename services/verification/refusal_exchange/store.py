@@ -101,7 +101,7 @@ class RefusalExchangeStore:
         """Begin a stream with a node.
 
         If the two nodes' numbers of the last frames do not fit together, everything that concerns the other node is to
-        be sent again. A retired node between this one and the caller has no link any more.
+        be sent again. If the node between this one and the caller is retired, its link ends.
 
         Raises:
             FailedPrecondition: NOT_AN_UPSTREAM, a third node is between this one and the caller and is not retired.
@@ -117,13 +117,13 @@ class RefusalExchangeStore:
         retired: Collection[str],
     ) -> Begun:
         lock_until_commit(connection, AdvisoryLock.REFUSAL_LINKS)
-        if not is_above:
-            self._end_links_between(connection, node, retired)
         if is_above:
             # A node has only one node above. What was to be sent to a former node above goes to the present node above.
             others = select(_links.node).where(_links.is_above, _links.node != node)
             connection.execute(delete(refusal_outbox).where(_outbox.node.in_(others)))
             connection.execute(delete(refusal_links).where(_links.is_above, _links.node != node))
+        else:
+            self._end_links_between(connection, node, retired)
         query = select(_links.acknowledged_number, _links.received_number).where(_links.node == node)
         row = connection.execute(query.with_for_update()).one_or_none()
         acknowledged, received = (0, 0) if row is None else (row.acknowledged_number, row.received_number)
@@ -152,10 +152,11 @@ class RefusalExchangeStore:
         return Begun(acknowledged, received, aligned["acknowledged_number"], in_step)
 
     async def align(self, start: RefusalExchangeStart, node: str) -> None:
-        """Store that a node below has begun the stream too, although the two nodes' numbers did not fit together.
+        """Store the numbers of a stream that a node below has begun too.
 
-        Until then the numbers stay as they are. If the answer to the node below is lost, its next stream begins with
-        numbers that do not fit together either, and both nodes send everything again.
+        It is called only if the two nodes' numbers did not fit together. Until then the numbers stay as they are. If
+        the answer to the node below is lost, its next stream begins with numbers that do not fit together either, and
+        both nodes send everything again.
         """
         await self._database.write(_align, start, node)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,14 @@ import pytest
 from hutong.results.v1 import lab_service_pb2
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest
 from hutong_client import connect
-from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.uploads.journal import journal_path
 
 from clients.examples import generate_day
 from clients.examples.day import LAB
 from clients.examples.node import Node
 from clients.examples.story import LABS
 from tests.support.client.forked_node import forked_node
-from tests.support.client.held_upload import acknowledged_offset, held_upload
-from tests.support.processes import run, started
+from tests.support.client.upload_process import HUTONG, acknowledged_offset, held_upload, read_journal, upload
+from tests.support.processes import started
 from tests.support.waiting import TIMEOUT_SECONDS
 
 PEOPLE, WRONG = 800, 40
@@ -50,13 +46,6 @@ def day(tmp_path: Path) -> Path:
 def command(day: Path, *options: str) -> list[str]:
     """The command, with batches small enough to be killed between two of them."""
     return ["upload", str(day), "--lab", LAB, "--batch-size", "2", "--json", *options]
-
-
-def upload(node: Node, arguments: Sequence[str]) -> dict[str, Any]:
-    done = run([sys.executable, "-m", "hutong_client", *arguments], env=node.environment, timeout=TIMEOUT_SECONDS)
-    assert done.returncode == ExitCode.PARTLY, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
 
 
 def expected_rejects(day: Path) -> dict[int, str]:
@@ -90,11 +79,11 @@ async def test_client_killed_again_and_again_ends_in_the_same_state(node: Node, 
     Each new run has --resume. Every run except the last is held up, so that it cannot end before it is killed.
     """
     arguments = command(day, "--resume")
-    with started([sys.executable, "-m", "hutong_client", *arguments], env=node.environment):
+    with started([*HUTONG, *arguments], env=node.environment):
         pass
     for _ in range(4):
         async with held_upload(node, day, arguments, tubes=10):
             pass
-        assert not json.loads(journal_path(day).read_text(encoding="utf-8"))["finished"]
+        assert not read_journal(day)["finished"]
     assert acknowledged_offset(day) >= 40
     assert_right_end(node, day, upload(node, arguments))

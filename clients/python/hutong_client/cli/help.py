@@ -14,9 +14,9 @@ from hutong_texts.language import LANGUAGES, match_language
 from hutong_texts.layout import pad, width_of, wrap
 
 _composed: dict[str, Text] = {}
-_KINDS = {
-    str(kind): kind
-    for kind in (
+_WORDS = {
+    str(word): word
+    for word in (
         english("file"),
         english("directory"),
         english("path"),
@@ -25,13 +25,13 @@ _KINDS = {
         english("integer range"),
         english("float"),
         english("float range"),
+        english("[OPTIONS]"),
+        english("COMMAND [ARGS]..."),
+        english("required"),
     )
 }
-"""The names of click's argument types, which click writes in English when a command is defined."""
-_REQUIRED = english("required")
-"""A word of helps that click itself translates. The constant brings it into the catalogue."""
-_USAGE = {str(piece): piece for piece in (english("[OPTIONS]"), english("COMMAND [ARGS]..."))}
-"""Pieces of the usage line that click writes in English."""
+"""Words that click writes in English: names of argument types, and pieces of the usage line. It translates the last one
+itself, if the catalogue has it."""
 
 
 def help_text(template: str, /, **values: Any) -> str:
@@ -116,7 +116,7 @@ class _Translated(click.Command):
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """Return the pieces of the usage line."""
-        return [tr(_USAGE.get(piece, piece)) for piece in super().collect_usage_pieces(ctx)]
+        return [tr(_WORDS.get(piece, piece)) for piece in super().collect_usage_pieces(ctx)]
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write what the command does."""
@@ -169,9 +169,9 @@ class Group(_Translated, click.Group):
 @contextlib.contextmanager
 def _named_kinds(types: Iterable[click.ParamType[Any]]) -> Iterator[None]:
     """Name argument types in the language of the process until the block ends."""
-    before = [(kind, kind.name) for kind in types if kind.name in _KINDS]
+    before = [(kind, kind.name) for kind in types if kind.name in _WORDS]
     for kind, name in before:
-        kind.name = tr(_KINDS[name])
+        kind.name = tr(_WORDS[name])
     try:
         yield
     finally:

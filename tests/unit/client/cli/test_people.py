@@ -119,7 +119,7 @@ def test_line_that_cannot_be_asked_has_a_fault(line: str) -> None:
 
 
 def test_footer_of_a_list_of_passengers_is_told_as_one(tmp_path: Path) -> None:
-    """The footer still counts as a line. A passenger without a number is told as one, whatever the name begins like."""
+    """The footer still counts as a line. A passenger without a number stays a passenger, even with such a name."""
     path = tmp_path / "people.csv"
     lines = ("Page Larry,,2022-08-11 09:30", "合计,500,", "制表：示例,,日期：2022-08-11")
     path.write_text("\n".join(("姓名,证件号码,出发时间", *lines)), encoding="utf-8")

@@ -103,5 +103,5 @@ async def test_a_call_whose_time_is_over_ends_as_its_caller_expects() -> None:
         assert await over.details() == "the caller's time was over before the call began"
     assert limit.calls == 0
     assert expired.left is not None
-    # gRPC rounds the time that is left up when it sends a call.
+    # gRPC sends the remaining time of a call rounded up.
     assert 0 < expired.left <= 1.1 * TIMEOUT_SECONDS

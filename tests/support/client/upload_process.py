@@ -1,4 +1,4 @@
-"""`hutong upload` in a process of its own, held up before it can end."""
+"""`hutong upload` in a process of its own, to its end or held up before it can end."""
 
 from __future__ import annotations
 
@@ -10,18 +10,37 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.uploads.journal import journal_path
 
 from clients.examples.node import Node
 from tests.support.link import Link, link_to
-from tests.support.processes import started
+from tests.support.processes import run, started
 from tests.support.waiting import until
+
+HUTONG = (sys.executable, "-m", "hutong_client")
+_DAY_SECONDS = 120.0
+"""The longest that an upload of a laboratory's whole day takes on a busy machine."""
+
+
+def upload(node: Node, arguments: Sequence[str]) -> dict[str, Any]:
+    """Run `hutong` with these arguments. Return what it prints as JSON. Some rows must be rejected."""
+    done = run([*HUTONG, *arguments], env=node.environment, timeout=_DAY_SECONDS)
+    assert done.returncode == ExitCode.PARTLY, done.stderr
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
+
+
+def read_journal(file: Path) -> dict[str, Any]:
+    """Return the journal of a file's upload: empty if there is none yet."""
+    path = journal_path(file)
+    journal: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return journal
 
 
 def acknowledged_offset(file: Path) -> int:
-    """Return how many tubes of a file are acknowledged by its journal: none if there is no journal yet."""
-    journal = journal_path(file)
-    return int(json.loads(journal.read_text("utf-8"))["acknowledged_offset"]) if journal.exists() else 0
+    """Return how many tubes of a file are acknowledged by its journal."""
+    return int(read_journal(file).get("acknowledged_offset", 0))
 
 
 @contextlib.asynccontextmanager
@@ -48,7 +67,6 @@ async def held_upload(
             return False
 
         environment = node.environment | {"HUTONG_RESULTS_ADDRESS": link.address}
-        command = [sys.executable, "-m", "hutong_client", *arguments]
-        with started(command, env=environment, **options) as process:
+        with started([*HUTONG, *arguments], env=environment, **options) as process:
             await until(is_far_enough)
             yield process, link
