@@ -110,7 +110,15 @@ def links(node: Node, document: identity_pb2.IdentityDocument, metadata: Metadat
             for it in found
         ]
         print_table(
-            (tr("document"), tr("other document"), tr("linked"), tr("reason"), tr("removed"), tr("why removed"), tr("link")),
+            (
+                tr("document"),
+                tr("other document"),
+                tr("linked"),
+                tr("reason"),
+                tr("removed"),
+                tr("why removed"),
+                tr("link"),
+            ),
             rows,
         )
     return ExitCode.DONE
