@@ -128,7 +128,7 @@ async def open_verification(
         link = RefusalLink(exchange_store, outbox, open_above, node, pepper, refusal_timing)
     retired = RetiredNodes(settings)
     denial_client = DenialClient(open_to_results)
-    denials = DeniedCaseOpener(database, denial_client, pepper, clock)
+    denials = DeniedCaseOpener(database, denial_client.list_denied, pepper, clock)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
     audit = ServiceAudit(
         database,
