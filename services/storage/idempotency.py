@@ -162,7 +162,9 @@ def find_answer(
     requester: str,
     secrets: Sequence[bytes] = (),
 ) -> M | None:
-    """Return the stored response to a request id; None if the id is new. For requests that take several transactions.
+    """Return the stored response to a request id; None if the id is new.
+
+    Requests that take several transactions begin with this question.
 
     `requester` is `current_requester()` of the call.
 

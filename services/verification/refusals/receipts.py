@@ -1,6 +1,6 @@
-"""Codes of receipts, and hashes that find two reports of one refusal. Pure.
+"""Codes of receipts, and hashes that find two reports of one refusal. Pure functions.
 
-With the code of its receipt a report is read again.
+The code of a receipt lets its holder read the report again.
 """
 
 from __future__ import annotations

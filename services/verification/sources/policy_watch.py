@@ -1,4 +1,4 @@
-"""Watches Policy. Reports each jurisdiction whose policies changed, and says whether it would report a change now."""
+"""Watches Policy and reports each jurisdiction whose policies changed. It also tells whether the watch works now."""
 
 from __future__ import annotations
 

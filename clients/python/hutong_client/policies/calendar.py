@@ -62,9 +62,10 @@ class Calendar:
 
 
 def read_calendar(connection: Connection, region: str, purposes: Sequence[int], start: int, end: int) -> Calendar:
-    """Read a calendar: resolve all kinds of question at the start, then at the end of each answer, until `end`.
+    """Read a calendar from `start` to `end`.
 
-    One call asks about all kinds. The kind with the most answers therefore determines the number of calls.
+    Each kind of question is asked at `start`, and again whenever its last answer ceases to hold. One call asks about
+    all kinds, so the kind whose answers change most often determines the number of calls.
     """
     kinds: list[Kind] = [(purpose, origin) for purpose in purposes for origin in _ORIGINS]
     found: dict[Kind, list[Stretch]] = {kind: [] for kind in kinds}

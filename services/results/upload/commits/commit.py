@@ -191,10 +191,10 @@ def _store_all(
     horizon: Instant | None,
     columns: CommitColumns,
 ) -> bool:
-    """Store all results of a batch as validation joined them, and return True.
+    """Store all results of a batch if all of them are certainly new. Return whether they were stored.
 
-    If any earlier report of the upload was not new, or if any report of the batch may not be new, store nothing and
-    return False.
+    Validation has already joined their rows for one statement. Nothing is stored if an earlier report of the upload was
+    not new, or if a report of the batch may not be new.
     """
     if not results or not position.reports_are_new or not isinstance(results, NewResults) or not results.are_distinct:
         return False

@@ -27,9 +27,11 @@ class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
     A node's certificate must be signed directly by one of `node_authorities`. Without these authorities no caller is a
-    node. An authority that is only in `node_authorities` may sign certificates of nodes alone. If there is such an
-    authority, the certificate of any other caller must be signed directly by one of `client_authorities`. gRPC does not
-    show the chain of a certificate, so the chain could lead to the authority of nodes.
+    node.
+
+    An authority that is in `node_authorities` alone may sign for nodes alone. gRPC verifies a certificate against all
+    authorities and does not show which of them has signed it. If there is such an authority, the certificate of any
+    other caller must therefore be signed directly by one of `client_authorities`.
 
     `jurisdiction` is the region of this node. A caller whose certificate names this region, as a node or as
     Verification, is this node's own Verification. The Verification of another node is no caller here. A certificate of

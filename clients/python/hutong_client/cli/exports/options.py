@@ -26,7 +26,7 @@ class Exports:
     xlsx_path: Path | None
 
     def __bool__(self) -> bool:
-        """Tell whether any file was asked for."""
+        """Return whether any file was asked for."""
         return bool(self.csv_path or self.xlsx_path)
 
     def write(self, sheet: Sheet, *others: Sheet) -> None:

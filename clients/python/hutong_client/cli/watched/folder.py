@@ -122,7 +122,7 @@ class WatchedFolder:
 
 
 def _mark_of(file: Path) -> _Mark | None:
-    """Return the mark of a file; None if it is gone."""
+    """Return a value that changes when the file is written or replaced; None if the file is gone."""
     try:
         status = file.stat()
     except FileNotFoundError:
