@@ -34,9 +34,11 @@ from hutong.results.v1 import (
 )
 from hutong.type.v1 import identity_pb2, outcome_pb2, refusal_ground_pb2
 from hutong.verification.v1 import (
+    decision_pb2,
     evidence_case_service_pb2_grpc,
     evidence_flag_service_pb2_grpc,
     evidence_pb2,
+    holder_token_service_pb2_grpc,
     refusal_service_pb2_grpc,
     verification_service_pb2,
     verification_service_pb2_grpc,
@@ -211,9 +213,26 @@ class Callers:
         self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channels["policy"])
         self.decisions = verification_service_pb2_grpc.VerificationServiceStub(channels["verification"])
         self.flags = evidence_flag_service_pb2_grpc.EvidenceFlagServiceStub(channels["verification"])
+        self.holder_tokens = holder_token_service_pb2_grpc.HolderTokenServiceStub(channels["verification"])
         self.cases = evidence_case_service_pb2_grpc.EvidenceCaseServiceStub(channels["verification"])
         self.missing_reports = missing_report_service_pb2_grpc.MissingReportServiceStub(channels["results"])
         self.refusals = refusal_service_pb2_grpc.RefusalServiceStub(channels["verification"])
+
+    async def verify(self, request: verification_service_pb2.VerifyRequest) -> decision_pb2.Decision:
+        """Ask one question in a call of its own."""
+        return (await self.decisions.Verify(request)).decision
+
+    async def verify_in_batch(self, request: verification_service_pb2.VerifyRequest) -> decision_pb2.Decision:
+        """Ask one question as a batch."""
+        batch = verification_service_pb2.BatchVerifyRequest(requests=[request])
+        (item,) = (await self.decisions.BatchVerify(batch)).items
+        return item.decision
+
+    async def verify_in_stream(self, request: verification_service_pb2.VerifyRequest) -> decision_pb2.Decision:
+        """Ask one question in a stream of its own."""
+        frames = iter([verification_service_pb2.StreamVerifyRequest(correlation_id="only", request=request)])
+        (answer,) = [answer async for answer in self.decisions.StreamVerify(frames)]
+        return answer.decision
 
     async def create_lab(self, name: str = LAB, region: str = "410100") -> None:
         """Register a laboratory, without arguments that of the tests."""

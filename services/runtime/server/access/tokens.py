@@ -42,6 +42,9 @@ REMEMBERED = 10_000
 """How many verified tokens are kept. Checking a signature takes about 50 µs."""
 
 
+_OF_ANOTHER_CERTIFICATE = "the token is bound to another certificate, or to none (cnf.x5t#S256)"
+
+
 class BadToken(ValueError):
     """A token that is not accepted. The text gives the cause and contains no part of the token."""
 
@@ -95,7 +98,12 @@ class Tokens:
             BadToken: the token cannot be accepted.
         """
         token = self._read(text, now)
+        is_bound = token.certificate == _thumbprint(caller.certificate_hash)
         if caller.role == EDGE:
+            # A token that a proxy shows need not be bound. One that is bound to another certificate was stolen from its
+            # holder.
+            if token.certificate and not is_bound:
+                raise BadToken(_OF_ANOTHER_CERTIFICATE)
             found = parse_caller(token.name)
             if found is None or found != (token.role, token.region) or token.role in {EDGE, "node", "verification"}:
                 raise BadToken("the claims hutong_role, hutong_name and hutong_region name no caller of an edge")
@@ -110,8 +118,8 @@ class Tokens:
                 person=token.person,
                 other_keys=token.other_keys,
             )
-        if token.certificate != _thumbprint(caller.certificate_hash):
-            raise BadToken("the token is bound to another certificate, or to none (cnf.x5t#S256)")
+        if not is_bound:
+            raise BadToken(_OF_ANOTHER_CERTIFICATE)
         return replace(
             caller,
             expire_time=_earlier(caller.expire_time, token),

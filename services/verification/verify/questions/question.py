@@ -59,7 +59,7 @@ class Question(NamedTuple):
         call: the call that asks; None outside a call.
         signed: for each piece of evidence its signed report, or None for a piece without a signed report; empty if no
             piece has a signed report.
-        number: the number of the document as it was sent, if a report is signed; else empty.
+        number: the number of the document or of the token's document as it was sent, if a report is signed; else empty.
         verdicts: what another node has found of the signatures of the evidence; empty if it has found nothing.
     """
 
@@ -169,7 +169,9 @@ def question_from_proto(
         evidence = tuple([evidence_from_proto(each) for each in shown])
         _add_claimed_reports(look_up, evidence, signed)
     policy = PolicyQuestion(region, request.purpose, "" if arriving_from == NATION else arriving_from, use_time, seen)
-    number = request.document.number if shown_token is None and any(signed) else ""
+    number = ""
+    if any(signed):
+        number = request.document.number if shown_token is None else shown_token.number
     # `_make` takes about half the time of the constructor.
     return Question._make(
         (
