@@ -133,7 +133,7 @@ class Verifier:
             return ()
         set_items(question, sorted({describe_item(one.item) for one in question.evidence}))
         with only_waiting():
-            found = await self._results.ask(question.keyed_look_up)
+            found = await self._results.ask(question.look_up)
         return find_verdicts(question.signed, pair_claims(question, found), question.number)
 
     async def _settle(self, question: Question) -> SettledQuestion:
