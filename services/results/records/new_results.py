@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from services.domain.instant import Instant
 from services.results.records.model import KeyedForm, NewResult
-from services.results.records.row_format import row_form
+from services.results.records.row_format import NewColumns, row_form
 
 if TYPE_CHECKING:
     from services.results.records.model import Outcome
@@ -61,12 +61,12 @@ class NewResults(Sequence[NewResult]):
     _made: list[NewResult] | None = field(default=None, repr=False)
 
     @classmethod
-    def join(cls, dialect: str, results: Sequence[NewResult]) -> NewResults:
-        """Return results in columns."""
-        columns, form, numbers = columns_of(results), row_form(dialect), [row.report_number for row in results]
-        keys = form.join_keys([results[at].key_row for at in _by_number(numbers)])
-        rows = form.join_results([row.result_row for row in results])
-        return cls(columns, dialect, keys, rows, len(set(numbers)) == len(numbers))
+    def form(cls, dialect: str, columns: ResultColumns, new: NewColumns) -> NewResults:
+        """Return results in columns. Their rows are made of `new`."""
+        form, numbers = row_form(dialect), columns.report_numbers
+        key_rows = form.form_keys(new)
+        keys = form.join_keys([key_rows[at] for at in _by_number(numbers)])
+        return cls(columns, dialect, keys, form.join_results(form.form_results(new)), len(set(numbers)) == len(numbers))
 
     @classmethod
     def merge(cls, parts: Sequence[NewResults]) -> NewResults:

@@ -8,8 +8,8 @@ SQLite takes tuples. All persons of a tube share one tuple with the tube's colum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
-from typing import Any, Protocol, TypeAlias
+from itertools import chain, repeat
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from services.domain.instant import Instant
 
@@ -76,6 +76,27 @@ VALIDATED_COLUMNS = (
 )
 SubjectColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
 """The columns of a result's subject and report, which come before the tube's columns in VALIDATED_COLUMNS."""
+
+
+class NewColumns(NamedTuple):
+    """The columns of many new results of one laboratory under one key version, from which their rows are made.
+
+    `tubes` has for each result what `RowForm.form_tube` returned for its tube.
+    """
+
+    lab: str
+    key_version: int
+    report_numbers: Sequence[str]
+    subject_keys: Sequence[bytes]
+    reference_times: Sequence[Instant]
+    outcomes: Sequence[int]
+    content_hashes: Sequence[bytes]
+    name_hashes: Sequence[bytes]
+    masked_names: Sequence[str]
+    masked_numbers: Sequence[str]
+    tubes: Sequence[Any]
+
+
 TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
 """Two tuples: the subject's columns without subject key and report number, and the tube's columns."""
 COMMIT_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")
@@ -96,6 +117,14 @@ class RowForm(Protocol):
 
     def form_result(self, subject: SubjectColumns, tube_columns: Any) -> Any:
         """Format the validated part of a row of `results`: the subject's columns, then the tube's."""
+        ...
+
+    def form_keys(self, new: NewColumns) -> Sequence[Any]:
+        """Format the rows of `report_keys` of many first revisions, as `form_key` does."""
+        ...
+
+    def form_results(self, new: NewColumns) -> Sequence[Any]:
+        """Format the validated parts of many rows of `results`, as `form_result` does."""
         ...
 
     def join_keys(self, key_rows: Sequence[Any]) -> Any:
@@ -152,6 +181,33 @@ class CopyRows:
             f"\\\\x{subject_key.hex()}\t{escape(lab)}\t{escape(report_number)}\t{key_version}\t\\\\x{name_hash.hex()}"
             f"\t{escape(masked_name)}\t{escape(masked_number)}{tube_columns}"
         )
+
+    def form_keys(self, new: NewColumns) -> list[str]:
+        """Return whole lines of `report_keys`."""
+        lab = escape(new.lab)
+        keys = zip(
+            *(_escape_each(new.report_numbers), new.subject_keys, new.reference_times, new.outcomes),
+            new.content_hashes,
+            strict=True,
+        )
+        return [
+            f"{lab}\t{number}\t\\\\x{subject_key.hex()}\t{time}\t1\t{outcome}\t\\\\x{content_hash.hex()}\n"
+            for number, subject_key, time, outcome, content_hash in keys
+        ]
+
+    def form_results(self, new: NewColumns) -> list[str]:
+        """Return the beginnings of lines of `results`."""
+        of_lab = f"\t{escape(new.lab)}\t"
+        version = f"\t{new.key_version}\t\\\\x"
+        rows = zip(
+            *(new.subject_keys, _escape_each(new.report_numbers), new.name_hashes),
+            *(_escape_each(new.masked_names), _escape_each(new.masked_numbers), new.tubes),
+            strict=True,
+        )
+        return [
+            f"\\\\x{subject_key.hex()}{of_lab}{number}{version}{name_hash.hex()}\t{name}\t{masked_number}{of_tube}"
+            for subject_key, number, name_hash, name, masked_number, of_tube in rows
+        ]
 
     def join_keys(self, key_rows: Sequence[str]) -> bytes:
         """Return the lines as COPY takes them."""
@@ -212,6 +268,18 @@ class TupleRows:
         _subject_key, lab, _report_number, *rest = subject
         return (lab, *rest), tube_columns
 
+    def form_keys(self, new: NewColumns) -> list[None]:
+        """Return None for each result, as `form_key` does."""
+        return [None] * len(new.report_numbers)
+
+    def form_results(self, new: NewColumns) -> list[TupleRow]:
+        """Return for each result the subject's columns that are not fields of `NewResult`, and the tube's columns."""
+        subjects = zip(
+            *(repeat(new.lab), repeat(new.key_version), new.name_hashes, new.masked_names, new.masked_numbers),
+            strict=False,
+        )
+        return list(zip(subjects, new.tubes, strict=True))
+
     def join_keys(self, key_rows: Sequence[None]) -> Sequence[None]:
         """Return the rows as they are.
 
@@ -241,6 +309,14 @@ def escape(text: str) -> str:
     if "\\" in text or not text.isprintable():
         text = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
     return text
+
+
+def _escape_each(texts: Sequence[str]) -> Sequence[str]:
+    """Escape texts for COPY's text format. Nearly always none of them needs it, which one look at all of them shows."""
+    together = "".join(texts)
+    if "\\" in together or not together.isprintable():
+        return list(map(escape, texts))
+    return texts
 
 
 def _or_null(value: int | None) -> str:

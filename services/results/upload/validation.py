@@ -6,36 +6,22 @@ for each person. All faults of an item are found in one pass. A faulty item does
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hutong_texts import english
 
-from services.domain.document import BadDocument, Document, canonical_document
+from services.domain.document import BadDocument, canonical_document
 from services.domain.errors import Violation
 from services.domain.instant import Instant, format_instant
 from services.domain.names import DEFAULT_ITEM, describe_item, format_node
 from services.domain.region import is_region
-from services.domain.subject import (
-    KEY_LENGTH,
-    RESIDENT_NUMBER_LENGTH,
-    Pepper,
-    holds_resident_number,
-    mask_name,
-    mask_number,
-    mask_resident_numbers,
-)
+from services.domain.subject import Pepper, holds_resident_number
 from services.results.labs.model import MAY_REPORT, Lab
 from services.results.records.differences import Difference
-from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, KeyedForm, NewResult
-from services.results.records.row_format import RowForm
-from services.results.upload.model import Rejection, Tube, TubePerson, ValidatedBatch
-
-if TYPE_CHECKING:
-    from services.results.records.model import Outcome
+from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, NewResult
+from services.results.upload.model import Rejection, Tube, ValidatedBatch
+from services.results.upload.valid_persons import ValidPerson, ValidPersons
 
 MAX_TUBES = 1_000
 """The most tubes of a batch, as the contract states."""
@@ -49,55 +35,38 @@ _TIMES = ("sample_time", "receive_time", "test_time", "report_time")
 TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
 """Violations of the contract's rules: tube index → (person index or WHOLE_TUBE, violation)."""
 
-_new_result = partial(tuple.__new__, NewResult)
-"""Makes a NewResult of a tuple, at half the cost of `NewResult(...)`."""
-
-
-class _Shared(NamedTuple):
-    """The parts that all persons of a valid tube share. They are made once for each tube.
-
-    `statement` is the hash object of `tube_statement`. The content hash of each person continues a copy of this object.
-    """
-
-    tube_index: int
-    reference_time: Instant
-    outcome: Outcome
-    statement: Any
-    of_tube: Any
-    item: str
-
 
 @dataclass(frozen=True, slots=True)
 class BatchValidator:
     """Validates batches of a laboratory at an instant.
 
-    `rows` makes rows in the form that the database takes. Rows are made here, because validation runs in worker
-    processes. The commit runs in the server's process. `items` are the ids of the items that the upload admits.
+    Rows are made here, for the engine of `dialect`, because validation runs in worker processes. The commit runs in the
+    server's process. `items` are the ids of the items that the upload admits.
     """
 
     now: Instant
     pepper: Pepper
     lab: Lab
-    rows: RowForm
+    dialect: str
     items: Collection[str] = (DEFAULT_ITEM,)
 
     def validate_batch(self, offset: int, tubes: Iterable[Tube], faults: TubeFaults) -> ValidatedBatch:
         """Validate each item by itself. A tube is no longer needed once the next tube is read."""
         person_counts: list[int] = []
-        results: list[NewResult] = []
+        valid = ValidPersons(self.dialect)
         rejections: list[Rejection] = []
         for index, tube in enumerate(tubes):
             known = faults.get(index, ()) if faults else ()
-            self._validate_tube(index, tube, known, results, rejections)
+            self._validate_tube(index, tube, known, valid, rejections)
             person_counts.append(len(tube.persons))
-        return ValidatedBatch(offset, person_counts, results, rejections)
+        return ValidatedBatch(offset, person_counts, valid.results(self.lab.uscc, self.pepper), rejections)
 
     def _validate_tube(
         self,
         index: int,
         tube: Tube,
         known: Sequence[tuple[int, Violation]],
-        results: list[NewResult],
+        valid: ValidPersons,
         rejections: list[Rejection],
     ) -> None:
         of_tube = self._find_tube_faults(tube)
@@ -106,12 +75,10 @@ class BatchValidator:
             faulty = {violation.field for violation in stated}
             of_tube = [*stated, *(violation for violation in of_tube if violation.field not in faulty)]
         of_persons: list[Violation] = []
-        good: list[NewResult] = []
+        good: list[ValidPerson] = []
         bad: list[Rejection] = []
-        # No rows are made for a faulty tube, because its times may be missing.
-        shared = None if of_tube else self._share(index, tube)
         for position, person in enumerate(tube.persons):
-            document_type, number, country, _, report_number = person
+            document_type, number, country, name, report_number = person
             violations = [violation for at, violation in known if at == position] if known else []
             if not violations or not any(".document" in violation.field for violation in violations):
                 try:
@@ -126,45 +93,15 @@ class BatchValidator:
             if violations:
                 of_persons += violations
                 bad.append(Rejection(index, position, tuple(violations)))
-            elif shared is not None:
-                good.append(self._make_result(position, person, document, shared))
+            else:
+                good.append((position, document, name, report_number))
         if of_tube:
+            # No rows are made for a faulty tube, because its times may be missing.
             retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in (*of_tube, *of_persons))
             rejections.append(Rejection(index, WHOLE_TUBE, (*of_tube, *of_persons), retryable))
         else:
-            results += good
+            valid.add(index, tube, good)
             rejections += bad
-
-    def _share(self, index: int, tube: Tube) -> _Shared:
-        statement = hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)
-        of_tube = self.rows.form_tube(without_numbers(tube))
-        return _Shared(index, tube.reference_time, tube.outcome, statement, of_tube, tube.item)
-
-    def _make_result(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
-        tube_index, reference_time, outcome, _, _, item = shared
-        _, _, _, name, number = person
-        stated = (number, name, mask_name(name), mask_number(document.number))
-        pepper = self.pepper
-        subject_key, content_hash, result_row = self._form(pepper, document, stated, shared)
-        other = None if pepper.other is None else KeyedForm._make(self._form(pepper.other, document, stated, shared))
-        key_row = self.rows.form_key(self.lab.uscc, number, subject_key, reference_time, outcome, content_hash)
-        subject = (tube_index, position, number, subject_key, reference_time, outcome)
-        return _new_result((*subject, content_hash, key_row, result_row, item, other))
-
-    def _form(
-        self, pepper: Pepper, document: Document, stated: tuple[str, str, str, str], shared: _Shared
-    ) -> tuple[bytes, bytes, Any]:
-        """Return the fields of a person's KeyedForm under a key version.
-
-        `stated` has the report number, the name, the masked name and the masked number of the document.
-        """
-        number, name, masked_name, masked_number = stated
-        subject_key = pepper.subject_key(document)
-        stated_name, name_hash = pepper.hash_stated_name(name)
-        content = shared.statement.copy()
-        content.update(subject_key + stated_name)
-        subject = (subject_key, self.lab.uscc, number, pepper.version, name_hash, masked_name, masked_number)
-        return subject_key, content.digest(), self.rows.form_result(subject, shared.of_tube)
 
     def _find_tube_faults(self, tube: Tube) -> list[Violation]:
         faults: list[Violation] = []
@@ -244,41 +181,6 @@ def _not_admitted(item: str) -> Violation:
         item=describe_item(item),
     )
     return Violation("item", "ITEM_NOT_ADMITTED", text)
-
-
-def without_numbers(tube: Tube) -> Tube:
-    """Return a tube as it is stored: resident identity card numbers in the site's name are masked.
-
-    The content hash still covers the unmasked text, so that the same tube sent again is a duplicate.
-    """
-    if len(tube.sample_site) < RESIDENT_NUMBER_LENGTH:
-        return tube
-    masked = mask_resident_numbers(tube.sample_site)
-    return tube if masked == tube.sample_site else tube._replace(sample_site=masked)
-
-
-def tube_statement(tube: Tube) -> bytes:
-    """Return everything that a laboratory stated of a tube except its persons, in a fixed form for the content hash.
-
-    The default item adds nothing. A tube without an item therefore has the same hash as before tubes had items.
-    """
-    of_item = (tube.item,) if tube.item else ()
-    return "\x1f".join(
-        (
-            tube.tube_code,
-            str(tube.pool_size),
-            str(tube.specimen),
-            str(tube.method),
-            str(tube.outcome),
-            tube.sample_region,
-            tube.sample_site,
-            str(tube.sample_time),
-            str(tube.receive_time),
-            str(tube.test_time),
-            str(tube.report_time),
-            *of_item,
-        )
-    ).encode()
 
 
 def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Sequence[NewResult], Sequence[Rejection]]:

@@ -10,7 +10,7 @@ from services.domain.subject import mask_number
 from services.results.records.row_format import KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, escape
 from services.results.upload.known_batches import batch_digest
 from services.results.upload.model import Tube
-from services.results.upload.validation import tube_statement, without_numbers
+from services.results.upload.valid_persons import tube_statement, without_numbers
 from tests.support.results.factories import (
     ANTIGEN,
     DEFAULT_ITEM_NAME,
@@ -76,7 +76,7 @@ def test_a_tube_without_an_item_has_the_hash_it_had_before_tubes_had_items() -> 
     """The hash was computed without items. The default item by its name is the same item."""
     (first,) = validate_batch([make_tube()]).results
     assert first.content_hash.hex() == "ade891166c1771544d8f195ef0a6602c"
-    assert validate_batch([make_tube(item=DEFAULT_ITEM_NAME)]).results == [first]
+    assert list(validate_batch([make_tube(item=DEFAULT_ITEM_NAME)]).results) == [first]
     (antigen,) = validate_batch([make_tube(item=ANTIGEN)], items=("sars-cov-2-antigen",)).results
     assert antigen.content_hash != first.content_hash
     assert (first.item, antigen.item) == ("", "sars-cov-2-antigen")
