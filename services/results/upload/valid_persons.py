@@ -7,10 +7,11 @@ in the processor's caches (docs/performance.md §7).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from typing import TYPE_CHECKING, Any
 
-from services.domain.document import Document
+from services.domain.document import BadDocument, Document
 from services.domain.instant import Instant
 from services.domain.subject import (
     KEY_LENGTH,
@@ -23,22 +24,22 @@ from services.domain.subject import (
 from services.results.records.model import KeyedForm
 from services.results.records.new_results import NewResults, ResultColumns
 from services.results.records.row_format import NewColumns, row_form
-from services.results.upload.model import Tube
+from services.results.upload.model import Tube, TubePersons
 
 if TYPE_CHECKING:
     from services.results.records.model import Outcome
 
-ValidPerson: TypeAlias = tuple[int, Document, str, str]
-"""The person's index in the tube, the document, the name and the report number."""
-
 
 class ValidPersons:
-    """The valid persons of a batch with what all persons of a tube share, in the order of the upload."""
+    """The valid persons of a batch, with what all persons of a tube share, in columns in the order of the upload."""
 
     def __init__(self, dialect: str) -> None:
         self._dialect = dialect
         self._form = row_form(dialect)
-        self._persons: list[ValidPerson] = []
+        self._positions: list[int] = []
+        self._documents: list[Document] = []
+        self._names: list[str] = []
+        self._report_numbers: list[str] = []
         # The fields of each person's tube.
         self._tube_indexes: list[int] = []
         self._reference_times: list[Instant] = []
@@ -48,10 +49,8 @@ class ValidPersons:
         # The hash objects of `tube_statement`. The content hash of each person continues a copy.
         self._statements: list[Any] = []
 
-    def add(self, index: int, tube: Tube, persons: Sequence[ValidPerson]) -> None:
-        """Add valid persons of a valid tube, given the tube's index in the batch."""
-        count = len(persons)
-        self._persons += persons
+    def add_tube(self, index: int, tube: Tube, count: int) -> None:
+        """Add a valid tube, given its index in the batch and how many of its persons are valid."""
         self._tube_indexes += [index] * count
         self._reference_times += [tube.reference_time] * count
         self._outcomes += [tube.outcome] * count
@@ -59,21 +58,35 @@ class ValidPersons:
         self._formed += [self._form.form_tube(without_numbers(tube))] * count
         self._statements += [hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)] * count
 
+    def add_persons(
+        self,
+        person_counts: Sequence[int],
+        documents: Sequence[Document | BadDocument],
+        persons: TubePersons,
+        left_out: Sequence[int],
+    ) -> None:
+        """Add all persons of the batch but those that are left out, given by their indexes in the batch."""
+        positions = [position for count in person_counts for position in range(count)]
+        columns: Iterable[Iterable[Any]] = (positions, documents, persons.names, persons.report_numbers)
+        if left_out:
+            kept = bytearray(b"\1" * len(positions))
+            for at in left_out:
+                kept[at] = 0
+            columns = [compress(column, kept) for column in columns]
+        self._positions, self._documents, self._names, self._report_numbers = map(list, columns)
+
     def results(self, lab: str, pepper: Pepper) -> NewResults:
         """Return the results of a laboratory with their rows, and with those under the other key version, if any."""
-        positions, documents, names, numbers = (
-            map(list, zip(*self._persons, strict=True)) if self._persons else ([],) * 4
-        )
         others = None
         if pepper.other is not None:
-            other = self._make_columns(lab, pepper.other, documents, names, numbers)
+            other = self._make_columns(lab, pepper.other)
             rows = self._form.form_results(other)
             others = list(map(KeyedForm, other.subject_keys, other.content_hashes, rows))
-        new = self._make_columns(lab, pepper, documents, names, numbers)
+        new = self._make_columns(lab, pepper)
         columns = ResultColumns(
             self._tube_indexes,
-            positions,
-            numbers,
+            self._positions,
+            self._report_numbers,
             new.subject_keys,
             self._reference_times,
             self._outcomes,
@@ -83,11 +96,9 @@ class ValidPersons:
         )
         return NewResults.form(self._dialect, columns, new)
 
-    def _make_columns(
-        self, lab: str, pepper: Pepper, documents: Sequence[Document], names: Sequence[str], numbers: Sequence[str]
-    ) -> NewColumns:
-        subject_keys = pepper.keys_of(documents)
-        stated_names, name_hashes = pepper.hash_stated_names(names)
+    def _make_columns(self, lab: str, pepper: Pepper) -> NewColumns:
+        subject_keys = pepper.keys_of(self._documents)
+        stated_names, name_hashes = pepper.hash_stated_names(self._names)
         contents = []
         for statement, subject_key, stated_name in zip(self._statements, subject_keys, stated_names, strict=True):
             content = statement.copy()
@@ -96,14 +107,14 @@ class ValidPersons:
         return NewColumns(
             lab,
             pepper.version,
-            numbers,
+            self._report_numbers,
             subject_keys,
             self._reference_times,
             self._outcomes,
             contents,
             name_hashes,
-            list(map(mask_name, names)),
-            [mask_number(document.number) for document in documents],
+            list(map(mask_name, self._names)),
+            [mask_number(document.number) for document in self._documents],
             self._formed,
         )
 

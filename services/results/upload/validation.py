@@ -6,12 +6,13 @@ for each person. All faults of an item are found in one pass. A faulty item does
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from hutong_texts import english
 
-from services.domain.document import BadDocument, canonical_document
+from services.domain.document import BadDocument, Document, canonical_documents
 from services.domain.errors import Violation
 from services.domain.instant import Instant, format_instant
 from services.domain.names import DEFAULT_ITEM, describe_item, format_node
@@ -20,8 +21,8 @@ from services.domain.subject import Pepper, holds_resident_number
 from services.results.labs.model import MAY_REPORT, Lab
 from services.results.records.differences import Difference
 from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, NewResult
-from services.results.upload.model import Rejection, Tube, ValidatedBatch
-from services.results.upload.valid_persons import ValidPerson, ValidPersons
+from services.results.upload.model import Rejection, Tube, TubePersons, ValidatedBatch
+from services.results.upload.valid_persons import ValidPersons
 
 MAX_TUBES = 1_000
 """The most tubes of a batch, as the contract states."""
@@ -50,58 +51,72 @@ class BatchValidator:
     dialect: str
     items: Collection[str] = (DEFAULT_ITEM,)
 
-    def validate_batch(self, offset: int, tubes: Iterable[Tube], faults: TubeFaults) -> ValidatedBatch:
-        """Validate each item by itself. A tube is no longer needed once the next tube is read."""
-        person_counts: list[int] = []
+    def validate_batch(
+        self, offset: int, tubes: Sequence[Tube], persons: TubePersons, faults: TubeFaults
+    ) -> ValidatedBatch:
+        """Validate each item by itself.
+
+        Faults of persons are found first, in columns. Nearly all batches have no such fault.
+        """
+        person_counts = [tube.person_count for tube in tubes]
+        documents = canonical_documents(persons.document_types, persons.numbers, persons.issuing_countries)
+        faulty = self._find_person_faults(person_counts, documents, persons.report_numbers, faults)
         valid = ValidPersons(self.dialect)
         rejections: list[Rejection] = []
+        left_out: list[int] = []
+        start = 0
         for index, tube in enumerate(tubes):
-            known = faults.get(index, ()) if faults else ()
-            self._validate_tube(index, tube, known, valid, rejections)
-            person_counts.append(len(tube.persons))
+            whose = range(start, start + tube.person_count)
+            start = whose.stop
+            of_tube = self._find_tube_faults(tube)
+            if faults and index in faults:
+                stated = [violation for person, violation in faults[index] if person == WHOLE_TUBE]
+                fields = {violation.field for violation in stated}
+                of_tube = [*stated, *(violation for violation in of_tube if violation.field not in fields)]
+            bad = [at for at in whose if at in faulty] if faulty else []
+            if of_tube:
+                # No rows are made for a faulty tube, because its times may be missing.
+                every = (*of_tube, *(violation for at in bad for violation in faulty[at]))
+                retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in every)
+                rejections.append(Rejection(index, WHOLE_TUBE, every, retryable))
+                left_out += whose
+            else:
+                valid.add_tube(index, tube, tube.person_count - len(bad))
+                rejections += [Rejection(index, at - whose.start, tuple(faulty[at])) for at in bad]
+                left_out += bad
+        valid.add_persons(person_counts, documents, persons, left_out)
         return ValidatedBatch(offset, person_counts, valid.results(self.lab.uscc, self.pepper), rejections)
 
-    def _validate_tube(
-        self,
-        index: int,
-        tube: Tube,
-        known: Sequence[tuple[int, Violation]],
-        valid: ValidPersons,
-        rejections: list[Rejection],
-    ) -> None:
-        of_tube = self._find_tube_faults(tube)
-        if known:
-            stated = [violation for person, violation in known if person == WHOLE_TUBE]
-            faulty = {violation.field for violation in stated}
-            of_tube = [*stated, *(violation for violation in of_tube if violation.field not in faulty)]
-        of_persons: list[Violation] = []
-        good: list[ValidPerson] = []
-        bad: list[Rejection] = []
-        for position, person in enumerate(tube.persons):
-            document_type, number, country, name, report_number = person
-            violations = [violation for at, violation in known if at == position] if known else []
-            if not violations or not any(".document" in violation.field for violation in violations):
-                try:
-                    document = canonical_document(document_type, number, country)
-                except BadDocument as error:
-                    path = f"persons[{position}].document.{error.field}"
-                    violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", error.expected))
-            if holds_resident_number(report_number):
-                its_field = f"persons[{position}].report_number"
-                if its_field not in {one.field for one in violations}:
-                    violations.append(_holds_number(its_field))
-            if violations:
-                of_persons += violations
-                bad.append(Rejection(index, position, tuple(violations)))
-            else:
-                good.append((position, document, name, report_number))
-        if of_tube:
-            # No rows are made for a faulty tube, because its times may be missing.
-            retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in (*of_tube, *of_persons))
-            rejections.append(Rejection(index, WHOLE_TUBE, (*of_tube, *of_persons), retryable))
-        else:
-            valid.add(index, tube, good)
-            rejections += bad
+    @staticmethod
+    def _find_person_faults(
+        person_counts: Sequence[int],
+        documents: Sequence[Document | BadDocument],
+        report_numbers: Sequence[str],
+        faults: TubeFaults,
+    ) -> dict[int, list[Violation]]:
+        """Return the faults of each faulty person, by the person's index in the batch."""
+        known: dict[int, list[Violation]] = {}
+        if faults:
+            starts = list(accumulate(person_counts, initial=0))
+            for tube_index, of_tube in faults.items():
+                for position, violation in of_tube:
+                    if position != WHOLE_TUBE:
+                        known.setdefault(starts[tube_index] + position, []).append(violation)
+        suspects = {at for at, document in enumerate(documents) if isinstance(document, BadDocument)}
+        suspects.update(at for at, number in enumerate(report_numbers) if holds_resident_number(number))
+        if not suspects:
+            return known
+        positions = [position for count in person_counts for position in range(count)]
+        for at in suspects:
+            violations = known.setdefault(at, [])
+            document, position = documents[at], positions[at]
+            if isinstance(document, BadDocument) and not any(".document" in one.field for one in violations):
+                path = f"persons[{position}].document.{document.field}"
+                violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", document.expected))
+            its_field = f"persons[{position}].report_number"
+            if holds_resident_number(report_numbers[at]) and its_field not in {one.field for one in violations}:
+                violations.append(_holds_number(its_field))
+        return known
 
     def _find_tube_faults(self, tube: Tube) -> list[Violation]:
         faults: list[Violation] = []
@@ -124,9 +139,9 @@ class BatchValidator:
     @staticmethod
     def _find_pool_faults(tube: Tube) -> list[Violation]:
         faults = []
-        if len(tube.persons) > tube.pool_size > 0:
+        if tube.person_count > tube.pool_size > 0:
             text = english(
-                "{count} persons do not fit a tube for {pool_size}", count=len(tube.persons), pool_size=tube.pool_size
+                "{count} persons do not fit a tube for {pool_size}", count=tube.person_count, pool_size=tube.pool_size
             )
             faults.append(Violation("persons", "POOL_MISMATCH", text))
         if tube.outcome == POSITIVE and tube.pool_size > 1:

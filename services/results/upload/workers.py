@@ -28,7 +28,7 @@ from services.domain.names import DEFAULT_ITEM
 from services.domain.region import added_regions, is_region, set_added_regions
 from services.domain.subject import Pepper
 from services.results.labs.model import Lab
-from services.results.upload.convert import faults_from_violations, tube_from_proto
+from services.results.upload.convert import faults_from_violations, persons_from_proto, tube_from_proto
 from services.results.upload.model import ValidatedBatch
 from services.results.upload.validation import BatchValidator
 from services.runtime.hardening import harden_process
@@ -82,7 +82,10 @@ def validate_tubes(
     batch = TubeBatch.FromString(tubes)
     faults = faults_from_violations(find_violations(batch))
     validator = BatchValidator(now, context.pepper(), lab, context.dialect, items)
-    return validator.validate_batch(offset, map(tube_from_proto, batch.tubes), faults)
+    tubes_sent = list(batch.tubes)
+    return validator.validate_batch(
+        offset, list(map(tube_from_proto, tubes_sent)), persons_from_proto(tubes_sent), faults
+    )
 
 
 class ValidationPool:

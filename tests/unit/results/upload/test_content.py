@@ -41,7 +41,7 @@ OTHERWISE = {
 def test_the_statement_tells_every_field_apart() -> None:
     """A field that is added to tubes must be added here and to the statement."""
     tube = domain_tube()
-    assert {*Tube._fields} - {"persons"} == set(OTHERWISE)
+    assert {*Tube._fields} - {"person_count"} == set(OTHERWISE)
     for name, value in OTHERWISE.items():
         other = tube._replace(**{name: value})  # type: ignore[arg-type] # one field of many types
         assert tube_statement(other) != tube_statement(tube), name
@@ -63,7 +63,7 @@ tubes = st.builds(
     test_time=instants,
     report_time=instants,
     item=st.sampled_from(["", "1", "a"]),
-    persons=st.just(()),
+    person_count=st.just(0),
 )
 
 
