@@ -48,15 +48,17 @@ def _parse_item(name: str) -> str:
 
 def persons_from_proto(tubes: Iterable[upload_pb2.Tube]) -> TubePersons:
     """Return the persons of all tubes of a batch."""
-    persons = [person for tube in tubes for person in tube.persons]
-    documents = [person.document for person in persons]
-    return TubePersons(
-        [document.type for document in documents],
-        [document.number for document in documents],
-        [document.issuing_country for document in documents],
-        [document.name for document in documents],
-        [person.report_number for person in persons],
-    )
+    persons = TubePersons([], [], [], [], [])
+    types, numbers, countries, names, report_numbers = persons
+    for tube in tubes:
+        for person in tube.persons:
+            document = person.document
+            types.append(document.type)
+            numbers.append(document.number)
+            countries.append(document.issuing_country)
+            names.append(document.name)
+            report_numbers.append(person.report_number)
+    return persons
 
 
 def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:

@@ -22,11 +22,11 @@ class TubePersons(NamedTuple):
     The persons of a tube come after those of the tube before it.
     """
 
-    document_types: Sequence[int]
-    numbers: Sequence[str]
-    issuing_countries: Sequence[str]
-    names: Sequence[str]
-    report_numbers: Sequence[str]
+    document_types: list[int]
+    numbers: list[str]
+    issuing_countries: list[str]
+    names: list[str]
+    report_numbers: list[str]
 
     def __repr__(self) -> str:
         return f"TubePersons({len(self.report_numbers)} persons)"

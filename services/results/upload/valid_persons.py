@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from itertools import compress
-from typing import TYPE_CHECKING, Any
+from itertools import chain, compress, repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from services.domain.document import BadDocument, Document
 from services.domain.instant import Instant
@@ -31,91 +31,105 @@ if TYPE_CHECKING:
 
 
 class ValidPersons:
-    """The valid persons of a batch, with what all persons of a tube share, in columns in the order of the upload."""
+    """The valid persons of a batch: at first all persons, later those that are not left out."""
 
-    def __init__(self, dialect: str) -> None:
-        self._dialect = dialect
-        self._form = row_form(dialect)
-        self._positions: list[int] = []
-        self._documents: list[Document] = []
-        self._names: list[str] = []
-        self._report_numbers: list[str] = []
-        # The fields of each person's tube.
-        self._tube_indexes: list[int] = []
-        self._reference_times: list[Instant] = []
-        self._outcomes: list[Outcome] = []
-        self._items: list[str] = []
-        self._formed: list[Any] = []
-        # The hash objects of `tube_statement`. The content hash of each person continues a copy.
-        self._statements: list[Any] = []
-
-    def add_tube(self, index: int, tube: Tube, count: int) -> None:
-        """Add a valid tube, given its index in the batch and how many of its persons are valid."""
-        self._tube_indexes += [index] * count
-        self._reference_times += [tube.reference_time] * count
-        self._outcomes += [tube.outcome] * count
-        self._items += [tube.item] * count
-        self._formed += [self._form.form_tube(without_numbers(tube))] * count
-        self._statements += [hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)] * count
-
-    def add_persons(
-        self,
-        person_counts: Sequence[int],
-        documents: Sequence[Document | BadDocument],
-        persons: TubePersons,
-        left_out: Sequence[int],
+    def __init__(
+        self, tubes: Sequence[Tube], documents: Sequence[Document | BadDocument], persons: TubePersons
     ) -> None:
-        """Add all persons of the batch but those that are left out, given by their indexes in the batch."""
-        positions = [position for count in person_counts for position in range(count)]
-        columns: Iterable[Iterable[Any]] = (positions, documents, persons.names, persons.report_numbers)
-        if left_out:
-            kept = bytearray(b"\1" * len(positions))
-            for at in left_out:
-                kept[at] = 0
-            columns = [compress(column, kept) for column in columns]
-        self._positions, self._documents, self._names, self._report_numbers = map(list, columns)
+        self._tubes = tubes
+        self._documents = documents
+        self._persons = persons
+        self._counts = [tube.person_count for tube in tubes]
+        self._left_out: list[int] = []
 
-    def results(self, lab: str, pepper: Pepper) -> NewResults:
+    def leave_out(self, tube_index: int, persons: Sequence[int]) -> None:
+        """Leave out persons of a tube, given by their indexes in the batch."""
+        self._counts[tube_index] -= len(persons)
+        self._left_out += persons
+
+    def results(self, dialect: str, lab: str, pepper: Pepper) -> NewResults:
         """Return the results of a laboratory with their rows, and with those under the other key version, if any."""
+        form = row_form(dialect)
+        # A tube without a valid person may lack times, and no row could be made of it.
+        tubes = [(at, tube) for at, tube in enumerate(self._tubes) if self._counts[at]]
+        content = _Content(
+            lab,
+            self._keep(self._documents),
+            self._keep(self._persons.names),
+            self._keep(self._persons.report_numbers),
+            self._spread([tube.reference_time for _, tube in tubes]),
+            self._spread([tube.outcome for _, tube in tubes]),
+            self._spread([form.form_tube(without_numbers(tube)) for _, tube in tubes]),
+            self._spread([hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH) for _, tube in tubes]),
+        )
+        new = content.under(pepper)
         others = None
         if pepper.other is not None:
-            other = self._make_columns(lab, pepper.other)
-            rows = self._form.form_results(other)
-            others = list(map(KeyedForm, other.subject_keys, other.content_hashes, rows))
-        new = self._make_columns(lab, pepper)
+            other = content.under(pepper.other)
+            others = list(map(KeyedForm, other.subject_keys, other.content_hashes, form.form_results(other)))
         columns = ResultColumns(
-            self._tube_indexes,
-            self._positions,
-            self._report_numbers,
+            self._spread([at for at, _ in tubes]),
+            self._keep([place for tube in self._tubes for place in range(tube.person_count)]),
+            content.report_numbers,
             new.subject_keys,
-            self._reference_times,
-            self._outcomes,
+            content.reference_times,
+            content.outcomes,
             new.content_hashes,
-            self._items,
+            self._spread([tube.item for _, tube in tubes]),
             others,
         )
-        return NewResults.form(self._dialect, columns, new)
+        return NewResults.form(dialect, columns, new)
 
-    def _make_columns(self, lab: str, pepper: Pepper) -> NewColumns:
-        subject_keys = pepper.keys_of(self._documents)
-        stated_names, name_hashes = pepper.hash_stated_names(self._names)
-        contents = []
-        for statement, subject_key, stated_name in zip(self._statements, subject_keys, stated_names, strict=True):
+    def _keep(self, column: Sequence[Any]) -> Sequence[Any]:
+        """Return a column of all persons without those that are left out."""
+        if not self._left_out:
+            return column
+        kept = bytearray(b"\1" * len(column))
+        for at in self._left_out:
+            kept[at] = 0
+        return list(compress(column, kept))
+
+    def _spread(self, values: Iterable[Any]) -> list[Any]:
+        """Return the column of valid persons in which each person has the value of the tube, given one value a tube."""
+        return list(chain.from_iterable(map(repeat, values, filter(None, self._counts))))
+
+
+class _Content(NamedTuple):
+    """What rows of valid persons are made of, in columns.
+
+    `statements` are the hash objects of `tube_statement`. The content hash of each person continues a copy.
+    """
+
+    lab: str
+    documents: Sequence[Document]
+    names: Sequence[str]
+    report_numbers: Sequence[str]
+    reference_times: Sequence[Instant]
+    outcomes: Sequence[Outcome]
+    tubes: Sequence[Any]
+    statements: Sequence[Any]
+
+    def under(self, pepper: Pepper) -> NewColumns:
+        """Return the columns under a key version."""
+        subject_keys = pepper.keys_of(self.documents)
+        stated_names, name_hashes = pepper.hash_stated_names(self.names)
+        content_hashes = []
+        for statement, subject_key, stated_name in zip(self.statements, subject_keys, stated_names, strict=True):
             content = statement.copy()
             content.update(subject_key + stated_name)
-            contents.append(content.digest())
+            content_hashes.append(content.digest())
         return NewColumns(
-            lab,
+            self.lab,
             pepper.version,
-            self._report_numbers,
+            self.report_numbers,
             subject_keys,
-            self._reference_times,
-            self._outcomes,
-            contents,
+            self.reference_times,
+            self.outcomes,
+            content_hashes,
             name_hashes,
-            list(map(mask_name, self._names)),
-            [mask_number(document.number) for document in self._documents],
-            self._formed,
+            list(map(mask_name, self.names)),
+            [mask_number(document.number) for document in self.documents],
+            self.tubes,
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from hutong_texts import english
 
@@ -56,36 +56,24 @@ class BatchValidator:
     ) -> ValidatedBatch:
         """Validate each item by itself.
 
-        Faults of persons are found first, in columns. Nearly all batches have no such fault.
+        Each kind of fault is looked for in the whole batch, because nearly all batches have none.
         """
         person_counts = [tube.person_count for tube in tubes]
         documents = canonical_documents(persons.document_types, persons.numbers, persons.issuing_countries)
-        faulty = self._find_person_faults(person_counts, documents, persons.report_numbers, faults)
-        valid = ValidPersons(self.dialect)
+        of_persons = self._find_person_faults(person_counts, documents, persons.report_numbers, faults)
+        of_tubes = {index: found for index, tube in enumerate(tubes) if (found := self._find_tube_faults(tube))}
+        for index, known in faults.items():
+            stated = [violation for person, violation in known if person == WHOLE_TUBE]
+            fields = {violation.field for violation in stated}
+            found = [*stated, *(one for one in of_tubes.get(index, ()) if one.field not in fields)]
+            if found:
+                of_tubes[index] = found
+        valid = ValidPersons(tubes, documents, persons)
         rejections: list[Rejection] = []
-        left_out: list[int] = []
-        start = 0
-        for index, tube in enumerate(tubes):
-            whose = range(start, start + tube.person_count)
-            start = whose.stop
-            of_tube = self._find_tube_faults(tube)
-            if faults and index in faults:
-                stated = [violation for person, violation in faults[index] if person == WHOLE_TUBE]
-                fields = {violation.field for violation in stated}
-                of_tube = [*stated, *(violation for violation in of_tube if violation.field not in fields)]
-            bad = [at for at in whose if at in faulty] if faulty else []
-            if of_tube:
-                # No rows are made for a faulty tube, because its times may be missing.
-                every = (*of_tube, *(violation for at in bad for violation in faulty[at]))
-                retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in every)
-                rejections.append(Rejection(index, WHOLE_TUBE, every, retryable))
-                left_out += whose
-            else:
-                valid.add_tube(index, tube, tube.person_count - len(bad))
-                rejections += [Rejection(index, at - whose.start, tuple(faulty[at])) for at in bad]
-                left_out += bad
-        valid.add_persons(person_counts, documents, persons, left_out)
-        return ValidatedBatch(offset, person_counts, valid.results(self.lab.uscc, self.pepper), rejections)
+        if of_tubes or of_persons:
+            rejections = _leave_out_faulty(valid, person_counts, of_tubes, of_persons)
+        results = valid.results(self.dialect, self.lab.uscc, self.pepper)
+        return ValidatedBatch(offset, person_counts, results, rejections)
 
     @staticmethod
     def _find_person_faults(
@@ -181,6 +169,33 @@ class BatchValidator:
             else:
                 latest, latest_name = instant, name
         return faults
+
+
+def _leave_out_faulty(
+    valid: ValidPersons,
+    person_counts: Sequence[int],
+    of_tubes: Mapping[int, Sequence[Violation]],
+    of_persons: Mapping[int, Sequence[Violation]],
+) -> list[Rejection]:
+    """Leave faulty persons and all persons of faulty tubes out of the valid persons. Return the rejections.
+
+    The persons' faults are given by the persons' indexes in the batch.
+    """
+    rejections = []
+    start = 0
+    for index, count in enumerate(person_counts):
+        whose = range(start, start + count)
+        start += count
+        faulty = [at for at in whose if at in of_persons]
+        if index in of_tubes:
+            every = (*of_tubes[index], *chain.from_iterable(of_persons[at] for at in faulty))
+            retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in every)
+            rejections.append(Rejection(index, WHOLE_TUBE, every, retryable))
+            valid.leave_out(index, whose)
+        elif faulty:
+            rejections += [Rejection(index, at - whose.start, tuple(of_persons[at])) for at in faulty]
+            valid.leave_out(index, faulty)
+    return rejections
 
 
 def _holds_number(field: str) -> Violation:

@@ -82,10 +82,8 @@ def validate_tubes(
     batch = TubeBatch.FromString(tubes)
     faults = faults_from_violations(find_violations(batch))
     validator = BatchValidator(now, context.pepper(), lab, context.dialect, items)
-    tubes_sent = list(batch.tubes)
-    return validator.validate_batch(
-        offset, list(map(tube_from_proto, tubes_sent)), persons_from_proto(tubes_sent), faults
-    )
+    sent, persons = list(map(tube_from_proto, batch.tubes)), persons_from_proto(batch.tubes)
+    return validator.validate_batch(offset, sent, persons, faults)
 
 
 class ValidationPool:

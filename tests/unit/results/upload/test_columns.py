@@ -29,20 +29,31 @@ PASSPORT = identity_pb2.IdentityDocument(
 PERMIT = identity_pb2.IdentityDocument(
     type=identity_pb2.DOCUMENT_TYPE_HK_MACAO_TRAVEL_PERMIT, number="H12345678 01", name="陈 大文"
 )
-DOCUMENTS = [make_document(1), make_document(2), PASSPORT, PERMIT]
+IMPOSSIBLE = identity_pb2.IdentityDocument(
+    type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number="410105186001010011", name="张伟"
+)
+DOCUMENTS = [make_document(1), make_document(2), PASSPORT, PERMIT, IMPOSSIBLE]
+UNKNOWN_REGION = "999999"
 NAMES = ["", "张伟", "黃户", "阿不都·热合曼", "Li Lei", "*", "C:\\", "陈\u3000静", "\U00020087娜"]
 SITES = ["东昌区第一采样点", "C:\\采样点", f"{make_document(3).number}的家门口"]
 
 
 def one_by_one(tubes: Sequence[upload_pb2.Tube], dialect: str, pepper: Pepper) -> list[NewResult]:
-    """Return the results of valid tubes, each made by itself."""
+    """Return the results of tubes, each made by itself. Persons with an impossible document have none.
+
+    A tube of an unknown region has none either.
+    """
     form = row_form(dialect)
     results = []
     for tube_index, message in enumerate(tubes):
+        if message.sample_region == UNKNOWN_REGION:
+            continue
         tube = tube_from_proto(message)
         of_tube = form.form_tube(without_numbers(tube))
         for position, person in enumerate(message.persons):
             stated, number = person.document, person.report_number
+            if stated.number == IMPOSSIBLE.number:
+                continue
             document = canonical_document(stated.type, stated.number, stated.issuing_country)
             forms = []
             for version in pepper.versions:
@@ -62,11 +73,12 @@ def one_by_one(tubes: Sequence[upload_pb2.Tube], dialect: str, pepper: Pepper) -
 
 @st.composite
 def batches(draw: st.DrawFn) -> list[upload_pb2.Tube]:
-    """Return valid tubes. Their report numbers are in no order, and may occur twice or contain a backslash."""
+    """Return tubes. Their report numbers are in no order, and may occur twice or contain a backslash."""
     tubes = []
-    for sites in draw(st.lists(st.sampled_from(SITES), max_size=3)):
+    regions = st.sampled_from(["220502", UNKNOWN_REGION])
+    for site, region in draw(st.lists(st.tuples(st.sampled_from(SITES), regions), max_size=3)):
         persons = draw(st.lists(st.tuples(st.sampled_from(DOCUMENTS), st.sampled_from(NAMES)), min_size=1, max_size=3))
-        tube = make_tube(0, len(persons), site=sites)
+        tube = make_tube(0, len(persons), site=site, region=region)
         for person, (document, name) in zip(tube.persons, persons, strict=True):
             person.document.CopyFrom(document)
             person.document.name = name
@@ -83,6 +95,7 @@ def batches(draw: st.DrawFn) -> list[upload_pb2.Tube]:
 def test_results_in_columns_are_those_of_one_person_after_another(
     dialect: str, pepper: Pepper, tubes: list[upload_pb2.Tube]
 ) -> None:
+    """Persons and tubes that are rejected have no results."""
     expected = one_by_one(tubes, dialect, pepper)
     results = validate_batch(tubes, dialect=dialect, pepper=pepper).results
     sent: NewResults = pickle.loads(pickle.dumps(results))
