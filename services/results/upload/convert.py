@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from hutong.results.v1 import upload_pb2, upload_service_pb2
+from hutong.type.v1 import identity_pb2
 from hutong_texts import ENGLISH, translate
 
 from services.domain.errors import InvalidArgument, Violation
@@ -12,7 +13,14 @@ from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import DEFAULT_ITEM, format_upload, parse_item
 from services.results.upload.model import Acknowledgement, Rejection, Tube, TubePersons, Upload
 from services.results.upload.validation import WHOLE_TUBE, TubeFaults
+from services.runtime.server.column_rules import ColumnRules
 from services.runtime.server.status import asked_language
+
+_BATCH_RULES = ColumnRules(upload_pb2.TubeBatch.DESCRIPTOR, {"tubes"})
+_TUBE_RULES = ColumnRules(upload_pb2.Tube.DESCRIPTOR)
+# A document with a type is present, and `_DOCUMENT_RULES` requires a type.
+_PERSON_RULES = ColumnRules(upload_pb2.TubePerson.DESCRIPTOR, {"document"})
+_DOCUMENT_RULES = ColumnRules(identity_pb2.IdentityDocument.DESCRIPTOR)
 
 
 def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
@@ -59,6 +67,27 @@ def persons_from_proto(tubes: Iterable[upload_pb2.Tube]) -> TubePersons:
             names.append(document.name)
             report_numbers.append(person.report_number)
     return persons
+
+
+def keeps_every_rule(batch: upload_pb2.TubeBatch, tubes: Sequence[Tube], persons: TubePersons) -> bool:
+    """Return whether a batch surely keeps the contract's rules, given its tubes and persons.
+
+    If not, `find_violations` finds out.
+    """
+    columns: dict[str, Collection[object]] = dict(zip(Tube._fields, zip(*tubes, strict=True), strict=True))
+    columns |= {"persons": columns["person_count"], "item": tuple({tube.item for tube in batch.tubes})}
+    documents: dict[str, Collection[object]] = {
+        "type": persons.document_types,
+        "number": persons.numbers,
+        "issuing_country": persons.issuing_countries,
+        "name": persons.names,
+    }
+    return (
+        _BATCH_RULES.are_kept({"offset": (batch.offset,)})
+        and _TUBE_RULES.are_kept(columns)
+        and _PERSON_RULES.are_kept({"report_number": persons.report_numbers})
+        and _DOCUMENT_RULES.are_kept(documents)
+    )
 
 
 def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:
