@@ -35,7 +35,8 @@ class ColumnRules:
 
     Args:
         message: the type.
-        elsewhere: the fields that the caller checks in another way, such as messages that have rules of their own.
+        elsewhere: the fields that the caller checks in another way, such as messages that have rules of their own. Of
+            messages in a repeated field only the number is checked here.
     """
 
     def __init__(self, message: Descriptor, elsewhere: Collection[str] = ()) -> None:
@@ -85,7 +86,7 @@ def _checks_of(field: FieldDescriptor) -> Iterable[Check]:
     if field.message_type is not None and not is_time and kind != "repeated":
         raise _Unknown
     if stated.pop("required", False):
-        zero = None if is_time else field.default_value
+        zero = None if is_time else 0 if field.is_repeated else field.default_value
         yield lambda column: zero not in column
     if kind is None:
         checks: list[Check] = []
