@@ -66,7 +66,8 @@ class ValidPersons:
         others = None
         if pepper.other is not None:
             other = content.under(pepper.other)
-            others = list(map(KeyedForm, other.subject_keys, other.content_hashes, form.form_results(other)))
+            rows = form.split_results(form.form_results(other))
+            others = list(map(KeyedForm, other.subject_keys, other.content_hashes, rows))
         columns = ResultColumns(
             self._spread([at for at, _ in tubes]),
             self._keep([place for tube in self._tubes for place in range(tube.person_count)]),
