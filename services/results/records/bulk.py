@@ -17,14 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from services.domain.instant import Instant
 from services.results.records.model import ACTIVE, NewResult, ReportKey
 from services.results.records.new_results import NewResults, columns_of
-from services.results.records.row_format import (
-    COMMIT_COLUMNS,
-    KEY_COLUMNS,
-    VALIDATED_COLUMNS,
-    CopyRows,
-    TupleColumns,
-    TupleRows,
-)
+from services.results.records.row_columns import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS, TupleColumns
+from services.results.records.row_format import CopyRows, TupleRows
 from services.storage.advisory_locks import AdvisoryLock, lock_names_until_commit
 from services.storage.connections import is_distributed
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from services.domain.instant import Instant
 from services.results.records.model import KeyedForm, NewResult
-from services.results.records.row_format import NewColumns, row_form
+from services.results.records.row_columns import NewColumns
+from services.results.records.row_format import row_form
 
 if TYPE_CHECKING:
     from services.results.records.model import Outcome

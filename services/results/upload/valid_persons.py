@@ -23,7 +23,8 @@ from services.domain.subject import (
 )
 from services.results.records.model import KeyedForm
 from services.results.records.new_results import NewResults, ResultColumns
-from services.results.records.row_format import NewColumns, row_form
+from services.results.records.row_columns import NewColumns
+from services.results.records.row_format import row_form
 from services.results.upload.model import Tube, TubePersons
 
 if TYPE_CHECKING:

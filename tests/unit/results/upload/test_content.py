@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.subject import mask_number
-from services.results.records.row_format import KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, escape
+from services.results.records.row_columns import KEY_COLUMNS, VALIDATED_COLUMNS
+from services.results.records.row_format import CopyRows, escape
 from services.results.upload.known_batches import batch_digest
 from services.results.upload.model import Tube
 from services.results.upload.valid_persons import tube_statement, without_numbers
