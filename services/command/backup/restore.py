@@ -21,6 +21,7 @@ from services.command.backup.files import copy_private, find_damage, read_schema
 from services.command.backup.manifest import PEPPER, CopiedDatabase, Manifest, hash_file, read_manifest
 from services.command.backup.record import record_restore
 from services.command.databases import check_pepper
+from services.command.faults import advise
 from services.domain.instant import Instant
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
@@ -73,7 +74,11 @@ def restore(settings: Settings, folder: Path, names: Sequence[str], now: Instant
             for draft, target in zip(drafts, targets, strict=True):
                 _place(draft, target)
     except OSError as error:
-        raise UnusableDatabase(english("the databases cannot be restored: {cause}", cause=system_text(error))) from None
+        raise UnusableDatabase(
+            english(
+                "the databases cannot be restored: {cause}; {advice}", cause=system_text(error), advice=advise(error)
+            )
+        ) from None
     return "\n".join(_lines(manifest, chosen, targets))
 
 
@@ -98,7 +103,13 @@ def _check_copy(folder: Path, copied: CopiedDatabase) -> None:
     try:
         is_whole = file.stat().st_size == copied.size and hash_file(file) == copied.sha256
     except OSError as error:
-        raise BadSetting(english("{file} cannot be read: {cause}", file=file, cause=system_text(error))) from None
+        raise BadSetting(
+            english(
+                "{file} cannot be read: {cause}; take another backup, or run it as the user of the services",
+                file=file,
+                cause=system_text(error),
+            )
+        ) from None
     if not is_whole:
         raise UnusableDatabase(english("{file} is not what was backed up: take another backup", file=file))
     if fault := find_damage(file):
