@@ -28,6 +28,7 @@ from hutong.results.v1 import (
     lab_service_pb2,
     lab_service_pb2_grpc,
     missing_report_service_pb2_grpc,
+    results_service_pb2_grpc,
     upload_pb2,
     upload_service_pb2,
     upload_service_pb2_grpc,
@@ -209,6 +210,7 @@ class Callers:
     def __init__(self, channels: dict[str, grpc.aio.Channel]) -> None:
         self.labs = lab_service_pb2_grpc.LabServiceStub(channels["results"])
         self.uploads = upload_service_pb2_grpc.UploadServiceStub(channels["results"])
+        self.results = results_service_pb2_grpc.ResultsServiceStub(channels["results"])
         self.published = policy_service_pb2_grpc.PolicyServiceStub(channels["policy"])
         self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channels["policy"])
         self.decisions = verification_service_pb2_grpc.VerificationServiceStub(channels["verification"])

@@ -24,6 +24,7 @@ from services.domain.document import Document, canonical_document
 from services.domain.instant import SECOND, Instant
 from services.domain.subject import Pepper
 from services.runtime.caller import EDGE, Caller
+from services.runtime.configuration.unreadable import unreadable
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller
 
@@ -209,12 +210,18 @@ def read_keys(path: Path) -> KeySet:
     """Return the public keys of a JWKS file.
 
     Raises:
-        BadSetting: the file holds no key set, or a secret key.
+        BadSetting: the file cannot be read, or holds no key set, or a secret key.
     """
     try:
         keys = KeySet.import_key_set(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, JoseError):
-        raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE holds no JSON Web Key Set (RFC 7517)")) from None
+    except OSError as error:
+        raise BadSetting(
+            english("{name} {fault}", name="HUTONG_TOKEN_KEYS_FILE", fault=unreadable(path, error))
+        ) from None
+    except (ValueError, KeyError, TypeError, JoseError):
+        raise BadSetting(
+            english("HUTONG_TOKEN_KEYS_FILE holds no JSON Web Key Set (RFC 7517): get it from the issuer of the tokens")
+        ) from None
     if not keys.keys or any(key.key_type not in {"RSA", "EC"} for key in keys.keys):
         raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE must hold RSA or EC keys only"))
     return keys
