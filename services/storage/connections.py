@@ -156,6 +156,12 @@ def begin_transaction(connection: Connection) -> None:
     connection.execution_options(isolation_level="READ COMMITTED")
 
 
+def keep_one_state(connection: Connection) -> None:
+    """Let the next statements of a new transaction see the database in one state. On SQLite all statements do."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
 def has_unlimited_reads(url: str) -> bool:
     """Return whether reads behind a pooler have no time limit.
 

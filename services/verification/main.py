@@ -108,7 +108,7 @@ async def open_verification(
     results_stub: ReconnectingStub[InternalLookupServiceAsyncStub] = ReconnectingStub(
         open_to_results, InternalLookupServiceStub
     )
-    results = ResultsClient(results_stub, settings.jurisdiction, settings.source_seconds)
+    results = ResultsClient(results_stub, settings.jurisdiction, pepper, settings.source_seconds)
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing, settings.source_seconds)
     token_uses = TokenUses(database, clock)
     flags = FlagStore(database)

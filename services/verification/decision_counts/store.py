@@ -1,17 +1,16 @@
-"""Stores the counts of decisions in SQLite or PostgreSQL, and sums them up."""
+"""Stores the counts of decisions in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from hutong.verification.v1 import decision_pb2
-from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from services.domain.instant import HOUR, Instant
 from services.domain.region import prefix, within
 from services.storage.upsert import insert_if_absent, insert_or_update
-from services.verification.decision_counts.model import CountBatch, Counts, OutcomeCounts
+from services.verification.decision_counts.model import CountBatch, Counts
 from services.verification.decision_counts.tables import decision_counts
 from services.verification.idempotency import requests
 
@@ -26,33 +25,6 @@ _COLUMN_OF: dict[int, str] = {
 OUTCOME_COLUMNS = tuple(_COLUMN_OF.values())
 _METHOD = "DecisionCounts"
 """Stands in the column `method` of the table of request ids, for rows with the ids of batches."""
-_DAY_HOURS, _SHANGHAI_HOURS = 24, 8
-
-
-class DecidedInGroup(NamedTuple):
-    """The decisions of one group and, if they are divided by day, of one day.
-
-    Attributes:
-        group: the value of the expression by which the decisions are grouped.
-        day: the number of the day in Asia/Shanghai since 1970; None if the decisions are not divided by day.
-        counts: the number of decisions.
-    """
-
-    group: Any
-    day: int | None
-    counts: OutcomeCounts
-
-
-class CountRange(NamedTuple):
-    """Which decisions are summed up: those about a region or below it, in whole hours of UTC.
-
-    `from_region` leaves out the regions whose codes come before it.
-    """
-
-    region: str
-    start_time: Instant
-    end_time: Instant
-    from_region: str = ""
 
 
 def add_batch(connection: Connection, own: str, batch: CountBatch, last_id: str, now: Instant) -> None:
@@ -93,26 +65,15 @@ def add_counts(connection: Connection, own: str, counts: Counts) -> None:
         connection.execute(changed, [rows[at] for at in sorted(rows)])
 
 
-def sum_counts(
-    connection: Connection, wanted: CountRange, group: ColumnElement[Any], *, by_day: bool
-) -> Sequence[DecidedInGroup]:
-    """Sum decisions up by an expression of the table's columns, and by day if asked."""
-    day = (_C.hour + _SHANGHAI_HOURS) // _DAY_HOURS
-    keys = [group.label("grouped"), *([day.label("day")] if by_day else [])]
-    sums = [func.sum(_C[name]) for name in OUTCOME_COLUMNS]
+def count_conditions(region: str, start_time: Instant, end_time: Instant) -> list[ColumnElement[bool]]:
+    """Return the conditions of counts about a region or below it, in whole hours of UTC."""
     # PostgreSQL finds a range of codes by the primary key. With LIKE it would read all rows of the hours.
-    digits = prefix(wanted.region)
-    query = select(*keys, *sums).where(
-        _C.hour >= wanted.start_time // HOUR,
-        _C.hour < -(-wanted.end_time // HOUR),
-        _C.region >= max(digits.ljust(6, "0"), wanted.from_region),
-        _C.region <= digits.ljust(6, "9"),
-    )
-    # Rows are grouped by names, because PostgreSQL does not recognise two equal expressions with parameters as the
-    # same.
-    found = connection.execute(query.group_by(*(literal_column(key.name) for key in keys)))
+    digits = prefix(region)
     return [
-        DecidedInGroup(row[0], row[1] if by_day else None, OutcomeCounts(*map(int, row[len(keys) :]))) for row in found
+        _C.hour >= start_time // HOUR,
+        _C.hour < -(-end_time // HOUR),
+        _C.region >= digits.ljust(6, "0"),
+        _C.region <= digits.ljust(6, "9"),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from hutong.verification.v1 import refusal_pb2
@@ -37,8 +36,8 @@ from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.rules import Refusal, may_read_words
 from services.verification.refusals.store import RefusalStore
 from services.verification.refusals.summaries.convert import question_from_proto, summary_to_proto
-from services.verification.refusals.summaries.model import RowKey, summarize
-from services.verification.refusals.summaries.store import SummaryStore, remaining
+from services.verification.refusals.summaries.model import RowKey
+from services.verification.refusals.summaries.store import SummaryStore
 
 Context = Any
 """A grpc.aio.ServicerContext. Only the interceptors use it."""
@@ -90,12 +89,9 @@ class RefusalServicer(RefusalServiceServicer):
         question, now = question_from_proto(request), self._clock.now()
         position = self._tokens.position(request, (int, str, int, int, int))
         after = RowKey(*position) if position else None
-        question = remaining(question, after)
-        material = await self._summaries.read(question, after, now)
-        # Summing up 100,000 reports takes half a second. A thread does it, so that other calls go on.
-        rows = await asyncio.to_thread(summarize, material, question, after)
-        shown, token = self._tokens.page(request, rows, lambda row: tuple(row.key))
-        start_time = material.decision_start_time
+        found = await self._summaries.summarize(question, after, rows_to_read(request.page_size), now)
+        shown, token = self._tokens.page(request, found.rows, lambda row: tuple(row.key))
+        start_time = found.decision_start_time
         return SummarizeRefusalsResponse(
             refusal_summaries=[summary_to_proto(row, counts_decisions=start_time is not None) for row in shown],
             next_page_token=token,

@@ -50,8 +50,7 @@ _IN_STATE = {
 class RefusalFilter:
     """A filter of reports. An empty field matches all reports. Duplicates never match.
 
-    `from_region` leaves out the regions whose codes come before it. If `overdue_at` is set, only reports whose answers
-    are overdue at that instant match.
+    If `overdue_at` is set, only reports whose answers are overdue at that instant match.
     """
 
     region: str = ""
@@ -60,7 +59,6 @@ class RefusalFilter:
     states: tuple[State, ...] = ()
     start_time: Instant | None = None
     end_time: Instant | None = None
-    from_region: str = ""
     overdue_at: Instant | None = None
 
 
@@ -197,8 +195,6 @@ def _subjects(refusal: Refusal) -> Sequence[bytes]:
 def filter_conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
     """Return the conditions of a filter."""
     conditions = [in_region(_C.region, wanted.region), _C.duplicate_of == ""]
-    if wanted.from_region:
-        conditions.append(_C.region >= wanted.from_region)
     if wanted.grounds:
         conditions.append(or_(*(_C.grounds.bitwise_and(1 << ground) != 0 for ground in wanted.grounds)))
     if wanted.assessments:

@@ -11,7 +11,7 @@ from hutong.exchange.v1.replicated_decision_count_pb2 import ReplicatedDecisionC
 from hutong.type.v1 import purpose_pb2
 from hutong.verification.v1 import decision_pb2
 from hutong.verification.v1.decision_counts_pb2 import DecisionCounts
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from services.domain.errors import InvalidArgument, Unavailable
 from services.domain.instant import DAY, HOUR, Instant, to_timestamp
@@ -22,13 +22,13 @@ from services.verification.decision_counts.counter import DecisionCounter
 from services.verification.decision_counts.model import CountKey, OutcomeCounts
 from services.verification.decision_counts.outbox import HourCount, mark_sent, merge_counts, read_unsent, reopen_hour
 from services.verification.decision_counts.recorder import DecisionCountRecorder
-from services.verification.decision_counts.store import CountRange, add_counts, first_hour, sum_counts
-from services.verification.decision_counts.tables import decision_counts
+from services.verification.decision_counts.store import add_counts, first_hour
 from services.verification.idempotency import requests
 from services.verification.refusal_exchange.counts import COUNTS_BATCH, receive_counts
 from services.verification.refusals.routing import Links
 from services.verification.retention import Purge, RetentionAges, purge_verification
 from tests.support.databases import MakeUrl
+from tests.support.verification.decided import sum_decided
 from tests.support.verification.story import Story
 
 NATION, HENAN, ZHENGZHOU, PLACE, ELSEWHERE = "000000", "410000", "410100", "410105", "220502"
@@ -60,20 +60,14 @@ async def _add(database: Database, own: str, *keys: tuple[int, str, int, int, in
 
 
 async def test_counts_of_several_writes_and_nodes_add_up(database: Database) -> None:
-    """A further write adds to the hour. Sums are of a region, whole hours, and each day in Asia/Shanghai."""
+    """A further write adds to the hour. Sums are of a region and of whole hours."""
     await _add(database, HENAN, (0, PLACE, HOTEL, RECOGNIZED, 2), (0, PLACE, HOTEL, UNDETERMINED, 1))
     await _add(database, HENAN, (0, PLACE, HOTEL, RECOGNIZED, 5), (12, PLACE, SCHOOL, RECOGNIZED, 3))
     await _add(database, NATION, (0, PLACE, HOTEL, RECOGNIZED, 10), (0, ELSEWHERE, HOTEL, RECOGNIZED, 100))
-    columns = decision_counts.c
-    wanted = CountRange(HENAN, NOON + HOUR // 2, NOON + DAY)
-    days = await database.read(sum_counts, wanted, func.substr(columns.region, 1, 4), by_day=True)
-    by_day = {(one.group, one.day): one.counts for one in days}
-    day = NOON // DAY
-    assert by_day == {("4101", day): OutcomeCounts(17, 0, 0, 1), ("4101", day + 1): OutcomeCounts(3)}
-    whole = await database.read(sum_counts, CountRange("", NOON, NOON + HOUR), columns.purpose, by_day=False)
-    assert [(one.group, one.day, one.counts.total) for one in whole] == [(HOTEL, None, 118)]
-    later = await database.read(sum_counts, CountRange("", NOON, NOON + DAY, PLACE), columns.region, by_day=False)
-    assert [(one.group, one.counts.total) for one in later] == [(PLACE, 21)]
+    hours = await database.read(sum_decided, "hour", NOON + HOUR // 2, NOON + DAY, HENAN)
+    assert hours == {HOUR_OF_NOON: OutcomeCounts(17, 0, 0, 1), HOUR_OF_NOON + 12: OutcomeCounts(3)}
+    whole = await database.read(sum_decided, "purpose", NOON, NOON + HOUR)
+    assert whole == {HOTEL: OutcomeCounts(117, 0, 0, 1)}
     assert await database.read(first_hour) == NOON
 
 
@@ -81,8 +75,8 @@ async def test_writers_of_two_processes_lose_nothing(database: Database) -> None
     """Workers add to the same rows at the same time."""
     keys = [(0, region, purpose, RECOGNIZED, 1) for region in (PLACE, ELSEWHERE) for purpose in (HOTEL, SCHOOL)]
     await asyncio.gather(*(_add(database, NATION, *(keys if turn % 2 else keys[::-1])) for turn in range(20)))
-    found = await database.read(sum_counts, CountRange("", NOON, NOON + HOUR), decision_counts.c.region, by_day=False)
-    assert {one.group: one.counts.total for one in found} == {PLACE: 40, ELSEWHERE: 40}
+    found = await database.read(sum_decided, "region", NOON, NOON + HOUR)
+    assert {region: counts.total for region, counts in found.items()} == {PLACE: 40, ELSEWHERE: 40}
 
 
 async def test_a_row_is_sent_until_the_version_that_was_read_is_acknowledged(database: Database) -> None:

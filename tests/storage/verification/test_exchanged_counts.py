@@ -9,12 +9,12 @@ from sqlalchemy import Connection, select
 
 from services.domain.instant import DAY, HOUR
 from services.verification.decision_counts.model import CountKey
-from services.verification.decision_counts.store import CountRange, add_counts, sum_counts
-from services.verification.decision_counts.tables import decision_counts
+from services.verification.decision_counts.store import add_counts
 from services.verification.refusal_exchange.counts import DecisionCountOutbox
 from services.verification.refusal_exchange.session import RefusalSession
 from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.tables import refusal_links
+from tests.support.verification.decided import sum_decided
 from tests.support.verification.refusal_nodes import (
     HENAN,
     NOON,
@@ -66,9 +66,8 @@ async def send_counts(below: OneNode, above: OneNode) -> int:
 
 async def counted(node: OneNode) -> dict[str, int]:
     """Return the number of decisions by the node that made them, as a node knows them."""
-    wanted, by_node = CountRange("", NOON, NOON + DAY), decision_counts.c.node
-    found = await node.database.read(sum_counts, wanted, by_node, by_day=False)
-    return {one.group: one.counts.total for one in found}
+    found = await node.database.read(sum_decided, "node", NOON, NOON + DAY)
+    return {made_by: counts.total for made_by, counts in found.items()}
 
 
 async def test_counts_go_up_through_a_middle_node_and_again_after_a_restore(country: list[OneNode]) -> None:

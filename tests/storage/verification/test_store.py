@@ -23,12 +23,10 @@ from services.storage.engine import Database, open_database
 from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.rules import NOT_UNLAWFUL, UNLAWFUL, Refusal
 from services.verification.refusals.store import NewReport, RefusalFilter, RefusalStore
-from services.verification.refusals.summaries.model import Reported
-from services.verification.refusals.summaries.store import read_reported
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.stored_decisions.subject_tag import SubjectTag
 from tests.support.databases import MakeUrl
-from tests.support.verification.refusals import HOTEL, NOT_LOCAL, make_refusal
+from tests.support.verification.refusals import NOT_LOCAL, make_refusal
 
 NOON: Instant = 1_660_190_400_000_000
 NOT_FOUND_LOCALLY = refusal_ground_pb2.REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE
@@ -173,7 +171,7 @@ async def test_of_two_answers_at_once_one_wins(refusals: RefusalStore) -> None:
         (RefusalFilter(start_time=NOON + HOUR, end_time=NOON + 3 * HOUR), [2, 1]),
     ],
 )
-async def test_filters(database: Database, refusals: RefusalStore, wanted: RefusalFilter, expected: list[int]) -> None:
+async def test_filters(refusals: RefusalStore, wanted: RefusalFilter, expected: list[int]) -> None:
     """Each filter narrows as it says, newest first."""
     added = [
         await _add(refusals, replace(_refusal("410105"), assess_time=None)),
@@ -185,8 +183,6 @@ async def test_filters(database: Database, refusals: RefusalStore, wanted: Refus
     await refusals.answer_refusal(added[2].uuid, NOON + 4 * HOUR, answer, _encode_answer)
     found = await refusals.list_refusals(wanted, "", 10)
     assert [one.uuid for one in found] == [added[index].uuid for index in expected]
-    reported = await database.read(read_reported, wanted, NOON)
-    assert sorted(one.refuse_time for one in reported) == sorted(one.refuse_time for one in found)
 
 
 async def test_pages_meet_without_gap_or_overlap(refusals: RefusalStore) -> None:
@@ -198,13 +194,3 @@ async def test_pages_meet_without_gap_or_overlap(refusals: RefusalStore) -> None
         seen += [one.uuid for one in page]
         before = seen[-1]
     assert seen == [one.uuid for one in reversed(added)]
-
-
-async def test_reported_tells_the_time_to_answer(database: Database, refusals: RefusalStore) -> None:
-    """The time runs from the report to the answer. It is None while the report is open."""
-    refusal = await _add(refusals, _refusal())
-    (open_one,) = await database.read(read_reported, RefusalFilter(), NOON)
-    assert open_one == Reported("410105", (NOT_LOCAL,), UNLAWFUL, NOON, NOON, purpose=HOTEL, venue_kind=0)
-    await refusals.answer_refusal(refusal.uuid, NOON + HOUR, AnswerRefusalRequest(answer="!"), _encode_answer)
-    (answered,) = await database.read(read_reported, RefusalFilter(), NOON)
-    assert answered.answer_time == NOON + HOUR

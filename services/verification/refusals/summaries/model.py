@@ -1,25 +1,21 @@
-"""Counts reported refusals and decisions for supervisors by place, kind of venue, purpose, ground and time. Pure."""
+"""Summaries of reported refusals and decisions, by place, kind of venue, purpose, ground and time. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from hutong.type.v1 import summary_period_pb2
+from hutong.type.v1 import refusal_ground_pb2, summary_period_pb2
 from hutong.verification.v1 import refusal_service_pb2
 
 from services.domain.instant import Instant, Span
 from services.domain.periods import part_of
-from services.domain.region import NATION, within
 from services.verification.decision_counts.model import OutcomeCounts
-from services.verification.refusals.rules import UNLAWFUL
 
 if TYPE_CHECKING:
     from services.domain.periods import Period
     from services.verification.decision.model import Ground
-    from services.verification.refusals.rules import Assessment
 
 Grouping: TypeAlias = refusal_service_pb2.RefusalGrouping.ValueType
 WHOLE = refusal_service_pb2.REFUSAL_GROUPING_WHOLE
@@ -29,6 +25,7 @@ DISTRICT = refusal_service_pb2.REFUSAL_GROUPING_DISTRICT
 VENUE_KIND = refusal_service_pb2.REFUSAL_GROUPING_VENUE_KIND
 PURPOSE = refusal_service_pb2.REFUSAL_GROUPING_PURPOSE
 
+_ALL = refusal_ground_pb2.REFUSAL_GROUND_UNSPECIFIED
 REGION_DIGITS = {PROVINCE: 2, CITY: 4, DISTRICT: 6}
 """How many digits of a region's code count in rows by region."""
 
@@ -41,6 +38,11 @@ class RowKey(NamedTuple):
     venue_kind: int
     purpose: int
     start_time: Instant
+
+    @property
+    def group(self) -> str | int:
+        """What all reports of the row have in common: the kind of venue, the purpose, or the region."""
+        return {VENUE_KIND: self.venue_kind, PURPOSE: self.purpose}.get(self.grouping, self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,49 +60,8 @@ class SummaryQuestion:
         """Return the start and the end of the row that contains an instant."""
         return part_of(instant, self.period, self.start_time, self.end_time)
 
-    def row_region(self, grouping: Grouping, region: str) -> str:
-        """Return the region of a row. This region is the region asked for, or lies in it."""
-        if grouping not in REGION_DIGITS:
-            return self.region or NATION
-        code = region[: REGION_DIGITS[grouping]].ljust(6, "0")
-        return self.region if self.region and within(self.region, code) else code
-
 
 @dataclass(frozen=True, slots=True)
-class Reported:
-    """The part of a report that a summary needs. Times are None while the report is not assessed or answered."""
-
-    region: str
-    grounds: tuple[Ground, ...]
-    assessment: Assessment
-    refuse_time: Instant
-    create_time: Instant
-    answer_time: Instant | None = None
-    is_unassessed: bool = False
-    is_due: bool = False
-    venue_kind: int = 0
-    purpose: int = 0
-
-
-class Decided(NamedTuple):
-    """The decisions of one grouping about one region and purpose. `time` lies in the row of the decisions."""
-
-    grouping: Grouping
-    region: str
-    purpose: int
-    time: Instant
-    counts: OutcomeCounts
-
-
-class Material(NamedTuple):
-    """What a summary is made from. `decision_start_time` is None if no decision is counted here."""
-
-    reports: Sequence[Reported]
-    decided: Sequence[Decided]
-    decision_start_time: Instant | None = None
-
-
-@dataclass(slots=True)
 class Counts:
     """Counts of some reports. Pending reports and overdue reports are reports that are not answered."""
 
@@ -109,37 +70,28 @@ class Counts:
     unlawful_count: int = 0
     pending_count: int = 0
     overdue_count: int = 0
-    times_to_answer: list[Span] = field(default_factory=list)
+    answered_count: int = 0
     oldest_open_time: Instant | None = None
     last_answer_time: Instant | None = None
-
-    @property
-    def answered_count(self) -> int:
-        """How many reports are answered."""
-        return len(self.times_to_answer)
+    median_time_to_answer: Span | None = None
 
     @property
     def open_count(self) -> int:
         """How many reports are not answered yet."""
         return self.refusal_count - self.answered_count
 
-    @property
-    def median_time_to_answer(self) -> Span | None:
-        """The median over answered reports, or None if no report is answered."""
-        return round(median(self.times_to_answer)) if self.times_to_answer else None
-
-    def add(self, reported: Reported) -> None:
-        """Count a report."""
-        self.refusal_count += 1
-        self.assessed_count += not reported.is_unassessed
-        self.unlawful_count += reported.assessment == UNLAWFUL
-        if reported.answer_time is not None:
-            self.times_to_answer.append(reported.answer_time - reported.create_time)
-            self.last_answer_time = max(self.last_answer_time or reported.answer_time, reported.answer_time)
-        else:
-            self.pending_count += reported.is_unassessed
-            self.overdue_count += reported.is_due
-            self.oldest_open_time = min(self.oldest_open_time or reported.create_time, reported.create_time)
+    def plus(self, other: Counts) -> Counts:
+        """Return the counts of these and of other reports, without a median, which does not follow from two medians."""
+        return Counts(
+            self.refusal_count + other.refusal_count,
+            self.assessed_count + other.assessed_count,
+            self.unlawful_count + other.unlawful_count,
+            self.pending_count + other.pending_count,
+            self.overdue_count + other.overdue_count,
+            self.answered_count + other.answered_count,
+            min(_known(self.oldest_open_time, other.oldest_open_time), default=None),
+            max(_known(self.last_answer_time, other.last_answer_time), default=None),
+        )
 
 
 @dataclass(slots=True)
@@ -156,38 +108,46 @@ class Summary:
     decided: OutcomeCounts = field(default_factory=OutcomeCounts)
     comparable_count: int = 0
 
-    def add(self, reported: Reported, decision_start_time: Instant | None) -> None:
-        """Count a report once in total and once under each of its grounds."""
-        self.total.add(reported)
-        self.comparable_count += decision_start_time is not None and reported.refuse_time >= decision_start_time
-        for ground in reported.grounds:
-            self.by_ground.setdefault(ground, Counts()).add(reported)
+    def add(self, counts: Counts, grounds: Iterable[Ground]) -> None:
+        """Count reports that have the same grounds, once in total and once under each ground."""
+        self.total = self.total.plus(counts)
+        for ground in grounds:
+            self.by_ground[ground] = self.by_ground.get(ground, Counts()).plus(counts)
+
+    def set_medians(self, times: Iterable[tuple[Sequence[Ground], Span]]) -> None:
+        """Set the medians, given the grounds and the time to answer of each answered report, shortest times first."""
+        counts = {ground: some.answered_count for ground, some in self.by_ground.items()}
+        found = medians(times, {_ALL: self.total.answered_count, **counts})
+        self.total = replace(self.total, median_time_to_answer=found.pop(_ALL, None))
+        for ground, median in found.items():
+            self.by_ground[ground] = replace(self.by_ground[ground], median_time_to_answer=median)
 
 
-def summarize(material: Material, question: SummaryQuestion, after: RowKey | None = None) -> list[Summary]:
-    """Return the rows that have a report or a decision, in the order of their keys, from the row after `after` on."""
-    rows: dict[RowKey, Summary] = {}
+class Page(NamedTuple):
+    """Rows of a summary. `decision_start_time` is None if no decision is counted here."""
 
-    def row_of(grouping: Grouping, region: str, venue_kind: int, purpose: int, instant: Instant) -> Summary:
-        begin, end = question.part_of(instant)
-        key = RowKey(
-            grouping,
-            question.row_region(grouping, region),
-            venue_kind if grouping == VENUE_KIND else 0,
-            purpose if grouping == PURPOSE else 0,
-            begin,
-        )
-        row = rows.get(key)
-        if row is None:
-            row = rows[key] = Summary(key, end)
-        return row
+    rows: Sequence[Summary]
+    decision_start_time: Instant | None
 
-    for reported in material.reports:
-        for grouping in question.groupings:
-            row = row_of(grouping, reported.region, reported.venue_kind, reported.purpose, reported.refuse_time)
-            row.add(reported, material.decision_start_time)
-    for decided in material.decided:
-        row = row_of(decided.grouping, decided.region, 0, decided.purpose, decided.time)
-        row.decided = row.decided.plus(decided.counts)
-    wanted = [row for row in rows.values() if not (question.unanswered_only and row.total.answered_count)]
-    return sorted((row for row in wanted if after is None or row.key > after), key=lambda row: row.key)
+
+def medians(times: Iterable[tuple[Sequence[Ground], Span]], counts: Mapping[Ground, int]) -> dict[Ground, Span]:
+    """Return the median of all times, and the median for each ground, which is rounded to a whole number.
+
+    The times are in ascending order, each with its grounds. `counts` says how many times there are, for each ground and
+    for REFUSAL_GROUND_UNSPECIFIED, which stands for all times. The times are not kept.
+    """
+    left = {ground: count // 2 for ground, count in counts.items()}
+    before: dict[Ground, Span] = {}
+    found: dict[Ground, Span] = {}
+    for grounds, time in times:
+        for ground in (_ALL, *grounds):
+            left[ground] -= 1
+            if left[ground] == 0:
+                before[ground] = time
+            elif left[ground] == -1:
+                found[ground] = time if counts[ground] % 2 else round((before[ground] + time) / 2)
+    return found
+
+
+def _known(*instants: Instant | None) -> list[Instant]:
+    return [one for one in instants if one is not None]

@@ -1,112 +1,113 @@
-"""Reads what a summary is made from, in SQLite or PostgreSQL."""
+"""Reads the rows of summaries from SQLite or PostgreSQL. The database sums them up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, func, literal_column, select
+from sqlalchemy import Connection
 
 from services.domain.instant import Instant, shanghai_day_start
+from services.domain.region import NATION
+from services.storage.connections import keep_one_state
 from services.storage.engine import Database
-from services.verification.decision_counts.store import CountRange, first_hour, sum_counts
-from services.verification.decision_counts.tables import decision_counts
+from services.verification.decision_counts.model import OutcomeCounts
+from services.verification.decision_counts.store import first_hour
 from services.verification.refusals.rows import from_bits
-from services.verification.refusals.store import RefusalFilter, filter_conditions
 from services.verification.refusals.summaries.model import (
     PURPOSE,
-    REGION_DIGITS,
     VENUE_KIND,
-    Decided,
-    Grouping,
-    Material,
-    Reported,
+    Counts,
+    Page,
     RowKey,
+    Summary,
     SummaryQuestion,
 )
-from services.verification.refusals.tables import refusals
-
-_C = refusals.c
-_READ = (
-    _C.region,
-    _C.grounds,
-    _C.assessment,
-    _C.refuse_time,
-    _C.create_time,
-    _C.answer_time,
-    _C.assess_time,
-    _C.due_time,
-    _C.venue_kind,
-    _C.purpose,
+from services.verification.refusals.summaries.statements import (
+    FIRST_DAY,
+    Scope,
+    select_counts,
+    select_rows,
+    select_times,
 )
+
+TIMES_AT_ONCE = 5_000
+"""How many times to answer are read from the database at once."""
+_Rows: TypeAlias = dict[tuple[Any, Any], Summary]
+"""Rows by group and part."""
+_grounds = lru_cache(maxsize=2_048)(from_bits)
 
 
 class SummaryStore:
-    """Reads reports and counts of decisions."""
+    """Sums up reports and counts of decisions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def read(self, question: SummaryQuestion, after: RowKey | None, now: Instant) -> Material:
-        """Return what the rows after `after` are made from. Reports whose answer is due before `now` are overdue."""
-        return await self._database.read_in_bulk(_read, question, after, now)
+    async def summarize(self, question: SummaryQuestion, after: RowKey | None, limit: int, now: Instant) -> Page:
+        """Return the first rows that have a report or a decision, in the order of their keys.
+
+        The first row is the one after `after`. Reports whose answer is due before `now` are overdue.
+        """
+        return await self._database.read_in_bulk(_summarize, question, after, limit, now)
 
 
-def read_reported(connection: Connection, wanted: RefusalFilter, now: Instant) -> list[Reported]:
-    """Return the part of each selected report that a summary needs."""
-    return [
-        Reported(
-            row.region,
-            from_bits(row.grounds),
-            row.assessment,
-            row.refuse_time,
-            row.create_time,
-            row.answer_time,
-            row.assess_time is None,
-            row.due_time < now,
-            row.venue_kind,
-            row.purpose,
-        )
-        for row in connection.execute(select(*_READ).where(*filter_conditions(wanted)))
-    ]
+def _summarize(
+    connection: Connection, question: SummaryQuestion, after: RowKey | None, limit: int, now: Instant
+) -> Page:
+    keep_one_state(connection)
+    decision_start_time = first_hour(connection)
+    rows: list[Summary] = []
+    for grouping in sorted(question.groupings):
+        if (after is not None and grouping < after.grouping) or len(rows) == limit:
+            continue
+        scope = Scope(question, grouping, after if after is not None and grouping == after.grouping else None)
+        found = _read_rows(connection, scope, limit - len(rows))
+        if found:
+            _add_reports(connection, scope, found, now, decision_start_time)
+        rows += found.values()
+    return Page(rows, decision_start_time)
 
 
-def remaining(question: SummaryQuestion, after: RowKey | None) -> SummaryQuestion:
-    """Return the question without the groupings whose rows all come before `after`."""
-    left = sorted(one for one in question.groupings if after is None or one >= after.grouping)
-    return replace(question, groupings=left)
+def _read_rows(connection: Connection, scope: Scope, limit: int) -> _Rows:
+    rows: _Rows = {}
+    for group, part, day, *decided in connection.execute(select_rows(connection, scope, limit)):
+        key, end_time = _key(scope, group, day)
+        rows[group, part] = Summary(key, end_time, decided=OutcomeCounts(*map(int, decided)))
+    return rows
 
 
-def _read(connection: Connection, question: SummaryQuestion, after: RowKey | None, now: Instant) -> Material:
-    # If only the grouping of `after` is left, places with smaller codes than its region are not read. No place has a
-    # smaller code than the region of its row, so these places belong to earlier rows.
-    is_last = after is not None and list(question.groupings) == [after.grouping] and after.grouping in REGION_DIGITS
-    from_region = after.region if after is not None and is_last else ""
-    wanted = RefusalFilter(
-        question.region, start_time=question.start_time, end_time=question.end_time, from_region=from_region
-    )
-    reports = read_reported(connection, wanted, now)
-    counted = CountRange(question.region, question.start_time, question.end_time, from_region)
-    decided = [one for grouping in question.groupings for one in _read_decided(connection, question, grouping, counted)]
-    return Material(reports, decided, first_hour(connection))
+def _add_reports(
+    connection: Connection, scope: Scope, rows: _Rows, now: Instant, decision_start_time: Instant | None
+) -> None:
+    """Add counts of reports to the rows of one grouping."""
+    some = list(rows.values())
+    query = select_counts(connection, scope, some, now, decision_start_time)
+    for group, part, bits, comparable_count, *counts in connection.execute(query):
+        if (row := rows.get((group, part))) is not None:
+            row.add(Counts(*counts), from_bits(bits))
+            row.comparable_count += comparable_count
+    if any(row.total.answered_count for row in some):
+        _set_medians(connection, scope, rows)
 
 
-def _read_decided(
-    connection: Connection, question: SummaryQuestion, grouping: Grouping, wanted: CountRange
-) -> Iterator[Decided]:
+def _set_medians(connection: Connection, scope: Scope, rows: _Rows) -> None:
+    query = select_times(connection, scope, list(rows.values()))
+    # The times come in portions, so that the memory does not grow with the number of reports.
+    times = connection.execute(query, execution_options={"yield_per": TIMES_AT_ONCE})
+    for place, some in groupby(times, lambda time: (time[0], time[1])):
+        if (row := rows.get(place)) is not None:
+            row.set_medians((_grounds(bits), span) for _, _, bits, span in some)
+
+
+def _key(scope: Scope, group: Any, day: int) -> tuple[RowKey, Instant]:
+    """Return the key and the end of the row with a group, given a day of the row."""
+    question, grouping = scope.question, scope.grouping
+    start_time, end_time = question.part_of(max(shanghai_day_start(day + FIRST_DAY), question.start_time))
+    region = question.region or NATION
     if grouping == VENUE_KIND:
-        return
-    group = _group(grouping)
-    for one in sum_counts(connection, wanted, group, by_day=bool(question.period)):
-        time = question.start_time if one.day is None else max(shanghai_day_start(one.day), question.start_time)
-        region, purpose = one.group if grouping in REGION_DIGITS else "", one.group if grouping == PURPOSE else None
-        yield Decided(grouping, region, purpose or 0, time, one.counts)
-
-
-def _group(grouping: Grouping) -> ColumnElement[Any]:
-    columns = decision_counts.c
+        return RowKey(grouping, region, group, 0, start_time), end_time
     if grouping == PURPOSE:
-        return columns.purpose
-    digits = REGION_DIGITS.get(grouping)
-    return literal_column("''") if digits is None else func.substr(columns.region, 1, digits)
+        return RowKey(grouping, region, 0, group, start_time), end_time
+    return RowKey(grouping, group, 0, 0, start_time), end_time
