@@ -84,8 +84,6 @@ DEFAULTS = {
 }
 """The default budget of a caller, by its role. HUTONG_ACCESS_FILE may change it. Nodes and this node's Verification
 have no budget, because they pass on the questions of other callers."""
-
-
 KINDS = ("calls", "heavy_calls", "streams")
 """The kinds of calls that are counted while they are under way."""
 
@@ -325,11 +323,7 @@ class Accounts:
 
     def of(self, caller: Caller) -> Account | None:
         """Return the account of a caller; None for a caller without any limit."""
-        account = self._accounts.get(caller.name)
-        if account is None:
-            account = self.account(caller)
-        else:
-            self._accounts.move_to_end(caller.name)
+        account = self.account(caller)
         return None if account.budget is NO_LIMIT else account
 
     def account(self, caller: Caller) -> Account:
@@ -350,9 +344,7 @@ class Accounts:
             account.use(budget_of(account.caller))
 
     def _forget_some(self) -> None:
-        if len(self._accounts) <= CALLERS:
-            return
-        for name, account in self._accounts.items():
-            if account.is_idle:
-                del self._accounts[name]
-                return
+        if len(self._accounts) > CALLERS:
+            idle = next((name for name, account in self._accounts.items() if account.is_idle), None)
+            if idle is not None:
+                del self._accounts[idle]
