@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from enum import IntEnum
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from services.domain.instant import MINUTE, Instant
@@ -60,7 +59,7 @@ class AuditEvent(NamedTuple):
     case_id: str = ""
 
 
-_new_event = partial(tuple.__new__, AuditEvent)
+_new_event = tuple.__new__
 """Makes an AuditEvent from a tuple of all its fields. Unlike the constructor, it does no checks."""
 
 
@@ -261,17 +260,18 @@ def rows_of(reads: Sequence[DecisionRead]) -> list[AuditEvent]:
     All reads have the same trail.
     """
     tag_at = reads[0].audit.trail.tag_at
-    rows: list[AuditEvent] = []
-    minute, of = -1, None
-    stated: tuple[str, ...] = ()
-    case = ""
+    rows, minute = [], -1
     for audit, key, purpose, region, outcome, time in reads:
         if time - time % MINUTE != minute:
             minute = time - time % MINUTE
             tag = tag_at(minute)
-        if audit is not of:
-            of, stated, case = audit, audit.state_read(), audit.case_id
-        rows.append(_new_event((_READ, minute, *stated, purpose, region, "", tag(key), 0, outcome, 1, case)))
+        stated = audit.state_read()
+        rows.append(
+            _new_event(
+                AuditEvent,
+                (_READ, minute, *stated, purpose, region, "", tag(key), 0, outcome, 1, audit.case_id),
+            )
+        )
     return rows
 
 

@@ -28,8 +28,11 @@ def fitting(
         claimed: the records of claimed reports. The stated name may also fit such a record of the subject, because a
             claimed report may be of an item that `results` lacks.
     """
-    if not name_hashes or any(_fits(name_hashes, result) for result in results):
+    if not name_hashes:
         return results, keys
+    for result in results:
+        if _fits(name_hashes, result):
+            return results, keys
     if any(result.subject_key in keys and _fits(name_hashes, result) for result in claimed):
         return results, keys
     return (), ()

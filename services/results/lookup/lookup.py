@@ -207,7 +207,8 @@ class LookupHandler:
         reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
         asked = [*plain, *questions]
         keys = [question.subject_key for question in asked]
-        items = sorted({item for question in asked for item in question.items})
+        of_each = {question.items for question in asked}
+        items = sorted({item for wanted in of_each for item in wanted})
         others = {question.subject_key: question.other_key for question in asked}
         seen = {question.own_position for question in asked if question.own_position is not None}
         matches = await self._store.find_subjects(keys, reports, now, items, by_name, others, may_lag_behind=seen)
@@ -221,7 +222,9 @@ class LookupHandler:
             if any(question.leaves_out_nation for question in plain):
                 fill_not_asked(columns.sources.add())
             latest = [
-                self._pick(question, fitting(question.name_hashes, results)[0], standing_of)
+                self._pick(
+                    question, fitting(question.name_hashes, results)[0], standing_of, all_wanted=len(of_each) == 1
+                )
                 for question, results in zip(plain, matches.by_subject, strict=False)
             ]
             fill_columns(columns, latest, standing_of)
@@ -267,10 +270,15 @@ class LookupHandler:
             fill_result(response.out_of_region.add(), result, standing_of(result))
 
     def _pick(
-        self, question: PlainQuestion, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
+        self,
+        question: PlainQuestion,
+        results: Sequence[StoredResult],
+        standing_of: Callable[[StoredResult], Standing],
+        *,
+        all_wanted: bool = False,
     ) -> LatestResults:
         # Look-ups that share a read get the results of all items that any of them asks for.
-        wanted = [result for result in results if result.item in question.items]
+        wanted = results if all_wanted else [result for result in results if result.item in question.items]
         return pick_latest(
             wanted, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
         )

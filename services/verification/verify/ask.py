@@ -13,7 +13,7 @@ from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import NOT_KNOWN_HERE, PolicyClient
 from services.verification.sources.results_client import ResultsClient
-from services.verification.verify.inputs import SourceAnswers, new_answers
+from services.verification.verify.inputs import SourceAnswers
 from services.verification.verify.questions.question import Question, set_items
 
 
@@ -139,7 +139,7 @@ class Sources:
         if not needs_results:
             return SourceAnswers(answer, status, None, None)
         unavailable = self._results.unavailable if results is None else None
-        return new_answers((answer, status, results, unavailable))
+        return SourceAnswers(answer, status, results, unavailable)
 
 
 def _set_items_of_each(

@@ -40,7 +40,6 @@ from services.verification.verify.kept import (
     accept_tokens,
     keep_each,
     kept_answer,
-    new_unkept,
     stored_decision,
 )
 from services.verification.verify.misses import is_miss
@@ -158,7 +157,9 @@ class Verifier:
             Unavailable: DATABASE_UNAVAILABLE. No answer can be sent, and no decision is counted.
         """
         await self._store.keep_answers(answers)
-        self._counter.count_each([answer.counted for answer in answers if answer.counted is not None])
+        for answer in answers:
+            if answer.counted is not None:
+                self._counter.count(*answer.counted)
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error.
@@ -225,14 +226,12 @@ class Verifier:
             except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         unkept: list[Unkept] = []
-        SHARES.count_records([(record.lab, question.call) for question, record, _, _ in recognized])
-        for question, _, asker, reply in recognized:
-            try:
+        for question, record, asker, reply in recognized:
+            with FailingAlone(reply):
+                SHARES.count_record(record.lab, question.call)
                 answer = self._kept(question, pb.DECISION_OUTCOME_RECOGNIZED, None, asker)
                 if answer is not None:
-                    unkept.append(new_unkept((reply, answer)))
-            except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
-                reply.error.CopyFrom(to_status(error))
+                    unkept.append(Unkept(reply, answer))
         for question, settled, asker, reply in decided:
             with FailingAlone(reply):
                 answer = self.fill(question, settled, asker, reply.decision)

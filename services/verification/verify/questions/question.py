@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -93,11 +92,6 @@ class Question(NamedTuple):
         return f"Question({self.policy!r})"
 
 
-_new_policy_question = partial(tuple.__new__, PolicyQuestion)
-_new_question = partial(tuple.__new__, Question)
-"""Make tuples with names from plain tuples of all fields, in half the time of the constructors."""
-
-
 def question_from_proto(
     request: VerifyRequest, now: Instant, asker: Asker, seal: TokenSeal, holder: HolderToken | None = None
 ) -> Question:
@@ -162,12 +156,12 @@ def question_from_proto(
         if asker.call is not None:
             look_up.presenter = presenter_of(asker.call.caller)
         _add_claimed_reports(look_up, evidence, signed)
-    origin = "" if arriving_from == NATION else arriving_from
-    policy = _new_policy_question((region, request.purpose, origin, use_time, seen))
+    policy = PolicyQuestion(region, request.purpose, "" if arriving_from == NATION else arriving_from, use_time, seen)
     number = ""
     if any(signed):
         number = request.document.number if shown_token is None else shown_token.number
-    return _new_question(
+    # `_make` takes about half the time of the constructor.
+    return Question._make(
         (
             document,
             policy,
