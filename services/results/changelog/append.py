@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from services.domain.instant import Instant
 from services.results.changelog import tables
@@ -15,9 +17,13 @@ from services.runtime.consistency import LogPosition
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.distributed import commit_together
 from services.storage.life import current_life
+from services.storage.upsert import greater_for
 
 _changes = tables.changes
 _writers = tables.change_writers
+_others = _writers.alias("others")
+_NEWEST_TURN = select(func.coalesce(func.max(_others.c.newest_turn), 0)).scalar_subquery()
+"""The newest turn of all writers."""
 
 
 class NewEntry(NamedTuple):
@@ -87,25 +93,30 @@ def _acquire_writer(connection: Connection, now: Instant, count: int) -> tuple[i
 
     Return its id, and the sequence and turn of the last of these entries.
     """
+    acquired = connection.execute(_acquire(connection.dialect.name), {"count": count}).first()
+    if acquired is not None:
+        return acquired.writer_id, acquired.newest_sequence, acquired.newest_turn
+    new = insert(_writers).values(
+        start_time=now, newest_sequence=count, removed_sequence=0, newest_turn=_NEWEST_TURN + count
+    )
+    created = connection.execute(new.returning(_writers.c.writer_id, _writers.c.newest_turn)).one()
+    return created.writer_id, count, created.newest_turn
+
+
+# Built once, because every commit executes it, and building it costs more than that.
+@cache
+def _acquire(dialect: str) -> ReturningUpdate[tuple[int, int, int]]:
+    """Return the statement that locks a free writer for `count` entries."""
     free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
-    others = _writers.alias("others")
-    newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
-    # `newest_turn` is from the statement's snapshot. The writer's own turn may be newer, because another transaction
+    count: BindParameter[int] = bindparam("count")
+    # `_NEWEST_TURN` is from the statement's snapshot. The writer's own turn may be newer, because another transaction
     # may have used this writer since.
-    greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
-    acquired = connection.execute(
+    return (
         update(_writers)
         .where(_writers.c.writer_id == free.scalar_subquery())
         .values(
             newest_sequence=_writers.c.newest_sequence + count,
-            newest_turn=greatest(_writers.c.newest_turn, newest_turn) + count,
+            newest_turn=greater_for(dialect, _writers.c.newest_turn, _NEWEST_TURN) + count,
         )
         .returning(_writers.c.writer_id, _writers.c.newest_sequence, _writers.c.newest_turn)
-    ).first()
-    if acquired is not None:
-        return acquired.writer_id, acquired.newest_sequence, acquired.newest_turn
-    new = insert(_writers).values(
-        start_time=now, newest_sequence=count, removed_sequence=0, newest_turn=newest_turn + count
     )
-    created = connection.execute(new.returning(_writers.c.writer_id, _writers.c.newest_turn)).one()
-    return created.writer_id, count, created.newest_turn

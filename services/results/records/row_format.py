@@ -130,11 +130,15 @@ class CopyRows:
             *(_escape_each(new.masked_names), _escape_each(new.masked_numbers), new.tubes),
             strict=True,
         )
-        lines = [
-            f"\\\\x{subject_key.hex()}{of_lab}{number}{version}{name_hash.hex()}\t{name}\t{masked_number}{of_tube}"
-            for subject_key, number, name_hash, name, masked_number, of_tube in rows
-        ]
-        return self.join_results(lines)
+        lines: list[bytes] = []
+        tube, end = None, b""
+        for subject_key, number, name_hash, name, masked_number, of_tube in rows:
+            if of_tube is not tube:
+                # The persons of a tube come one after another, so its columns are encoded once.
+                tube, end = of_tube, f"{of_tube}\n".encode()
+            start = f"\\\\x{subject_key.hex()}{of_lab}{number}{version}{name_hash.hex()}\t{name}\t{masked_number}"
+            lines += (start.encode(), end)
+        return b"".join(lines)
 
     def join_keys(self, key_rows: Sequence[str]) -> bytes:
         """Return the lines as COPY takes them."""

@@ -10,14 +10,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Insert
 
 from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.results.timeliness import tables
-from services.storage.upsert import greater_of, insert_or_update
+from services.storage.upsert import greater_for, insert_for, insert_or_update
 
 GROWTH = 1.05
 """The ratio between the longest delays of two neighbouring classes. It bounds the error of quantiles to 5 %."""
@@ -99,27 +100,33 @@ def record_all_delays(connection: Connection, lab: str, uploads: Iterable[tuple[
         }
         for (hour, class_), persons in sorted(counts.items())
     ]
-    new = insert_or_update(connection, _delays)
-    connection.execute(
-        new.on_conflict_do_update(
-            index_elements=[_delays.c.lab, _delays.c.report_hour, _delays.c.delay_class],
-            set_={
-                "persons": _delays.c.persons + new.excluded.persons,
-                # Another node may send an earlier upload after a later one.
-                "last_upload_time": greater_of(connection, _delays.c.last_upload_time, new.excluded.last_upload_time),
-            },
-        ),
-        rows,
+    add_counts, note_newest = _statements(connection.dialect.name)
+    connection.execute(add_counts, rows)
+    connection.execute(note_newest, {"lab": lab, "upload_time": max(newest.values())})
+
+
+@cache
+def _statements(dialect: str) -> tuple[Insert, Insert]:
+    """Return the statements that add counts, and that keep the time of the newest upload.
+
+    They are built once, because each upload executes both, and building them costs more than that.
+    """
+    new = insert_for(dialect, _delays)
+    add_counts = new.on_conflict_do_update(
+        index_elements=[_delays.c.lab, _delays.c.report_hour, _delays.c.delay_class],
+        set_={
+            "persons": _delays.c.persons + new.excluded.persons,
+            # Another node may send an earlier upload after a later one.
+            "last_upload_time": greater_for(dialect, _delays.c.last_upload_time, new.excluded.last_upload_time),
+        },
     )
-    last = insert_or_update(connection, _last)
-    connection.execute(
-        last.on_conflict_do_update(
-            index_elements=[_last.c.lab],
-            set_={"upload_time": last.excluded.upload_time},
-            where=last.excluded.upload_time > _last.c.upload_time,
-        ),
-        {"lab": lab, "upload_time": max(newest.values())},
+    last = insert_for(dialect, _last)
+    note_newest = last.on_conflict_do_update(
+        index_elements=[_last.c.lab],
+        set_={"upload_time": last.excluded.upload_time},
+        where=last.excluded.upload_time > _last.c.upload_time,
     )
+    return add_counts, note_newest
 
 
 def record_national_delays(connection: Connection, lab: str, report_times: Iterable[Instant], delay: Span) -> None:

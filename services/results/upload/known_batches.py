@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
@@ -33,6 +33,11 @@ MAX_REJECTED_TUBES = 200
 """A batch with more rejected tubes is not stored as known, because most of its tubes must be validated again anyway."""
 
 _batches = tables.known_batches
+_FIND = (
+    select(_batches.c.rejected_tubes)
+    .where(_batches.c.lab == bindparam("of_lab"), _batches.c.digest.in_(bindparam("digests", expanding=True)))
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,7 @@ def find_known(connection: Connection, lab: str, digests: Sequence[bytes]) -> Kn
     """Return a known batch by its digest under each key version; None if it is not known."""
     horizon = read_horizon(connection)
     stored = [_under_horizon(horizon, digest) for digest in digests]
-    mine = (_batches.c.lab == lab, _batches.c.digest.in_(stored))
-    tubes = connection.execute(select(_batches.c.rejected_tubes).where(*mine).limit(1)).scalar()
+    tubes = connection.execute(_FIND, {"of_lab": lab, "digests": stored}).scalar()
     return None if tubes is None else KnownBatch(list(map(int, tubes.split())), horizon)
 
 

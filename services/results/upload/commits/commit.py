@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter, itemgetter
 
 from hutong_texts import english
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant
@@ -34,6 +34,22 @@ from services.storage.upsert import insert_if_absent
 ITEM_INDEX = itemgetter(0, 1)
 """Sort key of results within their batch: tube index and person index, the first two fields of NewResult."""
 _REJECTION_INDEX = attrgetter("tube_index", "person_index")
+
+# Statements of every commit are built once, because building one costs as much as executing it.
+_uploads = tables.uploads
+_OF_UPLOAD = (_uploads.c.lab == bindparam("of_lab"), _uploads.c.upload_id == bindparam("of_upload"))
+_LOCK = select(_uploads.c.committed_offset).where(*_OF_UPLOAD).with_for_update()
+_ADVANCE = (
+    update(_uploads)
+    .where(*_OF_UPLOAD)
+    .values(
+        committed_offset=bindparam("end"),
+        accepted_count=_uploads.c.accepted_count + bindparam("accepted"),
+        duplicate_count=_uploads.c.duplicate_count + bindparam("duplicates"),
+        rejected_count=_uploads.c.rejected_count + bindparam("rejected"),
+        update_time=bindparam("now"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +134,10 @@ def lock_upload(connection: Connection, position: UploadPosition, now: Instant) 
     The lock makes two streams of one upload take turns. The horizon is read while the lock is held, because a purge
     sets the horizon only after all transactions with such locks have ended.
     """
-    uploads = tables.uploads
-    held = (
-        select(uploads.c.committed_offset)
-        .where(uploads.c.lab == position.lab, uploads.c.upload_id == position.upload_id)
-        .with_for_update()
-    )
-    committed = connection.execute(held).scalar()
+    upload = {"of_lab": position.lab, "of_upload": position.upload_id}
+    committed = connection.execute(_LOCK, upload).scalar()
     if committed is None:
-        begin = insert_if_absent(connection, uploads).values(
+        begin = insert_if_absent(connection, tables.uploads).values(
             lab=position.lab,
             upload_id=position.upload_id,
             committed_offset=0,
@@ -138,7 +149,7 @@ def lock_upload(connection: Connection, position: UploadPosition, now: Instant) 
         )
         if connection.execute(begin).rowcount:
             delete_rejections(connection, position)
-        committed = connection.execute(held).scalar_one()
+        committed = connection.execute(_LOCK, upload).scalar_one()
     return committed, read_horizon(connection)
 
 
@@ -244,18 +255,18 @@ def advance_upload(
 
     These are the numbers of accepted, duplicate and rejected persons.
     """
-    uploads = tables.uploads
     accepted, duplicates, rejected = counts
     connection.execute(
-        update(uploads)
-        .where(uploads.c.lab == position.lab, uploads.c.upload_id == position.upload_id)
-        .values(
-            committed_offset=end,
-            accepted_count=uploads.c.accepted_count + accepted,
-            duplicate_count=uploads.c.duplicate_count + duplicates,
-            rejected_count=uploads.c.rejected_count + rejected,
-            update_time=now,
-        )
+        _ADVANCE,
+        {
+            "of_lab": position.lab,
+            "of_upload": position.upload_id,
+            "end": end,
+            "accepted": accepted,
+            "duplicates": duplicates,
+            "rejected": rejected,
+            "now": now,
+        },
     )
 
 
