@@ -111,7 +111,7 @@ def _is_output_closed() -> bool:
 def _run(options: argparse.Namespace) -> int:
     try:
         if options.command == "config":
-            _config(options.action, options.config, as_json=options.json)
+            _config(options)
             return 0
         if options.command == "doctor":
             return diagnose(os.environ, options.config, _names(options.service), as_json=options.json)
@@ -160,13 +160,13 @@ def _names(service: str) -> list[str]:
     return list(SERVICES) if service == "all" else [service]
 
 
-def _config(action: str, config: Path | None, *, as_json: bool) -> None:
-    if action == "example":
+def _config(options: argparse.Namespace) -> None:
+    if options.action == "example":
         print(example(), end="")
-    elif action == "show":
-        print(show_settings(os.environ, config, as_json=as_json))
+    elif options.action == "show":
+        print(show_settings(os.environ, options.config, as_json=options.json))
     else:
-        check_settings(Settings.from_environment(os.environ, config))
+        check_settings(Settings.from_environment(os.environ, options.config), _names(options.service))
         print(tr("the settings can be used"))
 
 

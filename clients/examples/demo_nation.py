@@ -93,6 +93,9 @@ class Country:
     def start(self, name: str, region: str, above: str = "Nation") -> Node:
         """Start a node. The first one is the nation, and the others use `above` as their upstream."""
         variables = PATIENT | {"HUTONG_JURISDICTION": region, "HUTONG_PEPPER_FILE": str(self._pepper)}
+        # The nodes share one machine, and one laboratory uploads. Worker processes of each node would take longer to
+        # start than they could save.
+        variables["HUTONG_UPLOAD_WORKERS"] = "0"
         if self.nodes:
             upstream = self.nodes[above].addresses
             variables |= {

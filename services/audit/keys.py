@@ -14,13 +14,14 @@ from operator import attrgetter
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from services.domain.instant import Instant, shanghai_day
-from services.domain.subject import Pepper
+from services.domain.names import is_uscc
+from services.domain.subject import Pepper, holds_resident_number
 from services.domain.subkeys import Purpose, subkey
 
 TAG_LENGTH = 16
 """Length of a tag in bytes. A subject key has the same length."""
 _PLAIN = re.compile(
-    r"labs/[0-9A-Z]{18}(?:/uploads/[0-9A-Za-z._-]{1,64})?"
+    r"labs/(?P<uscc>[0-9A-Z]{18})(?:/uploads/[0-9A-Za-z._-]{1,64})?"
     r"|nodes/[0-9]{6}"
     r"|(?:pendingChanges|emergencyGrants|legalHolds)/[0-9a-f-]{36}"
     r"|jurisdictions/[0-9]{6}(?:/policies/[a-z][a-z0-9-]{0,62}(?:@[0-9]{1,9})?)?"
@@ -115,10 +116,13 @@ class AuditKeys:
         """Return a resource name as it is stored. A name that could point to a person is hashed.
 
         A hashed name keeps its collection: "results/8b1a…". A text that is no resource name of the contract is left
-        out, because a caller whose call is refused may have sent any text.
+        out, because a caller whose call is refused may have sent any text. A laboratory's name therefore needs the
+        right check character, and a name that holds the number of a resident identity card is left out.
         """
-        if _PLAIN.fullmatch(name):
-            return name
+        plain = _PLAIN.fullmatch(name)
+        if plain is not None:
+            is_stored = (plain["uscc"] is None or is_uscc(plain["uscc"])) and not holds_resident_number(name)
+            return name if is_stored else ""
         found = _COLLECTION.match(name)
         return "" if found is None else f"{found.group(1)}/{self.hide(name)}"
 

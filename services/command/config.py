@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -12,34 +12,45 @@ from hutong_texts.layout import pad
 
 from services.command.private_files import check_private_files
 from services.command.rule_files import find_rule_faults
+from services.command.workers import check_workers
 from services.runtime.certificates import check_certificate_use, check_tls_files
+from services.runtime.configuration.pepper_source import read_pepper
 from services.runtime.configuration.settings import DECLARED, Settings, given_texts
 from services.runtime.configuration.variables import BadSetting, Declared
 from services.runtime.server.server import check_exposure
 from services.storage.migrate import SERVICES
 
 
-def check_settings(settings: Settings) -> None:
-    """Check for faults that would prevent a start, although each setting by itself is valid.
+def check_settings(settings: Settings, services: Sequence[str] = SERVICES) -> None:
+    """Check for faults that would prevent a start of these services, although each setting by itself is valid.
 
     Such faults are TLS files or rule files that cannot be used, files that other users can use, callers that nobody
-    could identify, and a pepper that is missing. Descriptors are not read, and commands are not run.
+    could identify, workers that cannot serve, and a pepper that is missing. Policy needs a pepper only for bearer
+    tokens. Descriptors are not read, and commands are not run.
 
     Raises:
         BadSetting: a start would refuse the settings.
     """
     check_tls_files(settings.tls)
     check_certificate_use(settings.tls)
-    check_private_files(settings, list(SERVICES))
+    check_private_files(settings, services)
     for _, fault in find_rule_faults(settings):
         if fault:
             raise BadSetting(fault)
-    for service in SERVICES:
-        check_exposure(settings.service(service).address, settings)
+    for service in services:
+        own = settings.service(service)
+        check_exposure(own.address, settings)
+        check_workers(settings, [service], own.workers)
+    if tuple(services) == ("policy",) and settings.token_keys_file is None:
+        return
     kinds = {settings.pepper_source.kind, settings.other_pepper_source.kind}
     makes_own = settings.pepper_source.kind == "embedded" and settings.results.database_url.startswith("sqlite")
-    if kinds <= {"file", "embedded"} and not makes_own:
+    if not kinds <= {"file", "embedded"}:
+        return
+    if not makes_own:
         settings.pepper()
+    elif settings.other_pepper_source.kind == "file":
+        read_pepper(settings.other_pepper_source, settings.data_dir)
 
 
 def show_settings(environment: Mapping[str, str], config: Path | None, *, as_json: bool) -> str:

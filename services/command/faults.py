@@ -10,10 +10,14 @@ from hutong_texts import Text, english, escape_controls
 from hutong_texts.system import system_text
 from sqlalchemy import exc
 
-_PERMISSIONS = english("run it as the user of the services, or change the owner and the permissions")
+from services.runtime.configuration.unreadable import PERMISSIONS
+
+_MISSING = english("make it, or name another")
 _ADVICE: Mapping[int, Text] = {
-    errno.EPERM: _PERMISSIONS,
-    errno.EACCES: _PERMISSIONS,
+    errno.ENOENT: _MISSING,
+    errno.ENOTDIR: _MISSING,
+    errno.EPERM: PERMISSIONS,
+    errno.EACCES: PERMISSIONS,
     errno.EROFS: english("mount the file system for writing, or choose another folder"),
     errno.ENOSPC: english("free some space"),
     errno.EDQUOT: english("free some space"),
@@ -23,6 +27,11 @@ _ADVICE: Mapping[int, Text] = {
     errno.EAGAIN: english("raise the limit of processes and threads: ulimit -u, or TasksMax= of systemd"),
 }
 _CHECK = english("hutongd doctor says more")
+
+
+def advise(error: OSError) -> Text:
+    """Return what to do about an error of the system."""
+    return _ADVICE.get(error.errno or 0, _CHECK)
 
 
 def describe(error: BaseException) -> Text | None:
@@ -37,7 +46,7 @@ def describe(error: BaseException) -> Text | None:
         cause = system_text(error)
         if error.filename is not None:
             cause = english("{file}: {cause}", file=escape_controls(str(error.filename)), cause=cause)
-        return english("{cause}; {advice}", cause=cause, advice=_ADVICE.get(error.errno or 0, _CHECK))
+        return english("{cause}; {advice}", cause=cause, advice=advise(error))
     if isinstance(error, MemoryError):
         return english("{cause}; {advice}", cause=english("no memory is left"), advice=_ADVICE[errno.ENOMEM])
     if isinstance(error, exc.DatabaseError | psycopg.OperationalError):

@@ -94,10 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
                 SERVICE="{SERVICE}",
             )
             command.add_argument("--workers", type=_worker_count, metavar="N", help=help_)
-    text = tr("check the settings, show them with their sources, or print an example file")
-    command = commands.add_parser("config", help=text, description=text)
-    command.add_argument("action", choices=["check", "show", "example"])
-    command.add_argument("--json", action="store_true", help=tr("show prints one JSON object"))
+    _add_config(commands)
     _add_audit(commands)
     _add_key(commands)
     _add_backup(commands)
@@ -110,6 +107,19 @@ def make_parser() -> argparse.ArgumentParser:
         "--older-than", type=_span, required=True, metavar="SPAN", help=tr("such as {example}", example="30d, 12h")
     )
     return parser
+
+
+def _add_config(commands: argparse._SubParsersAction[Any]) -> None:
+    text = tr("check the settings, show them with their sources, or print an example file")
+    actions = commands.add_parser("config", help=text, description=text).add_subparsers(dest="action", required=True)
+    text = tr("find what would prevent a start of one service, or of all three")
+    check = actions.add_parser("check", help=text, description=text)
+    check.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
+    text = tr("show every setting with its value and its source")
+    show = actions.add_parser("show", help=text, description=text)
+    show.add_argument("--json", action="store_true", help=tr("print one JSON object"))
+    text = tr("print an example file")
+    actions.add_parser("example", help=text, description=text)
 
 
 def _add_backup(commands: argparse._SubParsersAction[Any]) -> None:

@@ -7,6 +7,7 @@ number.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -145,6 +146,26 @@ def canonical_document(type_: int, number: str, issuing_country: str = "") -> Do
     if issuing_country:
         raise BadDocument("issuing_country", english("only a passport names the country that issued it"))
     return _new_document((type_, number, ""))
+
+
+def canonical_documents(
+    types: Iterable[int], numbers: Iterable[str], issuing_countries: Iterable[str]
+) -> list[Document | BadDocument]:
+    """Return the canonical form of each document; for an impossible one, the error that `canonical_document` raises.
+
+    An upload has thousands of documents. Most are resident identity cards, with a number in canonical form that is only
+    checked.
+    """
+    found: list[Document | BadDocument] = []
+    for type_, number, country in zip(types, numbers, issuing_countries, strict=True):
+        if type_ == RESIDENT_ID_CARD and not country and is_resident_number(number):
+            found.append(_new_document((type_, number, "")))
+            continue
+        try:
+            found.append(canonical_document(type_, number, country))
+        except BadDocument as error:
+            found.append(error)
+    return found
 
 
 _new_document = partial(tuple.__new__, Document)

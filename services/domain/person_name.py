@@ -89,6 +89,11 @@ _VARIANTS = str.maketrans({glyph: one for one, glyphs in _GLYPHS.items() for gly
 _VARIANT = re.compile(f"[{''.join(map(chr, _VARIANTS))}]")
 
 
+def is_own_form(name: str) -> bool:
+    """Whether a name has only Chinese characters that are their own normal form. Nearly all names are such names."""
+    return _PLAIN.fullmatch(name) is not None and _VARIANT.search(name) is None
+
+
 def person_name_form(name: str) -> str:
     """Return the normal form of a person's name; empty if the name has no letter, or if the name is a mask."""
     if _PLAIN.fullmatch(name):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.domain import person_name
 from services.domain.document import RESIDENT_ID_CARD, Document, has_check_character
-from services.domain.person_name import person_name_form
+from services.domain.person_name import is_own_form, person_name_form
 from services.domain.subkeys import Purpose, subkey
 
 _RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
@@ -105,6 +105,21 @@ class Pepper:
         outer.update(inner.digest())
         return outer.digest()[:KEY_LENGTH]
 
+    def keys_of(self, documents: Sequence[Document]) -> list[bytes]:
+        """Return the subject key of each document under this version.
+
+        An upload needs the keys of thousands of documents. One loop costs less than as many calls of `subject_key`.
+        """
+        new_inner, new_outer = self._inner.copy, self._outer.copy
+        keys = []
+        for document in documents:
+            inner = new_inner()
+            inner.update(_hashed(document))
+            outer = new_outer()
+            outer.update(inner.digest())
+            keys.append(outer.digest()[:KEY_LENGTH])
+        return keys
+
     def name_hash(self, name: str) -> bytes:
         """Return the hash of a name. It has the version of the normal form, and a keyed hash of the normal form.
 
@@ -133,6 +148,22 @@ class Pepper:
         if not form:
             return stated, b""
         return stated, _NAME_VERSION + (stated if form == bare else self._hash_name(form))
+
+    def hash_stated_names(self, names: Sequence[str]) -> tuple[list[bytes], list[bytes]]:
+        """Return both hashes of each name, as `hash_stated_name` does, in two columns."""
+        new_keyed = self._keyed.copy
+        stated_names, name_hashes = [], []
+        for name in names:
+            if is_own_form(name):
+                keyed = new_keyed()
+                keyed.update(name.encode())
+                stated = keyed.digest()
+                name_hash = _NAME_VERSION + stated
+            else:
+                stated, name_hash = self.hash_stated_name(name)
+            stated_names.append(stated)
+            name_hashes.append(name_hash)
+        return stated_names, name_hashes
 
     def _hash_name(self, name: str) -> bytes:
         keyed = self._keyed.copy()

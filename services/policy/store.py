@@ -13,6 +13,7 @@ from hutong.policy.v1.policy_admin_service_pb2 import (
 )
 from sqlalchemy import Connection
 
+from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.policy import tables
 from services.policy.changes import Changes, newest_sequence, read_changes
@@ -22,6 +23,12 @@ from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
+
+_HEADS = (
+    f"SELECT region, as_of_time FROM {tables.nodes_below.name}"  # noqa: S608 - names of tables
+    f" UNION ALL SELECT '', coalesce(max(sequence), 0) FROM {tables.policy_changes.name}"
+)
+"""Reads what `_read_heads` reads. The row without a region has the sequence of the last change."""
 
 
 class PolicyStore:
@@ -42,9 +49,19 @@ class PolicyStore:
     async def read_heads(self) -> tuple[dict[str, Instant], int]:
         """Return the instant up to which each node below is known, and the sequence of the last change.
 
-        Up to this sequence, all changes for which these instants stand are in the log.
+        Up to this sequence, all changes for which these instants stand are in the log. Every process asks this ten
+        times a second, so on PostgreSQL the event loop asks by a single statement.
         """
-        return await self._database.read(_read_heads)
+        if self._database.is_sqlite or not self._database.has_current_schema:
+            return await self._database.read(_read_heads)
+        try:
+            rows = await self._database.read_alone(_HEADS)
+        except Unavailable:
+            # The server may have closed the connection. `read` then makes a new one.
+            return await self._database.read(_read_heads)
+        heads = {region.decode(): int(number) for region, number in rows}
+        newest = heads.pop("")
+        return heads, newest
 
     async def read_lives_below(self) -> dict[NodeLife, int]:
         """Return the newest known sequence of each life of each node below."""

@@ -187,13 +187,14 @@ async def _open_results(
         DryRunBudget(limits.dry_run_reports),
         settings.start_seconds,
     )
+    subscribe_above = link.subscribe_above if link else None
     # A node in the middle that is asked by a node below also asks the node above.
     relayed = NationwideLookup(stores.lookup, node, clock, freshness, RelayedRecords(link.nation)) if link else None
     exchange = ExchangeServicer(
         NodeAdmission(node, downstream),
         downstream,
         ReplicationReceiver(downstream, pepper, clock, drain, node),
-        NotificationStream(database, pepper, clock, drain, timing, own=node, above=link),
+        NotificationStream(database, pepper, clock, drain, timing, own=node, subscribe_above=subscribe_above),
         SubjectLookup(stores.lookup, freshness, pepper, clock, relayed),
         NodeRetirements(stores.writer),
         tokens,
@@ -343,5 +344,5 @@ def _link(
         clock,
         stores.timing,
         stores.limits,
-        partial(StatementsBelow, stores.database, freshness),
+        partial(StatementsBelow, stores.database, freshness.list_below),
     )

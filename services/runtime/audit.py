@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from enum import IntEnum
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from services.domain.instant import MINUTE, Instant
@@ -59,7 +60,7 @@ class AuditEvent(NamedTuple):
     case_id: str = ""
 
 
-_new_event = tuple.__new__
+_new_event = partial(tuple.__new__, AuditEvent)
 """Makes an AuditEvent from a tuple of all its fields. Unlike the constructor, it does no checks."""
 
 
@@ -260,18 +261,17 @@ def rows_of(reads: Sequence[DecisionRead]) -> list[AuditEvent]:
     All reads have the same trail.
     """
     tag_at = reads[0].audit.trail.tag_at
-    rows, minute = [], -1
+    rows: list[AuditEvent] = []
+    minute, of = -1, None
+    stated: tuple[str, ...] = ()
+    case = ""
     for audit, key, purpose, region, outcome, time in reads:
         if time - time % MINUTE != minute:
             minute = time - time % MINUTE
             tag = tag_at(minute)
-        stated = audit.state_read()
-        rows.append(
-            _new_event(
-                AuditEvent,
-                (_READ, minute, *stated, purpose, region, "", tag(key), 0, outcome, 1, audit.case_id),
-            )
-        )
+        if audit is not of:
+            of, stated, case = audit, audit.state_read(), audit.case_id
+        rows.append(_new_event((_READ, minute, *stated, purpose, region, "", tag(key), 0, outcome, 1, case)))
     return rows
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hutong.access.v1 import access_pb2
 
+from services.domain.subject import holds_resident_number
 from services.runtime.audit import ON_BEHALF_OF
 from services.runtime.caller import LOCAL, Caller
 
@@ -26,6 +27,8 @@ CASE = "hutong-case"
 """The metadata key of the case that a call serves. Some grants of the contract need a case."""
 TRACE_PARENT = "traceparent"
 """The metadata key of W3C Trace Context: version, trace id, parent span id and flags."""
+_EIGHTEEN_DIGITS = re.compile("(?=([0-9]{18}))")
+"""Finds every 18 digits in a row, also those that overlap."""
 _SEES_ACTORS = {"supervisor", "authority", "operator", LOCAL}
 _SEES_CONTACTS = {"supervisor", "operator", LOCAL}
 UNKNOWN = Caller("", fault="the call was not identified")
@@ -114,9 +117,14 @@ class Trace:
 
     @classmethod
     def from_header(cls, text: str) -> Trace | None:
-        """Return a new span in the trace of a `traceparent`; None unless the text is a valid header of version 00."""
+        """Return a new span in the trace of a `traceparent`; None unless the text is a valid header of version 00.
+
+        A trace id that holds the number of a resident identity card is not accepted, because trace ids are logged.
+        """
         match = _TRACE_PARENT.fullmatch(text)
         if match is None or match["trace"] == "0" * 32 or match["parent"] == "0" * 16:
+            return None
+        if any(map(holds_resident_number, _EIGHTEEN_DIGITS.findall(match["trace"]))):
             return None
         return cls(match["trace"], secrets.token_hex(8), match["flags"], match["parent"])
 

@@ -12,10 +12,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hutong_texts import Text, english
-from hutong_texts.system import system_text
 
 from services.runtime.configuration.open_files import find_open_rules, find_open_secret
 from services.runtime.configuration.tls import TlsSettings
+from services.runtime.configuration.unreadable import unreadable
 from services.runtime.configuration.variables import BadSetting
 
 
@@ -41,15 +41,20 @@ def check_tls_files(tls: TlsSettings) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate_file, tls.key_file, password="")
     except ssl.SSLError as error:
         cause = (
-            english("is not the key of HUTONG_TLS_CERTIFICATE_FILE")
+            english("is not the key of HUTONG_TLS_CERTIFICATE_FILE: name the key for which the certificate was made")
             if error.reason == "KEY_VALUES_MISMATCH"
-            else english("holds no PEM private key without a passphrase, or HUTONG_TLS_CERTIFICATE_FILE is broken")
+            else english(
+                "holds no PEM private key without a passphrase, or HUTONG_TLS_CERTIFICATE_FILE is broken: write the "
+                "key by openssl pkey"
+            )
         )
         raise BadSetting(
-            english("HUTONG_TLS_KEY_FILE {cause}: {key_file}", cause=cause, key_file=tls.key_file)
+            english("HUTONG_TLS_KEY_FILE {key_file} {cause}", cause=cause, key_file=tls.key_file)
         ) from None
     except OSError as error:
-        raise BadSetting(english("HUTONG_TLS_KEY_FILE cannot be read: {cause}", cause=system_text(error))) from None
+        raise BadSetting(
+            english("{name} {fault}", name="HUTONG_TLS_KEY_FILE", fault=unreadable(tls.key_file, error))
+        ) from None
 
 
 def check_certificate_use(tls: TlsSettings) -> None:
@@ -70,7 +75,11 @@ def check_certificate_use(tls: TlsSettings) -> None:
         for one in () if authorities is None else read_certificates(name, authorities):
             if not _may_sign(one):
                 raise BadSetting(
-                    english("{name} holds a certificate that is no authority's: {file}", name=name, file=authorities)
+                    english(
+                        "{name} holds a certificate that is no authority's: {file}; leave it out",
+                        name=name,
+                        file=authorities,
+                    )
                 )
     if (file := tls.certificate_file) is None:
         return
@@ -163,11 +172,15 @@ def read_certificates(setting: str, file: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(file.read_bytes())
     except OSError as error:
-        raise BadSetting(
-            english("{setting} cannot be read: {cause}", setting=setting, cause=system_text(error))
-        ) from None
+        raise BadSetting(english("{name} {fault}", name=setting, fault=unreadable(file, error))) from None
     except ValueError:
-        raise BadSetting(english("{setting} holds no PEM certificate: {file}", setting=setting, file=file)) from None
+        raise BadSetting(
+            english(
+                "{setting} holds no PEM certificate: {file}; correct the file or the setting",
+                setting=setting,
+                file=file,
+            )
+        ) from None
 
 
 def channel_credentials(tls: TlsSettings) -> grpc.ChannelCredentials:

@@ -226,7 +226,8 @@ def driver_args(url: str) -> dict[str, Any]:
 def _settings(url: URL, more: str = "", *, of_standby: bool = False) -> dict[str, Any]:
     """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server.
 
-    Options of libpq in the URL take precedence. If the URL names several servers, the server that takes writes is used.
+    Options of libpq in the URL take precedence, and so do the server's options that the URL gives by `options`. If the
+    URL names several servers, the server that takes writes is used.
     """
     given = set(url.query)
     settings: dict[str, Any] = {name: value for name, value in _LIBPQ.items() if name not in given}
@@ -235,7 +236,9 @@ def _settings(url: URL, more: str = "", *, of_standby: bool = False) -> dict[str
     if is_pooled(url):
         return {**settings, "prepare_threshold": None}
     # JIT compilation takes longer than any statement of the services, and a wrong estimate could start it.
-    return {**settings, "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {more}"}
+    own = f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {more}"
+    # Of an option that is given twice, PostgreSQL takes the last.
+    return {**settings, "options": " ".join([own, *url.normalized_query.get("options", ())])}
 
 
 def _begin_pooled(connection: Connection) -> None:

@@ -12,7 +12,7 @@ that the other writes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateStart, WatchNotificationsRequest
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeStart
@@ -165,13 +165,32 @@ def require_common_versions(message: Named, pepper: Pepper) -> None:
     ours = {one.version: pepper_mark(one) for one in pepper.versions}
     differ = any(theirs[version] != ours[version] for version in theirs.keys() & ours.keys())
     if differ or message.key_version not in ours or pepper.version not in theirs:
-        raise FailedPrecondition(
-            "PEPPER_MISMATCH",
-            english(
-                "the subject keys are made with another pepper, or with a version that one of the nodes does not read"
-            ),
-            metadata={"node": message.node},
-        )
+        raise _mismatch(message.node)
+
+
+def marks_of(pepper: Pepper) -> list[bytes]:
+    """Return the mark of each key version that this process reads. The version that it writes comes first."""
+    return [pepper_mark(one) for one in pepper.versions]
+
+
+def require_marks(given: Collection[bytes], own: Collection[bytes], node: str) -> None:
+    """Check that a service of this node has hashed under each key version that this process reads.
+
+    `given` are the marks of the other service, and `own` those of this process.
+
+    Raises:
+        FailedPrecondition: PEPPER_MISMATCH, rows under one of the versions would not be found.
+    """
+    if not all(mark in given for mark in own):
+        raise _mismatch(node)
+
+
+def _mismatch(node: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        "PEPPER_MISMATCH",
+        english("the subject keys are made with another pepper, or with a version that one of the nodes does not read"),
+        metadata={"node": node},
+    )
 
 
 def newest_version(pepper: Pepper) -> int:

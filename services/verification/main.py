@@ -108,7 +108,7 @@ async def open_verification(
     results_stub: ReconnectingStub[InternalLookupServiceAsyncStub] = ReconnectingStub(
         open_to_results, InternalLookupServiceStub
     )
-    results = ResultsClient(results_stub, settings.jurisdiction, settings.source_seconds)
+    results = ResultsClient(results_stub, settings.jurisdiction, pepper, settings.source_seconds)
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing, settings.source_seconds)
     token_uses = TokenUses(database, clock)
     flags = FlagStore(database)
@@ -128,7 +128,7 @@ async def open_verification(
         link = RefusalLink(exchange_store, outbox, open_above, node, pepper, refusal_timing)
     retired = RetiredNodes(settings)
     denial_client = DenialClient(open_to_results)
-    denials = DeniedCaseOpener(database, denial_client, pepper, clock)
+    denials = DeniedCaseOpener(database, denial_client.list_denied, pepper, clock)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
     audit = ServiceAudit(
         database,

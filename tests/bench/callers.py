@@ -69,6 +69,36 @@ async def _keep_calling(
     return count
 
 
+def unary_calls(target: Target, requests: Sequence[Message], callers: int, note: Callable[[], None]) -> float:
+    """Make one call for each request, `callers` of them at once. Return the calls a second.
+
+    `note` is called before the first of these calls and after the last. Before that, the connection is opened and each
+    caller has made one call.
+    """
+    return asyncio.run(_call_each(target, requests, callers, note))
+
+
+async def _call_each(target: Target, requests: Sequence[Message], callers: int, note: Callable[[], None]) -> float:
+    async with target.channel() as channel:
+        call = channel.unary_unary(
+            target.method,
+            request_serializer=type(requests[0]).SerializeToString,
+            response_deserializer=target.response_type.FromString,
+        )
+
+        async def call_in_turn(mine: Sequence[Message]) -> None:
+            for request in mine:
+                target.demand(await call(request))
+
+        await asyncio.gather(*(call_in_turn([request]) for request in requests[:callers]))
+        note()
+        begun = time.perf_counter()
+        await asyncio.gather(*(call_in_turn(requests[start::callers]) for start in range(callers)))
+        seconds = time.perf_counter() - begun
+        note()
+        return len(requests) / seconds
+
+
 def latencies(target: Target, requests: Sequence[Message], seconds: float, rate: float) -> list[float]:
     """Begin calls evenly at a rate, answered or not. Return the seconds that each took, in ascending order."""
     # A full garbage collection of the bench takes 50 ms, which would count as the service's time.

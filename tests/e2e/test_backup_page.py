@@ -7,7 +7,6 @@ from pathlib import Path
 from tests.support.databases import MakeUrl
 from tests.support.pages import block
 from tests.support.processes import environment, hutongd, run
-from tests.support.systemctl import path_of, put_systemctl
 
 BACKUP = "hutong-410000-20261130T001325138554Z"
 """The backup that the page restores as an example."""
@@ -27,7 +26,6 @@ def test_sqlite_is_backed_up_and_restored(tmp_path: Path, sqlite_url: MakeUrl) -
     pepper.write_bytes(b"p" * 32)
     pepper.chmod(0o600)
     variables = environment(data_dir=str(data), jurisdiction="410000")
-    variables["PATH"] = path_of(put_systemctl(tmp_path))
 
     def follow(steps: str) -> str:
         for here, there in (("/backup/hutong", str(backups)), ("/var/lib/hutong", str(data))):
@@ -41,5 +39,4 @@ def test_sqlite_is_backed_up_and_restored(tmp_path: Path, sqlite_url: MakeUrl) -
     said = follow(block("docs/backup.md", "sh", "hutongd restore /backup/hutong/").replace(BACKUP, made.name))
     assert said.count(f"from the copy {made.name}") == 3
     assert lock.stat().st_ino == served, "a process that still served Results would not be noticed"
-    assert (tmp_path / "asked").read_text().split()[:1] == ["stop"]
     assert hutongd("doctor", "results", data_dir=str(data), jurisdiction="410000").returncode < 2

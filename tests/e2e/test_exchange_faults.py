@@ -40,7 +40,7 @@ HENAN, SHANDONG, ZHENGZHOU = "410000", "370000", "410100"
 PARENTS = {HENAN: "000000", SHANDONG: "000000", ZHENGZHOU: HENAN}
 LAB_OF = {HENAN: "91410300MA00000018", SHANDONG: LABS[SHANDONG], ZHENGZHOU: OTHER_USCC}
 TIMEOUT_SECONDS = 120.0
-REST_SECONDS = 0.15 if ROUNDS < 100 else 0.0
+REST_SECONDS = 0.3 if ROUNDS < 100 else 0.0
 """Between two batches of a stream. In a soak nine streams upload as fast as they can."""
 APART = 2_000_000
 """Between the first persons of two nodes."""

@@ -17,14 +17,25 @@ import psycopg
 from sqlalchemy import Connection, make_url, text
 
 from services.results.distribution import PLAN, Whole
+from services.results.records.partitions import make_partitions, months_ahead
+from services.storage.engine import open_database
 from services.storage.migrate import upgrade
 from tests.support.citus import join
+from tests.support.results.factories import NOW
 from tests.support.waiting import TIMEOUT_SECONDS
 
 _STARTS = 6
 """Tries to start a server, of ten seconds each. On an idle machine the first one takes a second."""
 _ROOM_BYTES = 20 << 30
 """Used databases are kept while this much of the disk is free. A whole run needs a quarter of it."""
+_PATIENCE = {
+    "connect_timeout": f"{TIMEOUT_SECONDS:.0f}",
+    "options": f"--statement_timeout={TIMEOUT_SECONDS:.0f}s",
+}
+"""Lets services wait for PostgreSQL as long as tests wait.
+
+By default they wait five seconds for a connection, and as long for a short read. On a busy machine the server may stand
+still for longer than that."""
 MakeUrl = Callable[[str], str]
 """Takes a service's name and returns the URL of a new database at its newest schema."""
 
@@ -51,8 +62,8 @@ class SqliteDatabases:
 class PostgresServer:
     """A PostgreSQL server from a wheel, with fsync on as in production.
 
-    Without `synced` it makes databases in half the time. A killed process still loses nothing; only a power failure
-    would lose data.
+    Without `synced` it makes databases in half the time, and services wait for it as long as tests do. A killed process
+    still loses nothing; only a power failure would lose data.
     """
 
     def __init__(self, directory: Path, *, synced: bool = True) -> None:
@@ -70,6 +81,7 @@ class PostgresServer:
         # By default PostgreSQL copies a template page by page through its log, which takes up to twice the processor
         # time of copying the files. Copying the files is slower if each of the hundreds of files is synced.
         self._strategy = "wal_log" if synced else "file_copy"
+        self._patience = {} if synced else _PATIENCE
         self._count = itertools.count()
         if not synced:
             # Used databases stay, and autovacuum would visit all of them again and again.
@@ -96,10 +108,13 @@ class PostgresServer:
         if template not in self._templates:
             self._execute(f"CREATE DATABASE {template}")
             upgrade(service, self._url_of(template))
+            if service == "results":
+                _make_months(self._url_of(template))
             self._templates.add(template)
         name = f"{service}_{next(self._count)}"
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {self._strategy}")
-        return self._url_of(name)
+        url = make_url(self._url_of(name)).update_query_dict(self._patience)
+        return url.render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
         """Remove a database, even if it has open connections."""
@@ -209,6 +224,11 @@ class CitusServer:
         self._is_used.append(False)
 
 
+def without_patience(url: str) -> str:
+    """Return the URL of a database with the time limits that services have by default."""
+    return make_url(url).difference_update_query(list(_PATIENCE)).render_as_string(hide_password=False)
+
+
 def count_waiting(connection: Connection) -> int:
     """Return how many sessions of a PostgreSQL database wait for a lock."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -222,6 +242,15 @@ def server_cpu_seconds(postmaster: psutil.Process) -> float:
         with contextlib.suppress(psutil.NoSuchProcess):
             seconds += sum(process.cpu_times()[:2])
     return seconds
+
+
+def _make_months(url: str) -> None:
+    """Make the partitions of the month of the tests' clocks and of the next month, as a service does at its start.
+
+    Making them takes four times as long as copying them.
+    """
+    with contextlib.closing(open_database(url)) as database:
+        assert database.write_now(make_partitions, months_ahead(NOW))
 
 
 def _empty(url: str) -> None:

@@ -50,5 +50,8 @@ def pooled(program: str, server: PostgresServer, directory: Path, address: str =
 def pooled_url(url: str, address: str) -> str:
     """Return the URL of a database through the pooler, without saying that there is one."""
     host, _, port = address.rpartition(":")
-    bare = make_url(url).difference_update_query(["host"])
-    return bare.set(host=host, port=int(port), username="postgres").render_as_string(hide_password=False)
+    return (
+        make_url(url)
+        .set(query={}, host=host, port=int(port), username="postgres")
+        .render_as_string(hide_password=False)
+    )

@@ -36,16 +36,19 @@ class CopiedServer:
         socket: the folder of the server's socket, which is its host in a URL.
         data: the folder of its data.
         settings: what differs from the settings of all such servers.
+        address: the host:port at which it listens; empty if it has the socket alone.
     """
 
-    def __init__(self, programs: Path, source: Path, folder: Path, name: str) -> None:
+    def __init__(self, programs: Path, source: str, folder: Path, name: str, address: str) -> None:
         self.name = name
+        self.address = address
         self.programs = programs
         self.socket = folder / name
         # The copy has the lock of the first server's socket if that one is in its data folder.
         self.data = folder / f"{name}-data"
         self.settings: dict[str, str] = {}
         self._source = source
+        self._port = address.rpartition(":")[2] or "5432"
         self._process: subprocess.Popen[Any] | None = None
         self.socket.mkdir(mode=0o777)
         self.socket.chmod(0o777)
@@ -55,6 +58,11 @@ class CopiedServer:
         options = ["-R"] if follows else []
         _back_up(self.programs, self._source, self.data, self.name, *options)
         self.start()
+
+    @property
+    def conninfo(self) -> str:
+        """Where PostgreSQL's programs connect to it."""
+        return f"host={self.socket} port={self._port}"
 
     def restore(self, base: Path, recovery: Mapping[str, str]) -> None:
         """Replace the data of the stopped server by a base backup, and start it with these settings of the recovery."""
@@ -69,7 +77,8 @@ class CopiedServer:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        settings = {**FAST, **self.settings, "listen_addresses": "", "unix_socket_directories": str(self.socket)}
+        settings = {**FAST, **self.settings, "unix_socket_directories": str(self.socket), "port": self._port}
+        settings["listen_addresses"] = self.address.rpartition(":")[0]
         command = [str(self.programs / "postgres"), "-D", str(self.data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
@@ -86,15 +95,14 @@ class CopiedServer:
 
     def ask(self, query: str, database: str = "postgres") -> Any:
         """Return the one value of a query; None for a statement without an answer."""
-        host = str(self.socket)
-        with psycopg.connect(host=host, user="postgres", dbname=database, autocommit=True) as connection:
+        with psycopg.connect(self.conninfo, user="postgres", dbname=database, autocommit=True) as connection:
             cursor = connection.execute(query)  # type: ignore[call-overload]
             row = cursor.fetchone() if cursor.description else None
             return row[0] if row else None
 
     def follow(self, steps: str) -> str:
         """Run the steps of a page as the server's user. Return what they print."""
-        variables = {**os.environ, "PGHOST": str(self.socket), "PGUSER": "postgres"}
+        variables = {**os.environ, "PGHOST": str(self.socket), "PGPORT": self._port, "PGUSER": "postgres"}
         variables["PATH"] = f"{self.programs}:{os.environ['PATH']}"
         done = run([*AS_POSTGRES, "sh", "-ec", steps], env=variables, cwd=self.data.parent)
         assert done.returncode == 0, done.stderr
@@ -102,7 +110,8 @@ class CopiedServer:
 
     def url(self, database_url: str) -> str:
         """Return the URL of this server's copy of a database."""
-        return make_url(database_url).set(query={"host": str(self.socket)}).render_as_string(hide_password=False)
+        here = {"host": str(self.socket), "port": self._port}
+        return make_url(database_url).set(query=here).render_as_string(hide_password=False)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the server's processes. Each of them has a process group of its own."""
@@ -145,13 +154,14 @@ def copied(
     *,
     follows: bool,
     settings: Mapping[str, str] | None = None,
+    address: str = "",
 ) -> Iterator[CopiedServer]:
     """Run a copy of a server until the block ends."""
     if isinstance(server, CopiedServer):
-        programs, source = server.programs, server.socket
+        programs, source = server.programs, server.conninfo
     else:
-        programs, source = server.server.bin_path, Path(str(make_url(server.url).query["host"]))
-    made = CopiedServer(programs, source, folder, name)
+        programs, source = server.server.bin_path, f"host={make_url(server.url).query['host']}"
+    made = CopiedServer(programs, source, folder, name, address)
     made.settings |= settings or {}
     try:
         made.make(follows=follows)
@@ -162,12 +172,12 @@ def copied(
 
 def copy_data(server: CopiedServer, to: Path) -> Path:
     """Make a base backup of a running server. Return its folder."""
-    _back_up(server.programs, server.socket, to, "backup")
+    _back_up(server.programs, server.conninfo, to, "backup")
     return to
 
 
-def _back_up(programs: Path, source: Path, to: Path, name: str, *options: str) -> None:
-    conninfo = f"host={source} user=postgres application_name={name}"
+def _back_up(programs: Path, source: str, to: Path, name: str, *options: str) -> None:
+    conninfo = f"{source} user=postgres application_name={name}"
     command = [str(programs / "pg_basebackup"), "-D", str(to), "-d", conninfo, "-c", "fast", *options]
     done = run([*AS_POSTGRES, *command], cwd=to.parent)
     assert done.returncode == 0, done.stderr

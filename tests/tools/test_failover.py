@@ -21,6 +21,7 @@ from services.storage.engine import open_database
 from tests.support.databases import PostgresServer
 from tests.support.load import LoadedNode, upload_report
 from tests.support.pages import block
+from tests.support.ports import free_address
 from tests.support.standby import CopiedServer, copied, standby_folder
 from tests.support.verification.node import SERVICES, Node, calling
 from tests.support.waiting import wait_until
@@ -44,8 +45,8 @@ def servers(own_server: PostgresServer, databases: dict[str, str]) -> Iterator[t
     """A primary with the databases, and a hot standby without which the primary acknowledges nothing."""
     with (
         standby_folder() as folder,
-        copied(own_server, folder, "one", follows=False) as primary,
-        copied(primary, folder, "two", follows=True) as standby,
+        copied(own_server, folder, "one", follows=False, address=free_address()) as primary,
+        copied(primary, folder, "two", follows=True, address=free_address()) as standby,
     ):
         steps = block("docs/operations.md", "sh", "ALTER SYSTEM SET synchronous_standby_names")
         wait_until(lambda: primary.follow(steps).endswith("two\n"))
@@ -56,10 +57,13 @@ def servers(own_server: PostgresServer, databases: dict[str, str]) -> Iterator[t
 async def test_a_failover_loses_nothing_that_was_acknowledged(
     round_: int, tmp_path: Path, databases: dict[str, str], servers: tuple[CopiedServer, CopiedServer]
 ) -> None:
-    """Clients try again, the services find the standby by themselves, and a new life of the database begins."""
+    """Clients try again, the services find the standby by themselves, and a new life of the database begins.
+
+    The connections are TCP, as between machines. The killed primary resets them, and no call waits for ever.
+    """
     primary, standby = servers
     urls = {
-        service: make_url(url).set(query={"host": (str(primary.socket), str(standby.socket))}).render_as_string(False)
+        service: f"postgresql://postgres@{primary.address},{standby.address}/{make_url(url).database}"
         for service, url in databases.items()
     }
     node = Node(tmp_path, **urls)
@@ -82,7 +86,7 @@ async def test_a_failover_loses_nothing_that_was_acknowledged(
         await node.close()
     assert loaded.load.failed > 0, "no call met the failover"
     assert before.life != after.life
-    with contextlib.closing(open_database(urls["results"])) as database:
+    with contextlib.closing(open_database(standby.url(databases["results"]))) as database:
         database.read_now(loaded.laboratories.check)
         unknown = LogPosition(before.life, before.writer, after.sequence + 1_000)
         assert database.read_now(find_lost, [before, after, unknown]) == {unknown}

@@ -21,7 +21,7 @@ from tests.support.pages import block
 from tests.support.processes import environment, run
 from tests.support.results.factories import NOW, USCC
 from tests.support.secrets import write_secret
-from tests.support.systemctl import path_of, put, put_systemctl
+from tests.support.systemctl import path_of, put
 from tests.support.waiting import wait_until
 
 AS_POSTGRES = ["setpriv", "--reuid=pgserver", "--clear-groups"] if os.geteuid() == 0 else []
@@ -73,8 +73,8 @@ def test_postgresql_goes_back_to_an_instant_and_is_loaded_from_a_dump(
     name = str(make_url(url).database)
     host = str(make_url(url).query["host"])
     control = f"pg_ctl -D {place}/main -l {place}/log -o '-c listen_addresses= -k {place}' -w -s"
-    cases = f'"start postgresql") {control} start;;\n"end postgresql") {control} -m immediate stop;;\n'
-    programs = put_systemctl(place, f'case "$*" in\n{cases}esac\n')
+    programs = place / "bin"
+    programs.mkdir()
     put(programs, "pg_verifybackup", VERIFY)
     path = path_of(programs, own_server.server.bin_path)
 
@@ -87,6 +87,7 @@ def test_postgresql_goes_back_to_an_instant_and_is_loaded_from_a_dump(
         assert done.returncode == 0, done.stderr
 
     try:
+        follow("mkdir -p -m 700 /backup/wal /backup/base /backup/dump", host)
         follow(block("docs/backup.md", "sh", "archive_mode"), host)
         own_server.halt()
         own_server.resume()
@@ -95,8 +96,9 @@ def test_postgresql_goes_back_to_an_instant_and_is_loaded_from_a_dump(
         later = commit(url, "R1")
         instant = ask(url, """SELECT to_char(now(), 'YYYY-MM-DD"T"HH24:MI:SS.USOF')""")
         accident = commit(url, "R2")
-        names = {" results\n": f" {name}\n", "restored": f"{name}_restored", "results.dump": "dump"}
+        names = {" results\n": f" {name}\n", "restored": f"{name}_restored", "--owner=hutong": "--owner=postgres"}
         follow(block("docs/backup.md", "sh", "pg_dump"), host, **names)
+        follow(block("docs/backup.md", "sh", "pg_restore"), host, **names)
         dumped = make_url(url).set(database=f"{name}_restored").render_as_string(hide_password=False)
         after = commit(url, "R3")
         segment = place / "backup/wal" / ask(url, "SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
@@ -110,9 +112,10 @@ def test_postgresql_goes_back_to_an_instant_and_is_loaded_from_a_dump(
     (place / "main").mkdir()
     restored = make_url(url).set(query={"host": str(place)}).render_as_string(hide_password=False)
     try:
-        follow(
-            block("docs/backup.md", "sh", "recovery_target_time"), str(place), **{"2026-11-30T08:59:00+08:00": instant}
-        )
+        follow(block("docs/backup.md", "sh", "recovery.signal"), str(place), **{"2026-11-30T08:59:00+08:00": instant})
+        follow(f"{control} start", str(place))
+        follow(block("docs/backup.md", "sh", "pg_is_in_recovery"), str(place))
+        assert "recovery" not in (place / "main/postgresql.auto.conf").read_text()
         assert lost(restored, kept, later, accident, after) == {accident, after}
         commit(restored, "again")
         assert lost(restored, kept, later, accident, after) == {accident, after}
@@ -123,4 +126,4 @@ def test_postgresql_goes_back_to_an_instant_and_is_loaded_from_a_dump(
         assert done.returncode == 0, done.stderr
         assert "from the copy" in done.stdout
     finally:
-        follow("systemctl end postgresql", str(place))
+        follow(f"{control} -m immediate stop", str(place))

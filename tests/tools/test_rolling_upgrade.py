@@ -1,7 +1,8 @@
 """An upgrade of a node on PostgreSQL under load, from the previous release to this version. No caller gets an error.
 
 `make soak-upgrade` runs it. The previous release is a commit, whose tree `git archive` gives. As long as there is no
-release, it is the last commit before legal holds. UPGRADE_BASE names another commit.
+release, it is the first commit that serves on the schema of a newer version and on an older one. UPGRADE_BASE names
+another commit.
 
 The database is migrated first, so that processes of the previous release run on the new schema, or last, so that
 processes of this version run on the old one.
@@ -53,7 +54,7 @@ from tests.support.waiting import TIMEOUT_SECONDS, until
 
 if not os.environ.get("UPGRADE_ROUNDS", ""):
     pytest.skip("make soak-upgrade runs these tests", allow_module_level=True)
-BASE = os.environ.get("UPGRADE_BASE", "a71e28a6")
+BASE = os.environ.get("UPGRADE_BASE", "fee43074")
 ROUNDS = int(os.environ["UPGRADE_ROUNDS"])
 BATCHES, QUESTIONS = 10, 50
 """How many batches are acknowledged, and how many questions are answered, between two steps."""
@@ -135,6 +136,42 @@ class Office:
         assert self._refusals[-1].code
 
 
+class Health:
+    """Follows the health of one process."""
+
+    def __init__(self, address: str) -> None:
+        self._statuses: list[str] = []
+        self._task = asyncio.ensure_future(self._follow(address))
+
+    async def _follow(self, address: str) -> None:
+        async with grpc.aio.insecure_channel(address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            watched: Any = health.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)  # type: ignore[attr-defined]
+            async for answer in watched:
+                self._statuses.append(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+    async def wait(self) -> None:
+        """Wait until the process is SERVING."""
+
+        def is_well() -> bool:
+            if self._task.done():
+                self._task.result()
+            return "SERVING" in self._statuses
+
+        await until(is_well)
+
+    async def finish(self) -> None:
+        """Stop. Since the process was first SERVING, its health may not have changed."""
+        assert not self._task.done(), "the process has ended its health"
+        self.cancel()
+        await asyncio.wait([self._task])
+        assert self._statuses[self._statuses.index("SERVING") :] == ["SERVING"], self._statuses
+
+    def cancel(self) -> None:
+        """Stop, without a look at what was seen."""
+        self._task.cancel()
+
+
 class Node:
     """A node's services behind addresses that stay, one process each."""
 
@@ -145,7 +182,7 @@ class Node:
         self._directory = directory
         self._links = links
         self._processes: dict[str, subprocess.Popen[Any]] = {}
-        self._addresses: dict[str, str] = {}
+        self._health: dict[str, Health] = {}
 
     async def replace(self, service: str, version: Version) -> None:
         """Start a process of a version, and stop the process of the former version.
@@ -158,12 +195,14 @@ class Node:
         own = {**self.environment, **addresses, f"HUTONG_{service.upper()}_ADDRESS": address}
         with (self._directory / f"{service}.log").open("ab") as log:
             process = await asyncio.to_thread(version.serve, service, own, log)
-        former = self._processes.get(service)
+        former, former_health = self._processes.get(service), self._health.get(service)
         self._processes[service] = process
-        self._addresses[service] = address
+        health = self._health[service] = Health(address)
         try:
-            await self.wait(service)
+            await health.wait()
             self._links[service].lead_to(address)
+            if former_health is not None:
+                await former_health.finish()
         finally:
             if former is not None:
                 former.send_signal(signal.SIGTERM)
@@ -171,24 +210,15 @@ class Node:
                 end(former)
         assert former is None or code == 0
 
-    async def wait(self, service: str) -> None:
-        """Wait until a service reports SERVING."""
-
-        async def is_well() -> bool:
-            try:
-                answer = await health.Check(
-                    health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS, wait_for_ready=True
-                )
-            except grpc.aio.AioRpcError:
-                return False
-            return answer.status == health_pb2.HealthCheckResponse.SERVING
-
-        async with grpc.aio.insecure_channel(self._addresses[service]) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
-            await until(is_well)
+    async def finish(self) -> None:
+        """Check that the health of every present process has not changed since the process was first SERVING."""
+        for health in self._health.values():
+            await health.finish()
 
     def close(self) -> None:
         """Kill what still runs. No process may have logged an error."""
+        for health in self._health.values():
+            health.cancel()
         for process in self._processes.values():
             end(process)
         for service in SERVICES:
@@ -209,6 +239,7 @@ async def opened_node(
         for service in SERVICES:
             await node.replace(service, version)
         yield node, {name: link.address for name, link in links.items()}
+        await node.finish()
 
 
 @pytest.mark.parametrize("order", ["migrated first", "migrated last"])
@@ -218,7 +249,8 @@ async def test_an_upgrade_under_load_has_no_error(
 ) -> None:
     """Uploads go on and are stored once. Every question about one person gets the same answer.
 
-    At each step a policy is published and a refusal is reported. All of them are stored at the end.
+    Each process is SERVING from its start until it is stopped. At each step a policy is published and a refusal is
+    reported. All of them are stored at the end.
     """
     urls = {service: own_server.make_empty() for service in SERVICES}
     now = Version()
@@ -247,8 +279,6 @@ async def test_an_upgrade_under_load_has_no_error(
             await work()
         if order == "migrated last":
             await asyncio.to_thread(now.migrate, node.environment)
-        for service in SERVICES:
-            await node.wait(service)
         await work()
         await asyncio.to_thread(gate.finish)
         await office.check()

@@ -17,6 +17,7 @@ from sqlalchemy import exc
 from services.command.backup.files import copy_database, copy_private, find_damage, read_schema, sync, write_private
 from services.command.backup.manifest import MANIFEST, PEPPER, CopiedDatabase, Manifest, hash_file
 from services.command.databases import check_pepper
+from services.command.faults import advise
 from services.command.version import find_version
 from services.domain.instant import Instant, format_instant
 from services.runtime.clock import SystemClock
@@ -58,7 +59,12 @@ def back_up(settings: Settings, names: Sequence[str], folder: Path, *, with_pepp
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise BadSetting(
-            english("the backup cannot be written to {folder}: {cause}", folder=folder, cause=system_text(error))
+            english(
+                "the backup cannot be written to {folder}: {cause}; {advice}",
+                folder=folder,
+                cause=system_text(error),
+                advice=advise(error),
+            )
         ) from None
     return "\n".join(_lines(folder / name, manifest, [one for one in names if one not in files]))
 

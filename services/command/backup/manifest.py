@@ -84,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise BadSetting(
             english(
-                "{folder} is no backup: {file}: {cause}",
+                "{folder} is no backup: {file}: {cause}; name the folder that hutongd backup printed",
                 folder=folder,
                 file=PurePath(path.name),
                 cause=system_text(error),
@@ -97,7 +97,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return _manifest(stored)
     except (KeyError, TypeError, ValueError):
-        raise BadSetting(english("{path} is no manifest of a backup", path=path)) from None
+        raise BadSetting(english("{path} is no manifest of a backup: take another backup", path=path)) from None
 
 
 def _manifest(stored: Mapping[str, object]) -> Manifest:

@@ -21,6 +21,7 @@ from services.command.backup.files import copy_private, find_damage, read_schema
 from services.command.backup.manifest import PEPPER, CopiedDatabase, Manifest, hash_file, read_manifest
 from services.command.backup.record import record_restore
 from services.command.databases import check_pepper
+from services.command.faults import advise
 from services.domain.instant import Instant
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
@@ -44,7 +45,8 @@ def restore(settings: Settings, folder: Path, names: Sequence[str], now: Instant
 
     Raises:
         BadSetting: the backup cannot be read, is another node's, or was made under another pepper.
-        UnusableDatabase: a database exists already, is damaged, or was written by a newer version.
+        UnusableDatabase: a database exists already, is damaged, was written by a newer version, or would belong to
+            root in a folder of another user.
     """
     manifest = read_manifest(folder)
     chosen = [one for one in manifest.databases if one.service in names]
@@ -73,16 +75,35 @@ def restore(settings: Settings, folder: Path, names: Sequence[str], now: Instant
             for draft, target in zip(drafts, targets, strict=True):
                 _place(draft, target)
     except OSError as error:
-        raise UnusableDatabase(english("the databases cannot be restored: {cause}", cause=system_text(error))) from None
+        raise UnusableDatabase(
+            english(
+                "the databases cannot be restored: {cause}; {advice}", cause=system_text(error), advice=advise(error)
+            )
+        ) from None
     return "\n".join(_lines(manifest, chosen, targets))
 
 
 def _target(settings: Settings, service: str) -> Path:
-    """Return the file to restore. Raises UnusableDatabase if it exists, or if the service's database is on a server."""
+    """Return the file to restore.
+
+    Raises:
+        UnusableDatabase: the file exists, the service's database is on a server, or root would own the file in a folder
+            of another user.
+    """
     file = find_sqlite_file(settings.service(service).database_url)
     if file is None:
         raise UnusableDatabase(
             english("the database of {service} is on a server: restore it there (docs/backup.md)", service=service)
+        )
+    folder = file.absolute().parent
+    if os.geteuid() == 0 and folder.is_dir() and (owner := folder.stat().st_uid):
+        raise UnusableDatabase(
+            english(
+                "root would own the databases in {folder}, and the services could not use them: run it as their user, "
+                "whose id is {owner}, with the settings of the services",
+                folder=folder,
+                owner=owner,
+            )
         )
     for suffix in _BESIDE:
         beside = Path(f"{file}{suffix}")
@@ -98,7 +119,13 @@ def _check_copy(folder: Path, copied: CopiedDatabase) -> None:
     try:
         is_whole = file.stat().st_size == copied.size and hash_file(file) == copied.sha256
     except OSError as error:
-        raise BadSetting(english("{file} cannot be read: {cause}", file=file, cause=system_text(error))) from None
+        raise BadSetting(
+            english(
+                "{file} cannot be read: {cause}; take another backup, or run it as the user of the services",
+                file=file,
+                cause=system_text(error),
+            )
+        ) from None
     if not is_whole:
         raise UnusableDatabase(english("{file} is not what was backed up: take another backup", file=file))
     if fault := find_damage(file):
@@ -186,4 +213,4 @@ def _lines(manifest: Manifest, chosen: Sequence[CopiedDatabase], targets: Sequen
     missing = [one.service for one in manifest.databases if one not in chosen]
     if missing:
         yield tr("in the backup and not restored: {services}", services=", ".join(missing))
-    yield tr("If a purge has run since, run it again before serving. Then start the services: hutongd doctor")
+    yield tr("Start the services, and put legal holds again that were put since. Only then run a purge again")

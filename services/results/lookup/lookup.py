@@ -36,7 +36,7 @@ from services.results.lookup.fitting import find_claimed, fitting
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch
 from services.results.lookup.nationwide import LookupResult, NationwideLookup, lost
 from services.results.lookup.pick import LatestResults, pick_latest
-from services.results.lookup.question import Question
+from services.results.lookup.question import KeyedQuestion, PlainQuestion, Question, questions_from_keyed
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.model import NOT_OURS
 from services.results.missing_reports.queue import MissingReportQueue
@@ -49,9 +49,13 @@ from services.runtime.consistency import LogPosition, read_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
+from services.storage.pepper_marks import marks_of, require_marks
 
 if TYPE_CHECKING:
     from services.results.labs.model import Standing
+
+MOST_LOOK_UPS = 500
+"""The most look-ups of one call. The contract states it for each of the two forms, and this for both together."""
 
 
 class LookupHandler:
@@ -69,6 +73,7 @@ class LookupHandler:
         self._store = store
         self._missing_reports = missing_reports
         self._pepper = pepper
+        self._marks = marks_of(pepper)
         self._jurisdiction = jurisdiction
         self._node = format_node(jurisdiction)
         self._clock = clock
@@ -101,8 +106,16 @@ class LookupHandler:
         A document may state a name. If the name fits no result of the person, the answer is the same as for a person
         without results.
         """
+        for keyed in batch.keyed:
+            require_marks(keyed.pepper_marks, self._marks, self._node)
+        questions = questions_from_keyed(batch.keyed)
+        count = len(questions) + len(batch.requests)
+        if not count:
+            raise InvalidArgument.field("requests", english("value is required"))
+        if count > MOST_LOOK_UPS:
+            raise InvalidArgument.field("keyed", english("must have at most {most} items", most=MOST_LOOK_UPS))
         response = BatchLookupColumnsResponse()
-        await self._answer_each(batch, response, response.columns)
+        await self._answer_each(batch, response, response.columns, questions)
         return response
 
     async def _answer_each(
@@ -110,16 +123,21 @@ class LookupHandler:
         batch: BatchLookupLatestRequest | BatchLookupColumnsRequest,
         response: BatchLookupLatestResponse | BatchLookupColumnsResponse,
         columns: LookupColumns | None,
+        keyed: Sequence[KeyedQuestion] = (),
     ) -> None:
-        """Fill an empty response. Answers to local look-ups without claimed reports go into `columns`, if given."""
+        """Fill an empty response.
+
+        Answers to local look-ups without claimed reports go into `columns`, if given. Those to `keyed` come first.
+        """
         lost_positions = await self._find_lost(batch.requests)
         keys, presenters = subject_keys_from_proto(batch), _presenters_of(batch)
-        plain: list[Question] = []
+        plain: list[PlainQuestion] = list(keyed)
         local: list[tuple[Question, LookupLatestItem]] = []
         nationwide: list[tuple[Question, LookupLatestItem]] = []
         item_indexes: list[int] = []
         compares_name = columns is not None
-        each = zip(batch.requests, check_each(batch), keys, presenters, strict=True)
+        faults = check_each(batch) if batch.requests else ()
+        each = zip(batch.requests, faults, keys, presenters, strict=True)
         for index, (request, fault, key, presenter) in enumerate(each):
             try:
                 if fault is not None and not (key[0] and {one.field for one in fault.violations} == {"document"}):
@@ -173,7 +191,7 @@ class LookupHandler:
 
     async def _fill(
         self,
-        plain: Sequence[Question],
+        plain: Sequence[PlainQuestion],
         questions: Sequence[Question],
         responses: Sequence[LookupLatestResponse],
         columns: LookupColumns | None,
@@ -249,7 +267,7 @@ class LookupHandler:
             fill_result(response.out_of_region.add(), result, standing_of(result))
 
     def _pick(
-        self, question: Question, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
+        self, question: PlainQuestion, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
     ) -> LatestResults:
         # Look-ups that share a read get the results of all items that any of them asks for.
         wanted = [result for result in results if result.item in question.items]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from hutong.results.internal.v1.internal_lookup_service_pb2 import KeyedLookUps
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+from hutong_texts import english
 
+from services.domain.errors import InvalidArgument
 from services.domain.names import DEFAULT_ITEM, format_node, parse_items
 from services.domain.region import NATION
-from services.domain.subject import Pepper, holds_resident_number, mask_number
+from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH, Pepper, holds_resident_number, mask_number
 from services.results.fields import document_from_proto
 from services.results.lookup.convert import claims_from_proto
 from services.results.lookup.model import SubjectQuestion
@@ -107,3 +111,54 @@ class Question:
             for claim in self.claims
         )
         return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items, self.other_key)
+
+
+class KeyedQuestion(NamedTuple):
+    """One look-up by subject key, with what a `Question` has of a local look-up without a token and without claims."""
+
+    subject_key: bytes
+    other_key: bytes | None
+    name_hashes: Sequence[bytes]
+    items: tuple[str, ...]
+    limit: int
+    own_position: None = None
+    leaves_out_nation: bool = False
+
+
+PlainQuestion = Question | KeyedQuestion
+
+
+def questions_from_keyed(keyed: Iterable[KeyedLookUps]) -> list[KeyedQuestion]:
+    """Return the look-ups by subject key, in order.
+
+    Raises:
+        InvalidArgument: a column has the wrong length, or a value of the wrong length.
+    """
+    found: list[KeyedQuestion] = []
+    for index, group in enumerate(keyed):
+        columns = [
+            _column(group, index, "subject_keys", KEY_LENGTH, may_lack=False),
+            _column(group, index, "other_subject_keys", KEY_LENGTH),
+            _column(group, index, "name_hashes", NAME_HASH_LENGTH),
+            _column(group, index, "other_name_hashes", NAME_HASH_LENGTH),
+        ]
+        items = parse_items(group.items, f"keyed[{index}].items") or (DEFAULT_ITEM,)
+        limit = group.limit or DEFAULT_LIMIT
+        for key, other_key, name_hash, other_hash in zip(*columns, strict=True):
+            hashes = ((name_hash, other_hash) if other_hash else (name_hash,)) if name_hash else ()
+            # `_make` takes about half the time of the constructor.
+            found.append(KeyedQuestion._make((key, other_key or None, hashes, items, limit, None, False)))
+    return found
+
+
+def _column(group: KeyedLookUps, index: int, name: str, length: int, *, may_lack: bool = True) -> Sequence[bytes]:
+    """Return a column with one value for each look-up. An empty column stands for as many empty values."""
+    count = len(group.subject_keys)
+    values: Sequence[bytes] = getattr(group, name) or [b""] * count
+    lengths = {0, length} if may_lack else {length}
+    if len(values) != count or not lengths.issuperset(map(len, values)):
+        raise InvalidArgument.field(
+            f"keyed[{index}].{name}",
+            english("must have {key_length} bytes or none for each request", key_length=length),
+        )
+    return values

@@ -17,7 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from services.domain.instant import Instant
 from services.results.records.model import ACTIVE, NewResult, ReportKey
 from services.results.records.new_results import NewResults, columns_of
-from services.results.records.row_format import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS, CopyRows, TupleRow
+from services.results.records.row_columns import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS, TupleColumns
+from services.results.records.row_format import CopyRows, TupleRows
 from services.storage.advisory_locks import AdvisoryLock, lock_names_until_commit
 from services.storage.connections import is_distributed
 
@@ -26,6 +27,7 @@ _FIND_KEYS = (
 )
 
 _FORM = CopyRows()
+_TUPLES = TupleRows()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ class SqliteBulk:
 
     def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
         """Claim report numbers by one prepared statement."""
-        lab, *_ = self._result_rows(rows)[0][0]
+        lab = self._in_columns(rows).labs[0]
         _, _, *columns, _, _ = columns_of(rows)
         numbers, subject_keys, reference_times, outcomes, content_hashes = columns
         keys = zip(
@@ -222,15 +224,16 @@ class SqliteBulk:
             commit.national_receive_time,
         )
         columns = columns_of(rows)
-        persons = zip(columns.subject_keys, columns.report_numbers, strict=True)
-        return [
-            person + subject + tube_columns + commit_values
-            for person, (subject, tube_columns) in zip(persons, self._result_rows(rows), strict=True)
-        ]
+        *subjects, tubes = self._in_columns(rows)
+        persons = zip(columns.subject_keys, columns.report_numbers, *subjects, strict=True)
+        return [person + of_tube + commit_values for person, of_tube in zip(persons, tubes, strict=True)]
 
     @staticmethod
-    def _result_rows(rows: Sequence[NewResult]) -> Sequence[TupleRow]:
-        return rows.rows if isinstance(rows, NewResults) else [row.result_row for row in rows]
+    def _in_columns(rows: Sequence[NewResult]) -> TupleColumns:
+        if isinstance(rows, NewResults):
+            joined: TupleColumns = rows.rows
+            return joined
+        return _TUPLES.join_results([row.result_row for row in rows])
 
 
 def _copy(connection: Connection, table: str, columns: Sequence[str], lines: Iterable[bytes]) -> None:

@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeAlias
 
 from services.domain.subject import is_comparable
 from services.results.records.model import NewResult, StoredResult
-from services.results.records.row_format import TUBE_COLUMNS, VALIDATED_COLUMNS, row_form, split_columns
+from services.results.records.row_columns import TUBE_COLUMNS, VALIDATED_COLUMNS
+from services.results.records.row_format import row_form, split_columns
 
 _COLUMNS = VALIDATED_COLUMNS[VALIDATED_COLUMNS.index("name_hash") :]
 _COMPARED = tuple(name for name in TUBE_COLUMNS if name not in {"reference_time", "item"})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from services.domain.instant import Instant
 from services.results.records.model import KeyedForm, NewResult
+from services.results.records.row_columns import NewColumns
 from services.results.records.row_format import row_form
 
 if TYPE_CHECKING:
@@ -61,12 +62,12 @@ class NewResults(Sequence[NewResult]):
     _made: list[NewResult] | None = field(default=None, repr=False)
 
     @classmethod
-    def join(cls, dialect: str, results: Sequence[NewResult]) -> NewResults:
-        """Return results in columns."""
-        columns, form, numbers = columns_of(results), row_form(dialect), [row.report_number for row in results]
-        keys = form.join_keys([results[at].key_row for at in _by_number(numbers)])
-        rows = form.join_results([row.result_row for row in results])
-        return cls(columns, dialect, keys, rows, len(set(numbers)) == len(numbers))
+    def form(cls, dialect: str, columns: ResultColumns, new: NewColumns) -> NewResults:
+        """Return results in columns. Their rows are made of `new`."""
+        form, numbers = row_form(dialect), columns.report_numbers
+        key_rows = form.form_keys(new)
+        keys = form.join_keys([key_rows[at] for at in _by_number(numbers)])
+        return cls(columns, dialect, keys, form.form_results(new), len(set(numbers)) == len(numbers))
 
     @classmethod
     def merge(cls, parts: Sequence[NewResults]) -> NewResults:
@@ -84,12 +85,12 @@ class NewResults(Sequence[NewResult]):
             others = [other for part in parts for other in part.columns.others or [None] * len(part)]
         columns = ResultColumns._make((*(list(chain.from_iterable(field)) for field in fields), others))
         numbers = columns.report_numbers
-        keys = form.concatenate([part.keys for part in parts])
+        keys = form.concatenate_keys([part.keys for part in parts])
         if not _ascend(parts):
             each = [key for part in parts for key in form.split_keys(part.keys)]
             sorted_numbers = [number for part in parts for number in sorted(part.columns.report_numbers)]
             keys = form.join_keys([each[at] for at in _by_number(sorted_numbers)])
-        rows = form.concatenate([part.rows for part in parts])
+        rows = form.concatenate_results([part.rows for part in parts])
         return cls(columns, first.dialect, keys, rows, len(set(numbers)) == len(numbers))
 
     def __len__(self) -> int:

@@ -9,76 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-from services.domain.instant import Instant
-
-
-class TubeColumns(Protocol):
-    """The fields that all persons of a tube share.
-
-    Uploaded tubes, replicated tubes and stored results have these fields.
-    """
-
-    @property
-    def reference_time(self) -> Instant: ...  # noqa: D102
-    @property
-    def tube_code(self) -> str: ...  # noqa: D102
-    @property
-    def pool_size(self) -> int: ...  # noqa: D102
-    @property
-    def specimen(self) -> int: ...  # noqa: D102
-    @property
-    def method(self) -> int: ...  # noqa: D102
-    @property
-    def outcome(self) -> int: ...  # noqa: D102
-    @property
-    def sample_region(self) -> str: ...  # noqa: D102
-    @property
-    def sample_site(self) -> str: ...  # noqa: D102
-    @property
-    def sample_time(self) -> Instant | None: ...  # noqa: D102
-    @property
-    def receive_time(self) -> Instant | None: ...  # noqa: D102
-    @property
-    def test_time(self) -> Instant | None: ...  # noqa: D102
-    @property
-    def report_time(self) -> Instant | None: ...  # noqa: D102
-    @property
-    def item(self) -> str: ...  # noqa: D102
-
-
-KEY_COLUMNS = ("lab", "report_number", "subject_key", "reference_time", "revision", "outcome", "content_hash")
-TUBE_COLUMNS = (
-    "reference_time",
-    "tube_code",
-    "pool_size",
-    "specimen",
-    "method",
-    "outcome",
-    "sample_region",
-    "sample_site",
-    "sample_time",
-    "receive_time",
-    "test_time",
-    "report_time",
-    "item",
+from services.results.records.row_columns import (
+    VALIDATED_COLUMNS,
+    NewColumns,
+    SubjectColumns,
+    TubeColumns,
+    TupleColumns,
+    TupleRow,
 )
-VALIDATED_COLUMNS = (
-    "subject_key",
-    "lab",
-    "report_number",
-    "key_version",
-    "name_hash",
-    "masked_name",
-    "masked_number",
-    *TUBE_COLUMNS,
-)
-SubjectColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
-"""The columns of a result's subject and report, which come before the tube's columns in VALIDATED_COLUMNS."""
-TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
-"""Two tuples: the subject's columns without subject key and report number, and the tube's columns."""
-COMMIT_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")
 
 
 class RowForm(Protocol):
@@ -98,6 +38,14 @@ class RowForm(Protocol):
         """Format the validated part of a row of `results`: the subject's columns, then the tube's."""
         ...
 
+    def form_keys(self, new: NewColumns) -> Sequence[Any]:
+        """Format the rows of `report_keys` of many first revisions, as `form_key` does."""
+        ...
+
+    def form_results(self, new: NewColumns) -> Any:
+        """Format the validated parts of many rows of `results`, as `form_result` does, and join them."""
+        ...
+
     def join_keys(self, key_rows: Sequence[Any]) -> Any:
         """Join rows of `report_keys` for one bulk statement."""
         ...
@@ -114,8 +62,15 @@ class RowForm(Protocol):
         """Return the rows that `join_results` joined."""
         ...
 
-    def concatenate(self, joined: Sequence[Any]) -> Any:
-        """Concatenate what `join_keys` returned for several parts, or what `join_results` returned.
+    def concatenate_keys(self, joined: Sequence[Any]) -> Any:
+        """Concatenate what `join_keys` returned for several parts.
+
+        The outcome is that of one call with the rows of all parts.
+        """
+        ...
+
+    def concatenate_results(self, joined: Sequence[Any]) -> Any:
+        """Concatenate what `join_results` returned for several parts.
 
         The outcome is that of one call with the rows of all parts.
         """
@@ -153,6 +108,34 @@ class CopyRows:
             f"\t{escape(masked_name)}\t{escape(masked_number)}{tube_columns}"
         )
 
+    def form_keys(self, new: NewColumns) -> list[str]:
+        """Return whole lines of `report_keys`."""
+        lab = escape(new.lab)
+        keys = zip(
+            *(_escape_each(new.report_numbers), new.subject_keys, new.reference_times, new.outcomes),
+            new.content_hashes,
+            strict=True,
+        )
+        return [
+            f"{lab}\t{number}\t\\\\x{subject_key.hex()}\t{time}\t1\t{outcome}\t\\\\x{content_hash.hex()}\n"
+            for number, subject_key, time, outcome, content_hash in keys
+        ]
+
+    def form_results(self, new: NewColumns) -> bytes:
+        """Return the beginnings of lines of `results`, each with a line end."""
+        of_lab = f"\t{escape(new.lab)}\t"
+        version = f"\t{new.key_version}\t\\\\x"
+        rows = zip(
+            *(new.subject_keys, _escape_each(new.report_numbers), new.name_hashes),
+            *(_escape_each(new.masked_names), _escape_each(new.masked_numbers), new.tubes),
+            strict=True,
+        )
+        lines = [
+            f"\\\\x{subject_key.hex()}{of_lab}{number}{version}{name_hash.hex()}\t{name}\t{masked_number}{of_tube}"
+            for subject_key, number, name_hash, name, masked_number, of_tube in rows
+        ]
+        return self.join_results(lines)
+
     def join_keys(self, key_rows: Sequence[str]) -> bytes:
         """Return the lines as COPY takes them."""
         return "".join(key_rows).encode()
@@ -172,8 +155,12 @@ class CopyRows:
         """Return the beginnings of lines."""
         return joined.decode().split("\n")[:-1]
 
-    def concatenate(self, joined: Sequence[bytes]) -> bytes:
+    def concatenate_keys(self, joined: Sequence[bytes]) -> bytes:
         """Return all lines."""
+        return b"".join(joined)
+
+    def concatenate_results(self, joined: Sequence[bytes]) -> bytes:
+        """Return all beginnings of lines."""
         return b"".join(joined)
 
 
@@ -212,6 +199,16 @@ class TupleRows:
         _subject_key, lab, _report_number, *rest = subject
         return (lab, *rest), tube_columns
 
+    def form_keys(self, new: NewColumns) -> list[None]:
+        """Return None for each result, as `form_key` does."""
+        return [None] * len(new.report_numbers)
+
+    def form_results(self, new: NewColumns) -> TupleColumns:
+        """Return the subjects' columns that are not fields of `NewResult`, and the tubes' columns."""
+        count = len(new.report_numbers)
+        labs, key_versions = [new.lab] * count, [new.key_version] * count
+        return TupleColumns(labs, key_versions, new.name_hashes, new.masked_names, new.masked_numbers, new.tubes)
+
     def join_keys(self, key_rows: Sequence[None]) -> Sequence[None]:
         """Return the rows as they are.
 
@@ -223,17 +220,23 @@ class TupleRows:
         """Return the rows as they are."""
         return joined
 
-    def join_results(self, result_rows: Sequence[TupleRow]) -> Sequence[TupleRow]:
-        """Return the rows as they are."""
-        return result_rows
+    def join_results(self, result_rows: Sequence[TupleRow]) -> TupleColumns:
+        """Return the rows in columns, which cost less to send from process to process than a tuple for each row."""
+        subjects = zip(*(subject for subject, _ in result_rows), strict=True) if result_rows else [()] * 5
+        return TupleColumns._make([*map(list, subjects), [of_tube for _, of_tube in result_rows]])
 
-    def split_results(self, joined: Sequence[TupleRow]) -> Sequence[TupleRow]:
-        """Return the rows as they are."""
-        return joined
+    def split_results(self, joined: TupleColumns) -> Sequence[TupleRow]:
+        """Return the rows."""
+        *subjects, tubes = joined
+        return list(zip(zip(*subjects, strict=True), tubes, strict=True))
 
-    def concatenate(self, joined: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    def concatenate_keys(self, joined: Sequence[Sequence[None]]) -> Sequence[None]:
         """Return all rows."""
         return list(chain.from_iterable(joined))
+
+    def concatenate_results(self, joined: Sequence[TupleColumns]) -> TupleColumns:
+        """Return all rows."""
+        return TupleColumns._make(list(chain.from_iterable(column)) for column in zip(*joined, strict=True))
 
 
 def escape(text: str) -> str:
@@ -241,6 +244,14 @@ def escape(text: str) -> str:
     if "\\" in text or not text.isprintable():
         text = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
     return text
+
+
+def _escape_each(texts: Sequence[str]) -> Sequence[str]:
+    """Escape texts for COPY's text format. Nearly always none of them needs it, which one look at all of them shows."""
+    together = "".join(texts)
+    if "\\" in together or not together.isprintable():
+        return list(map(escape, texts))
+    return texts
 
 
 def _or_null(value: int | None) -> str:

@@ -16,21 +16,24 @@ if TYPE_CHECKING:
     from services.results.records.model import Method, Outcome, Specimen
 
 
-class TubePerson(NamedTuple):
-    """One person of a tube as the laboratory wrote it. The repr shows no identity."""
+class TubePersons(NamedTuple):
+    """All persons of a batch as the laboratory wrote them, in columns. The repr shows no identity.
 
-    document_type: int
-    number: str
-    issuing_country: str
-    name: str
-    report_number: str
+    The persons of a tube come after those of the tube before it.
+    """
+
+    document_types: list[int]
+    numbers: list[str]
+    issuing_countries: list[str]
+    names: list[str]
+    report_numbers: list[str]
 
     def __repr__(self) -> str:
-        return f"TubePerson(report_number={self.report_number!r})"
+        return f"TubePersons({len(self.report_numbers)} persons)"
 
 
 class Tube(NamedTuple):
-    """One tube as the laboratory reported it."""
+    """One tube as the laboratory reported it, without its persons."""
 
     tube_code: str
     pool_size: int
@@ -43,7 +46,7 @@ class Tube(NamedTuple):
     receive_time: Instant | None
     test_time: Instant | None
     report_time: Instant | None
-    persons: tuple[TubePerson, ...]
+    person_count: int
     item: str = DEFAULT_ITEM
 
     @property

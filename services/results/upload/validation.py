@@ -6,36 +6,23 @@ for each person. All faults of an item are found in one pass. A faulty item does
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import accumulate, chain
 
 from hutong_texts import english
 
-from services.domain.document import BadDocument, Document, canonical_document
+from services.domain.document import BadDocument, Document, canonical_documents
 from services.domain.errors import Violation
 from services.domain.instant import Instant, format_instant
 from services.domain.names import DEFAULT_ITEM, describe_item, format_node
 from services.domain.region import is_region
-from services.domain.subject import (
-    KEY_LENGTH,
-    RESIDENT_NUMBER_LENGTH,
-    Pepper,
-    holds_resident_number,
-    mask_name,
-    mask_number,
-    mask_resident_numbers,
-)
+from services.domain.subject import Pepper, holds_resident_number
 from services.results.labs.model import MAY_REPORT, Lab
 from services.results.records.differences import Difference
-from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, KeyedForm, NewResult
-from services.results.records.row_format import RowForm
-from services.results.upload.model import Rejection, Tube, TubePerson, ValidatedBatch
-
-if TYPE_CHECKING:
-    from services.results.records.model import Outcome
+from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, NewResult
+from services.results.upload.model import Rejection, Tube, TubePersons, ValidatedBatch
+from services.results.upload.valid_persons import ValidPersons
 
 MAX_TUBES = 1_000
 """The most tubes of a batch, as the contract states."""
@@ -49,122 +36,75 @@ _TIMES = ("sample_time", "receive_time", "test_time", "report_time")
 TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
 """Violations of the contract's rules: tube index → (person index or WHOLE_TUBE, violation)."""
 
-_new_result = partial(tuple.__new__, NewResult)
-"""Makes a NewResult of a tuple, at half the cost of `NewResult(...)`."""
-
-
-class _Shared(NamedTuple):
-    """The parts that all persons of a valid tube share. They are made once for each tube.
-
-    `statement` is the hash object of `tube_statement`. The content hash of each person continues a copy of this object.
-    """
-
-    tube_index: int
-    reference_time: Instant
-    outcome: Outcome
-    statement: Any
-    of_tube: Any
-    item: str
-
 
 @dataclass(frozen=True, slots=True)
 class BatchValidator:
     """Validates batches of a laboratory at an instant.
 
-    `rows` makes rows in the form that the database takes. Rows are made here, because validation runs in worker
-    processes. The commit runs in the server's process. `items` are the ids of the items that the upload admits.
+    Rows are made here, for the engine of `dialect`, because validation runs in worker processes. The commit runs in the
+    server's process. `items` are the ids of the items that the upload admits.
     """
 
     now: Instant
     pepper: Pepper
     lab: Lab
-    rows: RowForm
+    dialect: str
     items: Collection[str] = (DEFAULT_ITEM,)
 
-    def validate_batch(self, offset: int, tubes: Iterable[Tube], faults: TubeFaults) -> ValidatedBatch:
-        """Validate each item by itself. A tube is no longer needed once the next tube is read."""
-        person_counts: list[int] = []
-        results: list[NewResult] = []
+    def validate_batch(
+        self, offset: int, tubes: Sequence[Tube], persons: TubePersons, faults: TubeFaults
+    ) -> ValidatedBatch:
+        """Validate each item by itself.
+
+        Each kind of fault is looked for in the whole batch, because nearly all batches have none.
+        """
+        person_counts = [tube.person_count for tube in tubes]
+        documents = canonical_documents(persons.document_types, persons.numbers, persons.issuing_countries)
+        of_persons = self._find_person_faults(person_counts, documents, persons.report_numbers, faults)
+        of_tubes = {index: found for index, tube in enumerate(tubes) if (found := self._find_tube_faults(tube))}
+        for index, known in faults.items():
+            stated = [violation for person, violation in known if person == WHOLE_TUBE]
+            fields = {violation.field for violation in stated}
+            found = [*stated, *(one for one in of_tubes.get(index, ()) if one.field not in fields)]
+            if found:
+                of_tubes[index] = found
+        valid = ValidPersons(tubes, documents, persons)
         rejections: list[Rejection] = []
-        for index, tube in enumerate(tubes):
-            known = faults.get(index, ()) if faults else ()
-            self._validate_tube(index, tube, known, results, rejections)
-            person_counts.append(len(tube.persons))
+        if of_tubes or of_persons:
+            rejections = _leave_out_faulty(valid, person_counts, of_tubes, of_persons)
+        results = valid.results(self.dialect, self.lab.uscc, self.pepper)
         return ValidatedBatch(offset, person_counts, results, rejections)
 
-    def _validate_tube(
-        self,
-        index: int,
-        tube: Tube,
-        known: Sequence[tuple[int, Violation]],
-        results: list[NewResult],
-        rejections: list[Rejection],
-    ) -> None:
-        of_tube = self._find_tube_faults(tube)
-        if known:
-            stated = [violation for person, violation in known if person == WHOLE_TUBE]
-            faulty = {violation.field for violation in stated}
-            of_tube = [*stated, *(violation for violation in of_tube if violation.field not in faulty)]
-        of_persons: list[Violation] = []
-        good: list[NewResult] = []
-        bad: list[Rejection] = []
-        # No rows are made for a faulty tube, because its times may be missing.
-        shared = None if of_tube else self._share(index, tube)
-        for position, person in enumerate(tube.persons):
-            document_type, number, country, _, report_number = person
-            violations = [violation for at, violation in known if at == position] if known else []
-            if not violations or not any(".document" in violation.field for violation in violations):
-                try:
-                    document = canonical_document(document_type, number, country)
-                except BadDocument as error:
-                    path = f"persons[{position}].document.{error.field}"
-                    violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", error.expected))
-            if holds_resident_number(report_number):
-                its_field = f"persons[{position}].report_number"
-                if its_field not in {one.field for one in violations}:
-                    violations.append(_holds_number(its_field))
-            if violations:
-                of_persons += violations
-                bad.append(Rejection(index, position, tuple(violations)))
-            elif shared is not None:
-                good.append(self._make_result(position, person, document, shared))
-        if of_tube:
-            retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in (*of_tube, *of_persons))
-            rejections.append(Rejection(index, WHOLE_TUBE, (*of_tube, *of_persons), retryable))
-        else:
-            results += good
-            rejections += bad
-
-    def _share(self, index: int, tube: Tube) -> _Shared:
-        statement = hashlib.blake2b(tube_statement(tube), digest_size=KEY_LENGTH)
-        of_tube = self.rows.form_tube(without_numbers(tube))
-        return _Shared(index, tube.reference_time, tube.outcome, statement, of_tube, tube.item)
-
-    def _make_result(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
-        tube_index, reference_time, outcome, _, _, item = shared
-        _, _, _, name, number = person
-        stated = (number, name, mask_name(name), mask_number(document.number))
-        pepper = self.pepper
-        subject_key, content_hash, result_row = self._form(pepper, document, stated, shared)
-        other = None if pepper.other is None else KeyedForm._make(self._form(pepper.other, document, stated, shared))
-        key_row = self.rows.form_key(self.lab.uscc, number, subject_key, reference_time, outcome, content_hash)
-        subject = (tube_index, position, number, subject_key, reference_time, outcome)
-        return _new_result((*subject, content_hash, key_row, result_row, item, other))
-
-    def _form(
-        self, pepper: Pepper, document: Document, stated: tuple[str, str, str, str], shared: _Shared
-    ) -> tuple[bytes, bytes, Any]:
-        """Return the fields of a person's KeyedForm under a key version.
-
-        `stated` has the report number, the name, the masked name and the masked number of the document.
-        """
-        number, name, masked_name, masked_number = stated
-        subject_key = pepper.subject_key(document)
-        stated_name, name_hash = pepper.hash_stated_name(name)
-        content = shared.statement.copy()
-        content.update(subject_key + stated_name)
-        subject = (subject_key, self.lab.uscc, number, pepper.version, name_hash, masked_name, masked_number)
-        return subject_key, content.digest(), self.rows.form_result(subject, shared.of_tube)
+    @staticmethod
+    def _find_person_faults(
+        person_counts: Sequence[int],
+        documents: Sequence[Document | BadDocument],
+        report_numbers: Sequence[str],
+        faults: TubeFaults,
+    ) -> dict[int, list[Violation]]:
+        """Return the faults of each faulty person, by the person's index in the batch."""
+        known: dict[int, list[Violation]] = {}
+        if faults:
+            starts = list(accumulate(person_counts, initial=0))
+            for tube_index, of_tube in faults.items():
+                for position, violation in of_tube:
+                    if position != WHOLE_TUBE:
+                        known.setdefault(starts[tube_index] + position, []).append(violation)
+        suspects = {at for at, document in enumerate(documents) if isinstance(document, BadDocument)}
+        suspects.update(at for at, number in enumerate(report_numbers) if holds_resident_number(number))
+        if not suspects:
+            return known
+        positions = [position for count in person_counts for position in range(count)]
+        for at in suspects:
+            violations = known.setdefault(at, [])
+            document, position = documents[at], positions[at]
+            if isinstance(document, BadDocument) and not any(".document" in one.field for one in violations):
+                path = f"persons[{position}].document.{document.field}"
+                violations.append(Violation(path, "BAD_DOCUMENT_NUMBER", document.expected))
+            its_field = f"persons[{position}].report_number"
+            if holds_resident_number(report_numbers[at]) and its_field not in {one.field for one in violations}:
+                violations.append(_holds_number(its_field))
+        return known
 
     def _find_tube_faults(self, tube: Tube) -> list[Violation]:
         faults: list[Violation] = []
@@ -187,9 +127,9 @@ class BatchValidator:
     @staticmethod
     def _find_pool_faults(tube: Tube) -> list[Violation]:
         faults = []
-        if len(tube.persons) > tube.pool_size > 0:
+        if tube.person_count > tube.pool_size > 0:
             text = english(
-                "{count} persons do not fit a tube for {pool_size}", count=len(tube.persons), pool_size=tube.pool_size
+                "{count} persons do not fit a tube for {pool_size}", count=tube.person_count, pool_size=tube.pool_size
             )
             faults.append(Violation("persons", "POOL_MISMATCH", text))
         if tube.outcome == POSITIVE and tube.pool_size > 1:
@@ -231,6 +171,33 @@ class BatchValidator:
         return faults
 
 
+def _leave_out_faulty(
+    valid: ValidPersons,
+    person_counts: Sequence[int],
+    of_tubes: Mapping[int, Sequence[Violation]],
+    of_persons: Mapping[int, Sequence[Violation]],
+) -> list[Rejection]:
+    """Leave faulty persons and all persons of faulty tubes out of the valid persons. Return the rejections.
+
+    The persons' faults are given by the persons' indexes in the batch.
+    """
+    rejections = []
+    start = 0
+    for index, count in enumerate(person_counts):
+        whose = range(start, start + count)
+        start += count
+        faulty = [at for at in whose if at in of_persons]
+        if index in of_tubes:
+            every = (*of_tubes[index], *chain.from_iterable(of_persons[at] for at in faulty))
+            retryable = all(violation.reason == "TIME_IN_FUTURE" for violation in every)
+            rejections.append(Rejection(index, WHOLE_TUBE, every, retryable))
+            valid.leave_out(index, whose)
+        elif faulty:
+            rejections += [Rejection(index, at - whose.start, tuple(of_persons[at])) for at in faulty]
+            valid.leave_out(index, faulty)
+    return rejections
+
+
 def _holds_number(field: str) -> Violation:
     """Return the fault of a code that contains a document number, which every reader of the code would see."""
     text = english("holds a resident identity card number: codes and report numbers must be the laboratory's own")
@@ -244,41 +211,6 @@ def _not_admitted(item: str) -> Violation:
         item=describe_item(item),
     )
     return Violation("item", "ITEM_NOT_ADMITTED", text)
-
-
-def without_numbers(tube: Tube) -> Tube:
-    """Return a tube as it is stored: resident identity card numbers in the site's name are masked.
-
-    The content hash still covers the unmasked text, so that the same tube sent again is a duplicate.
-    """
-    if len(tube.sample_site) < RESIDENT_NUMBER_LENGTH:
-        return tube
-    masked = mask_resident_numbers(tube.sample_site)
-    return tube if masked == tube.sample_site else tube._replace(sample_site=masked)
-
-
-def tube_statement(tube: Tube) -> bytes:
-    """Return everything that a laboratory stated of a tube except its persons, in a fixed form for the content hash.
-
-    The default item adds nothing. A tube without an item therefore has the same hash as before tubes had items.
-    """
-    of_item = (tube.item,) if tube.item else ()
-    return "\x1f".join(
-        (
-            tube.tube_code,
-            str(tube.pool_size),
-            str(tube.specimen),
-            str(tube.method),
-            str(tube.outcome),
-            tube.sample_region,
-            tube.sample_site,
-            str(tube.sample_time),
-            str(tube.receive_time),
-            str(tube.test_time),
-            str(tube.report_time),
-            *of_item,
-        )
-    ).encode()
 
 
 def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Sequence[NewResult], Sequence[Rejection]]:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Collection
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.synchronize import Semaphore
 
 import structlog
@@ -28,9 +28,12 @@ from services.domain.names import DEFAULT_ITEM
 from services.domain.region import added_regions, is_region, set_added_regions
 from services.domain.subject import Pepper
 from services.results.labs.model import Lab
-from services.results.records.new_results import NewResults
-from services.results.records.row_format import row_form
-from services.results.upload.convert import faults_from_violations, tube_from_proto
+from services.results.upload.convert import (
+    faults_from_violations,
+    keeps_every_rule,
+    persons_from_proto,
+    tube_from_proto,
+)
 from services.results.upload.model import ValidatedBatch
 from services.results.upload.validation import BatchValidator
 from services.runtime.hardening import harden_process
@@ -82,17 +85,11 @@ def validate_tubes(
     `offset` is the index of the first tube in the upload. `items` are the ids of the items that the upload admits.
     """
     batch = TubeBatch.FromString(tubes)
-    faults = faults_from_violations(find_violations(batch))
-    validator = BatchValidator(now, context.pepper(), lab, row_form(context.dialect), items)
-    return validator.validate_batch(offset, map(tube_from_proto, batch.tubes), faults)
-
-
-def _validate_in_columns(
-    context: WorkerContext, lab: Lab, now: Instant, offset: int, tubes: bytes, items: Collection[str]
-) -> ValidatedBatch:
-    """Validate as `validate_tubes` does, and return the results in columns, which cost less to send than rows."""
-    validated = validate_tubes(context, lab, now, offset, tubes, items)
-    return replace(validated, results=NewResults.join(context.dialect, validated.results))
+    sent, persons = list(map(tube_from_proto, batch.tubes)), persons_from_proto(batch.tubes)
+    keeps_rules = bool(sent) and keeps_every_rule(batch, sent, persons)
+    faults = {} if keeps_rules else faults_from_violations(find_violations(batch))
+    validator = BatchValidator(now, context.pepper(), lab, context.dialect, items)
+    return validator.validate_batch(offset, sent, persons, faults)
 
 
 class ValidationPool:
@@ -119,7 +116,7 @@ class ValidationPool:
         pool = self._pool
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                pool, _validate_in_columns, self._worker_context, lab, now, offset, tubes, items
+                pool, validate_tubes, self._worker_context, lab, now, offset, tubes, items
             )
         except BrokenProcessPool:
             self._renew(pool)

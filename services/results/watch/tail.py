@@ -16,7 +16,6 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -24,7 +23,8 @@ from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.results.changelog.model import BEGINNING, Cursor
 from services.results.timing import ResultsTiming
-from services.results.watch.batches import ChangeBatch, ChangeSlice
+from services.results.watch.batches import ChangeSlice
+from services.results.watch.store import WatchStore
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
@@ -49,23 +49,6 @@ class TailLimits:
     database_reads: int = 2
 
 
-class Log(Protocol):
-    """The change log, as the tail reads it."""
-
-    async def newest_cursor(self) -> Cursor:
-        """Return the cursor after everything that is committed."""
-        ...
-
-    async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
-        """Return the changes after a cursor, up to `limit` results.
-
-        Raises:
-            OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.
-            Unavailable: the database does not answer.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class ChangePage:
     """The next changes for a reader. A change that began after another change was acknowledged comes after it.
@@ -86,7 +69,7 @@ class ChangeTail:
 
     def __init__(
         self,
-        log: Log,
+        store: WatchStore,
         clock: Clock,
         drain: Drain,
         written: asyncio.Event,
@@ -96,7 +79,7 @@ class ChangeTail:
         """Create a tail; `written` is set whenever this process has committed something to the log."""
         self._timing = timing
         self.limits = limits or TailLimits()
-        self._log = log
+        self._store = store
         self._clock = clock
         self._drain = drain
         self._written = written
@@ -121,7 +104,7 @@ class ChangeTail:
         """Return the window that the poller fills. If there is no poller, start one with a new window."""
         async with self._start_lock:
             if self._poller is None:
-                self.window = _Window(await self._log.newest_cursor(), self.limits.window)
+                self.window = _Window(await self._store.newest_cursor(), self.limits.window)
                 self._poller = asyncio.ensure_future(self._poll(self.window))
             return self.window
 
@@ -129,7 +112,7 @@ class ChangeTail:
         """Return a page from the database. Raises OutOfRange if the cursor is too old or of another log."""
         async with self._database_slots:
             now = self._clock.now()
-            batch = await self._log.read_changes(cursor, now, self.limits.page)
+            batch = await self._store.read_changes(cursor, now, self.limits.page)
         return ChangePage(batch.slices, now if batch.is_complete else None)
 
     async def _poll(self, window: _Window) -> None:
@@ -137,7 +120,7 @@ class ChangeTail:
             while not self._drain.begun:
                 self._written.clear()
                 read_time = self._clock.now()
-                batch = await self._log.read_changes(window.reach, read_time, self.limits.read)
+                batch = await self._store.read_changes(window.reach, read_time, self.limits.read)
                 window.append(batch.slices, read_time if batch.is_complete else None)
                 if batch.is_complete:
                     await self._pause()

@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from services.runtime.configuration.open_files import is_readable_by_everybody, is_writable_by_everybody
+from services.runtime.configuration.unreadable import advise_reader, is_missing
 from services.runtime.configuration.variables import BadSetting, Declared
 
 _PLACE = re.compile(r"at line (\d+), column (\d+)")
@@ -40,13 +41,27 @@ def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, 
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
+        advice = advise_reader(error)
+        if is_missing(error):
+            advice = english("put it there, or correct --config or HUTONG_CONFIG; hutongd config example prints one")
         raise BadSetting(
-            english("the configuration file {path} cannot be read: {cause}", path=path, cause=system_text(error))
+            english(
+                "the configuration file {path} cannot be read: {cause}; {advice}",
+                path=path,
+                cause=system_text(error),
+                advice=advice,
+            )
         ) from None
     except ValueError as error:
         at = _PLACE.search(str(error))
         where = english(" (line {line}, column {column})", line=at[1], column=at[2]) if at else ""
-        raise BadSetting(english("the configuration file {path} is no TOML{where}", path=path, where=where)) from None
+        raise BadSetting(
+            english(
+                "the configuration file {path} is no TOML{where}: correct it; hutongd config example prints one",
+                path=path,
+                where=where,
+            )
+        ) from None
     by_key = {one.key: one for one in declared.values()}
     tables = {key.partition(".")[0] for key in by_key if "." in key}
     texts = {}

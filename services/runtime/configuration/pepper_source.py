@@ -22,6 +22,7 @@ from hutong_texts import english
 from hutong_texts.system import system_text
 
 from services.domain.subject import Pepper
+from services.runtime.configuration.unreadable import unreadable
 from services.runtime.configuration.variables import BadSetting
 
 _LEAST_BYTES = 32
@@ -131,10 +132,14 @@ def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
             start_new_session=True,
         )
     except OSError as error:
-        raise BadSetting(english("{name} cannot be run: {cause}", name=name, cause=system_text(error))) from None
+        raise BadSetting(
+            english(
+                "{name} cannot be run: {cause}; correct the path of its program", name=name, cause=system_text(error)
+            )
+        ) from None
     except ValueError:
         raise BadSetting(
-            english("{name} cannot be run: its quotes are not closed, or it holds a zero byte", name=name)
+            english("{name} cannot be run: close its quotes, and leave out zero bytes", name=name)
         ) from None
     assert process.stdout is not None
     until = time.monotonic() + seconds
@@ -143,7 +148,11 @@ def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
         # The command is not waited for if its output is too long, because it may never end.
         code = 0 if len(secret) > _MOST_BYTES else process.wait(max(0.0, until - time.monotonic()))
     except (TimeoutError, subprocess.TimeoutExpired):
-        raise BadSetting(english("{name} did not end within {seconds:g} seconds", name=name, seconds=seconds)) from None
+        raise BadSetting(
+            english(
+                "{name} did not end within {seconds:g} seconds; run it by hand to see why", name=name, seconds=seconds
+            )
+        ) from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -165,7 +174,7 @@ def _secret_of_descriptor(descriptor: int, name: str, seconds: float) -> bytes:
     except TimeoutError:
         raise BadSetting(
             english(
-                "{name}: {descriptor} did not end within {seconds:g} seconds",
+                "{name}: {descriptor} did not end within {seconds:g} seconds; close it after the secret is written",
                 name=name,
                 descriptor=descriptor,
                 seconds=seconds,
@@ -174,7 +183,7 @@ def _secret_of_descriptor(descriptor: int, name: str, seconds: float) -> bytes:
     except OSError as error:
         raise BadSetting(
             english(
-                "{name}: {descriptor} cannot be read: {cause}",
+                "{name}: {descriptor} cannot be read: {cause}; open it for this process, as a shell does with 3< FILE",
                 name=name,
                 descriptor=descriptor,
                 cause=system_text(error),
@@ -207,16 +216,20 @@ def _read_file(path: Path, name: str) -> bytes:
         with path.open("rb") as file:
             secret = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise BadSetting(english("{name} cannot be read: {cause}", name=name, cause=system_text(error))) from None
+        raise BadSetting(english("{name} {fault}", name=name, fault=unreadable(path, error))) from None
     return _checked(name, secret)
 
 
 def _checked(name: str, secret: bytes) -> bytes:
     """Return a secret after checking its length. `name` is the setting that gave the secret."""
     if len(secret) < _LEAST_BYTES:
-        raise BadSetting(english("{name} gives less than {least} bytes", name=name, least=_LEAST_BYTES))
+        raise BadSetting(
+            english("{name} gives less than {least} bytes: give the whole secret", name=name, least=_LEAST_BYTES)
+        )
     if len(secret) > _MOST_BYTES:
-        raise BadSetting(english("{name} gives more than {most} bytes", name=name, most=_MOST_BYTES))
+        raise BadSetting(
+            english("{name} gives more than {most} bytes: give the secret alone", name=name, most=_MOST_BYTES)
+        )
     return secret
 
 

@@ -252,7 +252,7 @@ class Settings:
         self.tls.check()
         check_sources(self.pepper_source, self.other_pepper_source)
         if self.insecure and self.tls.client_ca_file is not None:
-            raise BadSetting(english("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other"))
+            raise BadSetting(english("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other: leave one out"))
         if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
             raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE"))
         if self.deny_file is not None and self.tls.client_ca_file is None:

@@ -53,7 +53,7 @@ class TlsSettings:
             BadSetting: a file is given without another file that it needs.
         """
         if (self.certificate_file is None) != (self.key_file is None):
-            raise BadSetting(english("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together"))
+            raise BadSetting(english("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together: set both"))
         if self.client_ca_file is not None and not self.serves_tls:
             raise BadSetting(english("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE"))
         if self.node_ca_file is not None and self.client_ca_file is None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from hutong_texts import Text, english, text_of
-from hutong_texts.system import system_text
 from psycopg import ProgrammingError
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
@@ -18,6 +17,7 @@ from sqlalchemy.exc import ArgumentError
 
 from services.domain.region import NATION, is_region, parent
 from services.runtime.addresses import socket_path, split_address
+from services.runtime.configuration.unreadable import find_missing, unreadable
 
 POOLER_OPTION = "pooler"
 """The option in a database's URL that names the kind of pooler between this process and PostgreSQL."""
@@ -218,9 +218,9 @@ def read_regions(path: Path | None) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise ValueError(english("cannot be read: {cause}", cause=system_text(error))) from None
+        raise ValueError(unreadable(path, error)) from None
     except UnicodeDecodeError:
-        raise ValueError(english("is not a text in UTF-8")) from None
+        raise ValueError(english("is not a text in UTF-8: save it in UTF-8")) from None
     found: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -251,8 +251,8 @@ def read_path(text: str) -> Path | None:
 def read_file(text: str) -> Path | None:
     """Read the path of a file that exists, or nothing."""
     path = read_path(text)
-    if path is not None and not path.is_file():
-        raise ValueError(english("names no file"))
+    if path is not None and (fault := find_missing(path)):
+        raise ValueError(fault)
     return path
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,6 +28,10 @@ _PAGE_SIZE = 500
 
 class NotAnswered(Exception):
     """Results did not answer."""
+
+
+ListDenied: TypeAlias = Callable[[Timestamp | None, str], Awaitable[ListDeniedReportsResponse]]
+"""Lists denied reports, as `DenialClient.list_denied` does."""
 
 
 class DenialClient:

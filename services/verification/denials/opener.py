@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,7 +20,7 @@ from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.verification.cases.model import CaseOpening
 from services.verification.cases.opening import count_opened, find_with_case, open_cases
-from services.verification.denials.client import NotAnswered
+from services.verification.denials.client import ListDenied, NotAnswered
 from services.verification.showings.model import report_tag
 from services.verification.showings.store import find_first_showings, to_prefecture
 from services.verification.stored_decisions.store import find_regions
@@ -31,18 +30,6 @@ SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class Denials(Protocol):
-    """Reads the reports that laboratories have denied."""
-
-    async def list_denied(self, start: Timestamp | None, page_token: str) -> ListDeniedReportsResponse:
-        """Return a page of the denied reports whose answers were stored from an instant on; None for all.
-
-        Raises:
-            NotAnswered: Results did not answer.
-        """
-        ...
-
-
 class DeniedCaseOpener:
     """Opens cases. The first round reads all denials, so that a case that a restore has lost is opened again.
 
@@ -50,10 +37,10 @@ class DeniedCaseOpener:
     """
 
     def __init__(
-        self, database: Database, denials: Denials, pepper: Pepper, clock: Clock, seconds: float = SECONDS
+        self, database: Database, list_denied: ListDenied, pepper: Pepper, clock: Clock, seconds: float = SECONDS
     ) -> None:
         self._database = database
-        self._denials = denials
+        self._list_denied = list_denied
         self._pepper = pepper
         self._clock = clock
         self._seconds = seconds
@@ -79,11 +66,11 @@ class DeniedCaseOpener:
             NotAnswered: Results did not answer.
             Unavailable: the database does not answer.
         """
-        page = await self._denials.list_denied(self._start, "")
+        page = await self._list_denied(self._start, "")
         next_start = page.next_start_time
         await self._open(page)
         while page.next_page_token:
-            page = await self._denials.list_denied(self._start, page.next_page_token)
+            page = await self._list_denied(self._start, page.next_page_token)
             await self._open(page)
         self._start = next_start
 

@@ -43,6 +43,8 @@ class HolderToken(NamedTuple):
         subject_key: the key under the version that this node writes, if the token has one.
         purpose: the only purpose for which the token may be shown; 0 for any purpose.
         other_key: the key under the other version that this node reads; empty if there is none.
+        number: the number of the document, with which a signed report is compared; empty if another node has sent the
+            subject keys in place of a token.
     """
 
     token_id: bytes
@@ -51,6 +53,7 @@ class HolderToken(NamedTuple):
     purpose: int
     issue_time: Instant
     other_key: bytes = b""
+    number: str = ""
 
     @property
     def end_time(self) -> Instant:
@@ -71,14 +74,16 @@ class TokenSeal:
         keys = [one.subkey(Purpose.HOLDER_TOKENS) for one in pepper.versions]
         self._ciphers = dict(zip(self._versions, map(AESGCM, keys), strict=True))
 
-    def issue(self, subject_keys: Sequence[bytes], masked_name: str, purpose: int, now: Instant) -> str:
+    def issue(self, subject_keys: Sequence[bytes], number: str, masked_name: str, purpose: int, now: Instant) -> str:
         """Return a new token. Two tokens of one holder have nothing in common.
 
-        `subject_keys` are the document's keys under each key version (`Pepper.subject_keys`).
+        `subject_keys` are the document's keys under each key version (`Pepper.subject_keys`). `number` is the
+        document's number, as it was sent: ASCII, at most 32 characters.
         """
         head = bytes([len(subject_keys), *self._versions[: len(subject_keys)]])
         nonce = secrets.token_bytes(_NONCE_LENGTH)
-        content = b"".join(subject_keys) + now.to_bytes(_TIME_LENGTH) + bytes([purpose]) + masked_name.encode()
+        fixed = b"".join(subject_keys) + now.to_bytes(_TIME_LENGTH) + bytes([purpose, len(number)])
+        content = fixed + number.encode("ascii") + masked_name.encode()
         sealed = self._ciphers[self._versions[0]].encrypt(nonce, content, head)
         return encode_base64url(head + nonce + sealed)
 
@@ -118,13 +123,16 @@ class TokenSeal:
         keys = self._readable(raw[1:head_end], content)
         keys_end = raw[0] * KEY_LENGTH
         time_end = keys_end + _TIME_LENGTH
+        number_start = time_end + 2
+        number_end = number_start + content[time_end + 1]
         return HolderToken(
             blake2b(raw, digest_size=KEY_LENGTH).digest(),
             keys[0],
-            content[time_end + 1 :].decode(),
+            content[number_end:].decode(),
             content[time_end],
             int.from_bytes(content[keys_end:time_end]),
             keys[1] if len(keys) > 1 else b"",
+            content[number_start:number_end].decode(),
         )
 
     def _readable(self, versions: bytes, content: bytes) -> list[bytes]:

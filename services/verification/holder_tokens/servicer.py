@@ -38,5 +38,6 @@ class HolderTokenServicer(HolderTokenServiceServicer):
             raise InvalidArgument.of(found)
         now = self._clock.now()
         masked_name = mask_name(request.document.name)
-        token = self._seal.issue(self._pepper.subject_keys(document), masked_name, request.purpose, now)
+        keys = self._pepper.subject_keys(document)
+        token = self._seal.issue(keys, request.document.number, masked_name, request.purpose, now)
         return IssueHolderTokenResponse(holder_token=token, expire_time=to_timestamp(now + GOOD_FOR))

@@ -9,8 +9,8 @@ are counted together as `other`. Laboratories that are not known are counted as 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 
 from hutong.verification.v1 import decision_pb2
 from prometheus_client import REGISTRY
@@ -49,15 +49,17 @@ class Shares(Collector):
         lab = _lab_of(decision.result) if decision.result else _lab_of_evidence(decision, inputs, claims)
         self._count(lab, basis, call)
 
-    def count_record(self, lab: str, call: Call | None) -> None:
-        """Count a decision that recognises a record of a laboratory, "labs/{uscc}"."""
-        if call is not None:
-            self._count(lab.removeprefix("labs/"), _BASES[decision_pb2.DECISION_BASIS_RECORD], call)
+    def count_records(self, recognized: Iterable[tuple[str, Call | None]]) -> None:
+        """Count decisions that recognise a record. Each comes with the laboratory, "labs/{uscc}", and the call."""
+        basis = _BASES[decision_pb2.DECISION_BASIS_RECORD]
+        for (lab, call), count in Counter(recognized).items():
+            if call is not None:
+                self._count(lab.removeprefix("labs/"), basis, call, count)
 
-    def _count(self, lab: str, basis: str, call: Call) -> None:
-        self._counts_of(self._by_lab, lab)[basis] += 1
+    def _count(self, lab: str, basis: str, call: Call, count: int = 1) -> None:
+        self._counts_of(self._by_lab, lab)[basis] += count
         if call.caller.role == _GATE:
-            self._counts_of(self._by_gate, call.caller.name)[basis] += 1
+            self._counts_of(self._by_gate, call.caller.name)[basis] += count
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Return the metrics for Prometheus."""

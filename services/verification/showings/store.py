@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hutong.verification.v1 import evidence_flag_pb2
 from prometheus_client import Counter
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, Executable, and_, func, or_, select
 
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.columns import in_region
 from services.storage.engine import Database
-from services.storage.upsert import insert_if_absent
+from services.storage.upsert import insert_if_absent, insert_or_update
 from services.verification.cases.model import KIND_OF_FLAG, CaseOpening
 from services.verification.cases.opening import count_opened, open_cases
 from services.verification.showings.model import OTHER_TIMES, ReportTags, Showing, compare, from_bits, to_bits
@@ -87,11 +87,13 @@ def remember_showings(connection: Connection, showings: Sequence[Showing], regio
     for showing in showings:
         row = _flag(connection, showing, _first_of(showing, first), region_of)
         if row is not None:
-            rows.setdefault((row["decision"], row["report_tag"]), row)
+            same = rows.setdefault((row["decision"], row["report_tag"]), row)
+            same["kinds"] |= row["kinds"]
+            same["other_decision"] = same["other_decision"] or row["other_decision"]
         if showing.is_identified:
             openings.extend(_openings(showing, row))
     if rows:
-        connection.execute(insert_if_absent(connection, evidence_flags), list(rows.values()))
+        connection.execute(_insert_flags(connection), list(rows.values()))
     opened = open_cases(connection, openings)
     found = [kind for row in rows.values() for kind in from_bits(row["kinds"])]
 
@@ -215,6 +217,16 @@ def _flag(
         "show_day": day,
         "other_decision": other,
     }
+
+
+def _insert_flags(connection: Connection) -> Executable:
+    """Return an INSERT of flags. A flag that is stored already gets the kinds that it lacks."""
+    insert, stored = insert_or_update(connection, evidence_flags), evidence_flags.c
+    added = {
+        "kinds": stored.kinds.bitwise_or(insert.excluded.kinds),
+        "other_decision": func.coalesce(func.nullif(stored.other_decision, ""), insert.excluded.other_decision),
+    }
+    return insert.on_conflict_do_update(index_elements=[stored.decision, stored.report_tag], set_=added)
 
 
 def _openings(showing: Showing, flag: dict[str, Any] | None) -> Iterator[CaseOpening]:

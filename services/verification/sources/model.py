@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE, ClaimedReport, LookupScope
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+from hutong.type.v1.identity_pb2 import IdentityDocument
 
+from services.domain.document import Document
 from services.domain.instant import Instant
+from services.domain.subject import Pepper
 from services.runtime.consistency import CommitPosition
 from services.verification.decision.model import EffectivePolicy
 
@@ -22,20 +27,86 @@ No policy distinguishes origins within a province.
 """
 
 
-class LookUp(NamedTuple):
-    """A question to Results.
+class LookUp:
+    """A question to Results. What it asks for is set in place once the policy is known.
 
     Attributes:
-        request: the request. It has a document, or none if a token was shown in place of the document.
-        subject_key: the subject key that the token contains; empty if the request has a document.
-        other_key: the key of the same document under the other key version; empty if the token contains none.
-        presenter: who shows the reports that the request claims (`presenter_of`); empty if it claims none.
+        stated: the document as it was sent; None if a token was shown in its place.
+        document: the same document in canonical form.
+        name: the name that is compared; empty if none is.
+        token_keys: the subject keys that the token contains under each key version. A key that it does not contain is
+            empty.
+        limit: LookupLatestRequest.limit, and so on.
+        presenter: who shows the claimed reports (`presenter_of`); empty if none is claimed.
     """
 
-    request: LookupLatestRequest
-    subject_key: bytes = b""
-    other_key: bytes = b""
-    presenter: str = ""
+    __slots__ = (
+        "_keys",
+        "at_least_as_fresh",
+        "claimed_reports",
+        "document",
+        "items",
+        "limit",
+        "name",
+        "presenter",
+        "scope",
+        "stated",
+        "token_keys",
+    )
+
+    def __init__(
+        self,
+        stated: IdentityDocument | None,
+        document: Document | None,
+        name: str,
+        limit: int,
+        scope: LookupScope.ValueType,
+        token_keys: tuple[bytes, bytes] = (b"", b""),
+    ) -> None:
+        self.stated = stated
+        self.document = document
+        self.name = name
+        self.limit = limit
+        self.scope = scope
+        self.token_keys = token_keys
+        self.at_least_as_fresh = ""
+        self.items: Sequence[str] = ()
+        self.claimed_reports: Sequence[ClaimedReport] = ()
+        self.presenter = ""
+        self._keys: tuple[bytes, bytes | None] | None = None
+
+    @property
+    def needs_request(self) -> bool:
+        """Whether the look-up needs a request of its own. Look-ups in Results' own records by document need none."""
+        return (
+            self.document is None
+            or self.scope == LOOKUP_SCOPE_NATIONWIDE
+            or bool(self.claimed_reports)
+            or bool(self.at_least_as_fresh)
+        )
+
+    def keys(self, pepper: Pepper) -> tuple[bytes, bytes | None]:
+        """Return the document's subject keys, as `Pepper.both_keys` does. They are made at the first call."""
+        keys = self._keys
+        if keys is None:
+            assert self.document is not None
+            keys = self._keys = pepper.both_keys(self.document)
+        return keys
+
+    def to_request(self) -> LookupLatestRequest:
+        """Return the request, with the document as it was sent."""
+        request = LookupLatestRequest(
+            scope=self.scope,
+            limit=self.limit,
+            at_least_as_fresh=self.at_least_as_fresh,
+            claimed_reports=self.claimed_reports,
+            items=self.items,
+        )
+        if self.stated is not None:
+            request.document.CopyFrom(self.stated)
+            # Results compares every name that it gets, so a name that must not be compared is removed.
+            request.document.name = self.name
+        return request
 
 
 class PolicyQuestion(NamedTuple):

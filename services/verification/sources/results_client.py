@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import grpc
+import structlog
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsResponse
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE, SOURCE_STATE_UNAVAILABLE, DataSource
-from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatestRequest, LookupLatestResponse
+from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatestResponse
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
+from services.domain.subject import Pepper
 from services.runtime.call import inner_metadata
 from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
@@ -22,8 +24,10 @@ from services.runtime.consistency import read_token
 from services.runtime.limits import SOURCE_SECONDS
 from services.runtime.server.status import info_from_status
 from services.runtime.server.validation import recognize
+from services.storage.pepper_marks import marks_of
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
+from services.verification.sources.lookup_batch import batch_of
 from services.verification.sources.model import LookUp
 
 if TYPE_CHECKING:
@@ -43,6 +47,17 @@ _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.Sta
 fails."""
 
 
+DOCUMENTS_SECONDS = 60.0
+"""How long look-ups are sent with their documents after Results has refused subject keys.
+
+This happens while the pepper rotates, if only one of the two services has the second version of the pepper yet. It also
+happens after an update, while Results is still of an older release."""
+
+_log = structlog.get_logger(__name__)
+_KEYS_REFUSED = frozenset({grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT})
+"""gRPC codes with which Results refuses subject keys."""
+
+
 class ResultsClient:
     """Asks this node's Results."""
 
@@ -50,9 +65,14 @@ class ResultsClient:
         self,
         stub: ReconnectingStub[InternalLookupServiceAsyncStub],
         jurisdiction: str,
+        pepper: Pepper,
         source_seconds: float = SOURCE_SECONDS,
     ) -> None:
         self._stub = stub
+        self._pepper = pepper
+        self._marks = marks_of(pepper)
+        # Until then look-ups are sent with their documents, by the clock of the event loop.
+        self._documents_until = 0.0
         self._seconds = source_seconds
         source = f"{format_node(jurisdiction)}/results"
         self.unavailable = SourceStatus(source, SOURCE_UNAVAILABLE, None)
@@ -84,9 +104,9 @@ class ResultsClient:
         Raises:
             InvalidArgument: Results rejects the look-up. The future raises this error.
         """
-        if self.is_shared(look_up.request):
+        if self.is_shared(look_up):
             coalescer = self._local
-        elif self.may_wait(look_up.request):
+        elif self.may_wait(look_up):
             coalescer = self._unshared
         else:
             coalescer = self._nationwide
@@ -96,14 +116,14 @@ class ResultsClient:
         """Return the longest wait for a look-up that may take this share of the time that Results has for an answer."""
         return self._breaker.seconds_of(self._seconds * share)
 
-    def is_shared(self, look_up: LookupLatestRequest) -> bool:
+    def is_shared(self, look_up: LookUp) -> bool:
         """Return whether Results answers a look-up from its own store.
 
         If Results does, no other look-up of the same call waits long with this look-up.
         """
         return look_up.scope != LOOKUP_SCOPE_NATIONWIDE and not self.may_wait(look_up)
 
-    def may_wait(self, look_up: LookupLatestRequest) -> bool:
+    def may_wait(self, look_up: LookUp) -> bool:
         """Return whether a look-up has a consistency token of another node.
 
         For such a token Results asks the nation, whatever the scope is, and may wait for the other node's commits. For
@@ -121,8 +141,8 @@ class ResultsClient:
         by_token: dict[str, Coalescer[LookUp, Answer]] = {}
         waiting: dict[int, asyncio.Future[Answer]] = {}
         for index, one in enumerate(look_ups):
-            token = one.request.at_least_as_fresh
-            if token and self.may_wait(one.request):
+            token = one.at_least_as_fresh
+            if token and self.may_wait(one):
                 coalescer = by_token.setdefault(
                     token, Coalescer(self.look_up_shared, name="look-up batch", on_late=self._give_up)
                 )
@@ -138,7 +158,7 @@ class ResultsClient:
     async def _look_up_together(self, look_ups: list[LookUp], share: float) -> Sequence[Answer | HutongError]:
         if not look_ups:
             return []
-        nationwide = any(one.request.scope == LOOKUP_SCOPE_NATIONWIDE for one in look_ups)
+        nationwide = any(one.scope == LOOKUP_SCOPE_NATIONWIDE for one in look_ups)
         async with self._nationwide_batches if nationwide else self._batches:
             call = asyncio.ensure_future(self.look_up_shared(look_ups))
             try:
@@ -165,17 +185,14 @@ class ResultsClient:
 
     async def look_up_shared(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:
         """Answer look-ups in order by one call. The caller limits the wait for each look-up."""
-        request = BatchLookupColumnsRequest(requests=[one.request for one in look_ups])
-        if any(one.subject_key for one in look_ups):
-            request.subject_keys.extend([one.subject_key for one in look_ups])
-            if any(one.other_key for one in look_ups):
-                request.other_subject_keys.extend([one.other_key for one in look_ups])
-        if any(one.presenter for one in look_ups):
-            request.presenters.extend([one.presenter for one in look_ups])
+        pepper = self._pepper if asyncio.get_running_loop().time() >= self._documents_until else None
+        request, keyed_count, order = batch_of(look_ups, pepper, self._marks)
         stub = self._stub.stub
         try:
             response = await stub.BatchLookupColumns(request, timeout=self._seconds, metadata=inner_metadata())
         except grpc.aio.AioRpcError as error:
+            if keyed_count and error.code() in _KEYS_REFUSED:
+                return await self._look_up_by_document(look_ups)
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2
                 return [
@@ -187,18 +204,35 @@ class ResultsClient:
                 self._stub.renew(stub)
             return [None] * len(look_ups)
         self._breaker.record_success()
-        return _answers(response)
+        answers = _answers(response, keyed_count)
+        if keyed_count and len(answers) != len(look_ups):
+            # A Results of an older release has overlooked the subject keys.
+            return await self._look_up_by_document(look_ups)
+        if order is None:
+            return answers
+        by_index = dict(zip(order, answers, strict=True))
+        return [by_index[index] for index in range(len(look_ups))]
+
+    async def _look_up_by_document(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:
+        """Answer look-ups whose subject keys Results has refused. For some time, send all look-ups with documents."""
+        _log.warning("Results does not take the subject keys of this process", documents_seconds=DOCUMENTS_SECONDS)
+        self._documents_until = asyncio.get_running_loop().time() + DOCUMENTS_SECONDS
+        return await self.look_up_shared(look_ups)
 
 
-def _answers(response: BatchLookupColumnsResponse) -> Sequence[Answer | HutongError]:
-    """Return the answers of a batch in order, whether they were sent as messages or in columns."""
+def _answers(response: BatchLookupColumnsResponse, keyed_count: int) -> Sequence[Answer | HutongError]:
+    """Return the answers of a call in the order of Results, whether they were sent as messages or in columns.
+
+    The first `keyed_count` answers are in columns.
+    """
     from_items = [_answer(item) for item in response.items]
     if not response.HasField("columns"):
         return from_items
     from_columns = answers_from_columns(response.columns)
     if not from_items:
         return from_columns
-    by_index = dict(zip(response.columns.item_requests, from_items, strict=True))
+    item_indexes = [keyed_count + index for index in response.columns.item_requests]
+    by_index = dict(zip(item_indexes, from_items, strict=True))
     rest = iter(from_columns)
     count = len(from_items) + len(from_columns)
     return [by_index[index] if index in by_index else next(rest) for index in range(count)]

@@ -13,7 +13,7 @@ from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import NOT_KNOWN_HERE, PolicyClient
 from services.verification.sources.results_client import ResultsClient
-from services.verification.verify.inputs import SourceAnswers
+from services.verification.verify.inputs import SourceAnswers, new_answers
 from services.verification.verify.questions.question import Question, set_items
 
 
@@ -50,7 +50,7 @@ class Sources:
         rule = self.find_rule(question)
         if rule is not None and not rule.needs_results:
             return self.join(rule, None)
-        look_up = self._results.ask(question.keyed_look_up)
+        look_up = self._results.ask(question.look_up)
         try:
             if rule is None:
                 with only_waiting():
@@ -59,7 +59,7 @@ class Sources:
                 if rule.items:
                     look_up.cancel()
                     set_items(question, rule.items)
-                    look_up = self._results.ask(question.keyed_look_up)
+                    look_up = self._results.ask(question.look_up)
             with only_waiting():
                 found = await look_up if rule.needs_results else None
             return self.join(rule, found)
@@ -75,7 +75,7 @@ class Sources:
         asking = {policy: rule is None or rule.needs_results for policy, rule in cached.items()}
         _set_items_of_each(questions, cached)
         ask_all = all(asking.values())
-        look_ups = [question.keyed_look_up for question in questions if ask_all or asking[question.policy]]
+        look_ups = [question.look_up for question in questions if ask_all or asking[question.policy]]
         looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
             resolved = await self._resolve_each([policy for policy, rule in cached.items() if rule is None])
@@ -83,7 +83,7 @@ class Sources:
         finally:
             looking_up.cancel()
         again = _set_items_of_each(questions, resolved)
-        more_found = await self._results.look_up_each([question.keyed_look_up for question in again])
+        more_found = await self._results.look_up_each([question.look_up for question in again])
         found_again = dict(zip(map(id, again), more_found, strict=True))
         answers: list[SourceAnswers | HutongError] = []
         for question in questions:
@@ -139,7 +139,7 @@ class Sources:
         if not needs_results:
             return SourceAnswers(answer, status, None, None)
         unavailable = self._results.unavailable if results is None else None
-        return SourceAnswers(answer, status, results, unavailable)
+        return new_answers((answer, status, results, unavailable))
 
 
 def _set_items_of_each(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from hutong.results.v1 import lookup_pb2
@@ -40,6 +41,10 @@ class SourceAnswers(NamedTuple):
     policy_status: SourceStatus
     results: LookupAnswer | None
     results_unavailable: SourceStatus | None
+
+
+new_answers = partial(tuple.__new__, SourceAnswers)
+"""Makes answers from a tuple of all fields, in half the time of the constructor."""
 
 
 class GatheredInputs(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
@@ -30,6 +31,9 @@ _OUTCOMES: Mapping[int, str] = {
     number: name.removeprefix("DECISION_OUTCOME_") for name, number in pb.DecisionOutcome.items()
 }
 """The names of outcomes in the audit."""
+_new_read = partial(tuple.__new__, DecisionRead)
+_new_answer = partial(tuple.__new__, KeptAnswer)
+"""Make tuples with names from plain tuples of all fields, in half the time of the constructors."""
 
 
 class FailingAlone:
@@ -86,8 +90,8 @@ def kept_answer(
         return None if kept is None else KeptAnswer(kept, None, counted)
     audit.is_recorded = True
     region, purpose, outcome, time = counted
-    read = DecisionRead(audit, question.subject_key(pepper), purpose, region, _OUTCOMES[outcome], time)
-    return KeptAnswer(kept, read, counted)
+    read = _new_read((audit, question.subject_key(pepper), purpose, region, _OUTCOMES[outcome], time))
+    return _new_answer((kept, read, counted))
 
 
 async def accept_tokens(
@@ -121,6 +125,10 @@ class Unkept(NamedTuple):
 
     reply: Reply
     answer: KeptAnswer
+
+
+new_unkept = partial(tuple.__new__, Unkept)
+"""Makes an Unkept from a tuple of all fields, in half the time of the constructor."""
 
 
 async def keep_each(keep: Callable[[Sequence[KeptAnswer]], Awaitable[None]], unkept: Sequence[Unkept]) -> None:

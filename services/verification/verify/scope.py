@@ -68,7 +68,7 @@ def nationwide(question: Question) -> LookUp:
     The change in place is safe, because the node's own answer to the look-up has already been received.
     """
     question.look_up.scope = LOOKUP_SCOPE_NATIONWIDE
-    return question.keyed_look_up
+    return question.look_up
 
 
 def with_nation(answers: SourceAnswers, found: LookupAnswer | None) -> SourceAnswers:

@@ -87,7 +87,7 @@ class SingleQuestions:
         self._results.note_late()
 
     async def _answer_by_own_records(self, batch: list[_Asked]) -> Sequence[_Outcome | Exception]:
-        found = await self._results.look_up_shared([asked.question.keyed_look_up for asked in batch])
+        found = await self._results.look_up_shared([asked.question.look_up for asked in batch])
         return [self._answer_one(asked, answer) for asked, answer in zip(batch, found, strict=True)]
 
     def _answer_one(self, asked: _Asked, answer: LookupAnswer | HutongError | None) -> _Outcome | Exception:

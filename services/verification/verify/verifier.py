@@ -40,6 +40,7 @@ from services.verification.verify.kept import (
     accept_tokens,
     keep_each,
     kept_answer,
+    new_unkept,
     stored_decision,
 )
 from services.verification.verify.misses import is_miss
@@ -133,7 +134,7 @@ class Verifier:
             return ()
         set_items(question, sorted({describe_item(one.item) for one in question.evidence}))
         with only_waiting():
-            found = await self._results.ask(question.keyed_look_up)
+            found = await self._results.ask(question.look_up)
         return find_verdicts(question.signed, pair_claims(question, found), question.number)
 
     async def _settle(self, question: Question) -> SettledQuestion:
@@ -157,9 +158,7 @@ class Verifier:
             Unavailable: DATABASE_UNAVAILABLE. No answer can be sent, and no decision is counted.
         """
         await self._store.keep_answers(answers)
-        for answer in answers:
-            if answer.counted is not None:
-                self._counter.count(*answer.counted)
+        self._counter.count_each([answer.counted for answer in answers if answer.counted is not None])
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error.
@@ -226,12 +225,14 @@ class Verifier:
             except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         unkept: list[Unkept] = []
-        for question, record, asker, reply in recognized:
-            with FailingAlone(reply):
-                SHARES.count_record(record.lab, question.call)
+        SHARES.count_records([(record.lab, question.call) for question, record, _, _ in recognized])
+        for question, _, asker, reply in recognized:
+            try:
                 answer = self._kept(question, pb.DECISION_OUTCOME_RECOGNIZED, None, asker)
                 if answer is not None:
-                    unkept.append(Unkept(reply, answer))
+                    unkept.append(new_unkept((reply, answer)))
+            except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
+                reply.error.CopyFrom(to_status(error))
         for question, settled, asker, reply in decided:
             with FailingAlone(reply):
                 answer = self.fill(question, settled, asker, reply.decision)

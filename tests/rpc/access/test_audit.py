@@ -16,6 +16,8 @@ from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.audit.v1 import audit_event_pb2 as pb
 from hutong.audit.v1.audit_service_pb2 import ListAuditEventsRequest
 from hutong.audit.v1.audit_service_pb2_grpc import AuditServiceStub
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest
+from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
 from hutong.results.v1.lab_pb2 import Lab
@@ -48,6 +50,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 from services.command.audit import WHO_READ, who_read
 from services.runtime.audit import ON_BEHALF_OF
 from services.runtime.clock import SystemClock
+from services.storage.pepper_marks import marks_of
 from tests.support.access.guarded import (
     CALLERS,
     CASE,
@@ -263,11 +266,17 @@ async def test_only_verification_is_believed_for_whom_it_calls(guarded: Guarded)
     request = BatchLookupLatestRequest(requests=[LookupLatestRequest(document=make_document(USER))])
     named = ((ON_BEHALF_OF, CALLERS["gate"]),)
     own = ResultsServiceStub(await guarded.channel("results", CALLERS["verification"]))
+    inner = InternalLookupServiceStub(await guarded.channel("results", CALLERS["verification"]))
+    pepper = guarded.settings.pepper()
+    keyed = BatchLookupColumnsRequest()
+    keyed.keyed.add(pepper_marks=marks_of(pepper), subject_keys=[bytes([number]) * 16 for number in (1, 2)])
     app, metadata = CALLERS["app"], guarded.metadata(CALLERS["app"])
     users = ResultsServiceStub(await guarded.channel("results", app))
     calls: Sequence[tuple[Made, list[str]]] = (
         (lambda: own.BatchLookupLatest(request, metadata=named), []),
         (lambda: own.BatchLookupLatest(request), [CALLERS["verification"]]),
+        (lambda: inner.BatchLookupColumns(keyed, metadata=named), []),
+        (lambda: inner.BatchLookupColumns(keyed), [CALLERS["verification"]] * 2),
         (lambda: users.BatchLookupLatest(request, metadata=(*metadata, *named)), [app]),
     )
     for call, callers in calls:

@@ -37,7 +37,7 @@ from tests.support.access.guarded import (
     open_guarded,
     thumbprint,
 )
-from tests.support.certificates import Authority, spiffe
+from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info, failure_of
 from tests.support.results.factories import LAB_NAME, make_document
@@ -73,6 +73,8 @@ async def guarded(
         (spiffe("operators/1\0.elsewhere.example"),),
         ("spiffe://HUTONG.org/operators/1",),
         (spiffe("operatorss/1"),),
+        (spiffe(f"operators/{'1' * 65}"),),
+        (spiffe(f"operators/{'1' * 4000}"),),
         (spiffe("gates/999999/1"),),
         (spiffe("labs/91220501MA0HUTNG0X"),),
         (spiffe(f"nodes/{REGION}"),),
@@ -251,17 +253,22 @@ async def test_headers_that_proxies_write_name_no_caller(guarded: Guarded) -> No
 
 
 async def test_an_edge_has_only_the_role_of_its_token(guarded: Guarded) -> None:
-    """The token of an edge needs no certificate. It names a caller that may use an edge, wholly and without gaps."""
+    """The token of an edge needs no certificate, but may not be bound to another one.
+
+    It names a caller that may use an edge, wholly and without gaps.
+    """
     channel = await guarded.channel("verification", CALLERS["edge"])
     verification = VerificationServiceStub(channel)
     asked = VerifyRequest(region="220502")
 
-    async def answer(**claims: str) -> tuple[grpc.StatusCode, str]:
-        token = guarded.token(None, None, **claims)
+    async def answer(bound_to: Certificate | None = None, **claims: str) -> tuple[grpc.StatusCode, str]:
+        token = guarded.token(bound_to, None, **claims)
         return (await failure_of(verification.Verify(asked, metadata=(token,))))[:2]
 
     gate = {"hutong_role": "gate", "hutong_name": "gates/220500/9", "hutong_region": "220500"}
-    assert await answer(**gate) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    for bound_to in (None, guarded.certificate(CALLERS["edge"])):
+        assert await answer(bound_to, **gate) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert await answer(guarded.certificate(CALLERS["gate"]), **gate) == UNKNOWN
     assert await answer(**gate | {"hutong_name": "gates/410100/9", "hutong_region": "410100"}) == DENIED
     assert await answer(hutong_role="lab", hutong_name=LAB_NAME) == DENIED
     assert (await failure_of(verification.Verify(asked)))[:2] == DENIED

@@ -35,7 +35,7 @@ async def results_on(url: str, directory: Path) -> AsyncIterator[grpc.aio.Channe
     """The Results service on a database, and a channel to it."""
     settings = settings_for(directory, results_database_url=url, upload_workers="0")
     unit = await open_results(settings)
-    quick = ServerTiming(check=0.05)
+    quick = ServerTiming(check=0.05, check_timeout=TIMEOUT_SECONDS)
     async with serving(unit, settings, timing=quick) as address, grpc.aio.insecure_channel(address) as channel:
         yield channel
 

@@ -36,6 +36,7 @@ from hutong.verification.v1.evidence_flag_pb2 import (
 )
 from hutong.verification.v1.evidence_flag_service_pb2 import ListEvidenceFlagsRequest
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
+from hutong.verification.v1.holder_token_service_pb2 import IssueHolderTokenRequest
 from hutong_client.reports import signed as signed_reports
 from hutong_client.reports.signed import SignedReport
 
@@ -175,6 +176,37 @@ async def test_a_signed_report_fills_the_evidence_and_is_not_flagged(callers: Ca
     registered.signing_key.revoke_time.CopyFrom(to_timestamp(0))
     await callers.labs.SetLabSigningKey(registered)
     assert await flags_of(93) == [EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT, EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID]
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["document", "token"])
+async def test_a_signed_report_of_another_person_is_flagged_however_it_is_shown(
+    callers: Callers, by_token: bool
+) -> None:
+    """The holder is never flagged, whoever shows the report first. A borrower is, also if the holder comes later."""
+    key = Ed25519PrivateKey.generate()
+    public_key = LabSigningKey(public_key=signed_reports.to_der(key.public_key()))
+    await callers.labs.SetLabSigningKey(SetLabSigningKeyRequest(name=LAB, signing_key=public_key))
+    holder, *borrowers = map(resident_number, (193, 194, 195))
+    issued = SystemClock().now() // SECOND - 3600
+    asks = (callers.verify, callers.verify_in_batch, callers.verify_in_stream)
+    for ask in asks:
+        bare = SignedReport(LAB.removeprefix("labs/"), next_report(), "", outcome_pb2.OUTCOME_NEGATIVE, None, issued)
+        text = signed_reports.sign(signed_reports.for_holder(bare, holder, "张*", ""), key)
+        shown = PresentedEvidence(channel=CHANNEL_PAPER_REPORT, signed_report=text)
+        names = []
+        for person in (borrowers[0], holder, borrowers[1]):
+            request = question(person, evidence=[shown])
+            if by_token:
+                issue = IssueHolderTokenRequest(document=request.document)
+                request.holder_token = (await callers.holder_tokens.IssueHolderToken(issue)).holder_token
+            decision = await ask(request)
+            assert decision.reason == pb.DECISION_REASON_VALID
+            names.append(decision.name)
+        stored = [await callers.decisions.GetDecision(service.GetDecisionRequest(name=name)) for name in names]
+        kinds = [[kind for flag in one.evidence_flags for kind in flag.kinds] for one in stored]
+        of_another = [EVIDENCE_FLAG_KIND_OTHER_PERSON, EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT]
+        assert kinds == [of_another, [], of_another]
+        assert stored[0].evidence_flags[0].other_decision == names[1]
 
 
 async def test_paper_with_the_laboratorys_name_is_as_good_as_with_its_code(callers: Callers) -> None:

@@ -20,10 +20,12 @@ from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import (
     add_InternalLookupServiceServicer_to_server,
 )
 from hutong.results.v1 import results_service_pb2 as results_service
-from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_LOCAL, ClaimedReport
 
+from services.domain.document import Document
 from services.domain.errors import Unavailable
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
+from services.domain.subject import Pepper
 from services.runtime.background import Background
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock
@@ -47,18 +49,26 @@ class Results(InternalLookupServiceServicer):
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.refuses_keys = False
         self.answering = asyncio.Event()
         self.answering.set()
 
-    async def BatchLookupColumns(self, request: Any, _context: Any) -> Any:
-        self.batches.append(len(request.requests))
+    async def BatchLookupColumns(self, request: Any, context: Any) -> Any:
+        keyed_count = sum(len(group.subject_keys) for group in request.keyed)
+        self.batches.append(keyed_count + len(request.requests))
+        if keyed_count and self.refuses_keys:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "other key versions")
         await self.answering.wait()
         if any(claim.report_number == "POISON" for one in request.requests for claim in one.claimed_reports):
             raise RuntimeError("poisoned")
         items = [
             results_service.LookupLatestItem(response=results_service.LookupLatestResponse()) for _ in request.requests
         ]
-        return BatchLookupColumnsResponse(items=items)
+        response = BatchLookupColumnsResponse(items=items)
+        response.columns.item_requests.extend(range(len(items)))
+        response.columns.in_region_counts.extend([0] * keyed_count)
+        response.columns.out_of_region_counts.extend([0] * keyed_count)
+        return response
 
 
 class Policy(PolicyServiceServicer):
@@ -141,15 +151,17 @@ async def asking_policy(
 
 def _asking_results(channel: grpc.aio.Channel) -> ResultsClient:
     """Return a client of Results that waits for an answer as long as tests wait for anything."""
-    return ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000", TIMEOUT_SECONDS)
+    stub = ReconnectingStub(lambda: channel, InternalLookupServiceStub)
+    return ResultsClient(stub, "410000", Pepper(b"p" * 32), TIMEOUT_SECONDS)
 
 
 def _look_up(report: str = "", token: str = "") -> LookUp:
-    claims = [ClaimedReport(lab="labs/91410100MA0000001X", report_number=report)] if report else []
-    request = results_service.LookupLatestRequest(
-        document=document(NUMBERS[0]), claimed_reports=claims, at_least_as_fresh=token
-    )
-    return LookUp(request)
+    stated = document(NUMBERS[0])
+    look_up = LookUp(stated, Document(stated.type, stated.number), stated.name, 10, LOOKUP_SCOPE_LOCAL)
+    look_up.at_least_as_fresh = token
+    if report:
+        look_up.claimed_reports = [ClaimedReport(lab="labs/91410100MA0000001X", report_number=report)]
+    return look_up
 
 
 async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() -> None:
@@ -172,6 +184,18 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(client.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
+
+
+async def test_documents_are_sent_after_results_has_refused_keys() -> None:
+    """Results may lack a version of the pepper. A second call then answers the look-up. Later ones need one call."""
+    results = Results()
+    results.refuses_keys = True
+    async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
+        client = _asking_results(channel)
+        assert await client.ask(_look_up()) is not None
+        assert results.batches == [1, 1]
+        assert await client.ask(_look_up()) is not None
+        assert results.batches == [1, 1, 1]
 
 
 async def test_look_ups_that_are_late_have_no_answer() -> None:

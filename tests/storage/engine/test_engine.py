@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import pytest_asyncio
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, exc, insert, select, text, update
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, exc, insert, make_url, select, text, update
 from structlog.testing import capture_logs
 
 from services.domain.errors import DeadlineExceeded, HutongError, InvalidArgument, ResourceExhausted, Unavailable
@@ -21,7 +22,7 @@ from services.storage.engine import BULK_READS_WAITING, Database, open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.schema.fit import SchemaFit
 from services.storage.statement_limits import TimeLimit, limited_short
-from tests.support.databases import MakeUrl
+from tests.support.databases import MakeUrl, without_patience
 from tests.support.processes import started
 from tests.support.waiting import TIMEOUT_SECONDS, turns, until
 
@@ -193,16 +194,25 @@ def test_sqlite_needs_a_file(url: str) -> None:
         open_database(url)
 
 
-async def test_postgresql_is_as_we_say(postgresql: Database) -> None:
-    """Statements have a timeout, times are UTC, and the operator sees the name of the process."""
+async def test_postgresql_is_as_we_say(postgres_url: MakeUrl) -> None:
+    """Statements have a timeout, times are UTC, and the operator sees the name of the process.
+
+    Options in the URL of the database take precedence.
+    """
 
     def shown(connection: Connection) -> list[object]:
         names = ("statement_timeout", "TimeZone", "application_name", "transaction_isolation", "synchronous_commit")
         return [connection.execute(text(f"SHOW {name}")).scalar_one() for name in names]
 
     usual = ["UTC", "hutong", "read committed", "on"]
-    assert await postgresql.write(shown) == ["1min", *usual]
-    assert await postgresql.read(shown) == ["5s", *usual]
+    url = without_patience(postgres_url("policy"))
+    given = make_url(url).update_query_dict({"options": "-c statement_timeout=7s", "application_name": "lab"})
+    for opened, expected in (
+        (url, [["1min", *usual], ["5s", *usual]]),
+        (given.render_as_string(hide_password=False), [["7s", "UTC", "lab", *usual[2:]]] * 2),
+    ):
+        with contextlib.closing(open_database(opened)) as database:
+            assert [await database.write(shown), await database.read(shown)] == expected
 
 
 def close_all_others(connection: Connection) -> None:
@@ -365,7 +375,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 async def test_a_statement_ends_with_the_time_of_its_caller(database: Database) -> None:
     """An endless read of many rows fails at the caller's deadline.
 
-    If it went on, no other read of many rows would be answered. The timeout of other reads stays 5 s.
+    If it went on, no other read of many rows would be answered. Other reads keep their timeout.
     """
     call = Call("test")
     call.deadline = asyncio.get_running_loop().time() + 0.2
@@ -378,7 +388,7 @@ async def test_a_statement_ends_with_the_time_of_its_caller(database: Database) 
     call.deadline = None
     assert await database.read_in_bulk(value) == 0
     if not database.is_sqlite:
-        assert await database.read(statement_timeout) == "5s"
+        assert await database.read(statement_timeout) == "1min"
 
 
 @pytest.mark.parametrize("bulk", [False, True])

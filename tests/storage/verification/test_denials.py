@@ -67,7 +67,7 @@ async def test_the_first_showing_opens_one_case(database_url: MakeUrl) -> None:
     await keep(database, showing(1))
     forget = delete(decisions).where(decisions.c.uuid == gone.uuid)
     await database.write(lambda connection: connection.execute(forget) and None)
-    opener = DeniedCaseOpener(database, Denied(["R1", "R2"], ["R3", "R4"]), NEW, FixedClock(NOW + 5))
+    opener = DeniedCaseOpener(database, Denied(["R1", "R2"], ["R3", "R4"]).list_denied, NEW, FixedClock(NOW + 5))
     await opener.open_new()
     found = await _cases(database)
     assert {number: (case.decision, case.region) for number, case in found.items()} == {
@@ -100,7 +100,7 @@ async def test_many_reports_are_read_by_as_many_statements_as_one(database_url: 
     counts = []
     for page in (numbers[:1], numbers, numbers):
         with noting_statements(database.reading_engine) as statements:
-            await DeniedCaseOpener(database, Denied(page), PEPPER, FixedClock(NOW)).open_new()
+            await DeniedCaseOpener(database, Denied(page).list_denied, PEPPER, FixedClock(NOW)).open_new()
         counts.append(sum(any(table in statement for table in read) for statement in statements))
     assert counts == [3, 3, 2]
     assert sorted(await _cases(database)) == sorted(numbers)
@@ -112,7 +112,7 @@ async def test_a_round_goes_on_where_the_last_whole_round_began(database_url: Ma
     database = open_database(database_url("verification"))
     await keep(database, showing(1, "R2"))
     denied = Denied(["R1"], None)
-    opener = DeniedCaseOpener(database, denied, PEPPER, FixedClock(NOW))
+    opener = DeniedCaseOpener(database, denied.list_denied, PEPPER, FixedClock(NOW))
     with pytest.raises(NotAnswered):
         await opener.open_new()
     denied.pages[1] = ["R2"]

@@ -86,6 +86,20 @@ async def test_what_agrees_with_a_record_flags_the_earlier_showing(database_url:
     database.close()
 
 
+async def test_a_flag_gets_the_kinds_that_are_found_later(database_url: MakeUrl) -> None:
+    """An earlier showing with a flag of its own is also flagged for another person. The same kinds are stored once."""
+    database = open_database(database_url("verification"))
+    forged, real = showing(1, kinds=frozenset({NUMBER_WITHOUT_DIGIT})), showing(2, certain=True)
+    await keep(database, forged)
+    for _ in range(2):
+        await keep(database, real)
+        real = replace(real, uuid=uuid7())
+    (flag,) = await flags(database)
+    assert flag.kinds == [OTHER_PERSON, NUMBER_WITHOUT_DIGIT]
+    assert (flag.decision, flag.other_decision) == (forged.uuid, real.showings[0].decision)
+    database.close()
+
+
 async def test_signed_times_are_not_flagged(database_url: MakeUrl) -> None:
     """The laboratory has signed them. Another person is flagged all the same."""
     database = open_database(database_url("verification"))

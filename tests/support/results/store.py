@@ -17,6 +17,7 @@ from services.domain.subject import Pepper
 from services.results.labs.model import Lab
 from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
+from services.results.records.partitions import list_partitions
 from services.results.records.tables import results
 from services.results.stores import Stores
 from services.results.timing import ResultsTiming
@@ -94,6 +95,16 @@ async def open_laboratory(url: str) -> AsyncIterator[Laboratory]:
         yield Laboratory(database, FixedClock(NOW))
     finally:
         database.close()
+
+
+def remove_months(database: Database) -> None:
+    """Drop the partitions that databases of tests have from the beginning, on PostgreSQL."""
+
+    def drop(connection: Connection) -> None:
+        for partition in list_partitions(connection):
+            connection.execute(text(f"DROP TABLE {partition.name}"))
+
+    database.write_now(drop)
 
 
 async def commit_first(

@@ -28,15 +28,18 @@ from hutong.results.v1 import (
     lab_service_pb2,
     lab_service_pb2_grpc,
     missing_report_service_pb2_grpc,
+    results_service_pb2_grpc,
     upload_pb2,
     upload_service_pb2,
     upload_service_pb2_grpc,
 )
 from hutong.type.v1 import identity_pb2, outcome_pb2, refusal_ground_pb2
 from hutong.verification.v1 import (
+    decision_pb2,
     evidence_case_service_pb2_grpc,
     evidence_flag_service_pb2_grpc,
     evidence_pb2,
+    holder_token_service_pb2_grpc,
     refusal_service_pb2_grpc,
     verification_service_pb2,
     verification_service_pb2_grpc,
@@ -207,13 +210,31 @@ class Callers:
     def __init__(self, channels: dict[str, grpc.aio.Channel]) -> None:
         self.labs = lab_service_pb2_grpc.LabServiceStub(channels["results"])
         self.uploads = upload_service_pb2_grpc.UploadServiceStub(channels["results"])
+        self.results = results_service_pb2_grpc.ResultsServiceStub(channels["results"])
         self.published = policy_service_pb2_grpc.PolicyServiceStub(channels["policy"])
         self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channels["policy"])
         self.decisions = verification_service_pb2_grpc.VerificationServiceStub(channels["verification"])
         self.flags = evidence_flag_service_pb2_grpc.EvidenceFlagServiceStub(channels["verification"])
+        self.holder_tokens = holder_token_service_pb2_grpc.HolderTokenServiceStub(channels["verification"])
         self.cases = evidence_case_service_pb2_grpc.EvidenceCaseServiceStub(channels["verification"])
         self.missing_reports = missing_report_service_pb2_grpc.MissingReportServiceStub(channels["results"])
         self.refusals = refusal_service_pb2_grpc.RefusalServiceStub(channels["verification"])
+
+    async def verify(self, request: verification_service_pb2.VerifyRequest) -> decision_pb2.Decision:
+        """Ask one question in a call of its own."""
+        return (await self.decisions.Verify(request)).decision
+
+    async def verify_in_batch(self, request: verification_service_pb2.VerifyRequest) -> decision_pb2.Decision:
+        """Ask one question as a batch."""
+        batch = verification_service_pb2.BatchVerifyRequest(requests=[request])
+        (item,) = (await self.decisions.BatchVerify(batch)).items
+        return item.decision
+
+    async def verify_in_stream(self, request: verification_service_pb2.VerifyRequest) -> decision_pb2.Decision:
+        """Ask one question in a stream of its own."""
+        frames = iter([verification_service_pb2.StreamVerifyRequest(correlation_id="only", request=request)])
+        (answer,) = [answer async for answer in self.decisions.StreamVerify(frames)]
+        return answer.decision
 
     async def create_lab(self, name: str = LAB, region: str = "410100") -> None:
         """Register a laboratory, without arguments that of the tests."""

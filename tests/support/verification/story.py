@@ -121,9 +121,8 @@ class ScriptedResults:
         self.registered = True
         self.asked: list[str] = []
 
-    def ask(self, keyed: LookUp, _share: float = 1.0) -> asyncio.Future[LookupAnswer]:
+    def ask(self, look_up: LookUp, _share: float = 1.0) -> asyncio.Future[LookupAnswer]:
         """Answer at once."""
-        look_up = keyed.request
         self.asked.append(lookup_pb2.LookupScope.Name(look_up.scope).removeprefix("LOOKUP_SCOPE_"))
         answer = LookupLatestResponse(in_region=self.records)
         answer.sources.add(node=NODE, state=OK)

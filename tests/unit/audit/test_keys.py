@@ -65,7 +65,17 @@ def test_names_that_point_to_a_person_are_hashed(name: str, collection: str) -> 
     assert len(KEYS.hide(name)) == 32
 
 
-@pytest.mark.parametrize("text", ["410105186001010019", "labs/410105186001010019/x", "\0", "nodes/410000\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "410105186001010019",
+        "labs/410105186001010019",
+        "labs/410105186001010019/x",
+        f"{LAB}/uploads/of-410105186001010019",
+        "\0",
+        "nodes/410000\n",
+    ],
+)
 def test_what_is_no_name_is_not_stored(text: str) -> None:
     """The caller of a refused call may have sent anything."""
     assert KEYS.name_object(text) == ""

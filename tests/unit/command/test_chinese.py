@@ -28,6 +28,9 @@ COMMANDS = [
     ["migrate"],
     ["doctor"],
     ["config"],
+    ["config", "check"],
+    ["config", "show"],
+    ["config", "example"],
     ["audit"],
     ["audit", "verify"],
     ["audit", "export"],
@@ -56,7 +59,7 @@ def test_help_of_every_command_is_chinese(path: list[str], capsys: pytest.Captur
     assert "显示本帮助并退出" in printed
     below = [name for found in CHOICES.findall(printed.partition("选项:")[0]) for name in found.split(",")]
     known = {command[len(path)] for command in COMMANDS if command[: len(path)] == path and len(command) > len(path)}
-    assert known == (set(below) if len(path) == 0 or path in (["audit"], ["key"]) else set())
+    assert known == (set(below) if len(path) == 0 or path in (["audit"], ["config"], ["key"]) else set())
 
 
 @pytest.mark.parametrize(
@@ -152,4 +155,5 @@ def test_faults_of_settings_have_chinese(tmp_path: Path, text: str, said: str) -
 def test_causes_of_the_system_have_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The catalogue also has the operating system's messages about files."""
     assert run(["--config", str(tmp_path / "none.toml"), "--lang", "zh", "config", "check"]) == 2
-    assert capsys.readouterr().err == f"hutongd: 无法读取配置文件 {tmp_path}/none.toml：没有该文件或目录\n"
+    said = capsys.readouterr().err
+    assert said.startswith(f"hutongd: 无法读取配置文件 {tmp_path}/none.toml：没有该文件或目录；请把文件放到该处")

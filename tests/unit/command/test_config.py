@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from services.__main__ import run
 from services.command.config import check_settings, example, show_settings
 from services.runtime.configuration.settings import DECLARED, Settings
 from services.runtime.configuration.variables import BadSetting
+from services.storage.migrate import SERVICES
 
 EXAMPLE = Path(__file__).parents[3] / "deploy/hutong.toml"
 
@@ -73,10 +75,48 @@ def test_check_refuses_what_a_start_would_refuse(tmp_path: Path) -> None:
     check_settings(Settings.from_environment(LOCAL))
 
 
+def test_check_of_one_service_looks_at_its_settings_only(tmp_path: Path) -> None:
+    """Policy needs no pepper, and the others' addresses and workers are not its own."""
+    for service, fault, environment in (
+        ("verification", "can be reached from other machines", {"HUTONG_VERIFICATION_ADDRESS": "0.0.0.0:50053"}),
+        ("results", "served by one process", {"HUTONG_RESULTS_WORKERS": "2"}),
+        ("results", "put the file there", {"HUTONG_PEPPER_FILE": str(tmp_path / "missing")}),
+    ):
+        settings = Settings.from_environment(LOCAL | environment)
+        check_settings(settings, ["policy"])
+        for services in ([service], SERVICES):
+            with pytest.raises(BadSetting, match=fault):
+                check_settings(settings, services)
+
+
+def test_check_takes_the_name_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of no service it checks all three."""
+    checked: list[list[str]] = []
+    monkeypatch.setattr("services.__main__.check_settings", lambda _settings, services: checked.append(services))
+    assert run(["config", "check", "results"]) == run(["config", "check"]) == 0
+    assert checked == [["results"], list(SERVICES)]
+
+
+@pytest.mark.parametrize("name", [name for name in DECLARED if name.endswith("_FILE")])
+def test_a_missing_file_of_any_setting_says_what_to_do(name: str, tmp_path: Path) -> None:
+    given = {name: str(tmp_path / "missing"), "HUTONG_PEPPER_OTHER_VERSION": "2" if "OTHER" in name else "0"}
+    with pytest.raises(BadSetting, match=rf"^{name} cannot be read: {tmp_path}/missing: .*; put the file there"):
+        check_settings(Settings.from_environment(LOCAL | given))
+
+
+def test_check_reads_the_keys_of_tokens(tmp_path: Path) -> None:
+    """A start would refuse a file that is no key set."""
+    keys = tmp_path / "keys.json"
+    keys.write_text("{}")
+    settings = replace(Settings.from_environment(LOCAL), token_keys_file=keys)
+    with pytest.raises(BadSetting, match="HUTONG_TOKEN_KEYS_FILE holds no JSON Web Key Set"):
+        check_settings(settings)
+
+
 def test_a_pipe_that_breaks_elsewhere_is_not_taken_for_a_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pipe of a worker that cannot start breaks too. Its fault must not end the command without a word."""
 
-    def breaks(_settings: object) -> None:
+    def breaks(*_arguments: object) -> None:
         raise BrokenPipeError
 
     monkeypatch.setattr("services.__main__.check_settings", breaks)

@@ -99,7 +99,7 @@ def test_faults_are_named_with_what_to_do(
     assert code == Level.FAULT
     assert findings["address of results"][0] == "fault"
     assert "Address already in use" in findings["address of results"][1]
-    assert findings["pepper"] == ("fault", "HUTONG_PEPPER_FILE gives less than 32 bytes")
+    assert findings["pepper"] == ("fault", "HUTONG_PEPPER_FILE gives less than 32 bytes: give the whole secret")
     assert "run hutongd migrate results" in findings["database of results"][1]
     assert findings["upstream"][0] == "fault"
 

@@ -33,6 +33,7 @@ def test_a_trace_goes_on_under_a_span_of_its_own() -> None:
         f"00-{'0' * 32}-00f067aa0ba902b7-01",
         f"00-{TRACE_ID}-{'0' * 16}-01",
         PARENT + "-more",
+        f"00-{'0410105186001010019':0<32}-00f067aa0ba902b7-01",
     ],
 )
 def test_what_is_no_trace_context_is_passed_over(text: str) -> None:

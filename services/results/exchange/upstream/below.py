@@ -5,8 +5,8 @@ For each node below it states how complete that node is here, and how far that n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableSequence, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping, MutableSequence, Sequence
+from typing import NamedTuple
 
 from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateCheckpoint
 from hutong.type.v1.life_position_pb2 import LifePosition
@@ -24,14 +24,6 @@ MAX_POSITIONS = 20_000
 """The most positions in one checkpoint. The next checkpoint brings the remaining positions."""
 
 _lives = tables.replicated_lives
-
-
-class StatesBelow(Protocol):
-    """How complete this node's store is for each of the nodes below it."""
-
-    async def list_below(self) -> list[NodeState]:
-        """Return the state of each node below this one, at any depth."""
-        ...
 
 
 class Position(NamedTuple):
@@ -93,15 +85,16 @@ class StatementsBelow:
     that moves a position also writes its changes to the log, so the page has all changes that the position stands for.
     """
 
-    def __init__(self, database: Database, states: StatesBelow) -> None:
+    def __init__(self, database: Database, list_below: Callable[[], Awaitable[Sequence[NodeState]]]) -> None:
+        """Create the statements of a stream. `list_below` returns the state of each node below, at any depth."""
         self._database = database
-        self._states = states
+        self._list_below = list_below
         self._sent: dict[tuple[str, str, int], int] = {}
         self._newest: dict[str, Position] = {}
 
     async def read(self) -> Statements:
         """Return the current statements."""
-        nodes = await self._states.list_below()
+        nodes = await self._list_below()
         if not nodes:
             return NOTHING
         found = await self._database.read(_read_positions, self._newest)

@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 from hutong_texts import Text, english
-from hutong_texts.system import system_text
 
 from services.domain.instant import DAY, MINUTE, Instant, shanghai_day, shanghai_day_start
 from services.domain.region import NATION, is_region, parent, within
 from services.runtime.caller import LOCAL, Caller
 from services.runtime.configuration.open_files import require_own_rules
+from services.runtime.configuration.unreadable import unreadable
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.budgets import DEFAULTS, NO_LIMIT, Budget
 from services.runtime.server.access.names import ROLES, parse_caller
@@ -140,13 +140,13 @@ def read_access_file(path: Path) -> AccessRules:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise BadSetting(english("HUTONG_ACCESS_FILE cannot be read: {cause}", cause=system_text(error))) from None
+        raise BadSetting(english("{name} {fault}", name="HUTONG_ACCESS_FILE", fault=unreadable(path, error))) from None
     except (yaml.YAMLError, ValueError) as error:
         # The error of an impossible date or of a text that is not UTF-8 is a plain ValueError without a mark.
         mark = getattr(error, "problem_mark", None)
         if mark is None:
-            raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML")) from None
-        raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML, line {line}", line=mark.line + 1)) from None
+            raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML: correct it")) from None
+        raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML: correct line {line}", line=mark.line + 1)) from None
     try:
         found = _mapping(content if content is not None else {}, english("the file"), {"grants", "quotas"})
         grants: dict[str, tuple[Narrowing, ...]] = {}

@@ -36,6 +36,10 @@ UNITS = {access_pb2.COST_LIGHT: 1, access_pb2.COST_NORMAL: 2, access_pb2.COST_HE
 BURST: Span = 5 * SECOND
 """How much work a caller may cause at once: the work that its rate allows in this time. An application asks for much
 when it starts."""
+AGAIN = 20
+"""How many more questions an hour a caller may ask about persons whom it asked about before, for each person of its
+budget. Without a limit, one gate could ask about one person without end, in batches and on streams too. Each question
+takes processor time and stores a row or a decision."""
 CALLERS = 10_000
 """The most callers whose accounts are kept. A node has fewer callers. With 3,000 persons in each account, the accounts
 take 320 MiB."""
@@ -48,7 +52,8 @@ class Budget:
     """The limits of one caller in one process, or in all workers of a group together. None means no limit.
 
     Attributes:
-        persons_an_hour: distinct persons that the caller may ask about in an hour.
+        persons_an_hour: distinct persons that the caller may ask about in an hour. It may ask AGAIN times as many
+            questions about these persons again, in each process.
         misses_an_hour: answers in an hour about persons without any record. At a real gate most people have been
             tested, so misses are few.
         calls: unary calls under way.
@@ -110,11 +115,13 @@ class Account:
     """
 
     __slots__ = (
+        "_again",
         "_changed",
         "_clock",
         "_limits",
         "_missed",
         "_misses",
+        "_most_again",
         "_open",
         "_paid_until",
         "_persons",
@@ -133,6 +140,7 @@ class Account:
         self._missed = MISSED.labels(caller.role)
         self._persons = SeenPersons()
         self._misses = 0
+        self._again = 0
         self._window_end: Instant = 0
         self._paid_until: Instant = 0
         self._open = dict.fromkeys(KINDS, 0)
@@ -144,6 +152,7 @@ class Account:
         """Apply a budget from now on. The counts stay."""
         self.budget = budget
         self._limits: dict[str, int | None] = {kind: getattr(budget, kind) for kind in KINDS}
+        self._most_again = None if budget.persons_an_hour is None else AGAIN * budget.persons_an_hour
 
     @property
     def is_idle(self) -> bool:
@@ -212,11 +221,11 @@ class Account:
     def ask_about(self, person: int | None) -> None:
         """Count a question about a person. `person` is a hash of the person; None if the question is about no person.
 
-        A second question about a person within the hour costs nothing.
+        A second question about a person within the hour counts as a question again.
 
         Raises:
-            ResourceExhausted: BUDGET_EXCEEDED, the caller asked about too many persons this hour, or too many of them
-                had no record.
+            ResourceExhausted: BUDGET_EXCEEDED, the caller asked about too many persons this hour, too many of them had
+                no record, or it asked too many questions again.
         """
         if person is None:
             return
@@ -225,6 +234,10 @@ class Account:
             self._begin_window(now + HOUR)
         ASKED.by_role[self.caller.role] += 1
         if person in self._persons:
+            self._again += 1
+            if self._most_again is not None and self._again > self._most_again:
+                what = english("questions again an hour about the same persons")
+                raise self._exceeded(what, self._most_again, self._window_end - now)
             return
         budget, wait = self.budget, self._window_end - now
         if budget.persons_an_hour is not None and self._persons.count >= budget.persons_an_hour:
@@ -270,6 +283,7 @@ class Account:
         self._window_end = end
         self._persons = SeenPersons()
         self._misses = 0
+        self._again = 0
 
     def _count_elsewhere(self, kind: str) -> int:
         return sum(counts[KINDS.index(kind)] for counts in self.open_elsewhere.values()) if self.open_elsewhere else 0

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hutong_texts import english
-from hutong_texts.system import system_text
 
 from services.runtime.configuration.open_files import require_own_rules
+from services.runtime.configuration.unreadable import unreadable
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
 
@@ -41,9 +41,9 @@ def read_deny_list(path: Path, trust_domain: str) -> DenyList:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise BadSetting(english("HUTONG_DENY_FILE cannot be read: {cause}", cause=system_text(error))) from None
+        raise BadSetting(english("{name} {fault}", name="HUTONG_DENY_FILE", fault=unreadable(path, error))) from None
     except UnicodeDecodeError:
-        raise BadSetting(english("HUTONG_DENY_FILE is not a text in UTF-8")) from None
+        raise BadSetting(english("HUTONG_DENY_FILE is not a text in UTF-8: save it in UTF-8")) from None
     serials, names = set(), set()
     for number, line in enumerate(lines, 1):
         entry = line.partition("#")[0].strip()

@@ -78,6 +78,12 @@ class RequestReader:
             return None
 
 
+def keyed_subjects(request: Any) -> list[Subject]:
+    """Return one entry for each person whom a batch names by a subject key alone."""
+    groups = request.keyed if "keyed" in request.DESCRIPTOR.fields_by_name else ()
+    return [Subject(key=key) for group in groups for key in group.subject_keys]
+
+
 def count_persons(response: Message) -> int:
     """Return how many results, links, refusals or changes are in a response; 1 for a response without such fields.
 

@@ -24,6 +24,7 @@ from services.domain.document import Document, canonical_document
 from services.domain.instant import SECOND, Instant
 from services.domain.subject import Pepper
 from services.runtime.caller import EDGE, Caller
+from services.runtime.configuration.unreadable import unreadable
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller
 
@@ -40,6 +41,9 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 itself."""
 REMEMBERED = 10_000
 """How many verified tokens are kept. Checking a signature takes about 50 µs."""
+
+
+_OF_ANOTHER_CERTIFICATE = "the token is bound to another certificate, or to none (cnf.x5t#S256)"
 
 
 class BadToken(ValueError):
@@ -95,7 +99,12 @@ class Tokens:
             BadToken: the token cannot be accepted.
         """
         token = self._read(text, now)
+        is_bound = token.certificate == _thumbprint(caller.certificate_hash)
         if caller.role == EDGE:
+            # A token that a proxy shows need not be bound. One that is bound to another certificate was stolen from its
+            # holder.
+            if token.certificate and not is_bound:
+                raise BadToken(_OF_ANOTHER_CERTIFICATE)
             found = parse_caller(token.name)
             if found is None or found != (token.role, token.region) or token.role in {EDGE, "node", "verification"}:
                 raise BadToken("the claims hutong_role, hutong_name and hutong_region name no caller of an edge")
@@ -110,8 +119,8 @@ class Tokens:
                 person=token.person,
                 other_keys=token.other_keys,
             )
-        if token.certificate != _thumbprint(caller.certificate_hash):
-            raise BadToken("the token is bound to another certificate, or to none (cnf.x5t#S256)")
+        if not is_bound:
+            raise BadToken(_OF_ANOTHER_CERTIFICATE)
         return replace(
             caller,
             expire_time=_earlier(caller.expire_time, token),
@@ -201,12 +210,18 @@ def read_keys(path: Path) -> KeySet:
     """Return the public keys of a JWKS file.
 
     Raises:
-        BadSetting: the file holds no key set, or a secret key.
+        BadSetting: the file cannot be read, or holds no key set, or a secret key.
     """
     try:
         keys = KeySet.import_key_set(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, JoseError):
-        raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE holds no JSON Web Key Set (RFC 7517)")) from None
+    except OSError as error:
+        raise BadSetting(
+            english("{name} {fault}", name="HUTONG_TOKEN_KEYS_FILE", fault=unreadable(path, error))
+        ) from None
+    except (ValueError, KeyError, TypeError, JoseError):
+        raise BadSetting(
+            english("HUTONG_TOKEN_KEYS_FILE holds no JSON Web Key Set (RFC 7517): get it from the issuer of the tokens")
+        ) from None
     if not keys.keys or any(key.key_type not in {"RSA", "EC"} for key in keys.keys):
         raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE must hold RSA or EC keys only"))
     return keys

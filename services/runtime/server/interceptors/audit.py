@@ -26,6 +26,7 @@ from services.runtime.server.access.described import (
     KeyOf,
     RequestReader,
     count_persons,
+    keyed_subjects,
     shows_pending_changes,
     subjects_of,
 )
@@ -193,7 +194,8 @@ def _events_of_error(rules: _MethodRules, audit: CallAudit, error: HutongError) 
 
 def _events_of_answer(rules: _MethodRules, audit: CallAudit, request: Any, response: Any) -> Sequence[AuditEvent]:
     if rules.items is not None:
-        return _events_of_batch(rules.items, audit, getattr(request, rules.batch), response.items)
+        keyed = [audit.event(AuditKind.READ, subject) for subject in keyed_subjects(request)]
+        return keyed + _events_of_batch(rules.items, audit, getattr(request, rules.batch), response.items)
     if audit.is_recorded:
         return ()
     count = count_persons(response)

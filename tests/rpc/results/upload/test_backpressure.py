@@ -13,7 +13,7 @@ from tests.support.results.factories import make_tube, make_tubes
 from tests.support.results.node import ResultsNode, batch_of, start
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
-BATCHES = 24
+BATCHES = 14
 BATCH = 1_000
 SITE = "采" * 200
 """With the longest name of a site, a batch takes most of its maximum of one megabyte."""

@@ -205,13 +205,13 @@ async def test_watchers_of_busy_writers_miss_nothing(node: ResultsNode) -> None:
     """Eight uploads at once, three watchers, one of them cut off and resumed after each message."""
 
     async def upload(number: int) -> None:
-        for batch in range(4):
+        for batch in range(2):
             await node.upload(make_tubes(3, 100 * number + 3 * batch), f"u{number}-{batch}")
 
     async def follow(*, resuming: bool) -> list[str]:
         watcher = Watcher(node)
         seen: list[str] = []
-        while len(seen) < 96:
+        while len(seen) < 48:
             message = await watcher.next()
             if message.HasField("change"):
                 seen.append(message.change.report_number)
@@ -223,7 +223,7 @@ async def test_watchers_of_busy_writers_miss_nothing(node: ResultsNode) -> None:
 
     watchers = [asyncio.ensure_future(follow(resuming=resuming)) for resuming in (False, False, True)]
     await asyncio.gather(*(upload(number) for number in range(8)))
-    everything = sorted(f"R{100 * number + place}" for number in range(8) for place in range(12))
+    everything = sorted(f"R{100 * number + place}" for number in range(8) for place in range(6))
     for seen in await asyncio.gather(*watchers):
         assert sorted(seen) == everything
 

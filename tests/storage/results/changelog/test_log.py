@@ -140,7 +140,7 @@ async def test_many_concurrent_writers_are_read_completely_and_in_order(database
         async def stream(number: int) -> None:
             laboratory = places[number % 3]
             position = laboratory.position(f"u{number}")
-            for batch in range(12):
+            for batch in range(6):
                 first = number * 1000 + batch * 3
                 await laboratory.send(make_tubes(3, first), batch * 3, position=position)
                 sent.setdefault(number, []).extend(f"R{person}" for person in range(first, first + 3))

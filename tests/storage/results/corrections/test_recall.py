@@ -10,7 +10,6 @@ from sqlalchemy import Connection, event
 
 from services.domain.errors import InvalidArgument, NotFound
 from services.domain.instant import DAY, HOUR, MINUTE
-from services.results.limits import ResultsLimits
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from services.results.records.partitions import month_of, month_start
 from services.results.retention.purge import purge
@@ -34,7 +33,7 @@ from tests.support.waiting import until
 from tests.support.work import noting_statements
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
-LARGE = 20_000
+LARGE = 5_000
 """Reports of a large recall: ten steps."""
 
 
@@ -224,6 +223,8 @@ async def test_reports_revised_meanwhile_are_taken_back_at_their_newest(laborato
 
 async def test_uploads_go_on_during_a_large_recall(laboratory: Laboratory) -> None:
     """Each step is a transaction of its own, so an upload waits for at most one step, also on SQLite."""
+    step = LARGE // 10
+    laboratory = laboratory.with_limits(recall_step=step)
     for first in range(0, LARGE, 1000):
         await laboratory.send(make_tubes(1000, first), upload_id=f"u{first}")
     uploads = 0
@@ -233,5 +234,5 @@ async def test_uploads_go_on_during_a_large_recall(laboratory: Laboratory) -> No
         await laboratory.send([make_tube(person, reported=REPORTED - 2 * DAY)], upload_id=f"v{person}")
         uploads += 1
     assert await recalling == LARGE
-    assert uploads >= LARGE // ResultsLimits().recall_step, "one at least between any two steps"
+    assert uploads >= LARGE // step, "one at least between any two steps"
     assert len(await laboratory.rows("report_number")) == 2 * LARGE + uploads

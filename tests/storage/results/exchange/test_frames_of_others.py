@@ -69,7 +69,7 @@ async def test_frames_of_another_node_change_no_report(above: Laboratory, node: 
     ]
     columns = ("report_number", "revision", "state", "outcome", "subject_key", "report_time", "source_node")
     before = await above.rows(*columns)
-    for seed in range(60):
+    for seed in range(25):
         random = Random(seed)
         frames = [altered(random, random.choice(known), source) for _ in range(random.randint(1, 3))]
         await above.database.write(above.stores.applier.apply, frames, Arrival(node, sender, NOW + seed))

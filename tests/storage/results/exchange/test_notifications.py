@@ -138,18 +138,18 @@ async def test_acknowledged_notifications_are_deleted_but_for_the_last(nation: L
 
 async def test_numbers_have_the_order_of_commits(postgresql: Laboratory) -> None:
     """A reader beside many concurrent uploads never finds a number below one that it has read."""
-    await subscribe(postgresql, HENAN, *range(60))
+    await subscribe(postgresql, HENAN, *range(30))
     uploads = [
-        asyncio.ensure_future(postgresql.send([make_tube(person)], upload_id=f"u{person}")) for person in range(60)
+        asyncio.ensure_future(postgresql.send([make_tube(person)], upload_id=f"u{person}")) for person in range(30)
     ]
     cursor, seen = 1, []
-    while len(seen) < 60:
+    while len(seen) < 30:
         for number, _ in await notified(postgresql, HENAN, after=cursor):
             assert number == cursor + 1
             cursor = number
             seen.append(number)
     await asyncio.gather(*uploads)
-    assert seen == list(range(2, 62))
+    assert seen == list(range(2, 32))
 
 
 async def test_a_subscription_waits_for_commits_that_have_looked_before(postgresql: Laboratory) -> None:
@@ -185,7 +185,7 @@ async def test_a_subscription_waits_for_commits_that_have_looked_before(postgres
 async def test_a_subscription_made_while_reports_come_in_misses_none(nation: Laboratory) -> None:
     """Each report is in the answer or in a notification."""
     stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming())
-    persons = range(40)
+    persons = range(25)
 
     async def report(person: int) -> None:
         await nation.send([make_tube(person)], upload_id=f"u{person}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,8 +21,11 @@ from hutong.results.v1.lookup_pb2 import (
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest
 from sqlalchemy import Connection, event, update
 
+from services.domain.document import canonical_document
+from services.domain.errors import FailedPrecondition, InvalidArgument
 from services.domain.instant import to_timestamp
 from services.domain.region import NATION
+from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.store import link_documents
 from services.results.lookup.fitting import fitting
@@ -31,6 +34,9 @@ from services.results.lookup.nationwide import NationwideLookup
 from services.results.records.tables import results
 from services.runtime.ids import uuid7
 from services.storage.engine import Database
+from services.storage.pepper_marks import marks_of
+from services.verification.sources.lookup_batch import batch_of
+from services.verification.sources.model import LookUp
 from tests.support.results.factories import ANTIGEN, LAB_NAME, NOW, PEPPER, make_document, make_tube, subject_key
 from tests.support.results.operations import register
 from tests.support.results.store import Laboratory
@@ -191,3 +197,58 @@ def test_who_has_no_results_fits_no_name() -> None:
     assert fitting(names, results, [b"k"]) == (results, [b"k"])
     assert fitting((), results, [b"k"]) == (results, [b"k"])
     assert fitting(PEPPER.name_hashes("王芳"), results, [b"k"]) == ((), ())
+
+
+def keyed(people: Sequence[tuple[int, str]], pepper: Pepper = PEPPER) -> BatchLookupColumnsRequest:
+    """Return a look-up by subject key of each person with a name, as Verification sends it."""
+    look_ups = []
+    for person, name in people:
+        stated = make_document(person)
+        document = canonical_document(stated.type, stated.number)
+        look_ups.append(LookUp(stated, document, name, 0, LOOKUP_SCOPE_LOCAL))
+    return batch_of(look_ups, pepper, marks_of(pepper)).request
+
+
+async def test_a_look_up_by_key_is_answered_as_one_by_document(laboratory: Laboratory) -> None:
+    """A process whose pepper rotates finds the same as one with the older version alone."""
+    await register(laboratory)
+    await laboratory.send([make_tube(0), make_tube(1)])
+    handler = handler_of(laboratory)
+    own = make_document(0).name
+    for person, name in ((0, own), (0, "李四"), (0, ""), (STRANGER, own)):
+        by_document = await handler.look_up_columns(look_up(person, name, scope=LOOKUP_SCOPE_LOCAL))
+        rotating = Pepper(b"q" * 32, 2, other=PEPPER)
+        for pepper in (PEPPER, rotating):
+            assert await handler.look_up_columns(keyed([(person, name)], pepper)) == by_document
+    both = await handler.look_up_columns(
+        BatchLookupColumnsRequest(
+            keyed=keyed([(1, ""), (0, own)]).keyed, requests=look_up(STRANGER, scope=LOOKUP_SCOPE_LOCAL).requests
+        )
+    )
+    assert list(both.columns.report_number) == ["R1", "R0"]
+    assert list(both.columns.in_region_counts) == [1, 1, 0]
+
+
+async def test_keys_under_other_versions_are_refused(laboratory: Laboratory) -> None:
+    """Results would not find what is stored under a version that the caller lacks."""
+    handler = handler_of(laboratory)
+    with pytest.raises(FailedPrecondition) as caught:
+        await handler.look_up_columns(keyed([(0, "")], Pepper(b"q" * 32)))
+    assert caught.value.reason == "PEPPER_MISMATCH"
+
+
+async def test_a_faulty_batch_is_refused_with_the_name_of_its_field(laboratory: Laboratory) -> None:
+    handler = handler_of(laboratory)
+    short, uneven, crowded = keyed([(0, "")]), keyed([(0, "")]), keyed([(0, "")])
+    short.keyed[0].subject_keys[0] = b"short"
+    uneven.keyed[0].name_hashes.extend([b"", b""])
+    crowded.keyed[0].subject_keys.extend([b"k" * 16] * 500)
+    for request, field in (
+        (short, "keyed[0].subject_keys"),
+        (uneven, "keyed[0].name_hashes"),
+        (crowded, "keyed"),
+        (BatchLookupColumnsRequest(), "requests"),
+    ):
+        with pytest.raises(InvalidArgument) as caught:
+            await handler.look_up_columns(request)
+        assert [fault.field for fault in caught.value.violations] == [field]

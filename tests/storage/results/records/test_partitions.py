@@ -14,7 +14,7 @@ from services.results.records.partitions import list_partitions
 from services.results.timing import ResultsTiming
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import REPORTED, make_tube
-from tests.support.results.store import Laboratory, counts, open_laboratory
+from tests.support.results.store import Laboratory, counts, open_laboratory, remove_months
 
 WITHOUT_WAITING = 10.0
 """More seconds than any call takes that does not wait for another transaction."""
@@ -23,6 +23,7 @@ WITHOUT_WAITING = 10.0
 @pytest.fixture
 async def laboratory(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
     async with open_laboratory(postgres_url("results")) as opened:
+        remove_months(opened.database)
         yield opened
 
 

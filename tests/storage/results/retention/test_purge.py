@@ -41,7 +41,7 @@ from tests.support.results.factories import (
     subject_key,
     validate_batch,
 )
-from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
+from tests.support.results.store import Laboratory, counts, open_laboratory, rejected, remove_months
 from tests.support.waiting import TIMEOUT_SECONDS
 
 HORIZON = month_start(month_of(NOW))
@@ -387,6 +387,7 @@ def partitions(laboratory: Laboratory) -> list[str]:
 
 async def test_complete_months_are_dropped_and_a_running_service_notices(postgresql: Laboratory) -> None:
     """The month that contains the instant stays. A dropped month is not made again for a late upload."""
+    remove_months(postgresql.database)
     for months in range(4):
         await postgresql.send([make_tube(months, reported=NOW - (1 + months * 31) * DAY)], upload_id=f"u{months}")
     assert partitions(postgresql) == ["results_2022_05", "results_2022_06", "results_2022_07", "results_2022_08"]
@@ -403,6 +404,7 @@ async def test_complete_months_are_dropped_and_a_running_service_notices(postgre
 async def test_a_month_that_is_being_read_is_dropped_later(postgresql: Laboratory) -> None:
     """Readers do not wait behind the purge. It tries again, and fails if the month is still being read."""
     pace = PurgePace(drop_tries=1, drop_pause=0.0)
+    remove_months(postgresql.database)
     await postgresql.send([make_tube(0, reported=BEFORE)])
     with postgresql.database.engine.connect() as reader:
         reader.execute(text("SELECT count(*) FROM results_2022_07"))
@@ -416,6 +418,7 @@ async def test_a_month_that_is_being_read_is_dropped_later(postgresql: Laborator
 
 async def test_months_are_made_ahead_and_once(postgresql: Laboratory) -> None:
     """The current month and the next are made, also at the end of a year."""
+    remove_months(postgresql.database)
     for _ in range(2):
         await postgresql.stores.partitions.prepare_ahead()
     assert partitions(postgresql) == ["results_2022_08", "results_2022_09"]

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, Engine, event, select
 from services.domain.instant import DAY
 from services.results.changelog.tables import change_writers, changes
 from services.results.records.bulk import PostgresqlBulk, SqliteBulk
-from services.results.records.new_results import NewResults
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays, last_uploads
 from services.results.upload.commits import group
@@ -56,8 +55,7 @@ def make_batches(laboratory: Laboratory, seed: int, numbers: Sequence[int]) -> l
     batches, offset = [], 0
     for size in (3, 1, len(tubes) - 4):
         some = validate_batch(tubes[offset : offset + size], offset, dialect=laboratory.dialect)
-        joined = NewResults.join(laboratory.dialect, some.results)
-        batches.append(replace(some, results=joined, digest=bytes([seed, offset]) * 8))
+        batches.append(replace(some, digest=bytes([seed, offset]) * 8))
         offset += size
     return batches
 
@@ -156,11 +154,8 @@ async def test_a_report_that_is_not_new_lets_the_batches_be_committed_one_by_one
     await laboratory.send([make_tube(5), make_tube(9, site="另一采样点")], upload_id="other")
     position = laboratory.position()
     batches = [
-        replace(one, results=NewResults.join(laboratory.dialect, one.results))
-        for one in (
-            validate_batch([make_tube(number), make_tube(number + 1)], number - 4, dialect=laboratory.dialect)
-            for number in (4, 6, 8)
-        )
+        validate_batch([make_tube(number), make_tube(number + 1)], number - 4, dialect=laboratory.dialect)
+        for number in (4, 6, 8)
     ]
     assert await store.commit_group(position, batches, NOW) is None
     assert await laboratory.numbers() == ["R5", "R9"]

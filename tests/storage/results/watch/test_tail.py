@@ -16,6 +16,7 @@ from services.results.changelog.model import ChangeKind, Cursor, Position
 from services.results.records.model import StoredResult
 from services.results.timing import ResultsTiming
 from services.results.watch.batches import ChangeBatch
+from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangePage, ChangeTail, TailLimits, TailReader
 from services.runtime.clock import FixedClock
 from services.runtime.server.service import Drain
@@ -153,20 +154,19 @@ async def test_those_behind_read_two_at_a_time(sqlite: Laboratory) -> None:
     await sqlite.send(make_tubes(3))
     reading, most = 0, 0
 
-    class Counting:
-        newest_cursor = sqlite.stores.watch.newest_cursor
-
+    class Counting(WatchStore):
         async def read_changes(self, cursor: Cursor, now: int, limit: int) -> ChangeBatch:
             nonlocal reading, most
             behind = limit == TailLimits().page
             reading += behind
             most = max(most, reading)
             try:
-                return await sqlite.stores.watch.read_changes(cursor, now, limit)
+                return await super().read_changes(cursor, now, limit)
             finally:
                 reading -= behind
 
-    tail = ChangeTail(Counting(), sqlite.clock, Drain(), sqlite.database.written, ResultsTiming())
+    store = Counting(sqlite.database, sqlite.stores.lab_cache)
+    tail = ChangeTail(store, sqlite.clock, Drain(), sqlite.database.written, ResultsTiming())
 
     async def follow() -> list[str]:
         async with tail.open({}) as reader:
@@ -189,8 +189,8 @@ async def test_a_page_says_up_to_when_it_is_complete(sqlite: Laboratory) -> None
         assert page.as_of_time == NOW + MINUTE
 
 
-class FailingLog:
-    """A log that can be unavailable."""
+class FailingStore(WatchStore):
+    """A store with an empty log. The store can be unavailable, and needs no database."""
 
     def __init__(self) -> None:
         self.error: HutongError | None = None
@@ -218,29 +218,29 @@ class FailingLog:
 async def test_an_unavailable_log_fails_each_reader_and_is_read_again_when_it_is_back(
     sqlite: Laboratory, error: HutongError
 ) -> None:
-    log = FailingLog()
-    tail = ChangeTail(log, sqlite.clock, Drain(), asyncio.Event(), ResultsTiming())
+    store = FailingStore()
+    tail = ChangeTail(store, sqlite.clock, Drain(), asyncio.Event(), ResultsTiming())
     async with tail.open({}) as one, tail.open({}) as other:
         for reader in (one, other):
             await reader.next(0)
-        log.error = error
+        store.error = error
         for reader in (one, other):
             with pytest.raises(type(error)):
                 await asyncio.wait_for(reader.next(3600.0), TIMEOUT_SECONDS)
-        log.error = None
+        store.error = None
         assert (await one.next(AT_ONCE_SECONDS)).as_of_time == NOW
 
 
 @in_virtual_time
 async def test_the_log_is_not_read_without_subscribers() -> None:
-    log = FailingLog()
-    tail = ChangeTail(log, FixedClock(NOW), Drain(), asyncio.Event(), ResultsTiming())
+    store = FailingStore()
+    tail = ChangeTail(store, FixedClock(NOW), Drain(), asyncio.Event(), ResultsTiming())
     for _ in range(2):
         async with tail.open({}) as reader:
             await reader.next(AT_ONCE_SECONDS)
-        read = log.looks
+        read = store.looks
         await pass_time(3 * ResultsTiming().tail_poll)
-        assert log.looks == read > 1
+        assert store.looks == read > 1
 
 
 async def test_followers_are_let_go_when_the_server_stops(sqlite: Laboratory) -> None:

@@ -56,7 +56,7 @@ def test_a_descriptor_is_read_once_and_closed() -> None:
     ("command", "cause"),
     [
         ("/nowhere/vault read", "cannot be run: No such file or directory"),
-        ("vault 'read", "cannot be run: its quotes"),
+        ("vault 'read", "cannot be run: close its quotes"),
         (python("print('t0psecret' * 9); raise SystemExit(3)"), "failed with exit code 3"),
         (python("import sys; sys.exit('t0psecret')"), "failed with exit code 1"),
         (python("print('t0psecret')"), "gives less than 32 bytes"),

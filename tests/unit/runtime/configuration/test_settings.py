@@ -265,7 +265,7 @@ def test_an_operators_file_adds_regions(regions_file: Path) -> None:
         (b"000000", "line 1: must begin"),
         (b"# of no city\n331301\n", "line 2: 331301 lies in 331300, which is no region; add that one too"),
         ("330197 新区".encode("gb18030"), "is not a text in UTF-8"),
-        (None, "names no file"),
+        (None, "cannot be read: .*: No such file or directory; put the file there, or correct the setting"),
     ],
 )
 def test_a_wrong_file_of_regions_is_refused_in_one_line(regions_file: Path, content: bytes | None, told: str) -> None:

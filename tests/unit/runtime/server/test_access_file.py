@@ -127,7 +127,7 @@ def test_without_a_file_local_callers_and_nodes_have_no_budget() -> None:
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        ("grants: [", "is no YAML, line 1"),
+        ("grants: [", "is no YAML: correct line 1"),
         ("grants: 2022-13-45", "is no YAML"),
         ("[]", "the file must be a mapping"),
         ("grant: []", "grant is unknown; it may have grants, quotas"),

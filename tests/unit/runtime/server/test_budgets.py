@@ -12,7 +12,7 @@ from services.domain.errors import ResourceExhausted
 from services.domain.instant import HOUR, MINUTE, SECOND
 from services.runtime.caller import Caller
 from services.runtime.clock import FixedClock
-from services.runtime.server.access.budgets import CALLERS, NO_LIMIT, Account, Accounts, Budget
+from services.runtime.server.access.budgets import AGAIN, CALLERS, NO_LIMIT, Account, Accounts, Budget
 from services.runtime.server.access.seen import SeenPersons
 
 GATE = Caller("gate", "gates/410100/7", "410100")
@@ -61,6 +61,24 @@ def test_an_hour_of_persons() -> None:
     for person in (4, 5, 6):
         asked.ask_about(person)
     refusal(lambda: asked.ask_about(1))
+
+
+def test_the_same_person_is_asked_about_so_often_alone() -> None:
+    """A new person may still be asked about. After the hour the count begins again."""
+    asked, clock = account(persons_an_hour=2)
+    for _ in range(1 + 2 * AGAIN):
+        asked.ask_about(1)
+    for _ in range(2):
+        error = refusal(lambda: asked.ask_about(1))
+        assert (error.metadata["limit"], error.retry_after) == (str(2 * AGAIN), HOUR)
+    asked.ask_about(2)
+    refusal(lambda: asked.ask_about(2))
+    clock.advance(HOUR)
+    asked.ask_about(1)
+    asked.ask_about(1)
+    unlimited, _ = account()
+    for _ in range(100 * AGAIN):
+        unlimited.ask_about(1)
 
 
 def test_a_clock_that_is_set_back_begins_a_new_hour() -> None:

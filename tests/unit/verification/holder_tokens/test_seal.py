@@ -15,6 +15,7 @@ from tests.support.results.factories import NOW
 
 KEY = b"k" * 16
 SEAL = TokenSeal(Pepper(b"p" * 32))
+NUMBERS = ("410105186001010019", "E12345678")
 HOTEL, VENUE = purpose_pb2.PURPOSE_HOTEL, purpose_pb2.PURPOSE_PUBLIC_VENUE
 
 
@@ -30,13 +31,19 @@ def read(text: str, purpose: int = HOTEL, now: int = NOW, seal: TokenSeal = SEAL
     return violation.reason
 
 
-@given(st.binary(min_size=16, max_size=16), st.text(max_size=128), st.sampled_from([0, HOTEL]))
-def test_every_node_reads_what_one_issued(subject_key: bytes, name: str, purpose: int) -> None:
-    text = SEAL.issue([subject_key], mask_name(name), purpose, NOW)
+@given(
+    st.binary(min_size=16, max_size=16),
+    st.sampled_from((*NUMBERS, "A" * 32)),
+    st.text(max_size=128),
+    st.sampled_from([0, HOTEL]),
+)
+def test_every_node_reads_what_one_issued(subject_key: bytes, number: str, name: str, purpose: int) -> None:
+    text = SEAL.issue([subject_key], number, mask_name(name), purpose, NOW)
     assert len(text) <= 512
     token = read(text, seal=TokenSeal(Pepper(b"p" * 32)))
     assert isinstance(token, HolderToken)
-    assert token[1:] == (subject_key, mask_name(name), purpose, NOW, b"")
+    assert token[1:] == (subject_key, mask_name(name), purpose, NOW, b"", number)
+    assert number not in repr(token)
     assert mask_name(name) == "" or mask_name(name) not in repr(token)
 
 
@@ -51,18 +58,18 @@ def test_every_node_reads_what_one_issued(subject_key: bytes, name: str, purpose
     ],
 )
 def test_a_token_ends(after: int, is_good: bool) -> None:
-    found = read(SEAL.issue([KEY], "", 0, NOW), now=NOW + after)
+    found = read(SEAL.issue([KEY], "", "", 0, NOW), now=NOW + after)
     assert isinstance(found, HolderToken) if is_good else found == "HOLDER_TOKEN_EXPIRED"
     assert (GOOD_FOR, CLOCK_SKEW) == (60 * SECOND, 30 * SECOND)
 
 
 def test_a_token_may_be_for_one_purpose() -> None:
-    assert read(SEAL.issue([KEY], "", VENUE, NOW)) == "HOLDER_TOKEN_OTHER_PURPOSE"
-    assert isinstance(read(SEAL.issue([KEY], "", VENUE, NOW), VENUE), HolderToken)
+    assert read(SEAL.issue([KEY], "", "", VENUE, NOW)) == "HOLDER_TOKEN_OTHER_PURPOSE"
+    assert isinstance(read(SEAL.issue([KEY], "", "", VENUE, NOW), VENUE), HolderToken)
 
 
 # Issued once, because a token is random and the examples depend on its letters.
-ISSUED = SEAL.issue([KEY], "张*", 0, NOW)
+ISSUED = SEAL.issue([KEY], NUMBERS[0], "张*", 0, NOW)
 
 
 @given(st.data())
@@ -77,10 +84,10 @@ def test_a_changed_or_cut_token_is_invalid(data: st.DataObject) -> None:
 
 
 def test_a_token_of_another_nation_is_invalid_and_two_tokens_differ() -> None:
-    text = SEAL.issue([KEY], "", 0, NOW)
+    text = SEAL.issue([KEY], "", "", 0, NOW)
     assert read(text, seal=TokenSeal(Pepper(b"q" * 32))) == "HOLDER_TOKEN_INVALID"
     assert read(text, seal=TokenSeal(Pepper(b"p" * 32, version=2))) == "HOLDER_TOKEN_INVALID"
-    again = SEAL.issue([KEY], "", 0, NOW)
+    again = SEAL.issue([KEY], "", "", 0, NOW)
     one, other = read(text), read(again)
     assert isinstance(one, HolderToken)
     assert isinstance(other, HolderToken)
@@ -104,10 +111,11 @@ def test_a_token_has_a_key_of_each_version_while_the_pepper_rotates() -> None:
         (new, new_old): (2,),
     }
     for (issuer, reader), versions in expected.items():
-        text = TokenSeal(issuer).issue([keys[one.version] for one in issuer.versions], "张*", 0, NOW)
+        text = TokenSeal(issuer).issue([keys[one.version] for one in issuer.versions], NUMBERS[0], "张*", 0, NOW)
         token = read(text, seal=TokenSeal(reader))
         assert isinstance(token, HolderToken)
         found = [key for key in (token.subject_key, token.other_key) if key]
-        assert (found, token.masked_name) == ([keys[version] for version in versions], "张*")
-    text = TokenSeal(old).issue([keys[1]], "", 0, NOW)
+        expected_keys = [keys[version] for version in versions]
+        assert (found, token.masked_name, token.number) == (expected_keys, "张*", NUMBERS[0])
+    text = TokenSeal(old).issue([keys[1]], "", "", 0, NOW)
     assert read(text, seal=TokenSeal(new)) == "HOLDER_TOKEN_INVALID"

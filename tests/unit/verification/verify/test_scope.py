@@ -100,4 +100,4 @@ def test_a_nation_that_does_not_answer_is_an_unavailable_source() -> None:
 def test_the_first_look_up_is_local_and_the_second_nationwide() -> None:
     asked = _ask()
     assert asked.look_up.scope == lookup_pb2.LOOKUP_SCOPE_LOCAL
-    assert nationwide(asked).request.scope == lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
+    assert nationwide(asked).scope == lookup_pb2.LOOKUP_SCOPE_NATIONWIDE

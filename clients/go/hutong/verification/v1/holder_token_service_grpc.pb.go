@@ -27,7 +27,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-// encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+// encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+// report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
 type HolderTokenServiceClient interface {
 	// Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
 	// clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.
@@ -57,7 +58,8 @@ func (c *holderTokenServiceClient) IssueHolderToken(ctx context.Context, in *Iss
 // for forward compatibility.
 //
 // Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-// encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+// encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+// report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
 type HolderTokenServiceServer interface {
 	// Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
 	// clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.

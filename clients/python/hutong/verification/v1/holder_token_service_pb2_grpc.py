@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class HolderTokenServiceStub(object):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+    encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+    report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
     """
 
     def __init__(self, channel):
@@ -45,7 +46,8 @@ class HolderTokenServiceStub(object):
 
 class HolderTokenServiceServicer(object):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+    encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+    report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
     """
 
     def IssueHolderToken(self, request, context):
@@ -74,7 +76,8 @@ def add_HolderTokenServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class HolderTokenService(object):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+    encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+    report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
     """
 
     @staticmethod

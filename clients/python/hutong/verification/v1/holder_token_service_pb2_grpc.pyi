@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class HolderTokenServiceStub:
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+    encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+    report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
     """
 
     @_typing.overload
@@ -43,7 +44,8 @@ class HolderTokenServiceStub:
 @_typing.type_check_only
 class HolderTokenServiceAsyncStub(HolderTokenServiceStub):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+    encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+    report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -54,7 +56,8 @@ class HolderTokenServiceAsyncStub(HolderTokenServiceStub):
 
 class HolderTokenServiceServicer(metaclass=_abc_1.ABCMeta):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+    encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+    report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
     """
 
     @_abc_1.abstractmethod

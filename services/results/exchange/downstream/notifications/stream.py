@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -61,17 +60,6 @@ _SETTLE_SECONDS = 0.005
 _log = structlog.get_logger(__name__)
 
 
-class SubscribesAbove(Protocol):
-    """Subscribes this node at the node above."""
-
-    async def subscribe_above(self, subject_keys: Sequence[bytes]) -> None:
-        """Subscribe to subjects and store the results that the node above has of them.
-
-        Raises Unavailable UPSTREAM_UNAVAILABLE.
-        """
-        ...
-
-
 class NotificationStream:
     """Stores subscriptions, and sends each node its notifications from the node's cursor on."""
 
@@ -84,10 +72,10 @@ class NotificationStream:
         timing: ResultsTiming,
         max_watches: int = MAX_WATCHES,
         own: str = NATION,
-        above: SubscribesAbove | None = None,
+        subscribe_above: Callable[[Sequence[bytes]], Awaitable[None]] | None = None,
     ) -> None:
         self._own = own
-        self._above = above
+        self._subscribe_above = subscribe_above
         self._timing = timing
         self._max_watches = max_watches
         self._database = database
@@ -111,8 +99,8 @@ class NotificationStream:
             Unavailable: UPSTREAM_UNAVAILABLE, the node above does not answer.
         """
         region, now = parse_node(request.node), self._clock.now()
-        if request.nationwide and self._above is not None:
-            await self._above.subscribe_above(list(request.subject_keys))
+        if request.nationwide and self._subscribe_above is not None:
+            await self._subscribe_above(list(request.subject_keys))
         subjects = await self._database.write(subscribe_node, region, list(request.subject_keys), now, self._own)
         open_before = await self._database.read(find_open_transactions)
         while open_before:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hutong.exchange.v1.replicated_refusal_pb2 import (
+    SIGNATURE_VERDICT_FOR_HOLDER,
+    SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT,
+)
 from hutong.results.v1.lab_pb2 import LabSigningKey
 from hutong.results.v1.lookup_pb2 import CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, ClaimedReportMatch
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
@@ -20,6 +24,7 @@ from services.verification.showings.examine import (
     Signature,
     find_showings,
     find_verdicts,
+    is_good_signature,
     verify_signature,
 )
 from services.verification.showings.model import (
@@ -131,6 +136,21 @@ def test_a_key_counts_until_its_revocation() -> None:
         assert [verify_signature(sealed, one) for one in claims] == [signature] * len(claims)
     undated = signed_reports.read(signed_reports.sign(REPORT._replace(sample_time=None, report_time=None), KEY))
     assert verify_signature(undated, claim(public(revoke_time=after))) is Signature.BAD
+
+
+def test_a_report_that_is_shown_often_is_verified_once() -> None:
+    """Its signature is good or bad for each of the persons who show the report."""
+    mine = signed_reports.sign(REPORT, KEY)
+    sealed, good = signed_reports.read(mine), claim(public())
+    before = is_good_signature.cache_info().misses
+    for number, verdict in (
+        (NUMBER, SIGNATURE_VERDICT_FOR_HOLDER),
+        (OTHER_NUMBER, SIGNATURE_VERDICT_FOR_OTHER_DOCUMENT),
+    ):
+        assert find_verdicts([sealed] * 50, [good] * 50, number) == (verdict,) * 50
+    assert is_good_signature.cache_info().misses <= before + 1
+    forged = sealed._replace(signature=bytes(64))
+    assert [verify_signature(forged, good) for _ in range(2)] == [Signature.BAD] * 2
 
 
 @pytest.mark.parametrize(

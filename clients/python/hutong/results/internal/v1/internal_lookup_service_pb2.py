@@ -24,12 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
 from hutong.results.internal.v1 import lookup_columns_pb2 as hutong_dot_results_dot_internal_dot_v1_dot_lookup__columns__pb2
 from hutong.results.v1 import results_service_pb2 as hutong_dot_results_dot_v1_dot_results__service__pb2
+from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8hutong/results/internal/v1/internal_lookup_service.proto\x12\x1ahutong.results.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a/hutong/results/internal/v1/lookup_columns.proto\x1a\'hutong/results/v1/results_service.proto\"\xc0\x01\n\x19\x42\x61tchLookupColumnsRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\x12\x1a\n\x12other_subject_keys\x18\x03 \x03(\x0c\x12!\n\npresenters\x18\x04 \x03(\tB\r\xbaH\n\x92\x01\x07\"\x05r\x03\x18\xa0\x01\"\x8c\x01\n\x1a\x42\x61tchLookupColumnsResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\x12:\n\x07\x63olumns\x18\x02 \x01(\x0b\x32).hutong.results.internal.v1.LookupColumns2\xb0\x01\n\x15InternalLookupService\x12\x96\x01\n\x12\x42\x61tchLookupColumns\x12\x35.hutong.results.internal.v1.BatchLookupColumnsRequest\x1a\x36.hutong.results.internal.v1.BatchLookupColumnsResponse\"\x11\x90\x02\x02\x8a\xd3\x18\n\n\x04\x08\x07\x10\x01\x10\x01\x18\x03\x42\x91\x01\n\x1eorg.hutong.results.internal.v1P\x01ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\xaa\x02\x1aHutong.Results.Internal.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n8hutong/results/internal/v1/internal_lookup_service.proto\x12\x1ahutong.results.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a/hutong/results/internal/v1/lookup_columns.proto\x1a\'hutong/results/v1/results_service.proto\x1a\x1ahutong/type/v1/rules.proto\"\xfe\x01\n\x19\x42\x61tchLookupColumnsRequest\x12H\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.results.v1.LookupLatestRequestB\x0e\xbaH\x0b\x92\x01\x08\x10\xf4\x03\"\x03\xd8\x01\x03\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\x12\x1a\n\x12other_subject_keys\x18\x03 \x03(\x0c\x12!\n\npresenters\x18\x04 \x03(\tB\r\xbaH\n\x92\x01\x07\"\x05r\x03\x18\xa0\x01\x12\x42\n\x05keyed\x18\x05 \x03(\x0b\x32(.hutong.results.internal.v1.KeyedLookUpsB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03\"\xfe\x01\n\x0cKeyedLookUps\x12*\n\x0cpepper_marks\x18\x01 \x03(\x0c\x42\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\x02\"\x04z\x02h\x10\x12%\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x0f\xe2\x41\x01\x02\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\x12\x1a\n\x12other_subject_keys\x18\x03 \x03(\x0c\x12\x13\n\x0bname_hashes\x18\x04 \x03(\x0c\x12\x19\n\x11other_name_hashes\x18\x05 \x03(\x0c\x12\x18\n\x05limit\x18\x06 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\x35\n\x05items\x18\x07 \x03(\tB&\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x0f\x92\x01\x0c\x10(\"\x08r\x06\xa8\xeb\x81\xca\x06\x01\"\x8c\x01\n\x1a\x42\x61tchLookupColumnsResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.results.v1.LookupLatestItem\x12:\n\x07\x63olumns\x18\x02 \x01(\x0b\x32).hutong.results.internal.v1.LookupColumns2\xb0\x01\n\x15InternalLookupService\x12\x96\x01\n\x12\x42\x61tchLookupColumns\x12\x35.hutong.results.internal.v1.BatchLookupColumnsRequest\x1a\x36.hutong.results.internal.v1.BatchLookupColumnsResponse\"\x11\x90\x02\x02\x8a\xd3\x18\n\n\x04\x08\x07\x10\x01\x10\x01\x18\x03\x42\x91\x01\n\x1eorg.hutong.results.internal.v1P\x01ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\xaa\x02\x1aHutong.Results.Internal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +40,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\036org.hutong.results.internal.v1P\001ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\252\002\032Hutong.Results.Internal.V1'
   _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['requests']._loaded_options = None
-  _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\r\222\001\n\010\001\020\364\003\"\003\330\001\003'
+  _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['requests']._serialized_options = b'\272H\013\222\001\010\020\364\003\"\003\330\001\003'
   _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['presenters']._loaded_options = None
   _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['presenters']._serialized_options = b'\272H\n\222\001\007\"\005r\003\030\240\001'
+  _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['keyed']._loaded_options = None
+  _globals['_BATCHLOOKUPCOLUMNSREQUEST'].fields_by_name['keyed']._serialized_options = b'\272H\006\222\001\003\020\364\003'
+  _globals['_KEYEDLOOKUPS'].fields_by_name['pepper_marks']._loaded_options = None
+  _globals['_KEYEDLOOKUPS'].fields_by_name['pepper_marks']._serialized_options = b'\342A\001\002\272H\r\222\001\n\010\001\020\002\"\004z\002h\020'
+  _globals['_KEYEDLOOKUPS'].fields_by_name['subject_keys']._loaded_options = None
+  _globals['_KEYEDLOOKUPS'].fields_by_name['subject_keys']._serialized_options = b'\342A\001\002\272H\010\222\001\005\010\001\020\364\003'
+  _globals['_KEYEDLOOKUPS'].fields_by_name['limit']._loaded_options = None
+  _globals['_KEYEDLOOKUPS'].fields_by_name['limit']._serialized_options = b'\272H\006\032\004\030\024(\000'
+  _globals['_KEYEDLOOKUPS'].fields_by_name['items']._loaded_options = None
+  _globals['_KEYEDLOOKUPS'].fields_by_name['items']._serialized_options = b'\372A\021\n\017hutong.org/Item\272H\017\222\001\014\020(\"\010r\006\250\353\201\312\006\001'
   _globals['_INTERNALLOOKUPSERVICE'].methods_by_name['BatchLookupColumns']._loaded_options = None
   _globals['_INTERNALLOOKUPSERVICE'].methods_by_name['BatchLookupColumns']._serialized_options = b'\220\002\002\212\323\030\n\n\004\010\007\020\001\020\001\030\003'
-  _globals['_BATCHLOOKUPCOLUMNSREQUEST']._serialized_start=272
-  _globals['_BATCHLOOKUPCOLUMNSREQUEST']._serialized_end=464
-  _globals['_BATCHLOOKUPCOLUMNSRESPONSE']._serialized_start=467
-  _globals['_BATCHLOOKUPCOLUMNSRESPONSE']._serialized_end=607
-  _globals['_INTERNALLOOKUPSERVICE']._serialized_start=610
-  _globals['_INTERNALLOOKUPSERVICE']._serialized_end=786
+  _globals['_BATCHLOOKUPCOLUMNSREQUEST']._serialized_start=327
+  _globals['_BATCHLOOKUPCOLUMNSREQUEST']._serialized_end=581
+  _globals['_KEYEDLOOKUPS']._serialized_start=584
+  _globals['_KEYEDLOOKUPS']._serialized_end=838
+  _globals['_BATCHLOOKUPCOLUMNSRESPONSE']._serialized_start=841
+  _globals['_BATCHLOOKUPCOLUMNSRESPONSE']._serialized_end=981
+  _globals['_INTERNALLOOKUPSERVICE']._serialized_start=984
+  _globals['_INTERNALLOOKUPSERVICE']._serialized_end=1160
 # @@protoc_insertion_point(module_scope)

@@ -28,9 +28,12 @@ class BatchLookupColumnsRequest(_message.Message):
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     OTHER_SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     PRESENTERS_FIELD_NUMBER: _builtins.int
+    KEYED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[_results_service_pb2.LookupLatestRequest]:
-        """1 to 500 look-ups. Each is validated and answered by itself."""
+        """Look-ups by document, or by the keys in subject_keys. Each is validated and answered by itself. There are 1 to 500
+        look-ups, those in keyed included.
+        """
 
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -51,6 +54,10 @@ class BatchLookupColumnsRequest(_message.Message):
         record are counted by presenter, so that no presenter can fill the list of a laboratory's missing reports.
         """
 
+    @_builtins.property
+    def keyed(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyedLookUps]:
+        """Look-ups by subject key in columns, which cost a fraction of look-ups by document."""
+
     def __init__(
         self,
         *,
@@ -58,14 +65,78 @@ class BatchLookupColumnsRequest(_message.Message):
         subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         other_subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
         presenters: _abc.Iterable[_builtins.str] | None = ...,
+        keyed: _abc.Iterable[Global___KeyedLookUps] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["other_subject_keys", b"other_subject_keys", "presenters", b"presenters", "requests", b"requests", "subject_keys", b"subject_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keyed", b"keyed", "other_subject_keys", b"other_subject_keys", "presenters", b"presenters", "requests", b"requests", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchLookupColumnsRequest: _TypeAlias = BatchLookupColumnsRequest  # noqa: Y015
+
+@_typing.final
+class KeyedLookUps(_message.Message):
+    """Look-ups in this node's own records, without consistency tokens and without claimed reports. They are about persons whose
+    documents the caller has checked and hashed. Neither numbers nor names cross the wire. A column is empty, or has one entry
+    for each look-up, in order.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEPPER_MARKS_FIELD_NUMBER: _builtins.int
+    SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
+    OTHER_SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
+    NAME_HASHES_FIELD_NUMBER: _builtins.int
+    OTHER_NAME_HASHES_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """LookupLatestRequest.limit of all of these look-ups."""
+    @_builtins.property
+    def pepper_marks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The marks of the peppers under which the caller has hashed: for each key version that it reads, 16 bytes that identify
+        the pepper and reveal nothing about it (ReplicateStart.pepper_mark). The version of subject_keys comes first.
+        """
+
+    @_builtins.property
+    def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The subject keys of the persons' documents, 16 bytes each."""
+
+    @_builtins.property
+    def other_subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """While the pepper rotates, the subject keys of the same documents under the other key version."""
+
+    @_builtins.property
+    def name_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The hashes of the names to compare, 17 bytes each; empty bytes for a person whose name is not compared."""
+
+    @_builtins.property
+    def other_name_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """While the pepper rotates, the hashes of the same names under the other key version."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """LookupLatestRequest.items of all of these look-ups."""
+
+    def __init__(
+        self,
+        *,
+        pepper_marks: _abc.Iterable[_builtins.bytes] | None = ...,
+        subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        other_subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        name_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        other_name_hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        limit: _builtins.int = ...,
+        items: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "limit", b"limit", "name_hashes", b"name_hashes", "other_name_hashes", b"other_name_hashes", "other_subject_keys", b"other_subject_keys", "pepper_marks", b"pepper_marks", "subject_keys", b"subject_keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyedLookUps: _TypeAlias = KeyedLookUps  # noqa: Y015
 
 @_typing.final
 class BatchLookupColumnsResponse(_message.Message):
@@ -79,7 +150,9 @@ class BatchLookupColumnsResponse(_message.Message):
 
     @_builtins.property
     def columns(self) -> _lookup_columns_pb2.LookupColumns:
-        """The responses to all other requests: those that this node answers without another node and that claim no report."""
+        """The responses to all look-ups in keyed, in order, and then to all other requests: those that this node answers without
+        another node and that claim no report.
+        """
 
     def __init__(
         self,

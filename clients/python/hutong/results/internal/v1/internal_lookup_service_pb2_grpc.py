@@ -52,6 +52,9 @@ class InternalLookupServiceServicer(object):
         """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
         columns where possible. The errors are the same. A name in a document is compared: if it is that of none of the
         person's results, the answer is that of a person without results and linked documents.
+
+        FAILED_PRECONDITION (PEPPER_MISMATCH) if the keys of `keyed` were made under other key versions than those that this
+        service reads. The caller then sends the documents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,6 +39,9 @@ class InternalLookupServiceStub:
     """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
     columns where possible. The errors are the same. A name in a document is compared: if it is that of none of the
     person's results, the answer is that of a person without results and linked documents.
+
+    FAILED_PRECONDITION (PEPPER_MISMATCH) if the keys of `keyed` were made under other key versions than those that this
+    service reads. The caller then sends the documents.
     """
 
 @_typing.type_check_only
@@ -52,6 +55,9 @@ class InternalLookupServiceAsyncStub(InternalLookupServiceStub):
     """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
     columns where possible. The errors are the same. A name in a document is compared: if it is that of none of the
     person's results, the answer is that of a person without results and linked documents.
+
+    FAILED_PRECONDITION (PEPPER_MISMATCH) if the keys of `keyed` were made under other key versions than those that this
+    service reads. The caller then sends the documents.
     """
 
 class InternalLookupServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -68,6 +74,9 @@ class InternalLookupServiceServicer(metaclass=_abc_1.ABCMeta):
         """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
         columns where possible. The errors are the same. A name in a document is compared: if it is that of none of the
         person's results, the answer is that of a person without results and linked documents.
+
+        FAILED_PRECONDITION (PEPPER_MISMATCH) if the keys of `keyed` were made under other key versions than those that this
+        service reads. The caller then sends the documents.
         """
 
 def add_InternalLookupServiceServicer_to_server(servicer: InternalLookupServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class LookupColumns(_message.Message):
     """Responses to look-ups, column by column. A row is a TestResult without masks. In all columns from lab on, the same
     index is the same row. The rows of a request's in_region come first, then those of its out_of_region, then those of
-    the next request. Times are microseconds since 1970-01-01T00:00:00Z; 0 means absent.
+    the next request. The look-ups in BatchLookupColumnsRequest.keyed count as requests, and come before all others. Times are
+    microseconds since 1970-01-01T00:00:00Z; 0 means absent.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -57,7 +58,7 @@ class LookupColumns(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def item_requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The indexes of the requests that are answered in items, in ascending order."""
+        """The indexes in BatchLookupColumnsRequest.requests of those that are answered in items, in ascending order."""
 
     @_builtins.property
     def in_region_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -76,7 +76,8 @@ export const IssueHolderTokenResponseSchema: GenMessage<IssueHolderTokenResponse
 
 /**
  * Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
- * encrypted under a key of the nation, so only nodes can read it. It holds no document number.
+ * encrypted under a key of the nation, so only nodes can read it. It holds the number of the document, because a signed
+ * report can be compared with nothing else (EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT).
  *
  * @generated from service hutong.verification.v1.HolderTokenService
  */
