@@ -160,7 +160,12 @@ inline begin(x, its_acked, its_received, its_sent) {
     :: x == HIGH && !in_step ->
         fresh = fresh + MOST_FRAMES;
         acked[HIGH] = fresh;
-        received[HIGH] = fresh
+        received[HIGH] = fresh;
+        sent[HIGH] = fresh
+    :: x == LOW && !in_step ->
+        acked[LOW] = its_received;
+        received[LOW] = its_acked;
+        sent[LOW] = its_received
 #endif
     :: else -> align(x, its_acked, its_received)
     fi;

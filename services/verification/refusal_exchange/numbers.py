@@ -1,4 +1,4 @@
-"""Numbers of the frames of a link, by which two nodes notice that one of them was restored. Pure.
+"""Numbers of the frames of a link, by which two nodes notice that one of them was restored.
 
 A node numbers its frames with content. It stores the number of a frame before it sends the frame, and again when the
 other node has acknowledged the frame. The receiver stores the number together with the content. A node that was
@@ -7,11 +7,13 @@ restored from an older copy has smaller numbers than it had.
 
 from __future__ import annotations
 
+import secrets
 from typing import NamedTuple
 
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeStart
 
-from services.domain.instant import Instant
+_RANDOM_BITS = 50
+_MOST = 1 << 61
 
 
 class FrameNumbers(NamedTuple):
@@ -44,13 +46,20 @@ class FrameNumbers(NamedTuple):
         acknowledged = max(self.acknowledged, other.received)
         return FrameNumbers(acknowledged, max(self.received, other.acknowledged), max(self.sent, acknowledged))
 
-    def anew(self, other: FrameNumbers, now: Instant) -> FrameNumbers:
-        """Return greater numbers than any that the two nodes have ever used, for a link on which all is sent again.
+    def taken_over(self) -> FrameNumbers:
+        """Return the numbers of the node below, given those with which the node above begins anew."""
+        return FrameNumbers(self.received, self.acknowledged, self.received)
 
-        They contain the time, so a node whose copy is older than a restore of the other node has other numbers.
-        """
-        number = max(now, *(one + 2 for one in (*self, *other)))
-        return FrameNumbers(number, number, number)
+
+def begin_anew(own: FrameNumbers, stated: FrameNumbers) -> FrameNumbers:
+    """Return numbers that no copy of the two nodes has, for a link on which everything is sent again.
+
+    They are greater than the numbers of both nodes, because a node of the release before keeps the greater ones. A
+    number that only a lie can have reached does not count.
+    """
+    greatest = max(one if one < _MOST else 0 for one in (*own, *stated))
+    number = greatest + 1 + secrets.randbits(_RANDOM_BITS)
+    return FrameNumbers(number, number, number)
 
 
 def numbers_of(start: RefusalExchangeStart) -> FrameNumbers:

@@ -28,7 +28,7 @@ from services.verification.refusal_exchange.adoption import add_codes, name_node
 from services.verification.refusal_exchange.convert import refusal_from_message, refusal_to_message
 from services.verification.refusal_exchange.counts import receive_counts
 from services.verification.refusal_exchange.merge import Standing, merge
-from services.verification.refusal_exchange.numbers import FrameNumbers, numbers_of
+from services.verification.refusal_exchange.numbers import FrameNumbers, begin_anew, numbers_of
 from services.verification.refusal_exchange.streams import (
     ask_anew,
     columns_of,
@@ -139,8 +139,12 @@ class RefusalExchangeStore:
         if known is None or not in_step:
             _log.info("all reported refusals of a link are sent again", node=format_node(node), is_new=known is None)
             self._enqueue_all(connection, node, is_above)
-        # Of two nodes that send everything again, the node above takes new numbers, and the node below takes them over.
-        numbers = numbers.aligned(stated) if is_above or in_step else numbers.anew(stated, self._clock.now())
+        # Of two nodes that send everything again, the node above begins with new numbers, and the node below takes them
+        # over. A node above of the release before keeps its numbers.
+        if in_step or (is_above and not start.HasField("sent_number")):
+            numbers = numbers.aligned(stated)
+        else:
+            numbers = stated.taken_over() if is_above else begin_anew(numbers, stated)
         again = {"resend_hour": 0} if is_above and (known is None or not in_step) else {}
         changed = columns_of(numbers) | again
         connection.execute(update(refusal_links).where(_links.node == node).values(changed))

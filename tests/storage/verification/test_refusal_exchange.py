@@ -134,6 +134,19 @@ async def test_an_earlier_stream_changes_nothing(small: list[OneNode]) -> None:
     assert jilin.waiting() == 1
 
 
+async def test_a_lie_about_numbers_ends_with_the_lie(small: list[OneNode]) -> None:
+    """Jilin sends a frame with the greatest number. Later it tells the truth, and its reports arrive."""
+    nation, jilin, _, _ = small
+    await joined(small)
+    await nation.exchange.receive(JILIN, nation.streams[JILIN], RefusalExchangeFrame(number=2**63 - 1))
+    reported = await jilin.report()
+    for _ in range(2):
+        await connect(jilin, nation)
+        await settle((jilin, nation))
+    assert (await nation.reports.get_refusal(reported.uuid)).origin_node == JILIN
+    assert (await nation.numbers(jilin)).received == (await jilin.numbers(nation)).acknowledged < 2**62
+
+
 async def test_a_link_that_was_only_cut_sends_nothing_again(small: list[OneNode]) -> None:
     links = await joined(small)
     await small[1].report()

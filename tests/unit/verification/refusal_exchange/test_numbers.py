@@ -7,7 +7,7 @@ from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeStart
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.verification.refusal_exchange.numbers import FrameNumbers, numbers_of
+from services.verification.refusal_exchange.numbers import FrameNumbers, begin_anew, numbers_of
 
 NUMBERS = st.builds(FrameNumbers, *[st.integers(0, 9)] * 3)
 
@@ -31,12 +31,19 @@ def test_numbers_fit_if_nothing_is_lost(one: FrameNumbers, other: FrameNumbers, 
 
 @given(NUMBERS, NUMBERS)
 def test_nodes_that_begin_anew_fit_each_other_and_no_older_copy(above: FrameNumbers, below: FrameNumbers) -> None:
-    """The node above takes new numbers, and the node below takes them over."""
-    new = above.anew(below, now=0)
-    taken = below.aligned(new)
+    """The node above takes new numbers, and the node below takes them over, of whichever release it is."""
+    new = begin_anew(above, below)
+    taken = new.taken_over()
     assert new.fits(taken)
+    assert below.aligned(new) == taken
     assert not new.fits(below)
     assert not above.fits(taken)
+
+
+def test_a_lie_does_not_exhaust_the_numbers() -> None:
+    """A node that has stated the greatest number of all can exchange reports again once it tells the truth."""
+    number = begin_anew(FrameNumbers(3, 2**63 - 1, 3), FrameNumbers(2**63 - 1, 0, 0)).sent
+    assert 3 < number < 2**52
 
 
 def test_a_node_of_the_release_before_may_have_sent_one_more_frame() -> None:
