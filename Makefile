@@ -233,7 +233,7 @@ soak-restore: $(READY) ## Run for at most 45 minutes: restore the PostgreSQL of 
 	@RESTORE_ROUNDS=$${RESTORE_ROUNDS:-10} $(BIN)/python -m pytest tests/tools/test_soak_restore.py $(ARGS)
 
 soak-protocol: $(READY) ## Search the model of the exchange with two cuts of each connection, with one commit of each node, and with one crash of each node: at most three million states each in 1 GiB; HUTONG_MODEL_LIMITS sets other limits, searches separated by ";"
-	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2 OTHERS=0;COMMITS=1;COMMITS=1 CRASHES=1 OTHERS=0;COMMITS=1 CRASHES=1 RESTORES=0;COMMITS=2 CRASHES=1 RESTORES=0 OTHERS=0}" HUTONG_MODEL_MEMORY=$${HUTONG_MODEL_MEMORY:-8000} HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)
+	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2 OTHERS=0;COMMITS=1;COMMITS=1 CRASHES=1 OTHERS=0;COMMITS=1 CRASHES=1 RESTORES=0;COMMITS=2 CRASHES=1 RESTORES=0 OTHERS=0}" HUTONG_REFUSALS_LIMITS="$${HUTONG_REFUSALS_LIMITS:-REPORT_B=0;REPORT_A=0;REPORT_B=0 CUTS=2 LATE=0;REPORT_A=0 CUTS=2 LATE=0}" HUTONG_MODEL_MEMORY=$${HUTONG_MODEL_MEMORY:-8000} HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)
 
 soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions and 1,000,000 decisions with the naive models
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
+from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
 from sqlalchemy import (
     Column,
     Connection,
@@ -26,18 +27,25 @@ from sqlalchemy import (
 )
 
 from services.domain.errors import Unavailable
+from services.domain.subject import Pepper
 from services.policy.tables import nodes_below, policies, upstream_lives
 from services.results.holds.tables import legal_holds
 from services.results.missing_reports.tables import missing_reports
 from services.results.timeliness.tables import delays, last_uploads
+from services.runtime.clock import FixedClock
 from services.storage.connections import create_service_engine
 from services.storage.engine import Database, open_database
 from services.storage.migrate import SERVICES, find_fit, upgrade
 from services.storage.schema.fit import OLDEST_SERVED
 from services.storage.schema.older import OlderSchema, fit_statements
 from services.storage.upsert import insert_if_absent, insert_or_update
+from services.verification.refusal_exchange.store import RefusalExchangeStore
+from services.verification.refusals.rows import to_row
+from services.verification.refusals.summaries.model import SummaryQuestion
+from services.verification.refusals.summaries.store import SummaryStore
 from services.verification.refusals.tables import refusals
 from tests.support.databases import PostgresServer
+from tests.support.verification.refusals import make_refusal
 
 LAB = "914100000000000000"
 
@@ -236,6 +244,21 @@ def test_a_conflict_sets_what_the_database_has(older: tuple[Database, str]) -> N
     assert database.write_now(store) == 0
     found = database.read_now(lambda connection: connection.execute(select(refusals)).one())
     assert (found.venue, found.code, found.assess_time) == ("Gate 2", None, 7)
+
+
+async def test_refusals_are_exchanged_and_summed_up_before_links_have_streams(postgres_server: PostgresServer) -> None:
+    """Without the columns no stream is told from another, and nothing is stored of what was sent."""
+    url = postgres_server.make_empty()
+    upgrade("verification", url, "0019")
+    with opened("verification", url) as database:
+        store = RefusalExchangeStore(database, Pepper(b"p" * 32), FixedClock(9), "000000", has_upstream=False)
+        begun = await store.begin(RefusalExchangeStart(), "410000", is_above=False)
+        await store.note_sent("410000", begun.stream, 1)
+        assert await store.receive("410000", begun.stream, RefusalExchangeFrame(number=1)) == []
+        await database.write(lambda connection: connection.execute(insert(refusals), [to_row(make_refusal(5))]))
+        page = await SummaryStore(database).summarize(SummaryQuestion("", 0, 9), None, 2, 9)
+        assert [row.total.refusal_count for row in page.rows] == [1]
+    postgres_server.drop(url)
 
 
 @of("policy")

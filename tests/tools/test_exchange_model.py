@@ -17,6 +17,8 @@ from tests.support.processes import run
 WANTED = os.environ.get("HUTONG_CHECK_TOOLS", "")
 SEARCHES = os.environ.get("HUTONG_MODEL_LIMITS", "COMMITS=2 OTHERS=0;COMMITS=1").split(";")
 """The limits of each search, as definitions of the model. The first has about a million states, the second three."""
+REFUSALS = os.environ.get("HUTONG_REFUSALS_LIMITS", "REPORT_B=0 LATE=0;REPORT_A=0 LATE=0").split(";")
+"""The same for the model of reported refusals. Each search has about a million states."""
 SECONDS = float(os.environ.get("HUTONG_MODEL_SECONDS", "300"))
 """The longest that a search may take. The small ones take some six and fifteen seconds of a core."""
 MEMORY_MIB = os.environ.get("HUTONG_MODEL_MEMORY", "1500")
@@ -26,15 +28,15 @@ if not WANTED:
 if None in TOOLS.values() and WANTED != "required":
     pytest.skip("spin or gcc is not installed (Debian: spin, gcc)", allow_module_level=True)
 
-MODEL = Path(__file__).parent.parent / "models" / "exchange.pml"
+MODELS = Path(__file__).parent.parent / "models"
 
 
-def search(directory: Path, *definitions: str) -> str:
+def search(directory: Path, *definitions: str, model: str = "exchange.pml") -> str:
     """Search every state that the model reaches. Return the verifier's report."""
     for name, path in TOOLS.items():
         assert path, f"{name} is not installed (Debian: spin, gcc)"
     flags = [f"-D{one}" for one in definitions]
-    made = run([str(TOOLS["spin"]), "-a", *flags, str(MODEL)], cwd=directory)
+    made = run([str(TOOLS["spin"]), "-a", *flags, str(MODELS / model)], cwd=directory)
     assert made.returncode == 0, made.stdout
     compact = ["-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MIB}"]
     compiled = run([str(TOOLS["gcc"]), "-O1", "-w", *compact, "-o", "pan", "pan.c"], cwd=directory)
@@ -42,10 +44,16 @@ def search(directory: Path, *definitions: str) -> str:
     return run([str(directory / "pan"), "-m1000000", "-w24"], cwd=directory, timeout=SECONDS).stdout
 
 
-@pytest.mark.parametrize("limits", SEARCHES)
-def test_no_state_breaks_an_invariant(tmp_path: Path, limits: str) -> None:
-    """No state loses anything, has an effect twice, breaks the order, meets a token early or believes a stranger."""
-    report = search(tmp_path, *limits.split())
+@pytest.mark.parametrize(
+    ("model", "limits"),
+    [("exchange.pml", limits) for limits in SEARCHES] + [("refusals.pml", limits) for limits in REFUSALS],
+)
+def test_no_state_breaks_an_invariant(tmp_path: Path, model: str, limits: str) -> None:
+    """No state loses anything, has an effect twice, breaks the order, meets a token early or believes a stranger.
+
+    Of reported refusals, no state leaves two nodes with different reports, or lets them send reports for ever.
+    """
+    report = search(tmp_path, *limits.split(), model=model)
     assert "errors: 0" in report, report
     assert "Search not completed" not in report, report
     assert "max search depth too small" not in report, report
@@ -73,5 +81,29 @@ def test_a_fault_breaks_its_invariant(tmp_path: Path, fault: str, broken: str) -
     """
     limits = "COMMITS=1" if fault == "SAME_LIFE" else "COMMITS=2 OTHERS=0"
     report = search(tmp_path, *limits.split(), fault)
+    assert "errors: 1" in report, report
+    assert broken in next(line for line in report.splitlines() if "assertion violated" in line)
+
+
+@pytest.mark.parametrize(
+    ("fault", "limits", "broken"),
+    [
+        ("SENT", "REPORT_B=0 LATE=0", "knows[0]==knows[1]"),
+        ("TRUST", "REPORT_B=0 LATE=0", "knows[0]==knows[1]"),
+        ("ONE_MORE", "REPORT_A=0 LATE=0", "knows[0]==knows[1]"),
+        ("EAGER", "REPORT_B=0 LATE=0 LOW_RESTORES=0", "knows[0]==knows[1]"),
+        ("STALE", "REPORT_B=0", "knows[0]==knows[1]"),
+        ("ECHO", "REPORT_B=0 LATE=0", "fresh+12"),
+        ("BELIEVE", "REPORT_B=0 LATE=0", "tree&(2<<"),
+    ],
+)
+def test_a_fault_breaks_the_exchange_of_refusals(tmp_path: Path, fault: str, limits: str, broken: str) -> None:
+    """Spin finds each fault.
+
+    A report leaves the outbox once it is sent. Numbers are not compared. A node that lost one frame is not noticed. A
+    restored node above stores that the numbers fit before the node below has begun the stream. A frame of an earlier
+    stream is stored. Each report is sent back. A receiver believes any sender.
+    """
+    report = search(tmp_path, *limits.split(), fault, model="refusals.pml")
     assert "errors: 1" in report, report
     assert broken in next(line for line in report.splitlines() if "assertion violated" in line)

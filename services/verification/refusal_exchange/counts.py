@@ -27,6 +27,7 @@ from services.verification.decision_counts.outbox import (
     reopen_hour,
 )
 from services.verification.decision_counts.store import OUTCOME_COLUMNS
+from services.verification.refusal_exchange.streams import require_newest
 from services.verification.refusals.routing import Links
 from services.verification.refusals.tables import refusal_links
 
@@ -56,9 +57,9 @@ class DecisionCountOutbox:
             return False
         return await self._database.write(_reopen, node)
 
-    async def acknowledge(self, node: str, number: int, sent: Sequence[HourCount]) -> None:
-        """Note that the node above has stored a frame with counts."""
-        await self._database.write(_acknowledge, node, number, sent)
+    async def acknowledge(self, node: str, stream: int, number: int, sent: Sequence[HourCount]) -> None:
+        """Note that the node above has stored a frame with counts. Raises the errors of `require_newest`."""
+        await self._database.write(_acknowledge, node, stream, number, sent)
 
 
 def count_to_message(count: HourCount) -> ReplicatedDecisionCount:
@@ -137,7 +138,8 @@ def _reopen(connection: Connection, node: str) -> bool:
     return next_hour is not None
 
 
-def _acknowledge(connection: Connection, node: str, number: int, sent: Sequence[HourCount]) -> None:
+def _acknowledge(connection: Connection, node: str, stream: int, number: int, sent: Sequence[HourCount]) -> None:
+    require_newest(connection, node, stream)
     mark_sent(connection, sent)
     connection.execute(
         update(refusal_links)

@@ -101,11 +101,12 @@ class RefusalLink:
         await asyncio.sleep(self._timing.standby)
 
     async def _begin(self, call: Any) -> ExchangeRefusalsResponse:
-        acknowledged, received = await self._store.numbers_above()
+        numbers = await self._store.ask()
         start = RefusalExchangeStart(
             node=format_node(self._own),
-            acknowledged_number=acknowledged,
-            received_number=received,
+            acknowledged_number=numbers.acknowledged,
+            received_number=numbers.received,
+            sent_number=numbers.sent,
             capabilities=OWN,
         )
         name_versions(start, self._pepper)
@@ -134,7 +135,7 @@ class RefusalLink:
                 read,
                 write,
                 is_above=True,
-                last_number=begun.last_number,
+                begun=begun,
                 counts=self._counts if CAPABILITY_DECISION_COUNTS in answer.start.capabilities else None,
             )
             await session.run()

@@ -66,18 +66,17 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
             begun = await self._store.begin(start, node, is_above=False, retired=await self._read_retired())
         mine = RefusalExchangeStart(
             node=format_node(self._own),
-            acknowledged_number=begun.acknowledged_number,
-            received_number=begun.received_number,
+            acknowledged_number=begun.numbers.acknowledged,
+            received_number=begun.numbers.received,
+            sent_number=begun.numbers.sent,
             capabilities=OWN,
         )
         name_versions(mine, self._pepper)
         yield ExchangeRefusalsResponse(start=mine)
         _log.info("a node exchanges reported refusals", node=format_node(node))
         written: asyncio.Queue[RefusalExchangeFrame | Exception | None] = asyncio.Queue(1)
-        is_aligned = begun.is_in_step
 
         async def read() -> RefusalExchangeFrame | None:
-            nonlocal is_aligned
             request = await anext(frames, None)
             if request is None:
                 return None
@@ -85,15 +84,9 @@ class RefusalExchangeServicer(RefusalExchangeServiceServicer):
                 raise InvalidArgument.field(
                     "frame", english('only the first frame may be "start"'), "UPLOAD_NOT_STARTED"
                 )
-            if not is_aligned:
-                # A node below sends frames only after it has begun the stream.
-                await self._store.align(start, node)
-                is_aligned = True
             return request.changes
 
-        session = RefusalSession(
-            self._store, node, self._timing, read, written.put, is_above=False, last_number=begun.last_number
-        )
+        session = RefusalSession(self._store, node, self._timing, read, written.put, is_above=False, begun=begun)
         running = asyncio.ensure_future(self._run(session, written))
         try:
             while (frame := await written.get()) is not None:

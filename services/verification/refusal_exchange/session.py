@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame
 
 from services.verification.refusal_exchange.counts import COUNTS_BATCH, DecisionCountOutbox, count_to_message
-from services.verification.refusal_exchange.store import Outgoing, RefusalExchangeStore
+from services.verification.refusal_exchange.store import Begun, Outgoing, RefusalExchangeStore
 from services.verification.refusal_exchange.timing import RefusalTiming
 
 ReadFrame = Callable[[], Awaitable[RefusalExchangeFrame | None]]
@@ -23,8 +23,8 @@ WriteFrame = Callable[[RefusalExchangeFrame], Awaitable[None]]
 class RefusalSession:
     """Exchanges reports with one node.
 
-    `last_number` is the greatest number of a sent frame that the node may have. `counts` reads the counts of decisions
-    to send; None if the node takes no counts.
+    `begun` has the number of the stream, and the greatest number of a frame that the node may have. `counts` reads the
+    counts of decisions to send; None if the node takes no counts.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RefusalSession:
         write: WriteFrame,
         *,
         is_above: bool,
-        last_number: int,
+        begun: Begun,
         counts: DecisionCountOutbox | None = None,
     ) -> None:
         self._store = store
@@ -45,7 +45,8 @@ class RefusalSession:
         self._read = read
         self._write = write
         self._is_above = is_above
-        self._number = last_number
+        self._stream = begun.stream
+        self._number = begun.numbers.acknowledged
         self._counts = counts
         self._writing = asyncio.Lock()
         self._answers: asyncio.Queue[RefusalExchangeFrame] = asyncio.Queue()
@@ -73,7 +74,7 @@ class RefusalSession:
             if frame.acknowledged_number:
                 self._answers.put_nowait(frame)
             if frame.number:
-                deferred = await self._store.receive(self._node, frame)
+                deferred = await self._store.receive(self._node, self._stream, frame)
                 await self._send_frame(RefusalExchangeFrame(acknowledged_number=frame.number, deferred=deferred))
 
     async def _send(self) -> None:
@@ -104,7 +105,7 @@ class RefusalSession:
             answer = await self._send_content(RefusalExchangeFrame(refusals=messages))
             deferred = frozenset(answer.deferred)
         await self._store.acknowledge(
-            self._node, self._number if messages else 0, outgoing, deferred, self._timing.deferred
+            self._node, self._stream, self._number if messages else 0, outgoing, deferred, self._timing.deferred
         )
 
     async def _send_counts(self, counts: DecisionCountOutbox) -> bool:
@@ -112,13 +113,14 @@ class RefusalSession:
         unsent = await counts.read()
         if unsent:
             await self._send_content(RefusalExchangeFrame(decision_counts=map(count_to_message, unsent)))
-            await counts.acknowledge(self._node, self._number, unsent)
+            await counts.acknowledge(self._node, self._stream, self._number, unsent)
         return len(unsent) == COUNTS_BATCH or await counts.reopen(self._node)
 
     async def _send_content(self, frame: RefusalExchangeFrame) -> RefusalExchangeFrame:
         """Send a frame with content and the next number. Return its acknowledgement."""
         self._number += 1
         frame.number = self._number
+        await self._store.note_sent(self._node, self._stream, self._number)
         await self._send_frame(frame)
         while True:
             async with asyncio.timeout(self._timing.silence):

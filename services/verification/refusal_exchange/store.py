@@ -28,6 +28,15 @@ from services.verification.refusal_exchange.adoption import add_codes, name_node
 from services.verification.refusal_exchange.convert import refusal_from_message, refusal_to_message
 from services.verification.refusal_exchange.counts import receive_counts
 from services.verification.refusal_exchange.merge import Standing, merge
+from services.verification.refusal_exchange.numbers import FrameNumbers, begin_anew, numbers_of
+from services.verification.refusal_exchange.streams import (
+    ask_anew,
+    columns_of,
+    note_sent,
+    read_numbers,
+    renew_stream,
+    require_newest,
+)
 from services.verification.refusals.outbox import read_links
 from services.verification.refusals.report_writer import ReportWriter
 from services.verification.refusals.rows import find_refusal, find_same, from_row, lock_same, write_changes
@@ -52,19 +61,10 @@ class Outgoing(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """A stream that has begun.
+    """A stream that has begun: the numbers of the link's frames, and the number of the stream."""
 
-    Attributes:
-        acknowledged_number: the link's number of the last acknowledged frame, before the stream.
-        received_number: the link's number of the last received frame, before the stream.
-        last_number: the greatest number of a frame of this node that the other node may have stored.
-        is_in_step: whether the numbers of the two nodes fit together. If not, both nodes send everything again.
-    """
-
-    acknowledged_number: int
-    received_number: int
-    last_number: int
-    is_in_step: bool
+    numbers: FrameNumbers
+    stream: int
 
 
 class RefusalExchangeStore:
@@ -91,9 +91,9 @@ class RefusalExchangeStore:
             pass
         self._has_adopted = True
 
-    async def numbers_above(self) -> tuple[int, int]:
-        """Return the numbers of the last acknowledged and the last received frame of the link to the node above."""
-        return await self._database.read(_numbers_above)
+    async def ask(self) -> FrameNumbers:
+        """Return the numbers of the link to the node above. Earlier streams of the link change nothing from now on."""
+        return await self._database.write(ask_anew)
 
     async def begin(
         self, start: RefusalExchangeStart, node: str, *, is_above: bool, retired: Collection[str] = ()
@@ -124,10 +124,9 @@ class RefusalExchangeStore:
             connection.execute(delete(refusal_links).where(_links.is_above, _links.node != node))
         else:
             self._end_links_between(connection, node, retired)
-        query = select(_links.acknowledged_number, _links.received_number).where(_links.node == node)
-        row = connection.execute(query.with_for_update()).one_or_none()
-        acknowledged, received = (0, 0) if row is None else (row.acknowledged_number, row.received_number)
-        if row is None:
+        known = read_numbers(connection, node)
+        numbers, stated = known or FrameNumbers(), numbers_of(start)
+        if known is None:
             if not is_above:
                 # Nodes below the caller may have called this node until now. From now on they are to call the caller.
                 within_caller = in_region(_links.node, node) & ~_links.is_above
@@ -135,30 +134,21 @@ class RefusalExchangeStore:
                 connection.execute(delete(refusal_outbox).where(_outbox.node.in_(below)))
                 connection.execute(delete(refusal_links).where(within_caller))
             new = insert_if_absent(connection, refusal_links)
-            connection.execute(new.values(node=node, is_above=is_above, acknowledged_number=0, received_number=0))
-        # The acknowledgement of the last frame may have been lost, so the receiver may have stored one frame more than
-        # its sender knows.
-        in_step = (
-            acknowledged <= start.received_number <= acknowledged + 1
-            and start.acknowledged_number <= received <= start.acknowledged_number + 1
-        )
-        if row is None or not in_step:
-            _log.info("all reported refusals of a link are sent again", node=format_node(node), is_new=row is None)
+            connection.execute(new.values(node=node, is_above=is_above, **columns_of(FrameNumbers()), stream=0))
+        in_step = numbers.fits(stated)
+        if known is None or not in_step:
+            _log.info("all reported refusals of a link are sent again", node=format_node(node), is_new=known is None)
             self._enqueue_all(connection, node, is_above)
-        again = {"resend_hour": 0} if is_above and (row is None or not in_step) else {}
-        aligned = _aligned(acknowledged, received, start)
-        if is_above or in_step:
-            connection.execute(update(refusal_links).where(_links.node == node).values(aligned | again))
-        return Begun(acknowledged, received, aligned["acknowledged_number"], in_step)
-
-    async def align(self, start: RefusalExchangeStart, node: str) -> None:
-        """Store the numbers of a stream that a node below has begun too.
-
-        It is called only if the two nodes' numbers did not fit together. Until then the numbers stay as they are. If
-        the answer to the node below is lost, its next stream begins with numbers that do not fit together either, and
-        both nodes send everything again.
-        """
-        await self._database.write(_align, start, node)
+        # Of two nodes that send everything again, the node above begins with new numbers, and the node below takes them
+        # over. A node above of the release before keeps its numbers.
+        if in_step or (is_above and not start.HasField("sent_number")):
+            numbers = numbers.aligned(stated)
+        else:
+            numbers = stated.taken_over() if is_above else begin_anew(numbers, stated)
+        again = {"resend_hour": 0} if is_above and (known is None or not in_step) else {}
+        changed = columns_of(numbers) | again
+        connection.execute(update(refusal_links).where(_links.node == node).values(changed))
+        return Begun(numbers, renew_stream(connection, node))
 
     def _end_links_between(self, connection: Connection, node: str, retired: Collection[str]) -> None:
         links = read_links(connection, self._own, self._has_upstream)
@@ -205,21 +195,36 @@ class RefusalExchangeStore:
             for uuid, version in waiting
         ]
 
-    async def acknowledge(
-        self, node: str, number: int, sent: Sequence[Outgoing], deferred: Collection[str], retry_seconds: float
-    ) -> None:
-        """Remove the reports that a node has stored from the outbox. Deferred reports are sent again later."""
-        await self._database.write(self._acknowledge, node, number, sent, frozenset(deferred), retry_seconds)
+    async def note_sent(self, node: str, stream: int, number: int) -> None:
+        """Store the number of a frame before the frame is sent on a stream. Raises the errors of `require_newest`."""
+        await self._database.write(note_sent, node, stream, number)
 
-    def _acknowledge(
+    async def acknowledge(
         self,
-        connection: Connection,
         node: str,
+        stream: int,
         number: int,
         sent: Sequence[Outgoing],
         deferred: Collection[str],
         retry_seconds: float,
     ) -> None:
+        """Remove the reports that a node has stored from the outbox. Deferred reports are sent again later.
+
+        Raises the errors of `require_newest`.
+        """
+        await self._database.write(self._acknowledge, node, stream, number, sent, frozenset(deferred), retry_seconds)
+
+    def _acknowledge(
+        self,
+        connection: Connection,
+        node: str,
+        stream: int,
+        number: int,
+        sent: Sequence[Outgoing],
+        deferred: Collection[str],
+        retry_seconds: float,
+    ) -> None:
+        require_newest(connection, node, stream)
         later = self._clock.now() + round(retry_seconds * SECOND)
         # Rows are locked in one order by all transactions.
         for one in sorted(sent):
@@ -235,11 +240,14 @@ class RefusalExchangeStore:
                 .values(acknowledged_number=number)
             )
 
-    async def receive(self, node: str, frame: RefusalExchangeFrame) -> list[str]:
-        """Store the content of a frame in one transaction. Return the names of the reports that are deferred."""
-        return await self._database.write(self._receive, node, frame)
+    async def receive(self, node: str, stream: int, frame: RefusalExchangeFrame) -> list[str]:
+        """Store the content of a frame in one transaction. Return the names of the reports that are deferred.
 
-    def _receive(self, connection: Connection, node: str, frame: RefusalExchangeFrame) -> list[str]:
+        Raises the errors of `require_newest`.
+        """
+        return await self._database.write(self._receive, node, stream, frame)
+
+    def _receive(self, connection: Connection, node: str, stream: int, frame: RefusalExchangeFrame) -> list[str]:
         now = self._clock.now()
         writer = ReportWriter.begin(connection, self._own, self._has_upstream, now)
         if len(frame.refusals) > BATCH:
@@ -255,6 +263,7 @@ class RefusalExchangeStore:
             except HutongError as error:
                 set_aside[error.reason] = set_aside.get(error.reason, 0) + 1
         lock_same(connection, (key for received in reports for key in received.same_report_keys))
+        require_newest(connection, node, stream)
         receive_counts(connection, frame.decision_counts, node, writer.links, now)
         for received in reports:
             standing = _take(writer, received, node)
@@ -321,25 +330,3 @@ def _insert(writer: ReportWriter, refusal: Refusal) -> Refusal | None:
             refusal = refusal.with_what_is_known(later).with_keys_of(later.same_report_keys)
             writer.demote(later, refusal.uuid)
     return refusal if writer.insert(refusal) else None
-
-
-def _aligned(acknowledged: int, received: int, start: RefusalExchangeStart) -> dict[str, int]:
-    """Return the numbers of a link on which both nodes have begun a stream."""
-    return {
-        "acknowledged_number": max(acknowledged, start.received_number),
-        "received_number": max(received, start.acknowledged_number),
-    }
-
-
-def _align(connection: Connection, start: RefusalExchangeStart, node: str) -> None:
-    query = select(_links.acknowledged_number, _links.received_number).where(_links.node == node)
-    row = connection.execute(query.with_for_update()).one_or_none()
-    if row is not None:
-        aligned = _aligned(row.acknowledged_number, row.received_number, start)
-        connection.execute(update(refusal_links).where(_links.node == node).values(aligned))
-
-
-def _numbers_above(connection: Connection) -> tuple[int, int]:
-    query = select(_links.acknowledged_number, _links.received_number).where(_links.is_above)
-    row = connection.execute(query).first()
-    return (0, 0) if row is None else (row.acknowledged_number, row.received_number)

@@ -91,6 +91,10 @@ refusal_links = Table(
     Column("acknowledged_number", BigInteger, nullable=False),
     # The number of the last frame with reports from the other node that is stored here.
     Column("received_number", BigInteger, nullable=False),
+    # The number of the last frame that may have been sent to the other node.
+    Column("sent_number", BigInteger, nullable=False, info={LEFT_OUT: True}),
+    # A random number of the newest stream. Earlier streams change nothing.
+    Column("stream", BigInteger, nullable=False, info={LEFT_OUT: True}),
     # The hour from which on counts of decisions are to be sent again; NULL if none are.
     Column("resend_hour", Integer),
 )

@@ -12,6 +12,7 @@ from services.verification.decision_counts.model import CountKey
 from services.verification.decision_counts.store import add_counts
 from services.verification.refusal_exchange.counts import DecisionCountOutbox
 from services.verification.refusal_exchange.session import RefusalSession
+from services.verification.refusal_exchange.store import Begun
 from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.tables import refusal_links
 from tests.support.verification.decided import sum_decided
@@ -35,16 +36,16 @@ async def send_counts(below: OneNode, above: OneNode) -> int:
 
     async def write(frame: RefusalExchangeFrame) -> None:
         if frame.decision_counts:
-            await above.exchange.receive(below.region, frame)
+            await above.exchange.receive(below.region, above.streams[below.region], frame)
             answers.put_nowait(RefusalExchangeFrame(acknowledged_number=frame.number))
             sent.append(frame.number)
 
     outbox = DecisionCountOutbox(below.database)
-    number, _ = await below.exchange.numbers_above()
+    begun = Begun(await below.numbers(above), below.streams[above.region])
     # Counts are read once, so whatever is to be sent is sent without a pause.
     timing = RefusalTiming(idle=0, counts=3600)
     session = RefusalSession(
-        below.exchange, above.region, timing, answers.get, write, is_above=True, last_number=number, counts=outbox
+        below.exchange, above.region, timing, answers.get, write, is_above=True, begun=begun, counts=outbox
     )
 
     def hour_to_resend(connection: Connection) -> int | None:
@@ -83,13 +84,13 @@ async def test_counts_go_up_through_a_middle_node_and_again_after_a_restore(coun
         await send_counts(henan, nation)
         assert await counted(nation) == await counted(henan) == {ZHENGZHOU: 6, HENAN: 4}
     assert await send_counts(henan, nation) == 0
-    nation.forget()
+    nation.restore()
     await connect(henan, nation)
     assert await counted(nation) == {}
     assert await send_counts(henan, nation) > 0
     assert await counted(nation) == {ZHENGZHOU: 6, HENAN: 4}
     # The province is gone. It had every count of the city, and the nation above gets them once more.
-    nation.forget()
+    nation.restore()
     await connect(zhengzhou, nation)
     assert await send_counts(zhengzhou, nation) > 0
     assert await counted(nation) == {ZHENGZHOU: 6}

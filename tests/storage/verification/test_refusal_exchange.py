@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame
 from hutong.verification.v1 import refusal_pb2
 
-from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.errors import FailedPrecondition, NotFound, Unavailable
 from services.domain.instant import HOUR
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.process_lock import try_process_lock
@@ -15,12 +16,14 @@ from services.verification.refusals.store import RefusalFilter
 from tests.support.verification.refusal_nodes import (
     HENAN,
     JILIN,
+    NATION,
     NOON,
     ZHENGZHOU,
     OneNode,
     connect,
     joined,
     open_stream,
+    send_one,
     settle,
 )
 
@@ -63,7 +66,7 @@ async def test_a_node_that_was_restored_gets_everything_again(country: list[OneN
     await zhengzhou.answer(reported.uuid, "sorry")
     await settle(*links)
     for node in country:
-        node.forget()
+        node.restore()
         await joined(country)
         await settle(*links)
         country[0].clock.advance(HOUR)
@@ -78,13 +81,70 @@ async def test_a_restored_node_gets_everything_although_its_first_answer_was_los
     links = await joined(small)
     reported = await jilin.report()
     await settle(*links)
-    nation.forget()
+    nation.restore()
     await open_stream(jilin, nation)
     await connect(jilin, nation)
     await settle(*links)
     assert (await nation.reports.get_refusal(reported.uuid)).origin_node == JILIN
     await connect(jilin, nation)
     assert (nation.waiting(), jilin.waiting()) == (0, 0)
+
+
+async def test_a_node_that_lost_one_frame_gets_it_again(small: list[OneNode]) -> None:
+    """The copy lacks one acknowledged frame, as after a failover to a standby that lagged by a second."""
+    nation, jilin, _, _ = small
+    await joined(small)
+    copy = jilin.copy()
+    reported = await jilin.report()
+    await settle((jilin, nation))
+    jilin.restore(copy)
+    await connect(jilin, nation)
+    await settle((jilin, nation))
+    assert (await jilin.reports.get_refusal(reported.uuid)).code == reported.code
+
+
+async def test_both_nodes_of_a_link_are_restored(small: list[OneNode]) -> None:
+    """The nation is restored after Jilin, before it has sent anything again. Jilin still gets its report back."""
+    nation, jilin, _, _ = small
+    await joined(small)
+    lost = jilin.copy()
+    reported = await jilin.report()
+    await settle((jilin, nation))
+    copy = nation.copy()
+    jilin.restore(lost)
+    await connect(jilin, nation)
+    nation.restore(copy)
+    await connect(jilin, nation)
+    await settle((jilin, nation))
+    assert (await jilin.reports.get_refusal(reported.uuid)).code == reported.code
+
+
+async def test_an_earlier_stream_changes_nothing(small: list[OneNode]) -> None:
+    """A frame or an acknowledgement may be stored late, after one of the nodes was restored. Both are refused."""
+    nation, jilin, _, _ = small
+    await joined(small)
+    await jilin.report()
+    number, outgoing, _ = await send_one(jilin, nation)
+    old = jilin.streams[NATION], nation.streams[JILIN]
+    await connect(jilin, nation)
+    with pytest.raises(Unavailable, match="another replication"):
+        await jilin.exchange.acknowledge(NATION, old[0], number, outgoing, [], 60.0)
+    with pytest.raises(Unavailable, match="another replication"):
+        await nation.exchange.receive(JILIN, old[1], RefusalExchangeFrame(number=number))
+    assert jilin.waiting() == 1
+
+
+async def test_a_lie_about_numbers_ends_with_the_lie(small: list[OneNode]) -> None:
+    """Jilin sends a frame with the greatest number. Later it tells the truth, and its reports arrive."""
+    nation, jilin, _, _ = small
+    await joined(small)
+    await nation.exchange.receive(JILIN, nation.streams[JILIN], RefusalExchangeFrame(number=2**63 - 1))
+    reported = await jilin.report()
+    for _ in range(2):
+        await connect(jilin, nation)
+        await settle((jilin, nation))
+    assert (await nation.reports.get_refusal(reported.uuid)).origin_node == JILIN
+    assert (await nation.numbers(jilin)).received == (await jilin.numbers(nation)).acknowledged < 2**62
 
 
 async def test_a_link_that_was_only_cut_sends_nothing_again(small: list[OneNode]) -> None:

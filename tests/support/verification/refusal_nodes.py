@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
 from hutong.verification.v1.refusal_service_pb2 import (
@@ -14,7 +14,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
     ReportRefusalRequest,
     ReportRefusalResponse,
 )
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, insert, select
 
 from services.domain.instant import Instant
 from services.domain.region import within
@@ -24,7 +24,9 @@ from services.runtime.ids import uuid7
 from services.storage.engine import Database, open_database
 from services.verification.decision_counts.tables import decision_counts
 from services.verification.refusal_exchange.duties import RefusalDuties
-from services.verification.refusal_exchange.store import RefusalExchangeStore
+from services.verification.refusal_exchange.numbers import FrameNumbers
+from services.verification.refusal_exchange.store import Outgoing, RefusalExchangeStore
+from services.verification.refusal_exchange.streams import read_numbers
 from services.verification.refusal_exchange.timing import RefusalTiming
 from services.verification.refusals.outbox import read_links
 from services.verification.refusals.receipts import receipt_code, same_report_key
@@ -40,8 +42,9 @@ NATION, JILIN, HENAN, ZHENGZHOU = "000000", "220000", "410000", "410100"
 PLACE = "410105"
 NOON: Instant = 1_660_190_400_000_000
 PEPPER = Pepper(b"p" * 32)
-FRAME_NUMBERS = itertools.count(1)
-"""The frames of a link have ascending numbers."""
+TABLES = (refusals, refusal_outbox, refusal_links, decision_counts)
+Copy: TypeAlias = list[list[dict[str, Any]]]
+"""The rows of the tables."""
 
 
 class OneNode:
@@ -50,6 +53,8 @@ class OneNode:
     def __init__(self, region: str, url: str, clock: FixedClock) -> None:
         self.region = region
         self.clock = clock
+        # The newest stream with each other node.
+        self.streams: dict[str, int] = {}
         self.database: Database = open_database(url)
         has_upstream = region != NATION
         self.reports = RefusalStore(self.database, PEPPER.secrets, region, has_upstream=has_upstream)
@@ -126,12 +131,24 @@ class OneNode:
         """Return the reports that this node lists."""
         return await self.reports.list_refusals(RefusalFilter(**fields), "", 100)  # type: ignore[arg-type]
 
-    def forget(self) -> None:
-        """Lose everything, as a node that is restored from an empty copy."""
+    async def numbers(self, other: OneNode) -> FrameNumbers:
+        """Return the numbers of the link to another node."""
+        return await self.database.write(read_numbers, other.region) or FrameNumbers()
+
+    def copy(self) -> Copy:
+        """Return what the node has stored."""
+        return self.database.read_now(
+            lambda connection: [[dict(row) for row in connection.execute(select(one)).mappings()] for one in TABLES]
+        )
+
+    def restore(self, copy: Copy | None = None) -> None:
+        """Go back to what the node had stored; to nothing without a copy."""
 
         def work(connection: Connection) -> None:
-            for table in (refusals, refusal_outbox, refusal_links, decision_counts):
+            for table, rows in zip(TABLES, copy or [[] for _ in TABLES], strict=True):
                 connection.execute(delete(table))
+                if rows:
+                    connection.execute(insert(table), rows)
 
         self.database.write_now(work)
 
@@ -150,35 +167,46 @@ def nodes_of(regions: tuple[str, ...], make_url: MakeUrl) -> Iterator[list[OneNo
         yield nodes
 
 
-async def open_stream(below: OneNode, above: OneNode) -> tuple[RefusalExchangeStart, RefusalExchangeStart]:
-    """Begin a stream at the node above. Return the first frames of both nodes: the one below, the one above."""
-    acknowledged, received = await below.exchange.numbers_above()
-    start = RefusalExchangeStart(acknowledged_number=acknowledged, received_number=received)
-    begun = await above.exchange.begin(start, below.region, is_above=False)
-    answer = RefusalExchangeStart(acknowledged_number=begun.acknowledged_number, received_number=begun.received_number)
-    return start, answer
+def _first_frame(numbers: FrameNumbers) -> RefusalExchangeStart:
+    return RefusalExchangeStart(
+        acknowledged_number=numbers.acknowledged, received_number=numbers.received, sent_number=numbers.sent
+    )
+
+
+async def open_stream(below: OneNode, above: OneNode) -> RefusalExchangeStart:
+    """Begin a stream at the node above. Return the first frame of the node above."""
+    begun = await above.exchange.begin(_first_frame(await below.exchange.ask()), below.region, is_above=False)
+    above.streams[below.region] = begun.stream
+    return _first_frame(begun.numbers)
 
 
 async def connect(below: OneNode, above: OneNode) -> None:
-    """Begin a stream between two nodes, up to the first frame of the node below."""
-    start, answer = await open_stream(below, above)
-    await below.exchange.begin(answer, above.region, is_above=True)
-    await above.exchange.align(start, below.region)
+    """Begin a stream between two nodes."""
+    begun = await below.exchange.begin(await open_stream(below, above), above.region, is_above=True)
+    below.streams[above.region] = begun.stream
+
+
+async def send_one(sender: OneNode, receiver: OneNode) -> tuple[int, list[Outgoing], list[str]]:
+    """Send one frame that the receiver stores. Return its number, its reports and those that are deferred."""
+    outgoing = await sender.exchange.read_outbox(receiver.region, is_above=within(sender.region, receiver.region))
+    stream = sender.streams[receiver.region]
+    number = 1 + (await sender.numbers(receiver)).greatest_sent
+    await sender.exchange.note_sent(receiver.region, stream, number)
+    messages = [one.message for one in outgoing if one.message is not None]
+    frame = RefusalExchangeFrame(number=number, refusals=messages)
+    return number, outgoing, await receiver.exchange.receive(sender.region, receiver.streams[sender.region], frame)
 
 
 async def pump(sender: OneNode, receiver: OneNode) -> int:
     """Send everything that waits for a node. Return the number of frames."""
     is_above = within(sender.region, receiver.region)
     frames = 0
-    while outgoing := await sender.exchange.read_outbox(receiver.region, is_above=is_above):
+    while await sender.exchange.read_outbox(receiver.region, is_above=is_above):
         frames += 1
         assert frames < 20, "the nodes send each other the same reports for ever"
-        number = next(FRAME_NUMBERS)
-        messages = [one.message for one in outgoing if one.message is not None]
-        deferred = await receiver.exchange.receive(
-            sender.region, RefusalExchangeFrame(number=number, refusals=messages)
-        )
-        await sender.exchange.acknowledge(receiver.region, number, outgoing, deferred, 60.0)
+        number, outgoing, deferred = await send_one(sender, receiver)
+        stream = sender.streams[receiver.region]
+        await sender.exchange.acknowledge(receiver.region, stream, number, outgoing, deferred, 60.0)
     return frames
 
 

@@ -32,7 +32,7 @@ from hutong.type.v1 import capability_pb2 as hutong_dot_type_dot_v1_dot_capabili
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1hutong/exchange/v1/refusal_exchange_service.proto\x12\x12hutong.exchange.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x32hutong/exchange/v1/replicated_decision_count.proto\x1a+hutong/exchange/v1/replicated_refusal.proto\x1a\x1fhutong/type/v1/capability.proto\x1a\x1ahutong/type/v1/rules.proto\"\xdf\x02\n\x14RefusalExchangeStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12 \n\x0bkey_version\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12 \n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12\"\n\x11other_key_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12%\n\x11other_pepper_mark\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\x12$\n\x13\x61\x63knowledged_number\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0freceived_number\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12:\n\x0c\x63\x61pabilities\x18\x08 \x03(\x0e\x32\x1a.hutong.type.v1.CapabilityB\x08\xbaH\x05\x92\x01\x02\x10\x64\"\x97\x02\n\x14RefusalExchangeFrame\x12\x17\n\x06number\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12?\n\x08refusals\x18\x02 \x03(\x0b\x32%.hutong.exchange.v1.ReplicatedRefusalB\x06\xbaH\x03\xd8\x01\x03\x12$\n\x13\x61\x63knowledged_number\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x31\n\x08\x64\x65\x66\x65rred\x18\x04 \x03(\tB\x1f\xfa\x41\x14\n\x12hutong.org/Refusal\xbaH\x05\x92\x01\x02\x10\x32\x12L\n\x0f\x64\x65\x63ision_counts\x18\x05 \x03(\x0b\x32+.hutong.exchange.v1.ReplicatedDecisionCountB\x06\xbaH\x03\xd8\x01\x03\"\xa1\x01\n\x17\x45xchangeRefusalsRequest\x12\x39\n\x05start\x18\x01 \x01(\x0b\x32(.hutong.exchange.v1.RefusalExchangeStartH\x00\x12;\n\x07\x63hanges\x18\x02 \x01(\x0b\x32(.hutong.exchange.v1.RefusalExchangeFrameH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"\xa2\x01\n\x18\x45xchangeRefusalsResponse\x12\x39\n\x05start\x18\x01 \x01(\x0b\x32(.hutong.exchange.v1.RefusalExchangeStartH\x00\x12;\n\x07\x63hanges\x18\x02 \x01(\x0b\x32(.hutong.exchange.v1.RefusalExchangeFrameH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\x32\xab\x01\n\x16RefusalExchangeService\x12\x90\x01\n\x10\x45xchangeRefusals\x12+.hutong.exchange.v1.ExchangeRefusalsRequest\x1a,.hutong.exchange.v1.ExchangeRefusalsResponse\"\x1d\x90\x02\x02\x8a\xd3\x18\x16\n\x10\x08\x06\x10\x05\x1a\nstart.node\x10\x01\x18\x03(\x01\x30\x01\x42r\n\x16org.hutong.exchange.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/exchange/v1;exchangev1\xaa\x02\x12Hutong.Exchange.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1hutong/exchange/v1/refusal_exchange_service.proto\x12\x12hutong.exchange.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x32hutong/exchange/v1/replicated_decision_count.proto\x1a+hutong/exchange/v1/replicated_refusal.proto\x1a\x1fhutong/type/v1/capability.proto\x1a\x1ahutong/type/v1/rules.proto\"\xb0\x03\n\x14RefusalExchangeStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12 \n\x0bkey_version\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12 \n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12\"\n\x11other_key_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12%\n\x11other_pepper_mark\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\x12.\n\x13\x61\x63knowledged_number\x18\x06 \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x90\x94\x8e\x8a\x9b\xf3|(\x00\x12*\n\x0freceived_number\x18\x07 \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x90\x94\x8e\x8a\x9b\xf3|(\x00\x12:\n\x0c\x63\x61pabilities\x18\x08 \x03(\x0e\x32\x1a.hutong.type.v1.CapabilityB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12+\n\x0bsent_number\x18\t \x01(\x03\x42\x11\xbaH\x0e\"\x0c\x18\x80\x80\x90\x94\x8e\x8a\x9b\xf3|(\x00H\x00\x88\x01\x01\x42\x0e\n\x0c_sent_number\"\x97\x02\n\x14RefusalExchangeFrame\x12\x17\n\x06number\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12?\n\x08refusals\x18\x02 \x03(\x0b\x32%.hutong.exchange.v1.ReplicatedRefusalB\x06\xbaH\x03\xd8\x01\x03\x12$\n\x13\x61\x63knowledged_number\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x31\n\x08\x64\x65\x66\x65rred\x18\x04 \x03(\tB\x1f\xfa\x41\x14\n\x12hutong.org/Refusal\xbaH\x05\x92\x01\x02\x10\x32\x12L\n\x0f\x64\x65\x63ision_counts\x18\x05 \x03(\x0b\x32+.hutong.exchange.v1.ReplicatedDecisionCountB\x06\xbaH\x03\xd8\x01\x03\"\xa1\x01\n\x17\x45xchangeRefusalsRequest\x12\x39\n\x05start\x18\x01 \x01(\x0b\x32(.hutong.exchange.v1.RefusalExchangeStartH\x00\x12;\n\x07\x63hanges\x18\x02 \x01(\x0b\x32(.hutong.exchange.v1.RefusalExchangeFrameH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"\xa2\x01\n\x18\x45xchangeRefusalsResponse\x12\x39\n\x05start\x18\x01 \x01(\x0b\x32(.hutong.exchange.v1.RefusalExchangeStartH\x00\x12;\n\x07\x63hanges\x18\x02 \x01(\x0b\x32(.hutong.exchange.v1.RefusalExchangeFrameH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\x32\xab\x01\n\x16RefusalExchangeService\x12\x90\x01\n\x10\x45xchangeRefusals\x12+.hutong.exchange.v1.ExchangeRefusalsRequest\x1a,.hutong.exchange.v1.ExchangeRefusalsResponse\"\x1d\x90\x02\x02\x8a\xd3\x18\x16\n\x10\x08\x06\x10\x05\x1a\nstart.node\x10\x01\x18\x03(\x01\x30\x01\x42r\n\x16org.hutong.exchange.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/exchange/v1;exchangev1\xaa\x02\x12Hutong.Exchange.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,11 +51,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUSALEXCHANGESTART'].fields_by_name['other_pepper_mark']._loaded_options = None
   _globals['_REFUSALEXCHANGESTART'].fields_by_name['other_pepper_mark']._serialized_options = b'\272H\007z\002h\020\330\001\001'
   _globals['_REFUSALEXCHANGESTART'].fields_by_name['acknowledged_number']._loaded_options = None
-  _globals['_REFUSALEXCHANGESTART'].fields_by_name['acknowledged_number']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REFUSALEXCHANGESTART'].fields_by_name['acknowledged_number']._serialized_options = b'\272H\016\"\014\030\200\200\220\224\216\212\233\363|(\000'
   _globals['_REFUSALEXCHANGESTART'].fields_by_name['received_number']._loaded_options = None
-  _globals['_REFUSALEXCHANGESTART'].fields_by_name['received_number']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REFUSALEXCHANGESTART'].fields_by_name['received_number']._serialized_options = b'\272H\016\"\014\030\200\200\220\224\216\212\233\363|(\000'
   _globals['_REFUSALEXCHANGESTART'].fields_by_name['capabilities']._loaded_options = None
   _globals['_REFUSALEXCHANGESTART'].fields_by_name['capabilities']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_REFUSALEXCHANGESTART'].fields_by_name['sent_number']._loaded_options = None
+  _globals['_REFUSALEXCHANGESTART'].fields_by_name['sent_number']._serialized_options = b'\272H\016\"\014\030\200\200\220\224\216\212\233\363|(\000'
   _globals['_REFUSALEXCHANGEFRAME'].fields_by_name['number']._loaded_options = None
   _globals['_REFUSALEXCHANGEFRAME'].fields_by_name['number']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_REFUSALEXCHANGEFRAME'].fields_by_name['refusals']._loaded_options = None
@@ -73,13 +75,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUSALEXCHANGESERVICE'].methods_by_name['ExchangeRefusals']._loaded_options = None
   _globals['_REFUSALEXCHANGESERVICE'].methods_by_name['ExchangeRefusals']._serialized_options = b'\220\002\002\212\323\030\026\n\020\010\006\020\005\032\nstart.node\020\001\030\003'
   _globals['_REFUSALEXCHANGESTART']._serialized_start=352
-  _globals['_REFUSALEXCHANGESTART']._serialized_end=703
-  _globals['_REFUSALEXCHANGEFRAME']._serialized_start=706
-  _globals['_REFUSALEXCHANGEFRAME']._serialized_end=985
-  _globals['_EXCHANGEREFUSALSREQUEST']._serialized_start=988
-  _globals['_EXCHANGEREFUSALSREQUEST']._serialized_end=1149
-  _globals['_EXCHANGEREFUSALSRESPONSE']._serialized_start=1152
-  _globals['_EXCHANGEREFUSALSRESPONSE']._serialized_end=1314
-  _globals['_REFUSALEXCHANGESERVICE']._serialized_start=1317
-  _globals['_REFUSALEXCHANGESERVICE']._serialized_end=1488
+  _globals['_REFUSALEXCHANGESTART']._serialized_end=784
+  _globals['_REFUSALEXCHANGEFRAME']._serialized_start=787
+  _globals['_REFUSALEXCHANGEFRAME']._serialized_end=1066
+  _globals['_EXCHANGEREFUSALSREQUEST']._serialized_start=1069
+  _globals['_EXCHANGEREFUSALSREQUEST']._serialized_end=1230
+  _globals['_EXCHANGEREFUSALSRESPONSE']._serialized_start=1233
+  _globals['_EXCHANGEREFUSALSRESPONSE']._serialized_end=1395
+  _globals['_REFUSALEXCHANGESERVICE']._serialized_start=1398
+  _globals['_REFUSALEXCHANGESERVICE']._serialized_end=1569
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,7 @@ class RefusalExchangeStart(_message.Message):
     ACKNOWLEDGED_NUMBER_FIELD_NUMBER: _builtins.int
     RECEIVED_NUMBER_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    SENT_NUMBER_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node that sends this, "nodes/{region}"."""
     key_version: _builtins.int
@@ -51,6 +52,11 @@ class RefusalExchangeStart(_message.Message):
     """The number of the last frame with reports or counts that the other node has acknowledged; 0 for none."""
     received_number: _builtins.int
     """The number of the last frame with reports or counts of the other node that is durable here; 0 for none."""
+    sent_number: _builtins.int
+    """The number of the last frame with reports or counts that this side may have sent; 0 for none. If the other side has
+    received a later frame, this side was restored. Absent in the release before, which may have sent one frame after
+    acknowledged_number.
+    """
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_capability_pb2.Capability.ValueType]:
         """What the side that sends this knows of the exchange. Values that the other side does not know are ignored."""
@@ -66,12 +72,15 @@ class RefusalExchangeStart(_message.Message):
         acknowledged_number: _builtins.int = ...,
         received_number: _builtins.int = ...,
         capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
+        sent_number: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sent_number", b"_sent_number", "sent_number", b"sent_number"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_number", b"acknowledged_number", "capabilities", b"capabilities", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark", "received_number", b"received_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sent_number", b"_sent_number", "acknowledged_number", b"acknowledged_number", "capabilities", b"capabilities", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark", "received_number", b"received_number", "sent_number", b"sent_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__sent_number: _TypeAlias = _typing.Literal["sent_number"]  # noqa: Y015
+    _WhichOneofArgType__sent_number: _TypeAlias = _typing.Literal["_sent_number", b"_sent_number"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sent_number) -> _WhichOneofReturnType__sent_number | None: ...
 
 Global___RefusalExchangeStart: _TypeAlias = RefusalExchangeStart  # noqa: Y015
 
