@@ -1,7 +1,7 @@
 """Encrypts and reads holders' tokens (docs/identifiers.md §9).
 
-A token is encoded in base64url without padding. Its first byte is the form: the number of subject keys in the token,
-which is two while the pepper rotates and otherwise one. Then comes the key version of each subject key, in one byte
+A token is encoded in base64url without padding. Its first byte is the form, which gives the number of subject keys in
+the token: two while the pepper rotates and otherwise one. Then comes the key version of each subject key, in one byte
 each, then a nonce, then the content. The content is encrypted by AES-256-GCM with the sub-key of the first of these
 versions. The form and the versions are authenticated too.
 """
@@ -31,8 +31,10 @@ its end."""
 FIELD = "holder_token"
 _NONCE_LENGTH = 12
 _TIME_LENGTH = 8
-_FORMS = (1, 2)
-"""Numbers of subject keys in a token."""
+_KEYS_OF_FORM = {3: 1, 4: 2}
+"""Numbers of subject keys in a token, by the form of the token. Forms 1 and 2 held no number of a document. A process
+that knows only them refuses these tokens, and would otherwise take the number for a part of the name."""
+_FORM_OF_KEYS = {keys: form for form, keys in _KEYS_OF_FORM.items()}
 
 
 class HolderToken(NamedTuple):
@@ -80,7 +82,7 @@ class TokenSeal:
         `subject_keys` are the document's keys under each key version (`Pepper.subject_keys`). `number` is the
         document's number, as it was sent: ASCII, at most 32 characters.
         """
-        head = bytes([len(subject_keys), *self._versions[: len(subject_keys)]])
+        head = bytes([_FORM_OF_KEYS[len(subject_keys)], *self._versions[: len(subject_keys)]])
         nonce = secrets.token_bytes(_NONCE_LENGTH)
         fixed = b"".join(subject_keys) + now.to_bytes(_TIME_LENGTH) + bytes([purpose, len(number)])
         content = fixed + number.encode("ascii") + masked_name.encode()
@@ -109,9 +111,10 @@ class TokenSeal:
             raw = decode_base64url(text)
         except ValueError:
             return None
-        if not raw or raw[0] not in _FORMS:
+        key_count = _KEYS_OF_FORM.get(raw[0]) if raw else None
+        if key_count is None:
             return None
-        head_end = 1 + raw[0]
+        head_end = 1 + key_count
         nonce_end = head_end + _NONCE_LENGTH
         cipher = self._ciphers.get(raw[1]) if len(raw) > nonce_end else None
         if cipher is None:
@@ -121,7 +124,7 @@ class TokenSeal:
         except InvalidTag:
             return None
         keys = self._readable(raw[1:head_end], content)
-        keys_end = raw[0] * KEY_LENGTH
+        keys_end = key_count * KEY_LENGTH
         time_end = keys_end + _TIME_LENGTH
         number_start = time_end + 2
         number_end = number_start + content[time_end + 1]

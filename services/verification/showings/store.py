@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hutong.verification.v1 import evidence_flag_pb2
 from prometheus_client import Counter
-from sqlalchemy import Connection, Executable, and_, func, or_, select
+from sqlalchemy import Connection, Executable, and_, func, or_, select, update
 
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.columns import in_region
@@ -85,7 +85,13 @@ def remember_showings(connection: Connection, showings: Sequence[Showing], regio
     rows: dict[tuple[str, bytes], dict[str, Any]] = {}
     openings: list[CaseOpening] = []
     for showing in showings:
-        row = _flag(connection, showing, _first_of(showing, first), region_of)
+        earlier = _first_of(showing, first)
+        differences = set() if earlier is None else _differences(showing, *earlier)
+        row = _flag(connection, showing, earlier, differences, region_of)
+        if showing.is_certain and earlier is not None and differences:
+            _, tags = earlier
+            first[tags.report] = _FirstShowing(tags, showing.decision, showing.day)
+            _replace_first(connection, first[tags.report])
         if row is not None:
             same = rows.setdefault((row["decision"], row["report_tag"]), row)
             same["kinds"] |= row["kinds"]
@@ -181,10 +187,37 @@ def _first_of(showing: Showing, first: dict[bytes, _FirstShowing]) -> tuple[_Fir
     return None
 
 
+def _differences(showing: Showing, first: _FirstShowing, tags: ReportTags) -> set[FlagKind]:
+    """Return why a showing does not fit the first one. `tags` are its hashes under the pepper of the first one."""
+    if first.decision == showing.decision:
+        return set()
+    found = set(compare(first.tags, tags))
+    # Times that the laboratory has signed are right.
+    return found - {OTHER_TIMES} if showing.is_signed and not showing.is_certain else found
+
+
+def _replace_first(connection: Connection, certain: _FirstShowing) -> None:
+    """Remember a certain showing in place of an earlier one that does not fit it.
+
+    From then on, later showings are compared with the certain one. Otherwise a holder whose report was borrowed before
+    would be flagged, and whoever borrowed it would not.
+    """
+    table, tags = shown_reports, certain.tags
+    row = {
+        "subject_tag": tags.subject,
+        "sample_time_tag": tags.sample_time,
+        "report_time_tag": tags.report_time,
+        "decision": certain.decision,
+        "show_day": certain.day,
+    }
+    connection.execute(update(table).where(table.c.report_tag == tags.report).values(row))
+
+
 def _flag(
     connection: Connection,
     showing: Showing,
     earlier: tuple[_FirstShowing, ReportTags] | None,
+    differences: set[FlagKind],
     region_of: RegionOf,
 ) -> dict[str, Any] | None:
     """Return the row with a showing's flags.
@@ -193,17 +226,13 @@ def _flag(
     """
     kinds = set(showing.kinds)
     decision, other, region, day = showing.decision, "", showing.region, showing.day
-    if earlier is not None:
-        first, tags = earlier
-        found = set(compare(first.tags, tags)) if first.decision != showing.decision else set()
-        if showing.is_signed and not showing.is_certain:
-            found.discard(OTHER_TIMES)
-        if found:
-            kinds |= found
-            other = first.decision
-            if showing.is_certain:
-                decision, other, day = other, decision, first.day
-                region = region_of(connection, decision)
+    if earlier is not None and differences:
+        first, _ = earlier
+        kinds |= differences
+        other = first.decision
+        if showing.is_certain:
+            decision, other, day = other, decision, first.day
+            region = region_of(connection, decision)
     # A decision that is no longer stored cannot be examined, so it is not flagged.
     if not kinds or not region:
         return None

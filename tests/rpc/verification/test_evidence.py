@@ -182,7 +182,10 @@ async def test_a_signed_report_fills_the_evidence_and_is_not_flagged(callers: Ca
 async def test_a_signed_report_of_another_person_is_flagged_however_it_is_shown(
     callers: Callers, by_token: bool
 ) -> None:
-    """The holder is never flagged, whoever shows the report first. A borrower is, also if the holder comes later."""
+    """The holder is never flagged, whoever shows the report first. A borrower is, also if the holder comes later.
+
+    The last two show the report as paper, without its signature.
+    """
     key = Ed25519PrivateKey.generate()
     public_key = LabSigningKey(public_key=signed_reports.to_der(key.public_key()))
     await callers.labs.SetLabSigningKey(SetLabSigningKeyRequest(name=LAB, signing_key=public_key))
@@ -194,8 +197,19 @@ async def test_a_signed_report_of_another_person_is_flagged_however_it_is_shown(
         text = signed_reports.sign(signed_reports.for_holder(bare, holder, "张*", ""), key)
         shown = PresentedEvidence(channel=CHANNEL_PAPER_REPORT, signed_report=text)
         names = []
-        for person in (borrowers[0], holder, borrowers[1]):
-            request = question(person, evidence=[shown])
+        typed = PresentedEvidence(
+            channel=CHANNEL_PAPER_REPORT, lab=LAB, report_number=bare.report_number, outcome=2,
+            report_time=to_timestamp(issued * SECOND),
+        )  # fmt: skip
+        showings = [
+            (borrowers[0], shown),
+            (holder, shown),
+            (borrowers[1], shown),
+            (holder, typed),
+            (borrowers[0], typed),
+        ]
+        for person, evidence in showings:
+            request = question(person, evidence=[evidence])
             if by_token:
                 issue = IssueHolderTokenRequest(document=request.document)
                 request.holder_token = (await callers.holder_tokens.IssueHolderToken(issue)).holder_token
@@ -205,7 +219,7 @@ async def test_a_signed_report_of_another_person_is_flagged_however_it_is_shown(
         stored = [await callers.decisions.GetDecision(service.GetDecisionRequest(name=name)) for name in names]
         kinds = [[kind for flag in one.evidence_flags for kind in flag.kinds] for one in stored]
         of_another = [EVIDENCE_FLAG_KIND_OTHER_PERSON, EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT]
-        assert kinds == [of_another, [], of_another]
+        assert kinds == [of_another, [], of_another, [], [EVIDENCE_FLAG_KIND_OTHER_PERSON]]
         assert stored[0].evidence_flags[0].other_decision == names[1]
 
 

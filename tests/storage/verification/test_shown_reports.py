@@ -86,6 +86,25 @@ async def test_what_agrees_with_a_record_flags_the_earlier_showing(database_url:
     database.close()
 
 
+async def test_later_showings_are_compared_with_the_certain_one(database_url: MakeUrl) -> None:
+    """After the holder's certain showing, the holder is never flagged, and whoever borrowed the report is each time.
+
+    This also holds for later questions of the same transaction, and under either version of the pepper.
+    """
+    database = open_database(database_url("verification"))
+    peppers = (NEW, PEPPER)
+    borrowed, real, own = showing(1), showing(2, certain=True, peppers=peppers), showing(2, peppers=peppers)
+    again, edited = showing(1, peppers=peppers), showing(2, sampled=NOW)
+    await keep(database, borrowed)
+    await keep(database, real, own, again)
+    await keep(database, edited)
+    await keep(database, showing(2, peppers=peppers))
+    expected = [(edited, real, OTHER_TIMES), (again, real, OTHER_PERSON), (borrowed, real, OTHER_PERSON)]
+    found = sorted(((it.decision, it.other_decision, *it.kinds) for it in await flags(database)), reverse=True)
+    assert found == [(later.uuid, first.uuid, kind) for later, first, kind in expected]
+    database.close()
+
+
 async def test_a_flag_gets_the_kinds_that_are_found_later(database_url: MakeUrl) -> None:
     """An earlier showing with a flag of its own is also flagged for another person. The same kinds are stored once."""
     database = open_database(database_url("verification"))

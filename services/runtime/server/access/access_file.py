@@ -22,7 +22,7 @@ from services.runtime.caller import LOCAL, Caller
 from services.runtime.configuration.open_files import require_own_rules
 from services.runtime.configuration.unreadable import unreadable
 from services.runtime.configuration.variables import BadSetting
-from services.runtime.server.access.budgets import DEFAULTS, NO_LIMIT, Budget
+from services.runtime.server.access.budget import DEFAULTS, NO_LIMIT, Budget
 from services.runtime.server.access.names import ROLES, parse_caller
 
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-(?:(24):(00)|([01][0-9]|2[0-3]):([0-5][0-9]))")

@@ -10,7 +10,7 @@ from services.domain.instant import HOUR, MINUTE, shanghai_day, shanghai_day_sta
 from services.runtime.caller import LOCAL, Caller
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.access_file import NO_RULES, AccessRules, read_access_file
-from services.runtime.server.access.budgets import DEFAULTS, NO_LIMIT
+from services.runtime.server.access.budget import DEFAULTS, NO_LIMIT
 from tests.support.pages import block
 
 MIDNIGHT = shanghai_day_start(shanghai_day(1_700_000_000_000_000))

@@ -12,7 +12,8 @@ from services.domain.errors import ResourceExhausted
 from services.domain.instant import HOUR, MINUTE, SECOND
 from services.runtime.caller import Caller
 from services.runtime.clock import FixedClock
-from services.runtime.server.access.budgets import AGAIN, CALLERS, NO_LIMIT, Account, Accounts, Budget
+from services.runtime.server.access.budget import NO_LIMIT, Budget
+from services.runtime.server.access.budgets import AGAIN, CALLERS, Account, Accounts
 from services.runtime.server.access.seen import SeenPersons
 
 GATE = Caller("gate", "gates/410100/7", "410100")

@@ -13,7 +13,8 @@ from services.domain.errors import ResourceExhausted
 from services.domain.instant import HOUR, MINUTE, SECOND
 from services.runtime.caller import Caller
 from services.runtime.clock import FixedClock
-from services.runtime.server.access.budgets import Account, Accounts, Budget
+from services.runtime.server.access.budget import Budget
+from services.runtime.server.access.budgets import Account, Accounts
 from services.runtime.server.access.shared_counts import SharedCounts
 
 GATE = Caller("gate", "gates/410100/7", "410100")

@@ -7,6 +7,7 @@ from hutong.type.v1 import purpose_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import Violation
 from services.domain.instant import SECOND
 from services.domain.subject import Pepper, mask_name
@@ -81,6 +82,14 @@ def test_a_changed_or_cut_token_is_invalid(data: st.DataObject) -> None:
     # The last letter has bits that encode nothing.
     assert read(changed) == "HOLDER_TOKEN_INVALID" or place == len(text) - 1
     assert read(cut) == "HOLDER_TOKEN_INVALID"
+
+
+def test_a_token_of_an_older_form_is_invalid() -> None:
+    """A token without a number has another form, so that no process takes the number for a part of the name."""
+    raw = decode_base64url(SEAL.issue([KEY], NUMBERS[0], "张*", 0, NOW))
+    assert raw[0] == 3
+    for form in (0, 1, 2, 4, 5):
+        assert read(encode_base64url(bytes([form]) + raw[1:])) == "HOLDER_TOKEN_INVALID"
 
 
 def test_a_token_of_another_nation_is_invalid_and_two_tokens_differ() -> None:

@@ -139,7 +139,7 @@ def test_a_key_counts_until_its_revocation() -> None:
 
 
 def test_a_report_that_is_shown_often_is_verified_once() -> None:
-    """Its signature is good or bad for each of the persons who show the report."""
+    """The signature is good or bad, whichever person shows the report."""
     mine = signed_reports.sign(REPORT, KEY)
     sealed, good = signed_reports.read(mine), claim(public())
     before = is_good_signature.cache_info().misses
