@@ -31,7 +31,9 @@ def fetch_held_heads(settings: Settings) -> list[tuple[str, LoggedHead]]:
         Unavailable: UPSTREAM_UNAVAILABLE, the node above does not answer.
     """
     if not settings.upstream:
-        raise BadSetting(english("HUTONG_UPSTREAM is not set, so no node above holds heads of this node"))
+        raise BadSetting(
+            english("HUTONG_UPSTREAM is not set, so no node above holds heads of this node: leave out --upstream")
+        )
     try:
         return [(head.service, _to_logged(head)) for head in asyncio.run(_fetch(settings))]
     except grpc.aio.AioRpcError as error:
