@@ -18,9 +18,9 @@ WANTED = os.environ.get("HUTONG_CHECK_TOOLS", "")
 SEARCHES = os.environ.get("HUTONG_MODEL_LIMITS", "COMMITS=2 OTHERS=0;COMMITS=1").split(";")
 """The limits of each search, as definitions of the model. The first has about a million states, the second three."""
 REFUSALS = os.environ.get("HUTONG_REFUSALS_LIMITS", "REPORT_B=0 LATE=0;REPORT_A=0 LATE=0").split(";")
-"""The same for the model of reported refusals. Each search has about a million states."""
+"""The limits of each search of the model of reported refusals. Each has about a million states."""
 SECONDS = float(os.environ.get("HUTONG_MODEL_SECONDS", "300"))
-"""The longest that a search may take. The small ones take some six and fifteen seconds of a core."""
+"""The longest that a search may take, and the compiler before it. The small searches take 6 to 15 seconds of a core."""
 MEMORY_MIB = os.environ.get("HUTONG_MODEL_MEMORY", "1500")
 TOOLS = {name: shutil.which(name) for name in ("spin", "gcc")}
 if not WANTED:
@@ -39,7 +39,7 @@ def search(directory: Path, *definitions: str, model: str = "exchange.pml") -> s
     made = run([str(TOOLS["spin"]), "-a", *flags, str(MODELS / model)], cwd=directory)
     assert made.returncode == 0, made.stdout
     compact = ["-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MIB}"]
-    compiled = run([str(TOOLS["gcc"]), "-O1", "-w", *compact, "-o", "pan", "pan.c"], cwd=directory)
+    compiled = run([str(TOOLS["gcc"]), "-O1", "-w", *compact, "-o", "pan", "pan.c"], cwd=directory, timeout=SECONDS)
     assert compiled.returncode == 0, compiled.stderr
     return run([str(directory / "pan"), "-m1000000", "-w24"], cwd=directory, timeout=SECONDS).stdout
 
