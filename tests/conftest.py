@@ -17,7 +17,6 @@ from services.runtime.call import current_call  # noqa: E402
 from services.runtime.tuning import freeze_heap  # noqa: E402
 from tests.support.databases import CitusServer, MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
 from tests.support.guard import guarded  # noqa: E402
-from tests.support.memory_files import use_memory  # noqa: E402
 from tests.support.preloaded import stop_forking  # noqa: E402
 from tests.support.processes import descendants, mark_descendants  # noqa: E402
 from tests.support.results.distribution_law import take_faults, watch_statements  # noqa: E402
@@ -37,7 +36,6 @@ settings.load_profile("fixed")
 CITUS = os.environ.get("HUTONG_TEST_CITUS_URL", "")
 
 mark_descendants()
-use_memory()
 watch_statements()
 
 
@@ -107,17 +105,9 @@ def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabase
 
 
 @pytest.fixture
-def sqlite_url(sqlite_databases: SqliteDatabases) -> Iterator[MakeUrl]:
-    """Makes fresh, migrated SQLite databases, which end with the test: `sqlite_url("results")`."""
-    made: list[str] = []
-
-    def make(service: str) -> str:
-        made.append(sqlite_databases.make(service))
-        return made[-1]
-
-    yield make
-    for url in made:
-        sqlite_databases.retire(url)
+def sqlite_url(sqlite_databases: SqliteDatabases) -> MakeUrl:
+    """Makes fresh, migrated SQLite databases: `sqlite_url("results")`."""
+    return sqlite_databases.make
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from services.results.records.partitions import make_partitions, months_ahead
 from services.storage.engine import open_database
 from services.storage.migrate import upgrade
 from tests.support.citus import join
-from tests.support.memory_files import is_in_memory
 from tests.support.results.factories import NOW
 from tests.support.waiting import TIMEOUT_SECONDS
 
@@ -59,13 +58,6 @@ class SqliteDatabases:
         shutil.copyfile(template, path)
         return f"sqlite:///{path}"
 
-    def retire(self, url: str) -> None:
-        """End the use of a database. In memory its files are removed; on a disk they stay, which takes less time."""
-        path = Path(make_url(url).database or "")
-        if is_in_memory(self._directory):
-            for file in self._directory.glob(f"{path.name}*"):
-                file.unlink()
-
 
 class PostgresServer:
     """A PostgreSQL server from a wheel, with fsync on as in production.
@@ -93,8 +85,8 @@ class PostgresServer:
         self._count = itertools.count()
         if not synced:
             # Used databases stay, and autovacuum would visit all of them again and again.
-            for setting in ("fsync = off", "full_page_writes = off", "autovacuum = off", "max_wal_size = '128MB'"):
-                self._execute(f"ALTER SYSTEM SET {setting}")
+            for setting in ("fsync", "full_page_writes", "autovacuum"):
+                self._execute(f"ALTER SYSTEM SET {setting} = off")
             self._execute("SELECT pg_reload_conf()")
 
     def _start(self) -> None:
@@ -129,14 +121,13 @@ class PostgresServer:
         self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def retire(self, url: str) -> None:
-        """End the use of a database. In memory it is dropped.
+        """End the use of a database: cut its connections and admit no more. Its 8 MB stay until the server stops.
 
-        On a disk its connections are cut, no more are admitted, and its 8 MB stay until the server stops. Dropping it
-        would remove hundreds of files. For minutes ext4 searches past removed files whenever it makes a new one, so the
-        next databases would take two to six times as long to make. Where the disk has no room for the databases of a
-        whole run, they are dropped nevertheless.
+        Dropping it would remove hundreds of files. For minutes ext4 searches past removed files whenever it makes a
+        new one, so the next databases would take two to six times as long to make. Where the disk has no room for the
+        databases of a whole run, they are dropped nevertheless.
         """
-        if is_in_memory(self._directory) or shutil.disk_usage(self._directory).free < _ROOM_BYTES:
+        if shutil.disk_usage(self._directory).free < _ROOM_BYTES:
             self.drop(url)
             return
         name = make_url(url).database
