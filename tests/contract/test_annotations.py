@@ -40,6 +40,18 @@ REQUIRED_BY_THE_SERVICE = {
     "ReplicatedTubes.upload_time": "checked with the limits of the exchange",
 }
 """Required fields without a rule of protovalidate, with the reason."""
+TIMES_CHECKED_BY_THE_SERVICE = {
+    "VerifyRequest.use_time": "checked with the other fields of a question",
+    "ReportRefusalRequest.refuse_time": "checked with the other fields of a report",
+    "AnswerMissingReportRequest.expected_time": "lies between now and a limit ahead",
+    "WatchNotificationsRequest.commit_time": "checked like all times that another node states",
+    "ListPoliciesRequest.effective_time": "compared in memory only",
+    "ResolvePolicyRequest.effective_time": "compared in memory only",
+    "ResolvePolicyRequest.as_of_time": "compared in memory only",
+    "PublishPolicyRequest.impact_time": "compared in memory only",
+    "WithdrawPolicyRequest.impact_time": "compared in memory only",
+}
+"""Times in requests without a rule of protovalidate, with the reason."""
 CHECKED_OFTEN = {
     "IdentityDocument",
     "Tube",
@@ -202,6 +214,19 @@ def test_every_length_that_a_caller_states_has_an_upper_bound() -> None:
         is_bounded = rules.WhichOneof("less_than") is not None
         is_asked = field.containing_type.name.endswith("Request")  # type: ignore[union-attr]
         assert is_bounded or not (is_asked or rules.WhichOneof("greater_than")), named(field)
+
+
+def test_every_time_that_a_caller_states_has_bounds() -> None:
+    """A time of another age lies outside the integers of the database, which answers with an error of its own."""
+    unbounded = {
+        named(field)
+        for field in FIELDS
+        if field.message_type is not None
+        and field.message_type.full_name == "google.protobuf.Timestamp"
+        and field.containing_type.name.endswith("Request")  # type: ignore[union-attr]
+        and field.GetOptions().Extensions[validate_pb2.field].WhichOneof("type") != "timestamp"
+    }
+    assert unbounded == TIMES_CHECKED_BY_THE_SERVICE.keys()
 
 
 def test_every_predefined_rule_has_a_readable_message() -> None:

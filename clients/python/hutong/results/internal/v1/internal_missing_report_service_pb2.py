@@ -26,9 +26,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
+from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n@hutong/results/internal/v1/internal_missing_report_service.proto\x12\x1ahutong.results.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\"\x8a\x01\n\x18ListDeniedReportsRequest\x12\x34\n\x10store_start_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xab\x01\n\x19ListDeniedReportsResponse\x12@\n\x0e\x64\x65nied_reports\x18\x01 \x03(\x0b\x32(.hutong.results.internal.v1.DeniedReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x33\n\x0fnext_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x0c\x44\x65niedReport\x12 \n\x03lab\x18\x01 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x15\n\rreport_number\x18\x02 \x01(\t2\xb2\x01\n\x1cInternalMissingReportService\x12\x91\x01\n\x11ListDeniedReports\x12\x34.hutong.results.internal.v1.ListDeniedReportsRequest\x1a\x35.hutong.results.internal.v1.ListDeniedReportsResponse\"\x0f\x90\x02\x01\x8a\xd3\x18\x08\n\x04\x08\x07\x10\x01\x18\x01\x42\x91\x01\n\x1eorg.hutong.results.internal.v1P\x01ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\xaa\x02\x1aHutong.Results.Internal.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n@hutong/results/internal/v1/internal_missing_report_service.proto\x12\x1ahutong.results.internal.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ahutong/type/v1/rules.proto\"\x98\x01\n\x18ListDeniedReportsRequest\x12\x42\n\x10store_start_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xab\x01\n\x19ListDeniedReportsResponse\x12@\n\x0e\x64\x65nied_reports\x18\x01 \x03(\x0b\x32(.hutong.results.internal.v1.DeniedReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x33\n\x0fnext_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x0c\x44\x65niedReport\x12 \n\x03lab\x18\x01 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x15\n\rreport_number\x18\x02 \x01(\t2\xb2\x01\n\x1cInternalMissingReportService\x12\x91\x01\n\x11ListDeniedReports\x12\x34.hutong.results.internal.v1.ListDeniedReportsRequest\x1a\x35.hutong.results.internal.v1.ListDeniedReportsResponse\"\x0f\x90\x02\x01\x8a\xd3\x18\x08\n\x04\x08\x07\x10\x01\x18\x01\x42\x91\x01\n\x1eorg.hutong.results.internal.v1P\x01ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\xaa\x02\x1aHutong.Results.Internal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +37,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.internal.v1.
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\036org.hutong.results.internal.v1P\001ZPgithub.com/hutong/hutong/clients/go/hutong/results/internal/v1;resultsinternalv1\252\002\032Hutong.Results.Internal.V1'
+  _globals['_LISTDENIEDREPORTSREQUEST'].fields_by_name['store_start_time']._loaded_options = None
+  _globals['_LISTDENIEDREPORTSREQUEST'].fields_by_name['store_start_time']._serialized_options = b'\272H\t\262\001\006\350\360\201\312\006\001'
   _globals['_LISTDENIEDREPORTSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTDENIEDREPORTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTDENIEDREPORTSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -44,12 +47,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DENIEDREPORT'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab'
   _globals['_INTERNALMISSINGREPORTSERVICE'].methods_by_name['ListDeniedReports']._loaded_options = None
   _globals['_INTERNALMISSINGREPORTSERVICE'].methods_by_name['ListDeniedReports']._serialized_options = b'\220\002\001\212\323\030\010\n\004\010\007\020\001\030\001'
-  _globals['_LISTDENIEDREPORTSREQUEST']._serialized_start=217
-  _globals['_LISTDENIEDREPORTSREQUEST']._serialized_end=355
-  _globals['_LISTDENIEDREPORTSRESPONSE']._serialized_start=358
-  _globals['_LISTDENIEDREPORTSRESPONSE']._serialized_end=529
-  _globals['_DENIEDREPORT']._serialized_start=531
-  _globals['_DENIEDREPORT']._serialized_end=602
-  _globals['_INTERNALMISSINGREPORTSERVICE']._serialized_start=605
-  _globals['_INTERNALMISSINGREPORTSERVICE']._serialized_end=783
+  _globals['_LISTDENIEDREPORTSREQUEST']._serialized_start=245
+  _globals['_LISTDENIEDREPORTSREQUEST']._serialized_end=397
+  _globals['_LISTDENIEDREPORTSRESPONSE']._serialized_start=400
+  _globals['_LISTDENIEDREPORTSRESPONSE']._serialized_end=571
+  _globals['_DENIEDREPORT']._serialized_start=573
+  _globals['_DENIEDREPORT']._serialized_end=644
+  _globals['_INTERNALMISSINGREPORTSERVICE']._serialized_start=647
+  _globals['_INTERNALMISSINGREPORTSERVICE']._serialized_end=825
 # @@protoc_insertion_point(module_scope)

@@ -32,7 +32,7 @@ class ListDeniedReportsRequest(_message.Message):
     """The next_page_token of the page before; empty for the first page. All other fields must be the same."""
     @_builtins.property
     def store_start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only reports whose answers were stored at this node from this instant on; absent for all."""
+        """Only reports whose answers were stored at this node from this instant on, in the years 1900 to 9999; absent for all."""
 
     def __init__(
         self,
