@@ -110,7 +110,7 @@ class CopiedServer:
 
     def url(self, database_url: str) -> str:
         """Return the URL of this server's copy of a database."""
-        here = {"host": str(self.socket), "port": self._port}
+        here = {"host": str(self.socket), **({"port": self._port} if self.address else {})}
         return make_url(database_url).set(query=here).render_as_string(hide_password=False)
 
     def send(self, number: signal.Signals) -> None:
