@@ -16,6 +16,8 @@ WEB_READY := $(WEB_VENV)/.ready
 # The tools that list what Hutong consists of have one as well. Only sbom and vulnerabilities need it.
 SUPPLY_VENV  := .venv-supply
 SUPPLY_READY := $(SUPPLY_VENV)/.ready
+LOCKS   := requirements.lock protos/requirements.lock deploy/envoy/requirements.lock deploy/supply/requirements.lock
+PYTHONS := 3.11 3.12 3.13 3.14
 # Packages of the TypeScript client, as its lock file has them.
 NODE_READY := clients/typescript/node_modules/.package-lock.json
 # The clients whose tool is installed are tested. In CI all must be.
@@ -34,7 +36,7 @@ GOMOD_VERSION   := v1.9.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-citus soak-upgrade soak-failover soak-pooler soak-restore soak-memory soak-mix soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-citus soak-upgrade soak-failover soak-pooler soak-restore soak-memory soak-mix soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock pythons wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -279,6 +281,13 @@ lock: $(READY) ## Resolve the lock files again with the newest versions
 	@$(MAKE) --no-print-directory $(READY)
 	@$(BIN)/python deploy/supply/packages.py requirements > deploy/image/requirements.lock
 	@$(BIN)/python deploy/supply/packages.py build > deploy/image/build.lock
+	@$(MAKE) --no-print-directory pythons
+
+pythons: $(READY) ## Ask the registry whether every locked package has a wheel for each supported version of Python
+	@for version in $(PYTHONS); do for file in $(LOCKS); do \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed --no-deps \
+	    --only-binary :all: --python-version $$version --target build/none --require-hashes -r $$file || exit 1; \
+	done; echo "Python $$version: every locked package has a wheel."; done
 
 wheel: $(READY) ## Build the client wheel into build/wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python

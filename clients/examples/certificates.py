@@ -64,8 +64,10 @@ class Authority:
         self._end = end
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
-        made = _builder(self._name, self._key, -_AN_HOUR, end).add_extension(
-            x509.BasicConstraints(ca=True, path_length=depth), True
+        made = (
+            _builder(self._name, self._key, -_AN_HOUR, end)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=depth), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
         )
         self.root = self._write(name, self._key, (above or self).issue(made))
 
@@ -92,6 +94,7 @@ class Authority:
         made = (
             _builder(_named(name), key, *(life or (-_AN_HOUR, self._end)))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         )
         if purposes:
@@ -99,8 +102,10 @@ class Authority:
         return self._write(name, key, self.issue(made))
 
     def issue(self, prepared: x509.CertificateBuilder) -> x509.Certificate:
-        """Name this authority as the issuer of a certificate, and sign it."""
-        return prepared.issuer_name(self._name).sign(self._key, SHA256())
+        """Name this authority and its key as the issuer of a certificate, and sign it."""
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        named = prepared.issuer_name(self._name).add_extension(identifier, critical=False)
+        return named.sign(self._key, SHA256())
 
     def _write(self, name: str, key: ec.EllipticCurvePrivateKey, signed: x509.Certificate) -> Certificate:
         files = Certificate(self._directory / f"{name}.pem", self._directory / f"{name}.key")
@@ -142,6 +147,22 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + start)
         .not_valid_after(now + end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Return what a key may be used for: to sign certificates and lists of revoked ones, or to sign a handshake."""
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 

@@ -51,6 +51,7 @@ BY_HAND = {
     "bench-compare": "its figures are those of a quiet machine",
     "bench": "its figures are those of a quiet machine",
     "lock": "it asks for the newest versions",
+    "pythons": "it downloads every package for four versions of Python",
     "soak-memory": "it takes 45 minutes on a quiet machine",
     "soak-mix": "it takes 45 minutes on a quiet machine",
     "sbom": "its tools are installed for it alone",

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from email.message import Message
 from importlib.metadata import Distribution, distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.supply.packages import LOCK, find_faults, find_run, load_rules, main, pins
 from deploy.supply.vulnerabilities import UNREACHABLE, summarize
+
+ROOT = Path(__file__).parents[2]
+OFTEN_RAISED = {"cryptography", "rich", "structlog"}
+"""Packages whose major version rises about once a year, mostly without a change that breaks their users."""
 
 
 class Package(Distribution):
@@ -92,3 +99,14 @@ def test_vulnerabilities_fail_and_a_missing_network_does_not(
     """The output names what was not checked."""
     text = json.dumps({"dependencies": answer}) if answer else ""
     assert summarize(text) == (lines, is_vulnerable)
+
+
+@pytest.mark.parametrize("path", ["pyproject.toml", "clients/python/pyproject.toml"])
+def test_a_new_major_version_of_a_dependency_is_not_installed_unseen(path: str) -> None:
+    """The lock file is for this repository. Others install the packages by the bounds stated here."""
+    project = tomllib.loads((ROOT / path).read_text(encoding="utf-8"))["project"]
+    stated = [*project["dependencies"], *chain.from_iterable(project.get("optional-dependencies", {}).values())]
+    for dependency in map(Requirement, stated):
+        bounds = {specifier.operator for specifier in dependency.specifier}
+        is_own, is_free = dependency.name.startswith("hutong"), dependency.name in OFTEN_RAISED
+        assert bounds == (set() if is_own else {">="} if is_free else {">=", "<"}), dependency.name
