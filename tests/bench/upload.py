@@ -93,7 +93,7 @@ def raw_copy(source: str, target: str) -> float:
             " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'results'::regclass"
         ).fetchall()
         for name, bounds in months:
-            writer.execute(f"CREATE TABLE {name} PARTITION OF results {bounds}")  # type: ignore[call-overload]
+            writer.execute(f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF results {bounds}")  # type: ignore[call-overload]
         writer.commit()
         begun = time.perf_counter()
         for table, text in texts.items():
