@@ -77,6 +77,12 @@ class RowForm(Protocol):
         ...
 
 
+_KEY_LINE = "%s\t%s\t\\\\x%s\t%d\t1\t%d\t\\\\x%s\n"
+"""A line of `report_keys`: laboratory, report number, subject key, reference time, outcome and content hash."""
+_RESULT_START = "\\\\x%s\t%s\t%s\t%d\t\\\\x%s\t%s\t%s"
+"""The subject's columns in a line of `results`, in the order of `SubjectColumns`."""
+
+
 class CopyRows:
     """Lines of COPY's text format. A key is a whole line.
 
@@ -95,17 +101,16 @@ class CopyRows:
         self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> str:
         """Return a whole line of `report_keys`."""
-        return (
-            f"{escape(lab)}\t{escape(report_number)}\t\\\\x{subject_key.hex()}\t{reference_time}\t1\t{outcome}"
-            f"\t\\\\x{content_hash.hex()}\n"
-        )
+        key = (escape(lab), escape(report_number), subject_key.hex(), reference_time, outcome, content_hash.hex())
+        return _KEY_LINE % key
 
     def form_result(self, subject: SubjectColumns, tube_columns: str) -> str:
         """Return the beginning of a line of `results`: the subject's columns, then the tube's."""
         subject_key, lab, report_number, key_version, name_hash, masked_name, masked_number = subject
+        number, masks = escape(report_number), (escape(masked_name), escape(masked_number))
         return (
-            f"\\\\x{subject_key.hex()}\t{escape(lab)}\t{escape(report_number)}\t{key_version}\t\\\\x{name_hash.hex()}"
-            f"\t{escape(masked_name)}\t{escape(masked_number)}{tube_columns}"
+            _RESULT_START % (subject_key.hex(), escape(lab), number, key_version, name_hash.hex(), *masks)
+            + tube_columns
         )
 
     def form_keys(self, new: NewColumns) -> list[str]:
@@ -117,14 +122,13 @@ class CopyRows:
             strict=True,
         )
         return [
-            f"{lab}\t{number}\t\\\\x{subject_key.hex()}\t{time}\t1\t{outcome}\t\\\\x{content_hash.hex()}\n"
+            _KEY_LINE % (lab, number, subject_key.hex(), time, outcome, content_hash.hex())
             for number, subject_key, time, outcome, content_hash in keys
         ]
 
     def form_results(self, new: NewColumns) -> bytes:
         """Return the beginnings of lines of `results`, each with a line end."""
-        of_lab = f"\t{escape(new.lab)}\t"
-        version = f"\t{new.key_version}\t\\\\x"
+        lab, version = escape(new.lab), new.key_version
         rows = zip(
             *(new.subject_keys, _escape_each(new.report_numbers), new.name_hashes),
             *(_escape_each(new.masked_names), _escape_each(new.masked_numbers), new.tubes),
@@ -136,7 +140,7 @@ class CopyRows:
             if of_tube is not tube:
                 # The persons of a tube come one after another, so its columns are encoded once.
                 tube, end = of_tube, f"{of_tube}\n".encode()
-            start = f"\\\\x{subject_key.hex()}{of_lab}{number}{version}{name_hash.hex()}\t{name}\t{masked_number}"
+            start = _RESULT_START % (subject_key.hex(), lab, number, version, name_hash.hex(), name, masked_number)
             lines += (start.encode(), end)
         return b"".join(lines)
 

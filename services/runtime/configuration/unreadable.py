@@ -11,11 +11,10 @@ from hutong_texts import Text, english
 from hutong_texts.system import system_text
 
 PERMISSIONS = english("run it as the user of the services, or change the owner and the permissions")
-_MISSING = english("put the file there, or correct the setting")
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+"""Errors that mean that there is no file of that name."""
 _ADVICE: Mapping[int, Text] = {
-    errno.ENOENT: _MISSING,
-    errno.ENOTDIR: _MISSING,
-    errno.ENAMETOOLONG: _MISSING,
+    **dict.fromkeys(_MISSING, english("put the file there, or correct the setting")),
     errno.EISDIR: english("name a file, not a folder"),
     errno.EPERM: PERMISSIONS,
     errno.EACCES: PERMISSIONS,
@@ -48,4 +47,4 @@ def advise_reader(error: OSError) -> Text:
 
 def is_missing(error: OSError) -> bool:
     """Return whether there is no file of that name."""
-    return advise_reader(error) is _MISSING
+    return error.errno in _MISSING

@@ -86,7 +86,7 @@ def _add_reports(
     query = select_counts(connection, scope, some, now, decision_start_time)
     for group, part, bits, comparable_count, *counts in connection.execute(query):
         if (row := rows.get((group, part))) is not None:
-            row.add(Counts(*counts), from_bits(bits))
+            row.add(Counts(*counts), _grounds(bits))
             row.comparable_count += comparable_count
     if any(row.total.answered_count for row in some):
         _set_medians(connection, scope, rows)
