@@ -22,7 +22,7 @@ from services.command.backup.make import back_up
 from services.command.backup.restore import restore
 from services.domain.instant import to_timestamp
 from services.results.documents.tables import document_links, link_end_requests
-from services.results.exchange.tables import notification_positions, notifications, subscriptions
+from services.results.exchange.tables import nodes, notification_positions, notifications, subscriptions
 from services.results.records.model import ACTIVE, RECALLED
 from services.results.records.tables import report_keys, results
 from services.runtime.clock import SystemClock
@@ -224,6 +224,9 @@ async def test_a_removal_is_not_dropped_by_a_restored_nation(
         await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
         await until(lambda: len(nation.rows(document_links, "link_id")) == 1)
         await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
+        # By the number of its subscription, Henan notices that the restored nation has lost the subscription.
+        newest = dict(nation.rows(nodes, "node", "newest_notification"))[HENAN]
+        await until(lambda: henan.rows(notification_positions, "processed") == [(newest,)])
         await ways[JILIN].cut()
         await henan.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
         await until(lambda: nation.rows(document_links, "unlink_node") == [(HENAN,)])
