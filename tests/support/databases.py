@@ -28,7 +28,7 @@ _STARTS = 6
 """Tries to start a server, of ten seconds each. On an idle machine the first one takes a second."""
 _ROOM_BYTES = 20 << 30
 """Used databases are kept while this much of the disk is free. A whole run needs a quarter of it."""
-_PATIENCE = {
+_LONG_LIMITS = {
     "connect_timeout": f"{TIMEOUT_SECONDS:.0f}",
     "options": f"--statement_timeout={TIMEOUT_SECONDS:.0f}s",
 }
@@ -81,7 +81,7 @@ class PostgresServer:
         # By default PostgreSQL copies a template page by page through its log, which takes up to twice the processor
         # time of copying the files. Copying the files is slower if each of the hundreds of files is synced.
         self._strategy = "wal_log" if synced else "file_copy"
-        self._patience = {} if synced else _PATIENCE
+        self._limits = {} if synced else _LONG_LIMITS
         self._count = itertools.count()
         if not synced:
             # Used databases stay, and autovacuum would visit all of them again and again.
@@ -113,7 +113,7 @@ class PostgresServer:
             self._templates.add(template)
         name = f"{service}_{next(self._count)}"
         self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {self._strategy}")
-        url = make_url(self._url_of(name)).update_query_dict(self._patience)
+        url = make_url(self._url_of(name)).update_query_dict(self._limits)
         return url.render_as_string(hide_password=False)
 
     def drop(self, url: str) -> None:
@@ -224,9 +224,9 @@ class CitusServer:
         self._is_used.append(False)
 
 
-def without_patience(url: str) -> str:
+def with_default_limits(url: str) -> str:
     """Return the URL of a database with the time limits that services have by default."""
-    return make_url(url).difference_update_query(list(_PATIENCE)).render_as_string(hide_password=False)
+    return make_url(url).difference_update_query(list(_LONG_LIMITS)).render_as_string(hide_password=False)
 
 
 def count_waiting(connection: Connection) -> int:

@@ -96,7 +96,7 @@ TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
 
 
 class TupleColumns(NamedTuple):
-    """Many `TupleRow` in columns: those of the subject, and each person's tuple of the tube."""
+    """Many rows as columns: the subjects' columns, and for each row the tuple of its tube."""
 
     labs: Sequence[str]
     key_versions: Sequence[int]

@@ -35,7 +35,7 @@ class FrameNumbers(NamedTuple):
         return max(self.sent, self.acknowledged)
 
     def fits(self, other: FrameNumbers) -> bool:
-        """Return whether neither of the two nodes has lost anything that the other one knows to be exchanged."""
+        """Return whether neither node has lost a frame that the other node has stored or knows to be stored."""
         return (
             self.acknowledged <= other.received <= self.greatest_sent
             and other.acknowledged <= self.received <= other.greatest_sent

@@ -22,7 +22,7 @@ from services.storage.engine import BULK_READS_WAITING, Database, open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.schema.fit import SchemaFit
 from services.storage.statement_limits import TimeLimit, limited_short
-from tests.support.databases import MakeUrl, without_patience
+from tests.support.databases import MakeUrl, with_default_limits
 from tests.support.processes import started
 from tests.support.waiting import TIMEOUT_SECONDS, turns, until
 
@@ -205,7 +205,7 @@ async def test_postgresql_is_as_we_say(postgres_url: MakeUrl) -> None:
         return [connection.execute(text(f"SHOW {name}")).scalar_one() for name in names]
 
     usual = ["UTC", "hutong", "read committed", "on"]
-    url = without_patience(postgres_url("policy"))
+    url = with_default_limits(postgres_url("policy"))
     given = make_url(url).update_query_dict({"options": "-c statement_timeout=7s", "application_name": "lab"})
     for opened, expected in (
         (url, [["1min", *usual], ["5s", *usual]]),

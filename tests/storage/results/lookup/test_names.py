@@ -200,7 +200,7 @@ def test_who_has_no_results_fits_no_name() -> None:
 
 
 def keyed(people: Sequence[tuple[int, str]], pepper: Pepper = PEPPER) -> BatchLookupColumnsRequest:
-    """Return a look-up by subject key of each person with a name, as Verification sends it."""
+    """Return look-ups by subject key, one for each named person, as Verification sends them."""
     look_ups = []
     for person, name in people:
         stated = make_document(person)
