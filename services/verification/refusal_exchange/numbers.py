@@ -35,7 +35,7 @@ class FrameNumbers(NamedTuple):
         return max(self.sent, self.acknowledged)
 
     def fits(self, other: FrameNumbers) -> bool:
-        """Return whether neither node has lost a frame that the other node has stored or knows to be stored."""
+        """Return whether the numbers of two nodes fit together. If they do not, one of the nodes was restored."""
         return (
             self.acknowledged <= other.received <= self.greatest_sent
             and other.acknowledged <= self.received <= other.greatest_sent
