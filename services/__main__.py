@@ -27,10 +27,10 @@ from services.command.backup.restore import restore
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor.checks import diagnose
 from services.command.faults import describe
+from services.command.files.private_files import check_private_files
 from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.parser import make_parser
-from services.command.private_files import check_private_files
 from services.command.purge import purge_node
 from services.command.worker import EXIT_FAILED, EXIT_USAGE, opener, prepare_process
 from services.command.workers import check_workers, serve_workers
