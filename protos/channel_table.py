@@ -32,8 +32,11 @@ RETRIES = {
     "initialBackoff": "0.1s",
     "maxBackoff": "2s",
     "backoffMultiplier": 3,
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    # A server that stops cancels what arrives before its client knows of the stop. It has not begun such a call.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
+NOT_BEGUN = RETRIES | {"retryableStatusCodes": ["CANCELLED"]}
+"""The retries of unary calls that may not be repeated once a service has begun them."""
 
 
 def may_be_repeated(method: MethodDescriptorProto) -> bool:
@@ -50,15 +53,21 @@ def may_be_repeated(method: MethodDescriptorProto) -> bool:
 
 def channel_table(files: FileDescriptorSet) -> str:
     """Return the table as JSON. Internal services are left out, because only the node itself calls them."""
-    names = [
-        {"service": f"{file.package}.{service.name}", "method": method.name}
+    methods = [
+        ({"service": f"{file.package}.{service.name}", "method": method.name}, method)
         for file in files.file
         if file.package.startswith("hutong.") and ".internal." not in file.package
         for service in file.service
         for method in service.method
-        if may_be_repeated(method)
     ]
-    table = {"channel": CHANNEL, "serviceConfig": {"methodConfig": [{"name": names, "retryPolicy": RETRIES}]}}
+    repeatable = [name for name, method in methods if may_be_repeated(method)]
+    once = [
+        name
+        for name, method in methods
+        if not (may_be_repeated(method) or method.client_streaming or method.server_streaming)
+    ]
+    configs = [{"name": repeatable, "retryPolicy": RETRIES}, {"name": once, "retryPolicy": NOT_BEGUN}]
+    table = {"channel": CHANNEL, "serviceConfig": {"methodConfig": configs}}
     return json.dumps(table, indent=2) + "\n"
 
 

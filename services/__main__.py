@@ -27,10 +27,11 @@ from services.command.backup.restore import restore
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor.checks import diagnose
 from services.command.faults import describe
+from services.command.files.file_owners import refuse_foreign_files, refuse_foreign_root
+from services.command.files.private_files import check_private_files
 from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.parser import make_parser
-from services.command.private_files import check_private_files
 from services.command.purge import purge_node
 from services.command.worker import EXIT_FAILED, EXIT_USAGE, opener, prepare_process
 from services.command.workers import check_workers, serve_workers
@@ -119,7 +120,13 @@ def _run(options: argparse.Namespace) -> int:
         configure_logs(settings.log_level, more=trace_fields)
         harden_process()
         uses_all = options.command in {"purge", "key"}
-        check_private_files(settings, list(SERVICES) if uses_all else _names(options.service))
+        used = list(SERVICES) if uses_all else _names(options.service)
+        check_private_files(settings, used)
+        refuse_foreign_files(settings, used)
+        if options.command == "backup":
+            refuse_foreign_root(settings, [], [options.to])
+        elif options.command not in {"audit", "key"}:
+            refuse_foreign_root(settings, used)
         if options.command == "purge":
             print(purge_node(settings, options.older_than))
         elif options.command == "key":

@@ -10,8 +10,9 @@ from pathlib import Path
 from hutong_texts import tr
 from hutong_texts.layout import pad
 
-from services.command.private_files import check_private_files
-from services.command.rule_files import find_rule_faults
+from services.command.files.file_owners import refuse_foreign_files
+from services.command.files.private_files import check_private_files
+from services.command.files.rule_files import find_rule_faults
 from services.command.workers import check_workers
 from services.runtime.certificates import check_certificate_use, check_tls_files
 from services.runtime.configuration.pepper_source import read_pepper
@@ -34,6 +35,7 @@ def check_settings(settings: Settings, services: Sequence[str] = SERVICES) -> No
     check_tls_files(settings.tls)
     check_certificate_use(settings.tls)
     check_private_files(settings, services)
+    refuse_foreign_files(settings, services)
     for _, fault in find_rule_faults(settings):
         if fault:
             raise BadSetting(fault)

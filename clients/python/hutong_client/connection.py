@@ -53,7 +53,8 @@ def channel_options(options: CallOptions | None = None) -> list[tuple[str, int |
     """Return gRPC's options of a channel to a service.
 
     Repeatable calls are tried up to four times while the service is UNAVAILABLE, after the delay that the service asks
-    for. A change is repeatable because of its request_id. A request without a request_id gets one.
+    for. A change is repeatable because of its request_id. A request without a request_id gets one. A unary call of any
+    kind is tried again if a stopping server cancels it, because the server has not begun it.
     """
     options = options or CallOptions()
     channel = _TABLE["channel"]

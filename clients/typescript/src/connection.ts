@@ -43,7 +43,8 @@ const repeat: Interceptor = (next) => async (request) => {
       return await next(request);
     } catch (error) {
       const failure = ConnectError.from(error);
-      const code = Code[failure.code]?.toUpperCase() ?? "";
+      // Connect names this one code otherwise than gRPC and the table.
+      const code = failure.code === Code.Canceled ? "CANCELLED" : (Code[failure.code]?.toUpperCase() ?? "");
       const asked = failure.metadata.get(PUSHBACK);
       if (
         !policy?.retryableStatusCodes.includes(code) ||

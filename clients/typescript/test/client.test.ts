@@ -3,7 +3,7 @@ import { afterEach, describe, test } from "node:test";
 
 import { create } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
-import { Code, createClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
 
 import {
   HutongError,
@@ -171,6 +171,13 @@ describe("a call", () => {
     assert.equal(fake.requestIds[0], fake.requestIds[1]);
     assert.match(fake.requestIds[0]!, /^[0-9a-f-]{36}$/);
     assert.equal(request.requestId, "");
+  });
+
+  test("is repeated that a stopping server has cancelled", async () => {
+    fake.failRefusals = 1;
+    fake.refusalFailure = new ConnectError("is being stopped", Code.Canceled);
+    await createClient(RefusalService, await fake.serve()).reportRefusal({});
+    assert.equal(fake.requestIds.length, 2);
   });
 
   test("is given up after four attempts", async () => {

@@ -33,6 +33,8 @@ export class Fake {
   requestIds: string[] = [];
   headers: Headers[] = [];
   failRefusals = 0;
+  /** The error of the refusals that fail. */
+  refusalFailure = failure(Code.Unavailable, "DATABASE_UNAVAILABLE");
   refuse: ConnectError | undefined;
 
   readonly #closing: (() => void)[] = [];
@@ -98,7 +100,7 @@ export class Fake {
           throw fake.refuse;
         }
         if (fake.requestIds.length <= fake.failRefusals) {
-          throw failure(Code.Unavailable, "DATABASE_UNAVAILABLE");
+          throw fake.refusalFailure;
         }
         return {};
       },

@@ -45,8 +45,7 @@ def restore(settings: Settings, folder: Path, names: Sequence[str], now: Instant
 
     Raises:
         BadSetting: the backup cannot be read, is another node's, or was made under another pepper.
-        UnusableDatabase: a database exists already, is damaged, was written by a newer version, or would belong to
-            root in a folder of another user.
+        UnusableDatabase: a database exists already, is damaged, or was written by a newer version.
     """
     manifest = read_manifest(folder)
     chosen = [one for one in manifest.databases if one.service in names]
@@ -87,23 +86,12 @@ def _target(settings: Settings, service: str) -> Path:
     """Return the file to restore.
 
     Raises:
-        UnusableDatabase: the file exists, the service's database is on a server, or root would own the file in a folder
-            of another user.
+        UnusableDatabase: the file exists, or the service's database is on a server.
     """
     file = find_sqlite_file(settings.service(service).database_url)
     if file is None:
         raise UnusableDatabase(
             english("the database of {service} is on a server: restore it there (docs/backup.md)", service=service)
-        )
-    folder = file.absolute().parent
-    if os.geteuid() == 0 and folder.is_dir() and (owner := folder.stat().st_uid):
-        raise UnusableDatabase(
-            english(
-                "root would own the databases in {folder}, and the services could not use them: run it as their user, "
-                "whose id is {owner}, with the settings of the services",
-                folder=folder,
-                owner=owner,
-            )
         )
     for suffix in _BESIDE:
         beside = Path(f"{file}{suffix}")

@@ -21,8 +21,9 @@ from services.command.doctor.machine import check_clock, check_disk, is_open_to_
 from services.command.doctor.servers import check_clocks, check_replicas
 from services.command.doctor.tls import check_certificates, check_server_certificate
 from services.command.faults import describe
-from services.command.private_files import find_open_files
-from services.command.rule_files import find_rule_faults
+from services.command.files.file_owners import find_foreign_files
+from services.command.files.private_files import find_open_files
+from services.command.files.rule_files import find_rule_faults
 from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.exchange.upstream.tree_check import check_tree
@@ -99,7 +100,7 @@ def _guarded(check: Text, find: Callable[[], Iterable[Finding]]) -> list[Finding
 
 
 def _private_files(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
-    for fault in find_open_files(settings, services):
+    for fault in (*find_open_files(settings, services), *find_foreign_files(settings, services)):
         yield Finding(english("private files"), Level.FAULT, fault)
 
 

@@ -22,6 +22,7 @@ from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
+from services.runtime.client.repeating import repeat_if_not_begun
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition
 from services.runtime.limits import SOURCE_SECONDS
@@ -198,7 +199,9 @@ class PolicyClient:
         request = BatchResolvePoliciesRequest(requests=[policy_question_to_proto(question) for question in questions])
         stub = self._stub.stub
         try:
-            response = await stub.BatchResolvePolicies(request, timeout=self._seconds, metadata=outgoing_metadata())
+            response = await repeat_if_not_begun(
+                lambda: stub.BatchResolvePolicies(request, timeout=self._seconds, metadata=outgoing_metadata())
+            )
         except grpc.aio.AioRpcError as error:
             self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:

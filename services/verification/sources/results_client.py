@@ -20,6 +20,7 @@ from services.runtime.call import inner_metadata
 from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.client.repeating import repeat_if_not_begun
 from services.runtime.consistency import read_token
 from services.runtime.limits import SOURCE_SECONDS
 from services.runtime.server.status import info_from_status
@@ -189,7 +190,9 @@ class ResultsClient:
         request, keyed_count, order = batch_of(look_ups, pepper, self._marks)
         stub = self._stub.stub
         try:
-            response = await stub.BatchLookupColumns(request, timeout=self._seconds, metadata=inner_metadata())
+            response = await repeat_if_not_begun(
+                lambda: stub.BatchLookupColumns(request, timeout=self._seconds, metadata=inner_metadata())
+            )
         except grpc.aio.AioRpcError as error:
             if keyed_count and error.code() in _KEYS_REFUSED:
                 return await self._look_up_by_document(look_ups)

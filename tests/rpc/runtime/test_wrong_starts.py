@@ -366,6 +366,22 @@ def test_files_of_another_user(tmp_path: Path) -> None:
         assert "change the owner and the permissions" in line
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_root_in_the_folder_of_another_user(tmp_path: Path) -> None:
+    """Root is told as whom to run what makes files, and makes none. The doctor and the checks make none anyway."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 65534, 65534)
+    variables = {"data_dir": str(folder), "results_address": "127.0.0.1:0"}
+    side_by_side(
+        partial(check_one, command, language, variables, r"(runuser -u \w+ --|setpriv --reuid=65534)")
+        for command, language in in_turns(("serve", "migrate", "purge"))
+    )
+    assert hutongd("config", "check", "results", **variables).returncode == 0
+    assert hutongd("doctor", "results", **variables).returncode in {0, 1}
+    assert list(folder.iterdir()) == []
+
+
 def test_few_files_and_a_full_output(tmp_path: Path) -> None:
     """The limit of open files is named, and an output that takes no more is one line too."""
     variables = environment(data_dir=str(tmp_path), results_address="127.0.0.1:0")

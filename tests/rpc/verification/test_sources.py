@@ -50,12 +50,15 @@ class Results(InternalLookupServiceServicer):
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.refuses_keys = False
+        self.cancels = 0
         self.answering = asyncio.Event()
         self.answering.set()
 
     async def BatchLookupColumns(self, request: Any, context: Any) -> Any:
         keyed_count = sum(len(group.subject_keys) for group in request.keyed)
         self.batches.append(keyed_count + len(request.requests))
+        if len(self.batches) <= self.cancels:
+            await context.abort(grpc.StatusCode.CANCELLED, "is being stopped")
         if keyed_count and self.refuses_keys:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "other key versions")
         await self.answering.wait()
@@ -80,6 +83,7 @@ class Policy(PolicyServiceServicer):
         self.as_of = NOON
         self.silent = False
         self.away = False
+        self.cancels = False
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self._told = asyncio.Event()
@@ -93,6 +97,9 @@ class Policy(PolicyServiceServicer):
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         self.asked += len(request.requests)
+        if self.cancels:
+            self.cancels = False
+            await context.abort(grpc.StatusCode.CANCELLED, "is being stopped")
         governing = f"jurisdictions/410100/policies/venue@{self.revision}"
         known = policy_pb2.EffectivePolicy(governing=governing, as_of_time=to_timestamp(self.as_of))
         known.not_required.SetInParent()
@@ -184,6 +191,25 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(client.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
+
+
+@pytest.mark.parametrize("cancels", [1, 2, 3])
+async def test_a_look_up_is_repeated_that_a_stopping_server_has_not_begun(cancels: int) -> None:
+    """A server that always cancels is asked three times, and then counts as unavailable."""
+    results = Results()
+    results.cancels = cancels
+    async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
+        answer = await _asking_results(channel).ask(_look_up())
+    assert (answer is not None) == (cancels < 3)
+    assert results.batches == [1] * min(cancels + 1, 3)
+
+
+async def test_a_question_is_repeated_that_a_stopping_policy_has_not_begun() -> None:
+    policy = Policy()
+    policy.cancels = True
+    async with asking_policy(policy, FixedClock(NOON)) as client:
+        assert await client.resolve(QUESTION) is not None
+    assert policy.asked == 2
 
 
 async def test_documents_are_sent_after_results_has_refused_keys() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -67,21 +66,6 @@ def made(settings: Settings, folder: Path, names: tuple[str, ...] = ALL, *, with
 
 def modes(folder: Path) -> set[int]:
     return {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-
-
-def test_root_does_not_restore_into_the_folder_of_another_user(
-    node: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The services could not open the files."""
-    folder = made(node, tmp_path / "backups")
-    target = tmp_path / "new"
-    target.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        os.chown(target, 1, -1)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(UnusableDatabase, match="root would own the databases"):
-        restore(settings_of(target), folder, ALL, SystemClock().now())
-    assert list(target.iterdir()) == []
 
 
 def test_a_backup_is_private_whole_and_without_the_pepper(node: Settings, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.command.private_files import check_private_files, find_open_files
+from services.command.files.private_files import check_private_files, find_open_files
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from tests.support.processes import hutongd, run

@@ -18,6 +18,11 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import MethodOptions
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest, ReportRefusalResponse
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer, add_RefusalServiceServicer_to_server
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest, VerifyResponse
+from hutong.verification.v1.verification_service_pb2_grpc import (
+    VerificationServiceServicer,
+    add_VerificationServiceServicer_to_server,
+)
 from hutong_client import DeadlineExceeded, Tls, Unavailable, aio, connect
 from hutong_client.calls import CallOptions
 from hutong_client.connection import channel_options
@@ -99,6 +104,38 @@ def test_change_is_repeated_under_one_request_id() -> None:
     assert uuid.UUID(second).version == 4
     assert third == given
     assert request == ReportRefusalRequest()
+
+
+class Stopping(VerificationServiceServicer):
+    """Fails the first call with a code. A server that stops cancels the calls that it has not begun."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self.seen = 0
+        self._code = code
+
+    def Verify(self, _request: VerifyRequest, context: grpc.ServicerContext) -> VerifyResponse:
+        self.seen += 1
+        if self.seen == 1:
+            context.abort(self._code, "is stopped")
+        return VerifyResponse()
+
+
+def test_a_decision_is_repeated_only_if_the_server_has_not_begun_it() -> None:
+    """Each decision is stored, so a call that was perhaps decided is not repeated."""
+    cancelled, cut = Stopping(grpc.StatusCode.CANCELLED), Stopping(grpc.StatusCode.UNAVAILABLE)
+    with (
+        serving_fake(partial(add_VerificationServiceServicer_to_server, cancelled)) as address,
+        connect(verification=address) as node,
+    ):
+        node.verification.Verify(VerifyRequest(), timeout=TIMEOUT_SECONDS)
+    assert cancelled.seen == 2
+    with (
+        serving_fake(partial(add_VerificationServiceServicer_to_server, cut)) as address,
+        connect(verification=address) as node,
+        pytest.raises(Unavailable),
+    ):
+        node.verification.Verify(VerifyRequest(), timeout=TIMEOUT_SECONDS)
+    assert cut.seen == 1
 
 
 class Metadata(RefusalServiceServicer):

@@ -271,7 +271,29 @@ export const table = {
           "maxBackoff": "2s",
           "backoffMultiplier": 3,
           "retryableStatusCodes": [
-            "UNAVAILABLE"
+            "UNAVAILABLE",
+            "CANCELLED"
+          ]
+        }
+      },
+      {
+        "name": [
+          {
+            "service": "hutong.verification.v1.VerificationService",
+            "method": "Verify"
+          },
+          {
+            "service": "hutong.verification.v1.VerificationService",
+            "method": "BatchVerify"
+          }
+        ],
+        "retryPolicy": {
+          "maxAttempts": 4,
+          "initialBackoff": "0.1s",
+          "maxBackoff": "2s",
+          "backoffMultiplier": 3,
+          "retryableStatusCodes": [
+            "CANCELLED"
           ]
         }
       }

@@ -31,6 +31,7 @@ from services.runtime.call import outgoing_metadata, seconds_left
 from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.client.repeating import repeat_if_not_begun
 from services.runtime.limits import SOURCE_SECONDS
 from services.runtime.server.status import error_info
 
@@ -216,7 +217,9 @@ class NationClient:
             request.claimed_reports.extend(map(_claim_to_proto, question.claims))
         stub = self._connection.stub
         try:
-            response = await stub.LookupSubjects(request, timeout=seconds, metadata=outgoing_metadata())
+            response = await repeat_if_not_begun(
+                lambda: stub.LookupSubjects(request, timeout=seconds, metadata=outgoing_metadata())
+            )
         except grpc.aio.AioRpcError as error:
             not_fresh = _not_fresh(error)
             if not_fresh is not None:

@@ -1,0 +1,1 @@
+"""The files and folders of a node, as commands check them."""
