@@ -26,18 +26,21 @@ one laboratory."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
-def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> Lab:
+def create_lab(connection: Connection, lab: Lab, actor: str | None = None, region: str = "") -> Lab:
     """Register a laboratory with its first standing, and return the stored laboratory.
 
-    If the same content is registered already, nothing is written. At the nation the registration replaces what nodes
-    have stated of the laboratory.
+    If the same content is registered already, nothing is written. The registration replaces what a node below has
+    stated of the laboratory, if the node has stated a region inside `region`, the region of the caller. An empty region
+    includes every region.
 
     Raises:
-        AlreadyExists: the laboratory is registered here with other content.
+        AlreadyExists: the laboratory is registered here with other content, or a node below has registered it in a
+            region outside the caller's.
     """
     labs, values = tables.labs, lab_values(lab)
     share_until_commit(connection, AdvisoryLock.HOMES)
-    received = update(labs).where(labs.c.uscc == lab.uscc, labs.c.source_node != "")
+    # Without the condition on the region, a city's supervisor could take a laboratory of another city at the province.
+    received = update(labs).where(labs.c.uscc == lab.uscc, labs.c.source_node != "", in_region(labs.c.region, region))
     if (
         connection.execute(insert_if_absent(connection, labs).values(**values)).rowcount == 0
         and connection.execute(received.values(**values, source_node="")).rowcount == 0

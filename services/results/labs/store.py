@@ -14,7 +14,7 @@ from services.results.labs import queries
 from services.results.labs.cache import LabCache
 from services.results.labs.model import Lab, LabQuery, SigningKey, StandingChange
 from services.results.labs.signing_keys import set_signing_key
-from services.runtime.call import current_actor
+from services.runtime.call import current_actor, current_caller
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
@@ -43,11 +43,11 @@ class LabStore:
 
     async def create_lab(self, lab: Lab, request: IdempotentRequest[Lab, M]) -> M:
         """Register a laboratory for the current caller, as `queries.create_lab`. Raises AlreadyExists."""
-        actor = current_actor()
+        actor, region = current_actor(), current_caller().region
 
         def run(connection: Connection) -> Lab:
             self._before_move(connection, lab.uscc, lab.region)
-            registered = queries.create_lab(connection, lab, actor)
+            registered = queries.create_lab(connection, lab, actor, region)
             change = LoggedChange(ChangeKind.LABS, "", [(lab.uscc, 0)], is_new=True)
             self._change_log.record(connection, [change], request.now)
             return registered

@@ -86,6 +86,7 @@ class Account:
         "_open",
         "_paid_until",
         "_persons",
+        "_rate",
         "_spending",
         "_window_end",
         "budget",
@@ -112,6 +113,7 @@ class Account:
     def use(self, budget: Budget) -> None:
         """Apply a budget from now on. The counts stay."""
         self.budget = budget
+        self._rate = budget.units_a_second
         self._limits: dict[str, int | None] = {kind: getattr(budget, kind) for kind in KINDS}
         self._most_again = None if budget.persons_an_hour is None else AGAIN * budget.persons_an_hour
 
@@ -144,8 +146,10 @@ class Account:
         under_way, limits = self._open, self._limits
         for kind in kinds:
             limit = limits[kind]
-            if limit is not None and under_way[kind] + self._count_elsewhere(kind) >= limit:
-                raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
+            if limit is not None:
+                elsewhere = self._count_elsewhere(kind) if self.open_elsewhere else 0
+                if under_way[kind] + elsewhere >= limit:
+                    raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
         for kind in kinds:
             under_way[kind] += 1
         if self._changed is not None:
@@ -159,30 +163,35 @@ class Account:
         if self._changed is not None:
             self._note_change()
 
-    def pay(self, units: int) -> None:
-        """Count work.
+    def pay(self, units: int, now: Instant | None = None) -> None:
+        """Count work. `now` is the current instant, if the caller of this method has read the clock already.
 
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, the caller caused too much work in the last seconds.
         """
-        rate = self.budget.units_a_second
+        rate = self._rate
         if rate is None:
             return
-        now, price = self._clock.now(), units * SECOND // rate
-        # If the clock was set back, the caller still waits no longer than a burst.
-        owed = min(max(self._paid_until - now, 0), BURST)
-        if owed and owed + price > BURST:
-            self._paid_until = now + owed
-            raise self._exceeded(english("units of work a second"), rate, owed + price - BURST)
-        self._paid_until = now + owed + price
+        if now is None:
+            now = self._clock.now()
+        price, until = units * SECOND // rate, self._paid_until
+        if until > now:
+            # If the clock was set back, the caller still waits no longer than a burst.
+            owed = min(until - now, BURST)
+            if owed + price > BURST:
+                self._paid_until = now + owed
+                raise self._exceeded(english("units of work a second"), rate, owed + price - BURST)
+            self._paid_until = now + owed + price
+        else:
+            self._paid_until = now + price
         if self._changed is not None:
             self._spending.paid += price
             self._note_change()
 
-    def ask_about(self, person: int | None) -> None:
+    def ask_about(self, person: int | None, now: Instant | None = None) -> None:
         """Count a question about a person. `person` is a hash of the person; None if the question is about no person.
 
-        A second question about a person within the hour counts as a question again.
+        A second question about a person within the hour counts as a question again. `now` is as in `pay`.
 
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, the caller asked about too many persons this hour, too many of them had
@@ -190,7 +199,8 @@ class Account:
         """
         if person is None:
             return
-        now = self._clock.now()
+        if now is None:
+            now = self._clock.now()
         if not 0 < self._window_end - now <= HOUR:
             self._begin_window(now + HOUR)
         ASKED.by_role[self.caller.role] += 1
@@ -247,7 +257,7 @@ class Account:
         self._again = 0
 
     def _count_elsewhere(self, kind: str) -> int:
-        return sum(counts[KINDS.index(kind)] for counts in self.open_elsewhere.values()) if self.open_elsewhere else 0
+        return sum(counts[KINDS.index(kind)] for counts in self.open_elsewhere.values())
 
     def _note_change(self) -> None:
         if self._changed is not None:

@@ -9,6 +9,7 @@ import pytest
 from hutong.results.v1 import lab_pb2
 from sqlalchemy import Connection, delete, insert, select, update
 
+from services.domain.errors import AlreadyExists
 from services.domain.instant import DAY
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink, LinkedDocument
@@ -23,7 +24,10 @@ from services.results.exchange.upstream.outbox import append_registers, read_pag
 from services.results.labs.copies import find_known
 from services.results.labs.model import STANDING_UNKNOWN, Lab, StandingChange
 from services.results.labs.queries import create_lab, get_lab
+from services.results.labs.tables import labs
 from services.results.records.model import ACTIVE, NEGATIVE, RECALLED, StoredResult
+from services.runtime.call import Call, current_call
+from services.runtime.caller import Caller
 from services.storage.advisory_locks import AdvisoryLock
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN, SHANDONG, ZHENGZHOU
@@ -37,6 +41,7 @@ from tests.support.results.factories import (
     make_lab,
     subject_key,
 )
+from tests.support.results.operations import register
 from tests.support.results.store import Laboratory, commit_first, open_laboratory
 
 REVOKED = StandingChange(lab_pb2.LAB_STANDING_REVOKED, NOW - 700 * DAY, "forged", NOW)
@@ -113,6 +118,41 @@ async def test_of_two_registrations_without_a_known_home_neither_counts(nation: 
     second = [await receive(nation, JILIN, make_lab(CENTRAL_USCC, REVOKED)) for _ in range(2)]
     assert [applied.second_registration_count for applied in second] == [1, 0]
     assert (await nation.database.read(get_lab, CENTRAL_USCC)).standing_at(NOW) == STANDING_UNKNOWN
+
+
+async def test_a_supervisor_takes_no_laboratory_that_another_city_has_registered(database_url: MakeUrl) -> None:
+    """At a province, the supervisor of one city could else read, recall and suspend results of another city."""
+    async with open_laboratory(database_url("results")) as opened:
+        await opened.database.write(add_node, ZHENGZHOU, NOW)
+        store = Laboratory(opened.database, opened.clock, source_node=HENAN)
+        zhengzhou = dataclasses.replace(make_lab(OTHER_USCC), region="410105")
+        arrival = Arrival(HENAN, ZHENGZHOU, NOW)
+        await store.database.write(store.stores.applier.apply, [zhengzhou], arrival)
+        kaifeng = dataclasses.replace(zhengzhou, region="410202")
+        with pytest.raises(AlreadyExists):
+            await register_as(store, kaifeng, Caller("supervisor", "supervisors/410200", "410200"))
+        assert (await store.database.read(get_lab, OTHER_USCC)).region == "410105"
+        for caller in (Caller("supervisor", "supervisors/410000", HENAN), Caller("operator", "operators/1")):
+            moved = dataclasses.replace(zhengzhou, region="410202" if caller.role == "supervisor" else "410105")
+            await store.database.write(store.stores.applier.apply, [zhengzhou], arrival)
+            assert (await register_as(store, moved, caller)).region == moved.region
+            await store.database.write(forget_registration)
+
+
+async def register_as(store: Laboratory, lab: Lab, caller: Caller) -> Lab:
+    """Register a laboratory in a call of this caller."""
+    call = Call("test")
+    call.caller = caller
+    token = current_call.set(call)
+    try:
+        return await register(store, lab)
+    finally:
+        current_call.reset(token)
+
+
+def forget_registration(connection: Connection) -> None:
+    """Let the laboratory be as the city has registered it."""
+    connection.execute(update(labs).where(labs.c.uscc == OTHER_USCC).values(source_node=ZHENGZHOU, region="410105"))
 
 
 def made_link(link_id: str, maker: str = "", **fields: object) -> DocumentLink:
