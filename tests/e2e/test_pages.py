@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.node_pb2 import Node, SetAside, SetAsideReason
+from hutong.results.v1.lookup_pb2 import SourceState
 from hutong.results.v1.timeliness_pb2 import (
     TIMELINESS_GROUPING_CITY,
     TIMELINESS_GROUPING_LAB,
@@ -18,7 +21,7 @@ from hutong.results.v1.timeliness_pb2 import (
 )
 from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1.refusal_service_pb2 import GroundSummary, RefusalCounts, RefusalSummary
-from hutong_client.cli.pages import refusals, timeliness
+from hutong_client.cli.pages import nodes, refusals, timeliness
 from hutong_client.cli.pages.charts import Bar, Lane, Segment, Tick, columns, lanes
 from hutong_client.cli.pages.frame import Column, Figure, figures, page, section, table
 
@@ -159,7 +162,50 @@ def plain_html() -> str:
     )
 
 
-PAGES = {"timeliness": timeliness_html, "refusals": refusals_html, "plain": plain_html}
+def nodes_html() -> str:
+    """Two provinces follow, one with a backlog; a third is silent, and a city below the first is retired."""
+    ok, silent, retired = (
+        SourceState.SOURCE_STATE_OK,
+        SourceState.SOURCE_STATE_UNAVAILABLE,
+        SourceState.SOURCE_STATE_RETIRED,
+    )
+    lag = Duration(seconds=1)
+    aside = SetAside(reason=SetAsideReason.SET_ASIDE_REASON_NOT_ITS_OWN, count=2)
+    skew = Duration(seconds=-90)
+    shown = [
+        Node(name="nodes/220000", state=ok, as_of_time=END, lag=lag, backlog=7, clock_skew=skew, set_aside=[aside]),
+        Node(name="nodes/370000", state=silent, as_of_time=START, lag=Duration(seconds=HOUR), silence_start_time=START),
+        Node(name="nodes/410000", state=ok, as_of_time=END, lag=lag, clock_skew=lag, conflict_count=3),
+        Node(
+            name="nodes/410100",
+            state=retired,
+            path=["nodes/410000"],
+            retire_time=START,
+            retire_reason=EVIL,
+        ),
+    ]
+    return nodes.nodes_page(shown, END)
+
+
+def test_the_page_of_nodes_names_who_is_silent_behind_and_retired() -> None:
+    """The node that lags most comes first in the chart. A retired node is neither silent nor behind."""
+    text = nodes_html()
+    silent, lag, backlog, retired, whole = re.split("<h2>", text)[1:]
+    assert silent.startswith("Silent nodes")
+    assert "nodes/370000" in silent
+    assert "nodes/410000" not in silent
+    assert lag.index("nodes/370000") < lag.index("nodes/220000")
+    assert "nodes/410100" not in lag
+    assert "nodes/220000" in backlog
+    assert "nodes/410000" not in backlog
+    assert "nodes/410100" in retired
+    assert EVIL not in text
+    assert all(f"nodes/{region}" in whole for region in ("220000", "370000", "410000", "410100"))
+    assert '<span class="badge warn">-90.000</span>' in whole
+    assert "2 not its own" in whole
+
+
+PAGES = {"timeliness": timeliness_html, "refusals": refusals_html, "nodes": nodes_html, "plain": plain_html}
 
 
 @pytest.fixture(scope="module")

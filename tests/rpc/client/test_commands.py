@@ -302,6 +302,12 @@ def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: t
     assert reported["name"] not in [it["name"] for it in still_open]
     assert hutong.json("refusal", "list", "--overdue")["refusals"] == []
     assert "a hotel" in hutong("refusal", "list").stdout
+    listed, as_book = tmp_path / "list.csv", tmp_path / "list.xlsx"
+    hutong("refusal", "list", "--region", "410105", "--csv", str(listed), "--xlsx", str(as_book))
+    (line,) = csv.DictReader(listed.read_text(encoding="utf-8-sig").splitlines())
+    assert (line["purpose"], line["state"], line["answer"]) == ("hotel", "answered", "The hotel was told.")
+    assert (line["answered by"], line["due"][:2]) == (reported["responsible_node"], "20")
+    assert "The hotel was told." in [cell.value for cell in load_workbook(as_book).worksheets[0][2]]
     span = ("--region", "410105", "--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
     rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]
     assert [(row["region"], row["total"]["refusal_count"], row["total"]["unlawful_count"]) for row in rows] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 from hutong_client.cli.exit_codes import ExitCode
@@ -54,7 +55,7 @@ def test_a_signed_report_is_verified_and_flagged_evidence_listed(hutong: Shell, 
     assert "SIGNED" in hutong("decisions", "flags", "--lab", f"labs/{LAB}").stdout
 
 
-def test_a_report_that_two_persons_show_is_a_case_that_officers_conclude(hutong: Shell) -> None:
+def test_a_report_that_two_persons_show_is_a_case_that_officers_conclude(hutong: Shell, tmp_path: Path) -> None:
     place = ("--region", "410105", "--purpose", "hotel", "--use-time", "2022-08-15T20:00:00+08:00")
     shown = f"channel=paper-report,lab=labs/{LAB},report_number=TWICE-1,report_time=2022-08-15T12:00:00+08:00"
     for person in (612, 613):
@@ -70,6 +71,10 @@ def test_a_report_that_two_persons_show_is_a_case_that_officers_conclude(hutong:
     assert "two documents" in concluded
     text = hutong("case", "list", "--officer", officer, "--finding", "genuine").stdout
     assert "TWICE-1" in text
+    table = tmp_path / "cases.csv"
+    hutong("case", "list", "--officer", officer, "--csv", str(table))
+    (line,) = csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines())
+    assert (line["report"], line["finding"], line["concluded"][:2]) == ("TWICE-1", "genuine", "20")
     again = hutong("case", "conclude", found["name"], "forged", code=ExitCode.FAILED)
     assert "CONFLICT" in again.stderr
 

@@ -67,6 +67,9 @@ def test_upload_and_nodes_are_shown(hutong: Shell, tmp_path: Path) -> None:
     assert header.split(",")[:4] == ["node", "through", "state", "as of"]
     assert (tmp_path / "nodes.xlsx").exists()
     hutong("nodes", "--csv", str(tmp_path / "nodes.csv"), "--json", code=ExitCode.USAGE)
+    hutong("nodes", "--html", str(tmp_path / "nodes.html"))
+    assert "<h1>Nodes</h1>" in (tmp_path / "nodes.html").read_text(encoding="utf-8")
+    hutong("nodes", "--html", str(tmp_path / "nodes.html"), "--json", code=ExitCode.USAGE)
     upload = hutong.json(*upload_of_negatives(tmp_path, 604))["upload"]
     assert hutong.json("uploads", "get", upload)["accepted_count"] == "1"
     assert "accepted 1, duplicates 0, rejected 0" in hutong("uploads", "get", upload).stdout

@@ -83,6 +83,7 @@ def _random_report(random: Random) -> Refusal:
         assessment=random.randrange(1, 4) if is_assessed else 0,
         answer_time=create_time + random.randrange(10**12) if random.random() < 0.6 else None,
         due_time=create_time + random.randrange(200) * DAY,
+        escalation_count=refuse_time // MINUTE % 3,
         duplicate_of="an earlier one" if random.random() < 0.1 else "",
     )
 

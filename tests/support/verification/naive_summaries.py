@@ -100,6 +100,7 @@ def _counts(reports: Collection[Refusal], now: Instant) -> Counts:
         unlawful_count=sum(one.assessment == UNLAWFUL for one in reports),
         pending_count=sum(one.assess_time is None for one in still_open),
         overdue_count=sum(one.due_time < now for one in still_open),
+        escalated_count=sum(one.escalation_count > 0 for one in reports),
         answered_count=len(answered),
         oldest_open_time=min((one.create_time for one in still_open), default=None),
         last_answer_time=max((at for _, at in answered), default=None),

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, update
 
 from services.domain.instant import Instant
-from services.domain.region import NATION
+from services.domain.region import NATION, within
 from services.results.changelog.append import append_entry
 from services.results.changelog.log import ChangeLog
 from services.results.exchange.homes.register import find_listed, find_registrants
@@ -63,8 +63,16 @@ class TopRouter:
 def _store_from_below(
     connection: Connection, reports: Sequence[MissingReport], sender: str, limits: ResultsLimits, *, is_top: bool
 ) -> RoutedReports:
-    """Store reports that a node below sent."""
-    sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
+    """Store reports that a node below sent.
+
+    The sender speaks for itself and for the nodes below it. If it names another raising node, it counts as that node.
+    """
+    sound = [
+        report._replace(
+            raising_node=report.raising_node if within(report.raising_node, sender) else sender, close_time=None
+        )
+        for report in select_uploadable(reports)
+    ]
     usccs = _labs_of(sound)
     homes = find_registrants(connection, usccs)
     # The sender lists the reports of its own laboratories already.

@@ -75,6 +75,7 @@ def _rates(summary: Summary) -> RefusalRates:
         unlawful_share=_ratio(total.unlawful_count, total.assessed_count),
         answered_share=_ratio(total.answered_count, total.refusal_count),
         overdue_share=_ratio(total.overdue_count, total.refusal_count),
+        escalated_share=_ratio(total.escalated_count, total.refusal_count),
         refusals_per_decision=_ratio(summary.comparable_count, summary.decided.total),
     )
 
@@ -91,6 +92,7 @@ def _counts_to_proto(counts: Counts) -> RefusalCounts:
         open_count=counts.open_count,
         pending_count=counts.pending_count,
         overdue_count=counts.overdue_count,
+        escalated_count=counts.escalated_count,
         assessed_count=counts.assessed_count,
         answered_count=counts.answered_count,
         median_time_to_answer=None if time_to_answer is None else to_duration(time_to_answer),

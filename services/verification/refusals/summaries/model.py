@@ -63,13 +63,17 @@ class SummaryQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Counts of some reports. Pending reports and overdue reports are reports that are not answered."""
+    """Counts of some reports. Pending reports and overdue reports are reports that are not answered.
+
+    Escalated reports are reports that a node above has taken over, answered since or not.
+    """
 
     refusal_count: int = 0
     assessed_count: int = 0
     unlawful_count: int = 0
     pending_count: int = 0
     overdue_count: int = 0
+    escalated_count: int = 0
     answered_count: int = 0
     oldest_open_time: Instant | None = None
     last_answer_time: Instant | None = None
@@ -88,6 +92,7 @@ class Counts:
             self.unlawful_count + other.unlawful_count,
             self.pending_count + other.pending_count,
             self.overdue_count + other.overdue_count,
+            self.escalated_count + other.escalated_count,
             self.answered_count + other.answered_count,
             min(_known(self.oldest_open_time, other.oldest_open_time), default=None),
             max(_known(self.last_answer_time, other.last_answer_time), default=None),

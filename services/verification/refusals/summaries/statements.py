@@ -88,7 +88,8 @@ def select_counts(
     the first fields of `Counts`. Reports whose answer is due before `now` are overdue.
     """
     times = (_C.refuse_time, _C.create_time, _C.answer_time, _C.assess_time, _C.due_time)
-    one = _reports(connection, scope, _C.grounds, _C.assessment, *times).where(*_among(scope, rows)).subquery().c
+    states = (_C.assessment, _C.escalation_count)
+    one = _reports(connection, scope, _C.grounds, *states, *times).where(*_among(scope, rows)).subquery().c
     is_open, count = one.answer_time.is_(None), func.count()
     is_comparable = false() if decision_start_time is None else one.refuse_time >= decision_start_time
     return _grouped(
@@ -100,6 +101,7 @@ def select_counts(
         count.filter(one.assessment == UNLAWFUL),
         count.filter(is_open & one.assess_time.is_(None)),
         count.filter(is_open & (one.due_time < now)),
+        count.filter(one.escalation_count > 0),
         func.count(one.answer_time),
         func.min(one.create_time).filter(is_open),
         func.max(one.answer_time),

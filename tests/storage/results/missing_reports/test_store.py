@@ -232,6 +232,11 @@ async def test_a_node_that_names_another_as_the_raising_node_is_not_believed(sto
     assert [each.report.raising_node for each in await listed(store)] == [HENAN]
 
 
+async def test_a_report_that_was_shown_in_a_city_names_the_city_at_the_nation(store: Laboratory) -> None:
+    await receive(store, MissingReport(USCC, "R1", NOW, "410100"), node=NATION, sender=HENAN)
+    assert [each.report.raising_node for each in await listed(store)] == ["410100"]
+
+
 async def test_a_laboratory_that_is_registered_later_finds_its_missing_reports(store: Laboratory) -> None:
     """The report was missed before the laboratory was registered, and is listed as soon as the laboratory is."""
     await show(store, claim("R1"))

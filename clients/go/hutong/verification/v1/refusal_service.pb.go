@@ -876,6 +876,9 @@ type RefusalCounts struct {
 	OldestOpenTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=oldest_open_time,json=oldestOpenTime,proto3" json:"oldest_open_time,omitempty"`
 	// When the latest answer was given; absent if no report is answered.
 	LastAnswerTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last_answer_time,json=lastAnswerTime,proto3" json:"last_answer_time,omitempty"`
+	// How many reports, answered since or not, a node above has taken over because the answer was overdue
+	// (Refusal.escalation_count). Such a report has a new due_time, so it is not overdue until then.
+	EscalatedCount int64 `protobuf:"varint,11,opt,name=escalated_count,json=escalatedCount,proto3" json:"escalated_count,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -978,6 +981,13 @@ func (x *RefusalCounts) GetLastAnswerTime() *timestamppb.Timestamp {
 		return x.LastAnswerTime
 	}
 	return nil
+}
+
+func (x *RefusalCounts) GetEscalatedCount() int64 {
+	if x != nil {
+		return x.EscalatedCount
+	}
+	return 0
 }
 
 // Counts of the reports that name one ground.
@@ -1111,8 +1121,10 @@ type RefusalRates struct {
 	// DecisionSummary.refusal_count per decision. The rate is above 1 if more refusals were reported than decisions were
 	// asked for, for example because the gate looked only at paper.
 	RefusalsPerDecision *float64 `protobuf:"fixed64,4,opt,name=refusals_per_decision,json=refusalsPerDecision,proto3,oneof" json:"refusals_per_decision,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Of all reports, the share that a node above has taken over (RefusalCounts.escalated_count).
+	EscalatedShare *float64 `protobuf:"fixed64,5,opt,name=escalated_share,json=escalatedShare,proto3,oneof" json:"escalated_share,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RefusalRates) Reset() {
@@ -1169,6 +1181,13 @@ func (x *RefusalRates) GetOverdueShare() float64 {
 func (x *RefusalRates) GetRefusalsPerDecision() float64 {
 	if x != nil && x.RefusalsPerDecision != nil {
 		return *x.RefusalsPerDecision
+	}
+	return 0
+}
+
+func (x *RefusalRates) GetEscalatedShare() float64 {
+	if x != nil && x.EscalatedShare != nil {
+		return *x.EscalatedShare
 	}
 	return 0
 }
@@ -1429,7 +1448,7 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12?\n" +
 	"\x06period\x18\x05 \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\x12Z\n" +
 	"\tgroupings\x18\x06 \x03(\x0e2'.hutong.verification.v1.RefusalGroupingB\x13\xbaH\x10\x92\x01\r\x10\x06\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\tgroupings\x12'\n" +
-	"\x0funanswered_only\x18\a \x01(\bR\x0eunansweredOnly\"\xec\x03\n" +
+	"\x0funanswered_only\x18\a \x01(\bR\x0eunansweredOnly\"\x95\x04\n" +
 	"\rRefusalCounts\x12#\n" +
 	"\rrefusal_count\x18\x01 \x01(\x03R\frefusalCount\x12%\n" +
 	"\x0eunlawful_count\x18\x02 \x01(\x03R\runlawfulCount\x12\x1d\n" +
@@ -1442,7 +1461,8 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x0eanswered_count\x18\b \x01(\x03R\ransweredCount\x12D\n" +
 	"\x10oldest_open_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x0eoldestOpenTime\x12D\n" +
 	"\x10last_answer_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x0elastAnswerTime\"\x85\x01\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x0elastAnswerTime\x12'\n" +
+	"\x0fescalated_count\x18\v \x01(\x03R\x0eescalatedCount\"\x85\x01\n" +
 	"\rGroundSummary\x125\n" +
 	"\x06ground\x18\x01 \x01(\x0e2\x1d.hutong.type.v1.RefusalGroundR\x06ground\x12=\n" +
 	"\x06counts\x18\x02 \x01(\v2%.hutong.verification.v1.RefusalCountsR\x06counts\"\xa4\x01\n" +
@@ -1450,16 +1470,18 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x0edecision_count\x18\x01 \x01(\x03R\rdecisionCount\x12E\n" +
 	"\n" +
 	"by_outcome\x18\x02 \x01(\v2&.hutong.verification.v1.DecisionCountsR\tbyOutcome\x12#\n" +
-	"\rrefusal_count\x18\x03 \x01(\x03R\frefusalCount\"\x9b\x02\n" +
+	"\rrefusal_count\x18\x03 \x01(\x03R\frefusalCount\"\xdd\x02\n" +
 	"\fRefusalRates\x12*\n" +
 	"\x0eunlawful_share\x18\x01 \x01(\x01H\x00R\runlawfulShare\x88\x01\x01\x12*\n" +
 	"\x0eanswered_share\x18\x02 \x01(\x01H\x01R\ransweredShare\x88\x01\x01\x12(\n" +
 	"\roverdue_share\x18\x03 \x01(\x01H\x02R\foverdueShare\x88\x01\x01\x127\n" +
-	"\x15refusals_per_decision\x18\x04 \x01(\x01H\x03R\x13refusalsPerDecision\x88\x01\x01B\x11\n" +
+	"\x15refusals_per_decision\x18\x04 \x01(\x01H\x03R\x13refusalsPerDecision\x88\x01\x01\x12,\n" +
+	"\x0fescalated_share\x18\x05 \x01(\x01H\x04R\x0eescalatedShare\x88\x01\x01B\x11\n" +
 	"\x0f_unlawful_shareB\x11\n" +
 	"\x0f_answered_shareB\x10\n" +
 	"\x0e_overdue_shareB\x18\n" +
-	"\x16_refusals_per_decision\"\x96\x04\n" +
+	"\x16_refusals_per_decisionB\x12\n" +
+	"\x10_escalated_share\"\x96\x04\n" +
 	"\x0eRefusalSummary\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x121\n" +
 	"\binterval\x18\x02 \x01(\v2\x15.google.type.IntervalR\binterval\x12;\n" +

@@ -464,6 +464,7 @@ class RefusalCounts(_message.Message):
     ANSWERED_COUNT_FIELD_NUMBER: _builtins.int
     OLDEST_OPEN_TIME_FIELD_NUMBER: _builtins.int
     LAST_ANSWER_TIME_FIELD_NUMBER: _builtins.int
+    ESCALATED_COUNT_FIELD_NUMBER: _builtins.int
     refusal_count: _builtins.int
     """The number of reports."""
     unlawful_count: _builtins.int
@@ -478,6 +479,10 @@ class RefusalCounts(_message.Message):
     """How many reports are assessed."""
     answered_count: _builtins.int
     """How many reports are answered."""
+    escalated_count: _builtins.int
+    """How many reports, answered since or not, a node above has taken over because the answer was overdue
+    (Refusal.escalation_count). Such a report has a new due_time, so it is not overdue until then.
+    """
     @_builtins.property
     def median_time_to_answer(self) -> _duration_pb2.Duration:
         """The median time from report to answer, over answered reports; absent when no report is answered."""
@@ -503,10 +508,11 @@ class RefusalCounts(_message.Message):
         answered_count: _builtins.int = ...,
         oldest_open_time: _timestamp_pb2.Timestamp | None = ...,
         last_answer_time: _timestamp_pb2.Timestamp | None = ...,
+        escalated_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_time", b"oldest_open_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "assessed_count", b"assessed_count", "last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_time", b"oldest_open_time", "open_count", b"open_count", "overdue_count", b"overdue_count", "pending_count", b"pending_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_count", b"answered_count", "assessed_count", b"assessed_count", "escalated_count", b"escalated_count", "last_answer_time", b"last_answer_time", "median_time_to_answer", b"median_time_to_answer", "oldest_open_time", b"oldest_open_time", "open_count", b"open_count", "overdue_count", b"overdue_count", "pending_count", b"pending_count", "refusal_count", b"refusal_count", "unlawful_count", b"unlawful_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -582,6 +588,7 @@ class RefusalRates(_message.Message):
     ANSWERED_SHARE_FIELD_NUMBER: _builtins.int
     OVERDUE_SHARE_FIELD_NUMBER: _builtins.int
     REFUSALS_PER_DECISION_FIELD_NUMBER: _builtins.int
+    ESCALATED_SHARE_FIELD_NUMBER: _builtins.int
     unlawful_share: _builtins.float
     """Of the assessed reports, the share that was assessed as unlawful."""
     answered_share: _builtins.float
@@ -592,6 +599,8 @@ class RefusalRates(_message.Message):
     """DecisionSummary.refusal_count per decision. The rate is above 1 if more refusals were reported than decisions were
     asked for, for example because the gate looked only at paper.
     """
+    escalated_share: _builtins.float
+    """Of all reports, the share that a node above has taken over (RefusalCounts.escalated_count)."""
     def __init__(
         self,
         *,
@@ -599,13 +608,16 @@ class RefusalRates(_message.Message):
         answered_share: _builtins.float | None = ...,
         overdue_share: _builtins.float | None = ...,
         refusals_per_decision: _builtins.float | None = ...,
+        escalated_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_answered_share", b"_answered_share", "_overdue_share", b"_overdue_share", "_refusals_per_decision", b"_refusals_per_decision", "_unlawful_share", b"_unlawful_share", "answered_share", b"answered_share", "overdue_share", b"overdue_share", "refusals_per_decision", b"refusals_per_decision", "unlawful_share", b"unlawful_share"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answered_share", b"_answered_share", "_escalated_share", b"_escalated_share", "_overdue_share", b"_overdue_share", "_refusals_per_decision", b"_refusals_per_decision", "_unlawful_share", b"_unlawful_share", "answered_share", b"answered_share", "escalated_share", b"escalated_share", "overdue_share", b"overdue_share", "refusals_per_decision", b"refusals_per_decision", "unlawful_share", b"unlawful_share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered_share", b"_answered_share", "_overdue_share", b"_overdue_share", "_refusals_per_decision", b"_refusals_per_decision", "_unlawful_share", b"_unlawful_share", "answered_share", b"answered_share", "overdue_share", b"overdue_share", "refusals_per_decision", b"refusals_per_decision", "unlawful_share", b"unlawful_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered_share", b"_answered_share", "_escalated_share", b"_escalated_share", "_overdue_share", b"_overdue_share", "_refusals_per_decision", b"_refusals_per_decision", "_unlawful_share", b"_unlawful_share", "answered_share", b"answered_share", "escalated_share", b"escalated_share", "overdue_share", b"overdue_share", "refusals_per_decision", b"refusals_per_decision", "unlawful_share", b"unlawful_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answered_share: _TypeAlias = _typing.Literal["answered_share"]  # noqa: Y015
     _WhichOneofArgType__answered_share: _TypeAlias = _typing.Literal["_answered_share", b"_answered_share"]  # noqa: Y015
+    _WhichOneofReturnType__escalated_share: _TypeAlias = _typing.Literal["escalated_share"]  # noqa: Y015
+    _WhichOneofArgType__escalated_share: _TypeAlias = _typing.Literal["_escalated_share", b"_escalated_share"]  # noqa: Y015
     _WhichOneofReturnType__overdue_share: _TypeAlias = _typing.Literal["overdue_share"]  # noqa: Y015
     _WhichOneofArgType__overdue_share: _TypeAlias = _typing.Literal["_overdue_share", b"_overdue_share"]  # noqa: Y015
     _WhichOneofReturnType__refusals_per_decision: _TypeAlias = _typing.Literal["refusals_per_decision"]  # noqa: Y015
@@ -614,6 +626,8 @@ class RefusalRates(_message.Message):
     _WhichOneofArgType__unlawful_share: _TypeAlias = _typing.Literal["_unlawful_share", b"_unlawful_share"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__answered_share) -> _WhichOneofReturnType__answered_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__escalated_share) -> _WhichOneofReturnType__escalated_share | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__overdue_share) -> _WhichOneofReturnType__overdue_share | None: ...
     @_typing.overload

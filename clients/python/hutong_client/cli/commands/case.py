@@ -10,9 +10,11 @@ from hutong.verification.v1 import evidence_case_service_pb2 as service
 from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.exports.options import Exports, export_options
+from hutong_client.cli.exports.sheet import Column, Sheet, time_value
 from hutong_client.cli.help import Group, help_text
 from hutong_client.cli.options import LAB, REGION, Node, NodeCommand, json_option
-from hutong_client.cli.output import echo, print_json, print_table
+from hutong_client.cli.output import echo, print_json
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
@@ -31,6 +33,7 @@ _COLUMNS = (
     english("kind"),
     english("officer"),
     english("finding"),
+    english("concluded"),
     english("case"),
 )
 
@@ -55,6 +58,7 @@ def case() -> None:
 )
 @click.option("--lab", type=LAB, help="Only reports of this laboratory.")
 @click.option("--officer", default="", help="Only cases of this officer, supervisors/{region}/{id}.")
+@export_options
 @json_option
 @click.pass_obj
 def list_cases(
@@ -65,6 +69,7 @@ def list_cases(
     findings: Sequence[int],
     lab: str | None,
     officer: str,
+    exports: Exports,
     as_json: bool,
 ) -> ExitCode:
     """List cases, newest first."""
@@ -83,18 +88,23 @@ def list_cases(
         return ExitCode.DONE
     rows = [
         (
-            moment(it.create_time),
+            time_value(it.create_time),
             show_region(it.region),
             it.lab,
             it.report_number,
             word(pb.EvidenceCaseKind, it.kind, "EVIDENCE_CASE_KIND_"),
             it.assignee,
             word(pb.EvidenceCaseFinding, it.finding, "EVIDENCE_CASE_FINDING_") if it.finding else "",
+            time_value(it.conclude_time),
             it.name,
         )
         for it in found
     ]
-    print_table([*map(tr, _COLUMNS)], rows)
+    sheet = Sheet(tr("cases"), [Column(tr(title)) for title in _COLUMNS], rows)
+    if exports:
+        exports.write(sheet)
+    else:
+        sheet.show()
     return ExitCode.DONE
 
 

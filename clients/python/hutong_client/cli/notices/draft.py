@@ -66,6 +66,7 @@ def draft_notice(figures: Figures, today: Timestamp, most: int) -> Draft:
         _unlawful_places(figures.places, most),
         _unlawful_venues(figures.venue_kinds, most),
         _overdue_places(figures.places, most),
+        _late_places(figures.places, most),
         _unanswering_places(figures.places, most),
         Section(tr("Uploads of laboratories"), list(_uploads(figures))),
         _late(tr("Places with late uploads"), figures.upload_places, most),
@@ -96,6 +97,13 @@ def _overview(figures: Figures, today: Timestamp) -> Iterator[str]:
             count=total.refusal_count,
             share=total.answered_count / total.refusal_count,
             overdue=total.overdue_count,
+        )
+    if total.escalated_count:
+        yield tr(
+            "{escalated:,} of {count:,} ({share:.1%}) were not answered in time, and a node above has taken them over.",
+            escalated=total.escalated_count,
+            count=total.refusal_count,
+            share=total.escalated_count / total.refusal_count,
         )
     if total.HasField("median_time_to_answer"):
         yield tr("Half of the answers took no more than {time}.", time=span(total.median_time_to_answer))
@@ -169,6 +177,28 @@ def _overdue_places(rows: Sequence[RefusalSummary], most: int) -> Section:
         )
 
     return _list(tr("Places with overdue answers"), found, most, item)
+
+
+def _late_places(rows: Sequence[RefusalSummary], most: int) -> Section:
+    found = sorted(
+        (row for row in rows if row.total.escalated_count),
+        key=lambda row: (
+            -row.total.escalated_count,
+            -row.total.escalated_count / row.total.refusal_count,
+            row.region,
+        ),
+    )
+
+    def item(row: RefusalSummary) -> str:
+        return tr(
+            "{name}: {escalated:,} of {count:,} reports were not answered in time and taken over ({share:.1%}).",
+            name=_place(row.region),
+            escalated=row.total.escalated_count,
+            count=row.total.refusal_count,
+            share=row.total.escalated_count / row.total.refusal_count,
+        )
+
+    return _list(tr("Places whose answers a node above had to take over"), found, most, item)
 
 
 def _unanswering_places(rows: Sequence[RefusalSummary], most: int) -> Section:

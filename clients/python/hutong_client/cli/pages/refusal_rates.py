@@ -18,6 +18,7 @@ _OWED = (
     Column(english("region")),
     Column(english("open"), number=True),
     Column(english("overdue"), number=True),
+    Column(english("taken over"), number=True),
     Column(english("oldest open")),
     Column(english("last answer")),
 )
@@ -73,6 +74,7 @@ def owed_answers(rows: Sequence[RefusalSummary]) -> Html:
             region_words(row.region),
             f"{row.total.open_count:,}",
             badge(f"{row.total.overdue_count:,}", "bad") if row.total.overdue_count else "0",
+            badge(f"{row.total.escalated_count:,}", "warn") if row.total.escalated_count else "0",
             moment(row.total.oldest_open_time),
             moment(row.total.last_answer_time) or tr("never"),
         )

@@ -160,6 +160,21 @@ def test_nothing_is_said_without_a_figure() -> None:
     assert section.sentences == ["3 refusals were reported.", "3 of 3 (100.0%) are answered; 0 answers are overdue."]
 
 
+def test_reports_that_a_node_above_took_over_are_named() -> None:
+    """A report that was taken over is not overdue for five days. The place still did not answer in time."""
+    places = [_row("410300", 2, 2, 0, 0, 0), _row("410100", 6, 6, 0, 6, 0), _row("410500", 9, 9, 0, 9, 0)]
+    places[0].total.escalated_count, places[1].total.escalated_count = 1, 3
+    whole = _row("410000", 17, 17, 0, 15, 0)
+    whole.total.escalated_count = 4
+    figures = Figures("410000", NOON, NEXT_NOON, FOUR_HOURS, whole=whole, places=places)
+    overview, taken_over, _ = draft_notice(figures, NEXT_NOON, 5).sections
+    assert "4 of 17 (23.5%) were not answered in time, and a node above has taken them over." in overview.sentences
+    assert taken_over.items == [
+        "410100 (河南 Henan): 3 of 6 reports were not answered in time and taken over (50.0%).",
+        "410300 (河南 Henan): 1 of 2 reports were not answered in time and taken over (50.0%).",
+    ]
+
+
 def test_a_list_says_how_many_it_leaves_out() -> None:
     """Two of three places are named."""
     section = draft_notice(_henan(PLACES), NEXT_NOON, 2).sections[1]

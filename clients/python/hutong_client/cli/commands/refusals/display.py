@@ -9,6 +9,7 @@ from hutong.verification.v1 import refusal_pb2
 from hutong_texts import list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.exports.sheet import Column, Sheet, time_value
 from hutong_client.cli.output import echo, print_json
 from hutong_client.formatting import moment, word
 from hutong_client.tables.regions import show_region
@@ -52,6 +53,47 @@ def show_refusal(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
     if shown.answer:
         echo(tr("  Answered {answer_time}: {answer}", answer_time=moment(shown.answer_time), answer=shown.answer))
     return ExitCode.DONE
+
+
+def refusal_sheet(found: Sequence[refusal_pb2.Refusal], *, shorten: bool) -> Sheet:
+    """Return the table of reports. With `shorten`, words and answers are cut to a table's width."""
+    cut = shortened if shorten else str
+    columns = (
+        tr("when"),
+        tr("region"),
+        tr("venue"),
+        tr("kind of venue"),
+        tr("purpose"),
+        tr("grounds"),
+        tr("words"),
+        tr("assessment"),
+        tr("state"),
+        tr("answer"),
+        tr("answered by"),
+        tr("due"),
+        tr("taken over"),
+        tr("refusal"),
+    )
+    rows = [
+        (
+            time_value(it.refuse_time),
+            show_region(it.region),
+            it.venue,
+            word(refusal_pb2.VenueKind, it.venue_kind, "VENUE_KIND_") if it.venue_kind else "",
+            word(purpose_pb2.Purpose, it.purpose, "PURPOSE_"),
+            list_grounds(it.grounds),
+            cut(it.statement),
+            assessment_of(it),
+            state_of(it),
+            cut(it.answer),
+            it.answer_node or it.responsible_node,
+            time_value(it.due_time),
+            it.escalation_count,
+            it.name,
+        )
+        for it in found
+    ]
+    return Sheet(tr("refusals"), [Column(title) for title in columns], rows)
 
 
 def state_of(shown: refusal_pb2.Refusal) -> str:

@@ -13,15 +13,13 @@ from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong_texts import tr
 
 from hutong_client.cli.commands.refusals.display import (
-    assessment_of,
-    list_grounds,
-    shortened,
+    refusal_sheet,
     show_refusal,
-    state_of,
 )
 from hutong_client.cli.commands.refusals.summary import summary
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.exports.options import Exports, export_options
 from hutong_client.cli.help import Group, help_text
 from hutong_client.cli.options import (
     INSTANT,
@@ -32,12 +30,11 @@ from hutong_client.cli.options import (
     document_options,
     json_option,
 )
-from hutong_client.cli.output import echo, print_json, print_table
+from hutong_client.cli.output import echo, print_json
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
-from hutong_client.formatting import as_dict, moment
+from hutong_client.formatting import as_dict
 from hutong_client.paging import all_pages
-from hutong_client.tables.regions import show_region
 
 GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
 STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
@@ -171,6 +168,7 @@ def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
 @click.option("--overdue", is_flag=True, help="Only reports whose answer is overdue.")
 @click.option("--from", "start_time", type=INSTANT, help="Only at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, help="Only before this instant.")
+@export_options
 @json_option
 @click.pass_obj
 def list_refusals(
@@ -183,9 +181,13 @@ def list_refusals(
     overdue: bool,
     start_time: Timestamp | None,
     end_time: Timestamp | None,
+    exports: Exports,
     as_json: bool,
 ) -> ExitCode:
-    """List reports, newest first: the person's words, the assessment and the answer. `get` shows long texts in full."""
+    """List reports, newest first: the person's words, the assessment, the answer, which node answers and by when.
+
+    `get` shows long texts in full, and files have them in full.
+    """
     request = refusal_service_pb2.ListRefusalsRequest(
         region=region,
         grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
@@ -201,32 +203,10 @@ def list_refusals(
     if as_json:
         print_json({"refusals": [as_dict(it) for it in refusals]})
         return ExitCode.DONE
-    rows = [
-        (
-            moment(it.refuse_time),
-            show_region(it.region),
-            it.venue,
-            list_grounds(it.grounds),
-            shortened(it.statement),
-            assessment_of(it),
-            shortened(it.answer) or state_of(it),
-            it.name,
-        )
-        for it in refusals
-    ]
-    print_table(
-        (
-            tr("when"),
-            tr("region"),
-            tr("venue"),
-            tr("grounds"),
-            tr("words"),
-            tr("assessment"),
-            tr("answer"),
-            tr("refusal"),
-        ),
-        rows,
-    )
+    if exports:
+        exports.write(refusal_sheet(refusals, shorten=False))
+    else:
+        refusal_sheet(refusals, shorten=True).show()
     return ExitCode.DONE
 
 

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
+from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.audit.v1.audit_head_pb2 import AuditChain
 from hutong.exchange.v1.exchange_service_pb2 import (
     HeldAuditHead,
@@ -26,8 +28,10 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.exports.options import Exports, export_options
 from hutong_client.cli.exports.sheet import SECONDS, Column, Sheet, Value, span_value, time_value
 from hutong_client.cli.help import Group
-from hutong_client.cli.options import Node, NodeCommand, json_option
+from hutong_client.cli.options import Node, NodeCommand, html_option, json_option
 from hutong_client.cli.output import echo, print_json, print_table
+from hutong_client.cli.pages.frame import write_page
+from hutong_client.cli.pages.nodes import nodes_page
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
@@ -70,16 +74,23 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
 
 
 @click.command(cls=NodeCommand, example="--results nation.example.org:50051")
+@html_option
 @export_options
 @json_option
 @click.pass_obj
-def nodes(node: Node, exports: Exports, as_json: bool) -> ExitCode:
+def nodes(node: Node, html_path: Path | None, exports: Exports, as_json: bool) -> ExitCode:
     """List the nodes below this one, at any depth: how far behind each is, and since when it is silent."""
+    if html_path and as_json:
+        raise click.UsageError(tr("give either --html or --json"))
+    asked_time = Timestamp()
+    asked_time.GetCurrentTime()
     with node.connect() as connection:
         found = [it for page in all_pages(connection.exchange.ListNodes, ListNodesRequest()) for it in page.nodes]
     if as_json:
         print_json({"nodes": [as_dict(it) for it in found]})
-    elif exports:
+    elif html_path or exports:
+        if html_path:
+            write_page(html_path, nodes_page(found, asked_time))
         exports.write(_node_sheet(found))
     elif not found:
         echo(tr("No node replicates to this one."))
