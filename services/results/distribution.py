@@ -90,6 +90,7 @@ PLAN: dict[str, Shards | Whole] = {
     "marking_positions": Whole.LOCAL,
     "notifications": Whole.LOCAL,
     "notification_positions": Whole.LOCAL,
+    "subscription_positions": Whole.LOCAL,
     "withheld_kinds": Whole.LOCAL,
     "audit_heads_to_send": Whole.LOCAL,
     "held_audit_heads": Whole.LOCAL,

@@ -58,6 +58,9 @@ class ResultsTiming:
         notification_poll: the time between two reads for new notifications. All watches share these reads. A
             notification is sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract allows five seconds.
+        notification_passed: how long notifications before the position of a watch are kept. It exceeds the time in
+            which a node stores the position of a subscription. A position that is stored later makes the node subscribe
+            to every subject again.
     """
 
     watch_heartbeat: float = 5.0
@@ -90,3 +93,4 @@ class ResultsTiming:
     totals_pause: float = 0.02
     notification_poll: float = 0.1
     notification_heartbeat: float = 3.0
+    notification_passed: float = 60.0

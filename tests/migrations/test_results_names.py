@@ -166,7 +166,7 @@ def check_reads(database: Database) -> None:
     assert database.read_now(newest_numbers) == {"410000": 1}
     (notification,) = database.read_now(read_notifications, "410000", 0)
     assert [change.result.report_number for change in notification.changes] == ["R0"]
-    database.write_now(open_watch, "410000", NotificationPosition(1, NOW))
+    database.write_now(open_watch, "410000", NotificationPosition(1, NOW), (), NOW)
     assert [node.region for node in database.read_now(list_nodes)] == ["410000"]
     log = NodeLog("410000", "log")
     assert [tuple(position) for position in database.write_now(open_log, log, [], 0, NOW)] == [(1, 3, NOW)]

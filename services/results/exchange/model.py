@@ -234,3 +234,11 @@ class NotificationPosition(NamedTuple):
 
     number: int
     commit_time: Instant | None
+
+
+class SubscriptionPosition(NamedTuple):
+    """The notification that a subscription used up at the node above, in a life of that node's database."""
+
+    number: int
+    commit_time: Instant
+    life: str

@@ -5,6 +5,11 @@ node above it stores its own subscriptions at that node in rows of NATION. A nod
 
 A subscription lasts while any result of the subject is kept here, and for at least one retention period after it was
 made or last renewed.
+
+The node above adds an empty notification for each subscription. If the node above is restored from a copy without the
+subscription, the copy does not know the notification. This node therefore stores the notification's position with the
+subscription, and states it in each watch, until the node above has accepted it in a watch whose cursor is at or beyond
+it.
 """
 
 from __future__ import annotations
@@ -16,13 +21,18 @@ from sqlalchemy import Connection, delete, select
 from services.domain.instant import Instant
 from services.results.documents.store import find_linked
 from services.results.exchange import tables
+from services.results.exchange.model import SubscriptionPosition
 from services.results.records.by_key import fetch_by_keys
 from services.results.records.tables import results
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.upsert import insert_if_absent, insert_or_update
 
 _subscriptions = tables.subscriptions
+_positions = tables.subscription_positions
 _results = results
+MAX_STATED = 1_000
+"""The most positions in one watch, as the contract allows. There is one for each life of the database of the node above
+in which this node has subscribed since its last watch."""
 _STEP = 1_000
 """The most subjects that one transaction checks."""
 MARKING = 1
@@ -105,3 +115,35 @@ def list_subscribed(connection: Connection, node: str, after: bytes, limit: int)
         _subscriptions.c.node == node, _subscriptions.c.subject_key > after
     )
     return list(connection.execute(query.order_by(_subscriptions.c.subject_key).limit(limit)).scalars())
+
+
+def record_positions(connection: Connection, positions: Collection[SubscriptionPosition]) -> None:
+    """Store the positions of subscriptions, in the transaction that stores the subscriptions.
+
+    Of each life of the node above, the greatest number is kept. Call this after all other writes of the transaction,
+    because it locks the rows of the lives.
+    """
+    newest = {one.life: one for one in sorted(positions, key=lambda one: one.number)}
+    if not newest:
+        return
+    rows = [newest[life]._asdict() for life in sorted(newest)]
+    new = insert_or_update(connection, _positions)
+    later = new.on_conflict_do_update(
+        index_elements=[_positions.c.life],
+        set_={"number": new.excluded.number, "commit_time": new.excluded.commit_time},
+        where=new.excluded.number > _positions.c.number,
+    )
+    connection.execute(later, rows)
+
+
+def list_positions(connection: Connection) -> list[SubscriptionPosition]:
+    """Return the stored positions in ascending order, at most MAX_STATED."""
+    columns = (_positions.c.number, _positions.c.commit_time, _positions.c.life)
+    query = select(*columns).order_by(_positions.c.number, _positions.c.life).limit(MAX_STATED)
+    return [SubscriptionPosition(*row) for row in connection.execute(query)]
+
+
+def forget_positions(connection: Connection, positions: Collection[SubscriptionPosition]) -> None:
+    """Delete these positions. A position is kept if a later subscription of its life has replaced it."""
+    for one in sorted(positions, key=lambda one: one.life):
+        connection.execute(delete(_positions).where(_positions.c.life == one.life, _positions.c.number == one.number))

@@ -172,6 +172,18 @@ notification_positions = Table(
     Column("commit_time", BigInteger),
 )
 
+# At a node with a node above: for each life of the database of the node above, the newest notification that a
+# subscription of this node used up there. A row is deleted once the node above has known it in a watch that began after
+# it. The time shows whether the node above was restored from a copy.
+subscription_positions = Table(
+    "subscription_positions",
+    metadata,
+    Column("life", String(LIFE_LENGTH), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
+    info={LEFT_OUT: True},
+)
+
 # At a node with a node above: the newest head of each chain of this node's audits, which is sent with a checkpoint.
 audit_heads_to_send = Table(
     "audit_heads_to_send",

@@ -16,8 +16,11 @@ from services.results.documents.key_pairs import pair_keys
 from services.results.documents.store import find_all_keys, record_linked_pairs
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Arrival
-from services.results.exchange.model import Change, Replica
-from services.results.exchange.subscribers import add_subscriptions
+from services.results.exchange.model import Change, Replica, SubscriptionPosition
+from services.results.exchange.subscribers import (
+    add_subscriptions,
+    record_positions,
+)
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
 from services.results.fields import document_from_proto
 from services.results.idempotency import requests
@@ -81,7 +84,9 @@ class Importer:
         await self._partitions.prepare([replica.result.reference_time for replica in subscribed.replicas])
         replicas = [_with_mask(replica, keys, document.number) for replica in subscribed.replicas]
         changes: list[Change] = [*subscribed.links, *replicas]
-        return await self._database.write(self._store, request, keys, subscribed.subject_keys, changes)
+        return await self._database.write(
+            self._store, request, keys, subscribed.subject_keys, changes, subscribed.positions
+        )
 
     def _store(
         self,
@@ -90,6 +95,7 @@ class Importer:
         keys: Sequence[bytes],
         subject_keys: Sequence[bytes],
         changes: Sequence[Change],
+        subscribed_at: Sequence[SubscriptionPosition],
     ) -> ImportResultsResponse:
         now = self._clock.now()
 
@@ -101,6 +107,7 @@ class Importer:
             record_linked_pairs(connection, pair_keys(keys))
             answer = self._answer(connection, keys, subject_keys, len(applied.stored))
             record_change(connection, count=len(applied.stored))
+            record_positions(connection, subscribed_at)
             return answer
 
         return answer_once(

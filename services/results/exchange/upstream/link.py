@@ -15,7 +15,7 @@ from services.results.exchange.upstream.notification_listener import Notificatio
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.sender import Sender
 from services.results.exchange.upstream.store import UpstreamStore
-from services.results.exchange.upstream.subscription_client import MAX_SUBSCRIBED, SubscriptionClient
+from services.results.exchange.upstream.subscription_client import MAX_SUBSCRIBED, SubscriptionClient, positions_of
 from services.results.exchange.upstream.tree_check import check_tree
 from services.results.limits import ResultsLimits
 from services.results.timing import ResultsTiming
@@ -76,7 +76,7 @@ class UpstreamLink:
             changes: list[Change] = []
             for subject in found:
                 changes += [*subject.links, *subject.replicas]
-            await self._notifications.apply(changes, None, sorted(keys.union(some)))
+            await self._notifications.apply(changes, None, sorted(keys.union(some)), positions_of(found))
 
     @property
     def jobs(self) -> tuple[Job, ...]:

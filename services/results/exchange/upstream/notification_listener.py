@@ -1,8 +1,8 @@
 """The listener for notifications of the node above.
 
 The position is stored in one transaction with the changes, so a crash of either node loses nothing. If the node above
-no longer knows the position, this node subscribes again to every subject to which it has subscribed, and reads the
-subjects' results again.
+no longer knows the position, or that of a subscription, this node subscribes again to every subject to which it has
+subscribed, and reads the subjects' results again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert.changes import change_from_proto
-from services.results.exchange.model import AdverseSubject, Change, NotificationPosition
+from services.results.exchange.convert.positions import subscription_position_to_proto
+from services.results.exchange.model import AdverseSubject, Change, NotificationPosition, SubscriptionPosition
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import (
     MAX_SUBSCRIBED,
     SubscribedSubject,
     SubscriptionClient,
+    positions_of,
 )
 from services.results.timing import ResultsTiming
 from services.runtime.client.reconnect import reconnect_forever
@@ -79,38 +81,46 @@ class NotificationListener:
         LISTENING.set(0)
 
     async def _listen(self) -> None:
-        """Run one watch from this node's position until it ends. Resubscribe if the position is unknown."""
+        """Run one watch from this node's position until it ends. Resubscribe if a position is unknown."""
         position = await self._store.read_position()
         if position is None:
-            await self._resubscribe(None)
+            await self._resubscribe(None, ())
             position = NotificationPosition(0, None)
+        stated = await self._store.list_stated()
         try:
-            await self._watch(position)
+            await self._watch(position, stated)
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.OUT_OF_RANGE:
                 raise
             # If the stored position differs, another process of this node has moved it. The node above may know the
-            # stored position, although the position of this watch is too old.
-            if position == await self._store.read_position():
+            # stored position, although the position of this watch is too old. The same holds if another process has
+            # deleted the position of a subscription.
+            is_moved = (await self._store.read_position() or NotificationPosition(0, None)) != position
+            left = {one.life for one in await self._store.list_stated()}
+            if not is_moved and left.issuperset(one.life for one in stated):
                 _log.warning("the nation does not know this node's position; subscribing to every subject again")
-                await self._resubscribe(position)
+                await self._resubscribe(position, stated)
 
-    async def _resubscribe(self, position: NotificationPosition | None) -> None:
+    async def _resubscribe(self, position: NotificationPosition | None, stated: Sequence[SubscriptionPosition]) -> None:
         after = b""
         while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
             # A node above that was restored may have lost its own subscriptions, so the call renews those too.
             for subscribed in await self._subscriptions.subscribe_each(keys, nationwide=True):
-                await self._store.apply([*subscribed.links, *subscribed.replicas])
+                changes: list[Change] = [*subscribed.links, *subscribed.replicas]
+                await self._store.apply(changes, None, (), subscribed.positions)
             after = keys[-1]
-        await self._store.restart(position)
+        await self._store.restart(position, stated)
 
-    async def _watch(self, position: NotificationPosition) -> None:
+    async def _watch(self, position: NotificationPosition, stated: Sequence[SubscriptionPosition]) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._timing.listener_renewal
         request = WatchNotificationsRequest(node=self._node, cursor=position.number, capabilities=OWN)
         name_versions(request, self._pepper)
         if position.commit_time is not None:
             request.commit_time.CopyFrom(to_timestamp(position.commit_time))
+        request.subscription_positions.extend(map(subscription_position_to_proto, stated))
+        # If the node above knows these, it also knows them as long as it knows the cursor.
+        passed = [one for one in stated if one.number <= position.number]
         # Each watch has its own connection, so that a half-open connection is closed with its watch.
         async with self._open_channel() as channel:
             call = ExchangeServiceStub(channel).WatchNotifications(request)
@@ -124,6 +134,9 @@ class NotificationListener:
                     _log.info("the nation's notifications are received")
                     self._is_listening = True
                 LISTENING.set(1)
+                if passed:
+                    await self._store.forget_stated(passed)
+                    passed = []
                 position = await self._apply(message, position)
 
     async def _apply(self, message: WatchNotificationsResponse, position: NotificationPosition) -> NotificationPosition:
@@ -138,7 +151,7 @@ class NotificationListener:
             for subject in subscribed:
                 changes += [*subject.links, *subject.replicas]
             keys = [key for subject in subscribed for key in subject.subject_keys]
-            await self._store.apply(changes, position if moved else None, keys)
+            await self._store.apply(changes, position if moved else None, keys, positions_of(subscribed))
         return position
 
     async def _subscribe_further(self, changes: Sequence[Change]) -> list[SubscribedSubject]:

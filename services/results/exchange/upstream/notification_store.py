@@ -15,8 +15,14 @@ from services.results.exchange import tables
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.lab_answers import count_dropped
-from services.results.exchange.model import Change, NotificationPosition, Replica
-from services.results.exchange.subscribers import add_subscriptions, list_subscribed
+from services.results.exchange.model import Change, NotificationPosition, Replica, SubscriptionPosition
+from services.results.exchange.subscribers import (
+    add_subscriptions,
+    forget_positions,
+    list_positions,
+    list_subscribed,
+    record_positions,
+)
 from services.results.labs.cache import LabCache
 from services.results.labs.model import Lab
 from services.results.records.partition_maintainer import PartitionMaintainer
@@ -57,12 +63,21 @@ class NotificationStore:
         """Return the position among the notifications; None at a node that has never subscribed."""
         return await self._database.read(read_position)
 
-    async def restart(self, position: NotificationPosition | None) -> None:
-        """Reset the stored position to the beginning if it is still `position`.
+    async def list_stated(self) -> list[SubscriptionPosition]:
+        """Return the positions of subscriptions that a watch has to state."""
+        return await self._database.read(list_positions)
 
-        The node above no longer knows `position`.
+    async def forget_stated(self, positions: Sequence[SubscriptionPosition]) -> None:
+        """Delete positions of subscriptions that need not be stated again."""
+        await self._database.write(forget_positions, positions)
+
+    async def restart(self, position: NotificationPosition | None, stated: Sequence[SubscriptionPosition] = ()) -> None:
+        """Reset the stored position to the beginning if it is still `position`, and delete the positions in `stated`.
+
+        The node above did not know `position`, or one of `stated`. Since then, this node has subscribed again to every
+        subject.
         """
-        await self._database.write(_restart, position)
+        await self._database.write(_restart, position, stated)
 
     async def list_subscribed(self, after: bytes, limit: int) -> list[bytes]:
         """Return at most `limit` keys of subscribed subjects in ascending order, beginning after `after`."""
@@ -73,8 +88,9 @@ class NotificationStore:
         changes: Sequence[Change],
         position: NotificationPosition | None = None,
         subscribed: Sequence[bytes] = (),
+        subscribed_at: Sequence[SubscriptionPosition] = (),
     ) -> Applied:
-        """Store changes, and the keys to which this node has subscribed because of them.
+        """Store changes, the keys to which this node has subscribed because of them, and where it has subscribed.
 
         If the position after the changes is given, it is stored too. Everything is stored in one transaction.
 
@@ -84,7 +100,7 @@ class NotificationStore:
         await self._partitions.prepare(
             [change.result.reference_time for change in changes if isinstance(change, Replica)]
         )
-        applied = await self._database.write(self._apply, changes, position, subscribed)
+        applied = await self._database.write(self._apply, changes, position, subscribed, subscribed_at)
         count_dropped(applied.dropped_answer_count)
         for change in changes:
             if isinstance(change, Lab) and self._labs is not None:
@@ -97,6 +113,7 @@ class NotificationStore:
         changes: Sequence[Change],
         position: NotificationPosition | None,
         subscribed: Sequence[bytes],
+        subscribed_at: Sequence[SubscriptionPosition],
     ) -> Applied:
         now = self._clock.now()
         add_subscriptions(connection, NATION, subscribed, now)
@@ -111,6 +128,7 @@ class NotificationStore:
                 connection,
                 [_event(self._trail, link, key, now) for link in applied.ended_links for key in keys_of(link)],
             )
+        record_positions(connection, subscribed_at)
         return applied
 
 
@@ -160,7 +178,10 @@ def read_position(connection: Connection) -> NotificationPosition | None:
     return None if row is None else NotificationPosition(*row)
 
 
-def _restart(connection: Connection, position: NotificationPosition | None) -> None:
+def _restart(
+    connection: Connection, position: NotificationPosition | None, stated: Sequence[SubscriptionPosition]
+) -> None:
+    forget_positions(connection, stated)
     new = insert_if_absent(connection, _positions)
     connection.execute(new.values(node=NATION, processed=0, commit_time=None))
     if position is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,8 +17,9 @@ from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert.links import link_from_proto
+from services.results.exchange.convert.positions import subscription_position_from_proto
 from services.results.exchange.convert.results import replica_from_proto
-from services.results.exchange.model import Replica
+from services.results.exchange.model import Replica, SubscriptionPosition
 from services.results.timing import ResultsTiming
 from services.runtime.call import outgoing_metadata, seconds_left
 from services.runtime.client.coalescer import Coalescer
@@ -39,12 +40,14 @@ _log = structlog.get_logger(__name__)
 class SubscribedSubject(NamedTuple):
     """What the node above has of a subject: all keys of the subject, and the results and links to store.
 
-    The first key is the key in the question.
+    The first key is the key in the question. Whoever stores the keys as subscribed stores the positions with them. An
+    answer of the release before has no position.
     """
 
     subject_keys: list[bytes]
     replicas: list[Replica]
     links: list[DocumentLink]
+    positions: tuple[SubscriptionPosition, ...]
 
 
 class SubscriptionClient:
@@ -101,13 +104,21 @@ class SubscriptionClient:
                 self._connection.renew(stub)
             raise _upstream_unavailable() from None
         links = [link_from_proto(link) for link in response.links]
-        return [_subscribed(subject, links) for subject in response.subjects]
+        positions = (subscription_position_from_proto(response.position),) if response.HasField("position") else ()
+        return [_subscribed(subject, links, positions) for subject in response.subjects]
 
 
-def _subscribed(subject: SubjectResults, links: Sequence[DocumentLink]) -> SubscribedSubject:
+def positions_of(subscribed: Iterable[SubscribedSubject]) -> list[SubscriptionPosition]:
+    """Return the positions of answers, each once."""
+    return sorted({position for subject in subscribed for position in subject.positions})
+
+
+def _subscribed(
+    subject: SubjectResults, links: Sequence[DocumentLink], positions: tuple[SubscriptionPosition, ...]
+) -> SubscribedSubject:
     keys = list(subject.subject_keys)
     of_subject = [link for link in links if {link.document.subject_key, link.linked_document.subject_key} & set(keys)]
-    return SubscribedSubject(keys, [replica_from_proto(result) for result in subject.results], of_subject)
+    return SubscribedSubject(keys, [replica_from_proto(result) for result in subject.results], of_subject, positions)
 
 
 def _joined(found: Sequence[SubscribedSubject]) -> SubscribedSubject:
@@ -120,6 +131,7 @@ def _joined(found: Sequence[SubscribedSubject]) -> SubscribedSubject:
         list(dict.fromkeys(key for subject in found for key in subject.subject_keys)),
         list(results.values()),
         list({link.link_id: link for subject in found for link in subject.links}.values()),
+        tuple(positions_of(found)),
     )
 
 

@@ -14,10 +14,11 @@ from hutong.type.v1 import outcome_pb2
 
 from services.domain.instant import HOUR, Span, to_timestamp
 from services.results.exchange.tables import notifications, subscriptions
+from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.restored import Copy
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_member
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member
 from tests.support.results.factories import LAB_NAME, NEGATIVE, POSITIVE, make_document, make_tube, subject_key
 from tests.support.waiting import until
 
@@ -82,25 +83,26 @@ async def test_a_positive_elsewhere_reaches_a_province_with_results(country: Cou
     assert kept == {subject_key(person) for person in (0, 1, 3, 4)}
 
 
-async def test_a_restored_province_is_told_again(tmp_path: Path, country: Country, sqlite_url: MakeUrl) -> None:
+async def test_a_restored_province_is_told_again(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     """The nation has deleted the notifications that the province had processed before."""
-    jilin, url = await join(country, JILIN), sqlite_url("results")
+    async with open_country(tmp_path, sqlite_url, ResultsTiming(notification_passed=0)) as country:
+        jilin, url = await join(country, JILIN), sqlite_url("results")
 
-    def henan() -> contextlib.AbstractAsyncContextManager[Member]:
-        return open_member(tmp_path / "henan", url, HENAN, upstream=country.nation.address)
+        def henan() -> contextlib.AbstractAsyncContextManager[Member]:
+            return open_member(tmp_path / "henan", url, HENAN, upstream=country.nation.address)
 
-    async with henan() as member:
-        await member.node.register()
-        await member.node.upload([tube(f"H{person}", person, NEGATIVE, 3 * HOUR) for person in range(2)])
-        await until(lambda: len(country.nation.results()) == 2)
-    copy = Copy(url, tmp_path / "copy")
-    async with henan() as member:
-        for person in range(2):
-            await jilin.node.upload([tube(f"J{person}", person, POSITIVE, HOUR)], f"u{person}")
-            await finds(member, person, f"H{person} 2 1", f"J{person} 3 1")
-    async with henan():
-        await until(lambda: (HENAN, 1) not in country.nation.rows(notifications, "node", "number"))
-    copy.restore()
-    async with henan() as member:
-        for person in range(2):
-            await finds(member, person, f"H{person} 2 1", f"J{person} 3 1")
+        async with henan() as member:
+            await member.node.register()
+            await member.node.upload([tube(f"H{person}", person, NEGATIVE, 3 * HOUR) for person in range(2)])
+            await until(lambda: len(country.nation.results()) == 2)
+        copy = Copy(url, tmp_path / "copy")
+        async with henan() as member:
+            for person in range(2):
+                await jilin.node.upload([tube(f"J{person}", person, POSITIVE, HOUR)], f"u{person}")
+                await finds(member, person, f"H{person} 2 1", f"J{person} 3 1")
+        async with henan():
+            await until(lambda: (HENAN, 1) not in country.nation.rows(notifications, "node", "number"))
+        copy.restore()
+        async with henan() as member:
+            for person in range(2):
+                await finds(member, person, f"H{person} 2 1", f"J{person} 3 1")

@@ -22,9 +22,15 @@ from services.command.backup.make import back_up
 from services.command.backup.restore import restore
 from services.domain.instant import to_timestamp
 from services.results.documents.tables import document_links, link_end_requests
-from services.results.exchange.tables import nodes, notification_positions, notifications, subscriptions
+from services.results.exchange.tables import (
+    notification_positions,
+    notifications,
+    subscription_positions,
+    subscriptions,
+)
 from services.results.records.model import ACTIVE, RECALLED
 from services.results.records.tables import report_keys, results
+from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
@@ -80,6 +86,37 @@ async def test_followings_that_a_restored_nation_lost_are_renewed(
     await until(lambda: len(nation.results()) == 6)
     await until(lambda: (2, RECALLED) in henan.rows(results, "revision", "state"))
     assert nation.rows(subscriptions, "node") == [(HENAN,)]
+
+
+async def test_a_subscription_is_renewed_that_a_restored_nation_lost_before_it_sent_the_notification(
+    tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
+) -> None:
+    """The restored nation knows the cursor. Henan notices the loss by the number in the answer to its subscription."""
+    url = sqlite_url("results")
+    # The nation sends what is there when a watch begins, and nothing after that.
+    silent = ResultsTiming(notification_poll=600, notification_heartbeat=600)
+    async with open_member(tmp_path / "nation", url, "000000", timing=silent) as nation:
+        link: Link = await stack.enter_async_context(link_to(nation.address))
+        jilin = await stack.enter_async_context(
+            open_member(tmp_path / JILIN, sqlite_url("results"), JILIN, upstream=nation.address)
+        )
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(3))
+        await until(lambda: len(nation.results()) == 3)
+        henan = await stack.enter_async_context(
+            open_member(tmp_path / HENAN, sqlite_url("results"), HENAN, upstream=link.address)
+        )
+        await until(lambda: henan.rows(notification_positions, "processed") == [(1,)])
+        copy = Copy(url, tmp_path / "nation.copy")
+        await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
+        assert henan.rows(notification_positions, "processed") == [(1,)]
+        assert henan.rows(subscription_positions, "number") == [(2,)]
+        await link.cut()
+    copy.restore()
+    nation = await stack.enter_async_context(open_member(tmp_path / "nation", url, "000000"))
+    link.lead_to(nation.address)
+    link.mend()
+    await until(lambda: nation.rows(subscriptions, "node") == [(HENAN,)])
 
 
 async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
@@ -173,7 +210,9 @@ async def test_restored_nodes_learn_that_a_link_has_ended(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
     """Jilin, which made and ended it, and Henan, which has a copy, are restored from copies in which it is active."""
-    nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
+    timing = ResultsTiming(notification_passed=0)
+    at = open_member(tmp_path / "nation", sqlite_url("results"), "000000", timing=timing)
+    nation = await stack.enter_async_context(at)
     urls = {region: sqlite_url("results") for region in (JILIN, HENAN)}
 
     def node(region: str) -> contextlib.AbstractAsyncContextManager[Member]:
@@ -224,9 +263,6 @@ async def test_a_removal_is_not_dropped_by_a_restored_nation(
         await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
         await until(lambda: len(nation.rows(document_links, "link_id")) == 1)
         await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
-        # By the number of its subscription, Henan notices that the restored nation has lost the subscription.
-        newest = dict(nation.rows(nodes, "node", "newest_notification"))[HENAN]
-        await until(lambda: henan.rows(notification_positions, "processed") == [(newest,)])
         await ways[JILIN].cut()
         await henan.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
         await until(lambda: nation.rows(document_links, "unlink_node") == [(HENAN,)])

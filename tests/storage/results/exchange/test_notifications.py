@@ -30,7 +30,7 @@ from services.results.exchange.downstream.notifications.subscriptions import (
     read_subscribed,
     subscribe_node,
 )
-from services.results.exchange.model import NotificationPosition, Replica
+from services.results.exchange.model import NotificationPosition, Replica, SubscriptionPosition
 from services.results.exchange.subscribers import list_subscribed
 from services.results.exchange.tables import lab_homes
 from services.results.missing_reports.model import MissingReport
@@ -62,9 +62,10 @@ async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
         yield Laboratory(opened.database, opened.clock, source_node="000000")
 
 
-async def subscribe(laboratory: Laboratory, node: str, *persons: int, now: Instant = NOW) -> None:
+async def subscribe(laboratory: Laboratory, node: str, *persons: int, now: Instant = NOW) -> SubscriptionPosition:
     keys = [subject_key(person) for person in persons]
-    await laboratory.database.write(subscribe_node, node, keys, now)
+    _, position = await laboratory.database.write(subscribe_node, node, keys, now)
+    return position
 
 
 async def notified(laboratory: Laboratory, node: str, after: int = 0) -> list[tuple[int, list[str]]]:
@@ -100,15 +101,50 @@ async def test_a_subject_without_subscribers_leaves_no_notification(nation: Labo
     assert await notified(nation, HENAN) == [(1, [])]
 
 
-async def test_a_subscription_takes_a_number_unless_all_are_known(nation: Laboratory) -> None:
-    """A nation without the subscription then does not know the position after it."""
-    await subscribe(nation, HENAN, 0, 1)
-    await subscribe(nation, HENAN, 1)
-    await subscribe(nation, HENAN, 1, 2, now=NOW + SECOND)
-    await nation.database.write(open_watch, HENAN, NotificationPosition(2, NOW + SECOND))
-    assert await notified(nation, HENAN) == [(2, [])]
+async def open_at(
+    laboratory: Laboratory, node: str, number: int, time: Instant | None, *subscribed: SubscriptionPosition
+) -> None:
+    """Open a node's watch, which keeps no notification before its position."""
+    position = NotificationPosition(number, time)
+    await laboratory.database.write(open_watch, node, position, subscribed, NOW + HOUR)
+
+
+async def test_each_subscription_takes_a_number(nation: Laboratory) -> None:
+    """A nation without the subscription then does not know the position after it. A repeat takes a number too."""
+    positions = [
+        await subscribe(nation, HENAN, 0, 1),
+        await subscribe(nation, HENAN, 1),
+        await subscribe(nation, HENAN, 1, 2, now=NOW + SECOND),
+    ]
+    assert [(one.number, one.commit_time) for one in positions] == [(1, NOW), (2, NOW), (3, NOW + SECOND)]
+    assert len({one.life for one in positions}) == 1
+    await open_at(nation, HENAN, 3, NOW + SECOND)
+    assert await notified(nation, HENAN) == [(3, [])]
     with pytest.raises(OutOfRange):
-        await nation.database.write(open_watch, SHANDONG, NotificationPosition(1, NOW))
+        await open_at(nation, SHANDONG, 1, NOW)
+
+
+async def test_a_watch_is_refused_unless_the_positions_of_all_subscriptions_are_known(nation: Laboratory) -> None:
+    """A position of a lost life has another time or no notification. It is refused also beside the cursor 0."""
+    first, second = await subscribe(nation, HENAN, 0), await subscribe(nation, HENAN, 1, now=NOW + SECOND)
+    lost = [SubscriptionPosition(2, NOW, "lost"), SubscriptionPosition(3, NOW + SECOND, "lost")]
+    for number, time in ((0, None), (1, NOW)):
+        await open_at(nation, HENAN, number, time, first, second)
+        for one in lost:
+            with pytest.raises(OutOfRange) as refused:
+                await open_at(nation, HENAN, number, time, first, second, one)
+            assert refused.value.reason == "CURSOR_TOO_OLD"
+
+
+async def test_a_position_that_a_node_stores_late_is_still_known(nation: Laboratory) -> None:
+    """Notifications before a watch are kept as long as a node may take to store the positions that they stand for."""
+    late = await subscribe(nation, HENAN, 0)
+    await subscribe(nation, HENAN, 1, now=NOW + SECOND)
+    position = NotificationPosition(2, NOW + SECOND)
+    await nation.database.write(open_watch, HENAN, position, (), NOW)
+    await nation.database.write(open_watch, HENAN, position, [late], NOW + 1)
+    with pytest.raises(OutOfRange):
+        await nation.database.write(open_watch, HENAN, position, [late], NOW + 1)
 
 
 async def test_subscribing_twice_is_subscribing(nation: Laboratory) -> None:
@@ -125,14 +161,14 @@ async def test_acknowledged_notifications_are_deleted_but_for_the_last(nation: L
     await subscribe(nation, HENAN, *range(5))
     for person in range(5):
         await nation.send([make_tube(person)], upload_id=f"u{person}", now=NOW + person * SECOND)
-    await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
+    await open_at(nation, HENAN, 4, NOW + 2 * SECOND)
     assert [number for number, _ in await notified(nation, HENAN)] == [4, 5, 6]
-    await nation.database.write(open_watch, HENAN, NotificationPosition(4, NOW + 2 * SECOND))
-    await nation.database.write(open_watch, HENAN, NotificationPosition(0, None))
+    await open_at(nation, HENAN, 4, NOW + 2 * SECOND)
+    await open_at(nation, HENAN, 0, None)
     assert [number for number, _ in await notified(nation, HENAN)] == [4, 5, 6]
     for number, time in ((3, NOW + SECOND), (7, NOW), (4, NOW), (2**62, NOW)):
         with pytest.raises(OutOfRange) as refused:
-            await nation.database.write(open_watch, HENAN, NotificationPosition(number, time))
+            await open_at(nation, HENAN, number, time)
         assert refused.value.reason == "CURSOR_TOO_OLD"
 
 

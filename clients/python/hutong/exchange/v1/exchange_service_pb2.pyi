@@ -619,11 +619,48 @@ class SubscribeSubjectsRequest(_message.Message):
 Global___SubscribeSubjectsRequest: _TypeAlias = SubscribeSubjectsRequest  # noqa: Y015
 
 @_typing.final
+class SubscriptionPosition(_message.Message):
+    """The number of a notification that a subscription used up. A number of one life is known only as long as all earlier
+    numbers of that life are known.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """The number."""
+    life: _builtins.str
+    """The life of the answering node's database in which the subscription was made: an id that changes whenever the
+    database may have been restored from a copy.
+    """
+    @_builtins.property
+    def commit_time(self) -> _timestamp_pb2.Timestamp:
+        """The commit_time of the notification."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        commit_time: _timestamp_pb2.Timestamp | None = ...,
+        life: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "life", b"life", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscriptionPosition: _TypeAlias = SubscriptionPosition  # noqa: Y015
+
+@_typing.final
 class SubscribeSubjectsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectResults]:
         """One entry for each key, in order, with the results of the subject that the node gets: up to 200 of each item,
@@ -637,15 +674,22 @@ class SubscribeSubjectsResponse(_message.Message):
         others, later links, and later ends of links.
         """
 
+    @_builtins.property
+    def position(self) -> Global___SubscriptionPosition:
+        """The number that this call has used up. The node stores it with the subscription, and states it in its watches
+        (WatchNotificationsRequest.subscription_positions). Absent if the answering node is of a release before this field.
+        """
+
     def __init__(
         self,
         *,
         subjects: _abc.Iterable[Global___SubjectResults] | None = ...,
         links: _abc.Iterable[_replica_pb2.ReplicatedLink] | None = ...,
+        position: Global___SubscriptionPosition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "position", b"position", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -663,6 +707,7 @@ class WatchNotificationsRequest(_message.Message):
     OTHER_KEY_VERSION_FIELD_NUMBER: _builtins.int
     OTHER_PEPPER_MARK_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_POSITIONS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The watching node, "nodes/{region}"."""
     cursor: _builtins.int
@@ -688,6 +733,14 @@ class WatchNotificationsRequest(_message.Message):
         once the node opens a watch with the capability. Values that the answering node does not know are ignored.
         """
 
+    @_builtins.property
+    def subscription_positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionPosition]:
+        """Of each life in which the node has subscribed, the newest number that a subscription used up. The answering node must
+        know all of them as it must know the cursor, also beside the cursor 0; otherwise the watch fails with OUT_OF_RANGE
+        (CURSOR_TOO_OLD). Once the watch has its first message, the node need not state those again that are not greater than
+        the cursor. A node of a release before this field states none.
+        """
+
     def __init__(
         self,
         *,
@@ -699,10 +752,11 @@ class WatchNotificationsRequest(_message.Message):
         other_key_version: _builtins.int = ...,
         other_pepper_mark: _builtins.bytes = ...,
         capabilities: _abc.Iterable[_capability_pb2.Capability.ValueType] | None = ...,
+        subscription_positions: _abc.Iterable[Global___SubscriptionPosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "commit_time", b"commit_time", "cursor", b"cursor", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "commit_time", b"commit_time", "cursor", b"cursor", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark", "subscription_positions", b"subscription_positions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -142,8 +142,9 @@ class ExchangeServiceServicer(object):
         It gets results of items whose ids begin with "sars-cov-2-" (the default item is one), here and as notifications.
         A result of any other item stays here, unless another revision of its report is of such an item or came from the
         node itself: the node may have that revision and then needs what corrects it.
-        Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
-        does not know the node's cursor, and the node subscribes again.
+        Each call also uses up a notification's number, which the response states. The node states it when it watches next. A
+        nation that was restored from an older copy without the subscription does not know the number, and the node subscribes
+        again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

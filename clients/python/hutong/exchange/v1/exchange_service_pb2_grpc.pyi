@@ -73,8 +73,9 @@ class ExchangeServiceStub:
     It gets results of items whose ids begin with "sars-cov-2-" (the default item is one), here and as notifications.
     A result of any other item stays here, unless another revision of its report is of such an item or came from the
     node itself: the node may have that revision and then needs what corrects it.
-    Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
-    does not know the node's cursor, and the node subscribes again.
+    Each call also uses up a notification's number, which the response states. The node states it when it watches next. A
+    nation that was restored from an older copy without the subscription does not know the number, and the node subscribes
+    again.
     """
     WatchNotifications: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNotificationsRequest, _exchange_service_pb2.WatchNotificationsResponse]
     """Streams notifications to a node, in order, starting after the cursor: changes of subjects that it has subscribed
@@ -166,8 +167,9 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     It gets results of items whose ids begin with "sars-cov-2-" (the default item is one), here and as notifications.
     A result of any other item stays here, unless another revision of its report is of such an item or came from the
     node itself: the node may have that revision and then needs what corrects it.
-    Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
-    does not know the node's cursor, and the node subscribes again.
+    Each call also uses up a notification's number, which the response states. The node states it when it watches next. A
+    nation that was restored from an older copy without the subscription does not know the number, and the node subscribes
+    again.
     """
     WatchNotifications: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNotificationsRequest, _exchange_service_pb2.WatchNotificationsResponse]  # type: ignore[assignment]
     """Streams notifications to a node, in order, starting after the cursor: changes of subjects that it has subscribed
@@ -280,8 +282,9 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         It gets results of items whose ids begin with "sars-cov-2-" (the default item is one), here and as notifications.
         A result of any other item stays here, unless another revision of its report is of such an item or came from the
         node itself: the node may have that revision and then needs what corrects it.
-        Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
-        does not know the node's cursor, and the node subscribes again.
+        Each call also uses up a notification's number, which the response states. The node states it when it watches next. A
+        nation that was restored from an older copy without the subscription does not know the number, and the node subscribes
+        again.
         """
 
     @_abc_1.abstractmethod

@@ -34,7 +34,7 @@ from services.results.exchange.downstream.notifications.copied_items import leav
 from services.results.exchange.homes.find import deepest_node
 from services.results.exchange.homes.register import find_registrants
 from services.results.exchange.load import LABS_AT_ONCE, changes_of
-from services.results.exchange.model import Change, NotificationPosition, Replica
+from services.results.exchange.model import Change, NotificationPosition, Replica, SubscriptionPosition
 from services.results.exchange.subscribers import find_subscribers
 from services.results.exchange.withheld import take_withheld
 from services.results.labs.copies import find_known
@@ -45,6 +45,7 @@ from services.results.missing_reports.answers import list_answered
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.store import find_closed, list_passed_on
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
+from services.storage.life import current_life
 
 PAGE = 50
 """The most notifications that one read returns."""
@@ -184,14 +185,17 @@ def _pair_with_subscribers(
                 yield node, name
 
 
-def note_subscription(connection: Connection, node: str, now: Instant) -> None:
-    """Add an empty notification for a new subscription of a node.
+def note_subscription(connection: Connection, node: str, now: Instant) -> SubscriptionPosition:
+    """Add an empty notification for a subscription of a registered node, and return its position.
 
     If this node is restored from a copy without the subscription, the copy does not have the number either. This node
-    then rejects the node's position, and the node subscribes again. Call this after all other writes of the
-    transaction, because it locks the node's row.
+    then rejects the position, and the node subscribes again. Call this after all other writes of the transaction,
+    because it locks the node's row.
     """
-    _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
+    number = _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
+    assert number is not None, "the node is not registered"
+    life: str = connection.execute(select(current_life(connection, _notifications))).scalar_one()
+    return SubscriptionPosition(number, now, life)
 
 
 def note_links(connection: Connection, node: str, link_ids: Sequence[str], now: Instant) -> None:
@@ -227,19 +231,21 @@ def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NA
 
 def _append(
     connection: Connection, node: str, names: dict[tuple[ChangeKind, str], list[tuple[str, int]]], now: Instant
-) -> None:
+) -> int | None:
+    """Add notifications and return the number of the last one; None if the node is not registered."""
     count = len(names)
     raised = (
         update(_nodes).where(_nodes.c.node == node).values(newest_notification=_nodes.c.newest_notification + count)
     )
     newest = connection.execute(raised.returning(_nodes.c.newest_notification)).scalar()
     if newest is None:
-        return
+        return None
     rows = [
         {"node": node, "number": number, "kind": kind, "lab": lab, "reports": pack_reports(reports), "commit_time": now}
         for number, ((kind, lab), reports) in enumerate(sorted(names.items()), start=newest - count + 1)
     ]
     connection.execute(insert(_notifications), rows)
+    return int(newest)
 
 
 def has_missed(connection: Connection, node: str) -> bool:

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from hutong_texts import english
 from sqlalchemy import Connection, delete, select
 
 from services.domain.errors import OutOfRange
-from services.domain.instant import format_instant
-from services.results.exchange.model import NotificationPosition
+from services.domain.instant import Instant, format_instant
+from services.results.exchange.model import NotificationPosition, SubscriptionPosition
 from services.results.exchange.tables import nodes, notifications
 
 _nodes, _notifications = nodes, notifications
 
 
-def open_watch(connection: Connection, node: str, position: NotificationPosition) -> None:
-    """Check a watch's position and delete the notifications before it.
+def open_watch(
+    connection: Connection,
+    node: str,
+    position: NotificationPosition,
+    subscribed: Collection[SubscriptionPosition],
+    before: Instant,
+) -> None:
+    """Check a watch's position and those of the node's subscriptions, and delete the notifications before its position.
 
-    The notification at the position stays, because it identifies the position.
+    The notification at the position stays, because it identifies the position. So do those that were committed at or
+    after `before`: the node may not have stored yet that a subscription used them up.
 
     Raises:
-        OutOfRange: CURSOR_TOO_OLD, the position is unknown here, or notifications after it are gone.
+        OutOfRange: CURSOR_TOO_OLD, a position is unknown here, or notifications after the position are gone.
     """
-    if position.number:
-        of_node = (_notifications.c.node == node, _notifications.c.number == position.number)
-        commit_time = connection.execute(select(_notifications.c.commit_time).where(*of_node)).scalar()
-        if commit_time is None or commit_time != position.commit_time:
-            raise _too_old(connection, node)
-    connection.execute(
-        delete(_notifications).where(_notifications.c.node == node, _notifications.c.number < position.number)
+    of_node = _notifications.c.node == node
+    stated = {(position.number, position.commit_time)} if position.number else set()
+    stated |= {(one.number, one.commit_time) for one in subscribed}
+    numbers = sorted({number for number, _ in stated})
+    query = select(_notifications.c.number, _notifications.c.commit_time).where(
+        of_node, _notifications.c.number.in_(numbers)
     )
+    if stated and not stated <= {(row.number, row.commit_time) for row in connection.execute(query)}:
+        raise _too_old(connection, node)
+    passed = (_notifications.c.number < position.number, _notifications.c.commit_time < before)
+    connection.execute(delete(_notifications).where(of_node, *passed))
 
 
 def _too_old(connection: Connection, node: str) -> OutOfRange:

@@ -18,13 +18,17 @@ from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.fields import read_instant
-from services.domain.instant import set_timestamp
+from services.domain.instant import SECOND, set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.convert.links import fill_link
+from services.results.exchange.convert.positions import (
+    subscription_position_from_proto,
+    subscription_position_to_proto,
+)
 from services.results.exchange.convert.results import fill_replica
 from services.results.exchange.downstream.notifications.notifications import (
     LINKS_AT_ONCE,
@@ -101,13 +105,14 @@ class NotificationStream:
         region, now = parse_node(request.node), self._clock.now()
         if request.nationwide and self._subscribe_above is not None:
             await self._subscribe_above(list(request.subject_keys))
-        subjects = await self._database.write(subscribe_node, region, list(request.subject_keys), now, self._own)
+        keys = list(request.subject_keys)
+        subjects, position = await self._database.write(subscribe_node, region, keys, now, self._own)
         open_before = await self._database.read(find_open_transactions)
         while open_before:
             # These transactions may have missed the subscription, and their changes cannot be read yet.
             await asyncio.sleep(_SETTLE_SECONDS)
             open_before &= await self._database.read(find_open_transactions)
-        response = SubscribeSubjectsResponse()
+        response = SubscribeSubjectsResponse(position=subscription_position_to_proto(position))
         for subscribed in await self._database.read(read_subscribed, region, subjects):
             subject = response.subjects.add(subject_keys=subscribed.subject_keys)
             for replica in subscribed.replicas:
@@ -137,8 +142,11 @@ class NotificationStream:
         region = parse_node(request.node)
         require_common_versions(request, self._pepper)
         commit_time = read_instant(request.commit_time, "commit_time") if request.HasField("commit_time") else None
+        position = NotificationPosition(request.cursor, commit_time)
+        subscribed = [subscription_position_from_proto(one) for one in request.subscription_positions]
         with self._slot():
-            await self._database.write(open_watch, region, NotificationPosition(request.cursor, commit_time))
+            before = self._clock.now() - round(self._timing.notification_passed * SECOND)
+            await self._database.write(open_watch, region, position, subscribed, before)
             if not request.cursor:
                 await self._database.write(repeat_missed, region, self._clock.now(), self._own)
             unknown = unknown_kinds(request.capabilities)

@@ -15,9 +15,8 @@ from services.results.documents.tables import document_links
 from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.notifications.copied_items import leave_out_other_items
 from services.results.exchange.downstream.notifications.notifications import note_subscription
-from services.results.exchange.model import Replica
+from services.results.exchange.model import Replica, SubscriptionPosition
 from services.results.exchange.subscribers import add_subscriptions
-from services.results.exchange.tables import subscriptions
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.by_key import KEYS_AT_ONCE
 from services.results.records.model import SUPERSEDED, ReportName, StoredResult
@@ -26,7 +25,6 @@ from services.results.records.tables import report_keys, results
 from services.runtime.audit import record_change
 from services.storage.advisory_locks import AdvisoryLock
 
-_subscriptions = subscriptions
 _links = document_links
 _results = results
 _keys = report_keys
@@ -42,23 +40,20 @@ class SubscribedSubject(NamedTuple):
 
 def subscribe_node(
     connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant, own: str = NATION
-) -> list[list[bytes]]:
-    """Subscribe a node to subjects by all their documents. Return the keys of each subject, the given key first.
+) -> tuple[list[list[bytes]], SubscriptionPosition]:
+    """Subscribe a node to subjects by all their documents.
 
-    A new subscription takes a notification number. If this node knows the position of a node below, it therefore also
-    knows that node's subscriptions.
+    Return the keys of each subject, the given key first, and the position of the subscription. Each call takes a
+    notification number. If this node knows the position, it therefore also knows the subscription. A repeat takes a
+    number of its own, because the node below may not have received the earlier one.
     """
     linked = find_linked(connection, subject_keys)
     subjects = [linked.get(key, [key]) for key in subject_keys]
     keys = {key for keys in subjects for key in keys}
     add_node(connection, node, now, own)
-    of_node = (_subscriptions.c.node == node, _subscriptions.c.subject_key.in_(keys))
-    known = set(connection.execute(select(_subscriptions.c.subject_key).where(*of_node)).scalars())
     add_subscriptions(connection, node, list(keys), now)
-    if keys - known:
-        note_subscription(connection, node, now)
     record_change(connection, count=len(subject_keys))
-    return subjects
+    return subjects, note_subscription(connection, node, now)
 
 
 def find_open_transactions(connection: Connection) -> set[str]:

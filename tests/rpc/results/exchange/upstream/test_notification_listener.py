@@ -29,8 +29,14 @@ from services.domain.instant import to_timestamp
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.convert.changes import fill_change
-from services.results.exchange.model import NotificationPosition
-from services.results.exchange.subscribers import add_subscriptions
+from services.results.exchange.convert.positions import subscription_position_to_proto
+from services.results.exchange.model import NotificationPosition, SubscriptionPosition
+from services.results.exchange.subscribers import (
+    add_subscriptions,
+    forget_positions,
+    list_positions,
+    record_positions,
+)
 from services.results.exchange.upstream.notification_listener import NotificationListener
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
@@ -54,10 +60,12 @@ Watch = Callable[[WatchNotificationsRequest, Any], AsyncIterator[WatchNotificati
 class PretendedNation(ExchangeServiceServicer):
     """Answers successive watches by scripts, further ones by the last script.
 
-    Refuses to subscribe to more than `most` subjects at once.
+    Refuses to subscribe to more than `most` subjects at once. With `life` it states the positions of subscriptions.
     """
 
-    def __init__(self, *watches: Watch, most: int = 500) -> None:
+    def __init__(self, *watches: Watch, most: int = 500, life: str = "") -> None:
+        self._life = life
+        self._newest = 0
         self._watches = list(watches)
         self._most = most
         self.asked: list[WatchNotificationsRequest] = []
@@ -75,7 +83,14 @@ class PretendedNation(ExchangeServiceServicer):
         if len(request.subject_keys) > self._most:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "")
         self.subscribed += request.subject_keys
-        return SubscribeSubjectsResponse(subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys])
+        answer = SubscribeSubjectsResponse(
+            subjects=[SubjectResults(subject_keys=[key]) for key in request.subject_keys]
+        )
+        if self._life:
+            self._newest += 1
+            position = SubscriptionPosition(self._newest, NOW, self._life)
+            answer.position.CopyFrom(subscription_position_to_proto(position))
+        return answer
 
 
 async def serve(nation: PretendedNation, port: int = 0) -> tuple[grpc.aio.Server, int]:
@@ -243,6 +258,84 @@ async def test_a_position_that_the_nation_does_not_know_makes_all_subjects_be_su
     assert [request.cursor for request in nation.asked] == [0, 7, 0]
     # Once because it had no position, once because the nation did not know its position.
     assert nation.subscribed == keys + keys
+
+
+async def record(henan: Laboratory, *positions: SubscriptionPosition) -> None:
+    """Store positions of subscriptions as an import does."""
+    await henan.database.write(record_positions, positions)
+
+
+async def list_stated(henan: Laboratory) -> list[SubscriptionPosition]:
+    return await henan.database.read(list_positions)
+
+
+def stated_in(request: WatchNotificationsRequest) -> list[tuple[int, str]]:
+    return [(one.number, one.life) for one in request.subscription_positions]
+
+
+async def test_positions_of_subscriptions_are_stated_until_a_watch_that_began_after_them_is_accepted(
+    henan: Laboratory,
+) -> None:
+    """Position 9 came late, from a life that the nation may have lost. Position 12 is not passed yet."""
+    nation = PretendedNation(
+        telling(notification(10), then=ending(grpc.StatusCode.UNAVAILABLE)),
+        telling(then=ending(grpc.StatusCode.UNAVAILABLE)),
+        telling(notification(10)),
+    )
+    server, port = await serve(nation)
+    positions = [SubscriptionPosition(9, NOW, "one"), SubscriptionPosition(12, NOW + 1, "two")]
+    await record(henan, *positions)
+    async with listening(henan, port):
+        await until(lambda: len(nation.asked) >= 3)
+
+        async def passed() -> bool:
+            return await list_stated(henan) == positions[1:]
+
+        await until(passed)
+    await server.stop(None)
+    assert [(request.cursor, stated_in(request)) for request in nation.asked[:3]] == [
+        (0, [(9, "one"), (12, "two")]),
+        (10, [(9, "one"), (12, "two")]),
+        (10, [(9, "one"), (12, "two")]),
+    ]
+    assert nation.asked[0].subscription_positions[0].commit_time == to_timestamp(NOW)
+
+
+async def test_an_unknown_position_of_a_subscription_makes_all_subjects_be_subscribed_again(henan: Laboratory) -> None:
+    """The positions of the new subscriptions replace the unknown one. A position that came meanwhile is kept."""
+    keys = sorted(subject_key(person) for person in range(25))
+    await henan.database.write(add_subscriptions, NATION, keys, NOW)
+    came = SubscriptionPosition(8, NOW, "lost")
+
+    async def refuse(context: Any) -> None:
+        await record(henan, came)
+        await context.abort(grpc.StatusCode.OUT_OF_RANGE, "")
+
+    nation = PretendedNation(telling(then=refuse), telling(notification(0)), life="new")
+    server, port = await serve(nation)
+    await record(henan, SubscriptionPosition(7, NOW, "lost"), SubscriptionPosition(7, NOW, "older"))
+    async with listening(henan, port):
+        await until(lambda: len(nation.asked) >= 2)
+    await server.stop(None)
+    # The first subscriptions to all subjects are those of a node without a cursor.
+    assert [stated_in(request) for request in nation.asked[:2]] == [
+        [(2, "new"), (7, "lost"), (7, "older")],
+        [(4, "new"), (8, "lost")],
+    ]
+    assert nation.subscribed == keys + keys
+
+
+async def test_of_each_life_the_newest_position_of_a_subscription_is_kept(database_url: MakeUrl) -> None:
+    """A newer life hides no older one, because the older one may be lost."""
+    async with open_laboratory(database_url("results")) as henan:
+        await record(henan, SubscriptionPosition(7, NOW, "one"), SubscriptionPosition(6, NOW, "one"))
+        await record(henan, SubscriptionPosition(4, NOW, "two"), SubscriptionPosition(5, NOW, "one"))
+        await record(henan, SubscriptionPosition(9, NOW + 1, "two"))
+        await record(henan)
+        kept = [SubscriptionPosition(7, NOW, "one"), SubscriptionPosition(9, NOW + 1, "two")]
+        assert await list_stated(henan) == kept
+        await henan.database.write(forget_positions, [SubscriptionPosition(4, NOW, "two"), kept[0]])
+        assert await list_stated(henan) == kept[1:]
 
 
 async def test_subjects_with_more_results_than_a_message_holds_are_subscribed_in_halves(henan: Laboratory) -> None:
