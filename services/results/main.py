@@ -46,6 +46,7 @@ from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
+from services.results.exchange.recent_tubes import RecentTubes
 from services.results.exchange.servicer import ExchangeServicer, InternalAuditServicer
 from services.results.exchange.upstream.below import StatementsBelow
 from services.results.exchange.upstream.link import UpstreamLink
@@ -152,7 +153,8 @@ async def _open_results(
         replicas=replicas,
     )
     tokens = PageTokens(pepper.secrets)
-    sent = UpstreamStore(database, clock, settings.jurisdiction)
+    recent = RecentTubes(clock.now) if settings.upstream else None
+    sent = UpstreamStore(database, clock, settings.jurisdiction, recent)
     audit = ServiceAudit(
         database,
         audit_tables,
@@ -163,7 +165,7 @@ async def _open_results(
     )
     drain = Drain()
     node = settings.jurisdiction
-    downstream = DownstreamStore(database, clock, stores.applier, stores.partitions, node)
+    downstream = DownstreamStore(database, clock, stores.applier, stores.partitions, node, recent)
     freshness = NodeRegistry(downstream, node, clock, timing)
     link = _link(settings, stores, sent, pepper, clock, audit.trail, freshness)
     missing_reports = MissingReportQueue(

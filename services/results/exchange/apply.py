@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import groupby
 from operator import attrgetter
 
+from hutong.exchange.v1.replica_pb2 import ReplicatedTubes
 from sqlalchemy import Connection, func, select
 
 from services.domain.instant import Instant
@@ -41,10 +42,16 @@ from services.results.missing_reports.routing import (
 )
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_all
 from services.results.records.horizon import read_horizon
-from services.results.records.model import ACTIVE, PENDING, NewResult
-from services.results.records.row_format import RowForm, row_form
+from services.results.records.model import ACTIVE, PENDING
+from services.results.records.new_results import NewResults, ResultColumns
+from services.results.records.row_columns import NewColumns
+from services.results.records.row_format import row_form
 from services.results.records.tables import pepper_marks
 from services.results.timeliness.delays import record_delays, record_national_delays
+
+
+class NotAllNew(Exception):
+    """Not all results are new here, and the caller wants to store nothing then."""
 
 
 class ChangeApplier:
@@ -74,19 +81,24 @@ class ChangeApplier:
         arrival: Arrival,
         tubes: Sequence[FormedTubes] = (),
         positions: Sequence[PositionBelow] = (),
+        *,
+        all_new: bool = False,
     ) -> Applied:
         """Store registers, then tubes and results, then missing reports. Log what is new, and notify subscribers.
 
         Changes that a node below may not make are set aside first. Every call takes its locks in the same order. The
         caller commits. `positions` are the positions that nodes below have reached with these changes. This node sends
         the positions to the node above.
+
+        Raises:
+            NotAllNew: only if `all_new` is set. A result in tubes is not new, or retention removes such results.
         """
         applied = Applied()
         if arrival.from_below:
             changes, tubes, not_its_own = set_aside_foreign(connection, changes, tubes, arrival)
             applied.not_its_own[arrival.sender] += not_its_own
         _receive_registers(connection, changes, arrival, applied)
-        _store_results(connection, changes, tubes, arrival, applied)
+        _store_results(connection, changes, tubes, arrival, applied, all_new=all_new)
         if arrival.from_below:
             _count_delays(connection, applied, arrival)
         reports = [change for change in changes if isinstance(change, MissingReport)]
@@ -152,7 +164,11 @@ class ChangeApplier:
         entries = [one for one in (*entries, NewEntry("", ended, now, ChangeKind.LINKS)) if one.reports]
         relayed = positions if self._relays else ()
         if entries:
-            append_entries(connection, [*entries[:-1], entries[-1]._replace(positions_below=relayed)])
+            reached = append_entries(connection, [*entries[:-1], entries[-1]._replace(positions_below=relayed)])
+            if self._relays and arrival.from_below:
+                for entry, position in zip(entries, reached, strict=True):
+                    if entry.kind is ChangeKind.RESULTS:
+                        applied.note_logged(entry.lab, entry.reports, position)
         elif relayed:
             append_barrier(connection, now, relayed)
 
@@ -200,6 +216,8 @@ def _store_results(
     tubes: Sequence[FormedTubes],
     arrival: Arrival,
     applied: Applied,
+    *,
+    all_new: bool,
 ) -> None:
     """Store tubes in bulk if all of their reports are new, and everything else result by result."""
     horizon = read_horizon(connection)
@@ -213,15 +231,19 @@ def _store_results(
         and change.key_version >= oldest
         and (horizon is None or change.result.reference_time >= horizon)
     ]
-    tubes = [formed for formed in tubes if formed.tubes.key_version >= oldest]
+    under_kept_keys = [formed for formed in tubes if formed.tubes.key_version >= oldest]
+    if all_new and len(under_kept_keys) < len(tubes):
+        raise NotAllNew
     bulk, form = bulk_for(connection), row_form(connection.dialect.name)
     of_lab = attrgetter("result.lab")
     of_tube_lab = attrgetter("tubes.lab")
-    for _, group in groupby(sorted(tubes, key=of_tube_lab), of_tube_lab):
+    for _, group in groupby(sorted(under_kept_keys, key=of_tube_lab), of_tube_lab):
         some = list(group)
         all_kept = horizon is None or min(time for formed in some for time in formed.tubes.reference_times()) >= horizon
         if all_kept and _insert_tubes(connection, bulk, some, arrival):
-            applied.tubes += [formed.tubes for formed in some]
+            applied.formed += some
+        elif all_new:
+            raise NotAllNew
         else:
             each = (replica for formed in some for replica in formed.tubes.replicas())
             kept += [replica for replica in each if horizon is None or replica.result.reference_time >= horizon]
@@ -229,37 +251,52 @@ def _store_results(
         ResultWriter(connection, bulk, form, lab, arrival, applied).write(list(replicas))
 
 
-def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
-    """Return tubes with the rows of their persons, in the form of the engine's bulk statements."""
-    lab, key_version = tubes.lab, tubes.key_version
-    persons = zip(tubes.report_numbers, tubes.subject_keys, tubes.content_hashes, tubes.name_hashes, strict=True)
-    rows: list[NewResult] = []
-    for tube, size in zip(tubes.tubes, tubes.sizes, strict=True):
-        of_tube, reference_time, outcome = form.form_tube(tube), tube.reference_time, tube.outcome
-        for number, subject_key, content_hash, name_hash in islice(persons, size):
-            key_row = form.form_key(lab, number, subject_key, reference_time, outcome, content_hash)
-            result_row = form.form_result((subject_key, lab, number, key_version, name_hash, "", ""), of_tube)
-            rows.append(
-                NewResult(
-                    0, 0, number, subject_key, reference_time, outcome, content_hash, key_row, result_row, tube.item
-                )
-            )
-    return FormedTubes(tubes, rows)
+def form_tubes(dialect: str, tubes: ReplicaTubes, message: ReplicatedTubes) -> FormedTubes:
+    """Return tubes with the results of their persons, whose rows are joined for a dialect's bulk statements.
+
+    `message` is the message in which the tubes arrived.
+    """
+    form = row_form(dialect)
+    persons = len(tubes.report_numbers)
+    columns = ResultColumns(
+        report_numbers=tubes.report_numbers,
+        subject_keys=tubes.subject_keys,
+        reference_times=tubes.spread(tube.reference_time for tube in tubes.tubes),
+        outcomes=tubes.spread(tube.outcome for tube in tubes.tubes),
+        content_hashes=tubes.content_hashes,
+        items=tubes.spread(tube.item for tube in tubes.tubes),
+        tube_indexes=tubes.spread(range(len(tubes.tubes))),
+        person_indexes=range(persons),
+    )
+    # No mask crosses between nodes.
+    masks = [""] * persons
+    new = NewColumns(
+        tubes.lab,
+        tubes.key_version,
+        tubes.report_numbers,
+        tubes.subject_keys,
+        columns.reference_times,
+        columns.outcomes,
+        tubes.content_hashes,
+        tubes.name_hashes,
+        masks,
+        masks,
+        tubes.spread(map(form.form_tube, tubes.tubes)),
+    )
+    return FormedTubes(tubes, NewResults.form(dialect, columns, new), message)
 
 
 def _insert_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes], arrival: Arrival) -> bool:
     """Store a laboratory's tubes in bulk if every report is new here. Otherwise store nothing, and return False."""
-    rows = [row for formed in some for row in formed.rows]
-    rows.sort(key=attrgetter("report_number"))
-    # If a number occurs twice in the tubes, the insert fails as for a number that is stored already.
-    if not claim_all(connection, bulk, rows):
+    together = NewResults.merge([formed.results for formed in some])
+    if not together.are_distinct or not claim_all(connection, bulk, together):
         return False
     national_receive_time = arrival.now if arrival.at_nation else None
     bulk.insert_results(
         connection,
         [
-            (rows, CommitColumns(tubes.upload_time, tubes.source_node, 1, ACTIVE, national_receive_time))
-            for tubes, rows in some
+            (results, CommitColumns(tubes.upload_time, tubes.source_node, 1, ACTIVE, national_receive_time))
+            for tubes, results, _ in some
         ],
     )
     return True

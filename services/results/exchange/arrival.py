@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import NamedTuple
 
+from hutong.exchange.v1.replica_pb2 import ReplicatedTubes
+
 from services.domain.instant import Instant
 from services.domain.region import NATION, within
 from services.results.changelog.model import LoggedChange
 from services.results.documents.model import DocumentLink
 from services.results.exchange.model import Replica, ReplicaTubes
-from services.results.records.model import ACTIVE, NewResult, is_adverse
+from services.results.exchange.recent_tubes import LoggedTubes, SentTubes
+from services.results.records.model import ACTIVE, is_adverse
+from services.results.records.new_results import NewResults
+from services.runtime.consistency import LogPosition
 
 
 class Arrival(NamedTuple):
@@ -43,10 +48,14 @@ class Arrival(NamedTuple):
 
 
 class FormedTubes(NamedTuple):
-    """Tubes with the rows of their persons, in the form of the engine's bulk statements."""
+    """Tubes with the results of their persons, whose rows are joined for the engine's bulk statements.
+
+    `message` is the message in which the tubes arrived.
+    """
 
     tubes: ReplicaTubes
-    rows: Sequence[NewResult]
+    results: NewResults
+    message: ReplicatedTubes
 
 
 @dataclass(slots=True)
@@ -54,6 +63,9 @@ class Applied:
     """The effect of applying changes: revisions that are new here, conflicts, and changes that were set aside.
 
     Attributes:
+        formed: all new results that are stored as tubes.
+        logged_tubes: the same tubes by the entries of the log that list them, at a node in the middle. Tubes that share
+            an entry with other results, or with keys under the other version, are left out.
         not_its_own: by node, the changes that were set aside because another node is the laboratory's home.
         second_registration_count: laboratories without a known home that another node had registered before.
         labs: the laboratories that are new here, the laboratories whose standing changed, and the laboratories that the
@@ -66,7 +78,8 @@ class Applied:
     """
 
     stored: list[Replica] = field(default_factory=list)
-    tubes: list[ReplicaTubes] = field(default_factory=list)
+    formed: list[FormedTubes] = field(default_factory=list)
+    logged_tubes: list[LoggedTubes] = field(default_factory=list)
     conflict_count: int = 0
     not_its_own: Counter[str] = field(default_factory=Counter)
     second_registration_count: int = 0
@@ -76,6 +89,18 @@ class Applied:
     ended_links: list[DocumentLink] = field(default_factory=list)
     links_to_end: list[DocumentLink] = field(default_factory=list)
     dropped_answer_count: int = 0
+
+    @property
+    def tubes(self) -> list[ReplicaTubes]:
+        """All new results that are stored as tubes, without their rows."""
+        return [formed.tubes for formed in self.formed]
+
+    def note_logged(self, lab: str, reports: Sequence[tuple[str, int]], position: LogPosition) -> None:
+        """Note which entry of the log lists a laboratory's results."""
+        some = [SentTubes(formed.tubes, formed.message) for formed in self.formed if formed.tubes.lab == lab]
+        has_others = any(tubes.other_keys for tubes, _ in some) or any(one.result.lab == lab for one in self.stored)
+        if some and not has_others:
+            self.logged_tubes.append(LoggedTubes(position, reports, some))
 
     def by_lab(self) -> dict[str, tuple[list[tuple[str, int]], list[bytes]]]:
         """Return the new report numbers with revisions by laboratory, and their subject keys in the same order."""

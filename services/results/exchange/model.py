@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise, repeat
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from services.domain.instant import Instant, Span
 from services.results.documents.model import DocumentLink
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_CHANGES = 3_000
 """The most persons and changes in one batch, which one transaction stores. With the longest texts, a batch of this size
 would exceed 4 MiB, the limit of a gRPC message. Senders therefore also limit a batch by bytes."""
+
+
+_Value = TypeVar("_Value")
 
 
 class Replica(NamedTuple):
@@ -81,6 +84,10 @@ class ReplicaTubes(NamedTuple):
     def by_person(self) -> Iterator[SharedColumns]:
         """Return the shared columns of each person's tube, person by person."""
         return chain.from_iterable(map(repeat, self.tubes, self.sizes))
+
+    def spread(self, values: Iterable[_Value]) -> list[_Value]:
+        """Return a column of persons in which each person has the value of the tube, given one value a tube."""
+        return list(chain.from_iterable(map(repeat, values, self.sizes)))
 
     def part(self, start: int, end: int) -> ReplicaTubes:
         """Return the persons from index `start` up to `end`, with their tubes."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -31,7 +33,8 @@ from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert.changes import change_from_proto
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
 from services.results.exchange.convert.tubes import tubes_from_proto
-from services.results.exchange.downstream.store import Decoded, DownstreamStore
+from services.results.exchange.downstream.grouping import ArrivedBatch, Decoded, may_join
+from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
 from services.runtime.background import begin_ahead
@@ -41,11 +44,14 @@ from services.runtime.server.service import Drain
 from services.runtime.tracing.spans import message_span
 from services.storage.pepper_marks import newest_version, require_common_versions
 
+if TYPE_CHECKING:
+    from services.runtime.tracing.recording import ActiveSpan
+
 FIRST_FRAME_SECONDS = 30.0
 """How long a stream may stay open without its first frame."""
 
-DECODED_AHEAD = 2
-"""The most decoded frames that wait while an earlier frame is committed."""
+DECODED_AHEAD = 4
+"""The most decoded frames that wait while earlier frames are committed. They can then be committed together."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +61,12 @@ class _Waiting(NamedTuple):
 
     frame: ReplicateRequest
     decoded: asyncio.Future[Decoded]
+
+    @property
+    def is_decoded_batch(self) -> bool:
+        """Whether the frame is a batch that was decoded without an error."""
+        done = self.decoded.done() and not self.decoded.cancelled() and self.decoded.exception() is None
+        return done and self.frame.HasField("batch")
 
 
 class _Begun(NamedTuple):
@@ -96,11 +108,19 @@ class ReplicationReceiver:
         yield begun.answer
         waiting: asyncio.Queue[_Waiting | Exception | None] = asyncio.Queue(DECODED_AHEAD)
         reader = asyncio.ensure_future(self._read_ahead(frames, log.node, waiting))
+        ahead: deque[_Waiting | Exception | None] = deque()
         try:
-            while (item := await waiting.get()) is not None:
+            while (item := ahead.popleft() if ahead else await waiting.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
-                yield await self._answer(begun, item)
+                decoded = await item.decoded
+                if item.frame.HasField("checkpoint"):
+                    yield await self._record_checkpoint(begun, item.frame.checkpoint)
+                    continue
+                group = [ArrivedBatch(item.frame.batch, decoded)]
+                _take_following(group, waiting, ahead)
+                async for answer in self._apply(begun, group):
+                    yield answer
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -151,16 +171,19 @@ class ReplicationReceiver:
             from_timestamp(start.send_time), now, "start.send_time"
         ) - now
 
-    async def _answer(self, begun: _Begun, item: _Waiting) -> ReplicateResponse:
-        decoded = await item.decoded
-        if item.frame.HasField("checkpoint"):
-            return await self._record_checkpoint(begun, item.frame.checkpoint)
-        batch = item.frame.batch
-        sent = Trace.from_header(batch.trace_parent)
-        parent = (sent.trace_id, sent.parent_id) if sent is not None and sent.is_sampled else None
-        with message_span("results", "apply batch", {"hutong.sender": begun.log.node}, parent):
-            committed, now = await self._store.apply_batch(begun.log, begun.stream, batch, decoded)
-        return self._respond([WriterPosition(batch.writer, committed, None)], now)
+    async def _apply(self, begun: _Begun, group: Sequence[ArrivedBatch]) -> AsyncIterator[ReplicateResponse]:
+        """Store batches, and answer each of them once it is durable."""
+        if len(group) > 1:
+            with _apply_span(begun, group):
+                now = await self._store.apply_group(begun.log, begun.stream, group)
+            if now is not None:
+                for batch, _ in group:
+                    yield self._respond([WriterPosition(batch.writer, batch.next_offset, None)], now)
+                return
+        for one in group:
+            with _apply_span(begun, [one]):
+                committed, now = await self._store.apply_batch(begun.log, begun.stream, one)
+            yield self._respond([WriterPosition(one.batch.writer, committed, None)], now)
 
     async def _record_checkpoint(self, begun: _Begun, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
         log, now = begun.log, self._clock.now()
@@ -209,7 +232,35 @@ class ReplicationReceiver:
         if not all(is_region(origin) and within(origin, sender) for origin in origins):
             text = english("holds a result whose source_node is not the sender or below it")
             raise InvalidArgument.field("batch", text)
-        return Decoded([self._store.form_rows(some) for some in tubes], changes)
+        return Decoded(list(map(self._store.form_rows, tubes, batch.tubes)), changes)
+
+
+def _take_following(
+    group: list[ArrivedBatch],
+    waiting: asyncio.Queue[_Waiting | Exception | None],
+    ahead: deque[_Waiting | Exception | None],
+) -> None:
+    """Add to a group the decoded batches that wait and may join it.
+
+    The first item that may not join is put into `ahead`, from which the caller takes it next.
+    """
+    while not waiting.empty():
+        item = waiting.get_nowait()
+        if isinstance(item, _Waiting) and item.is_decoded_batch:
+            arrived = ArrivedBatch(item.frame.batch, item.decoded.result())
+            if may_join(group, arrived):
+                group.append(arrived)
+                continue
+        ahead.append(item)
+        return
+
+
+def _apply_span(begun: _Begun, group: Sequence[ArrivedBatch]) -> AbstractContextManager[ActiveSpan | None]:
+    """Record a block as the work for the batches of a group, under the span of the first of them that is sampled."""
+    traces = (Trace.from_header(one.batch.trace_parent) for one in group)
+    sent = next((one for one in traces if one is not None and one.is_sampled), None)
+    parent = (sent.trace_id, sent.parent_id) if sent is not None else None
+    return message_span("results", "apply batch", {"hutong.sender": begun.log.node}, parent)
 
 
 def _check_lives(batch: ReplicateBatch) -> None:

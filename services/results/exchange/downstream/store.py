@@ -7,18 +7,21 @@ from typing import NamedTuple
 
 import structlog
 from hutong.audit.v1.audit_head_pb2 import AuditHead
-from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch, ReplicateCheckpoint
+from hutong.exchange.v1.exchange_service_pb2 import ReplicateCheckpoint
+from hutong.exchange.v1.replica_pb2 import ReplicatedTubes
 from prometheus_client import Counter
 from sqlalchemy import Connection
 
+from services.domain.errors import Unavailable
 from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.changelog.lives import find_lost
-from services.results.exchange.apply import ChangeApplier, form_tubes
+from services.results.exchange.apply import ChangeApplier, NotAllNew, form_tubes
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.downstream import audit_heads, lives, nodes
 from services.results.exchange.downstream.audit_heads import HeadPosition, HeldHead
+from services.results.exchange.downstream.grouping import ArrivedBatch, merge
 from services.results.exchange.downstream.relayed import (
     RelayedNode,
     list_positions,
@@ -29,9 +32,9 @@ from services.results.exchange.downstream.relayed import (
 )
 from services.results.exchange.downstream.streams import begin_stream, require_current
 from services.results.exchange.lab_answers import count_dropped
-from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
+from services.results.exchange.model import Node, NodeLog, Replica, ReplicaTubes, WriterPosition
+from services.results.exchange.recent_tubes import LoggedTubes, RecentTubes
 from services.results.records.partition_maintainer import PartitionMaintainer
-from services.results.records.row_format import row_form
 from services.runtime.audit import record_change
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition, LogPosition
@@ -46,11 +49,20 @@ _REASONS = {"not_its_own_count": "NOT_ITS_OWN", "second_registration_count": "SE
 _log = structlog.get_logger(__name__)
 
 
-class Decoded(NamedTuple):
-    """The content of a replicated batch."""
+class _Stored(NamedTuple):
+    """The outcome of a transaction that stores a batch.
 
-    tubes: Sequence[FormedTubes]
-    changes: Sequence[Change]
+    Attributes:
+        committed: how many commits of the writer are durable now.
+        counts: what to add to the counts of nodes, by node and column.
+        dropped_answer_count: answers of laboratories that were not stored.
+        logged_tubes: tubes that this node sends on.
+    """
+
+    committed: int
+    counts: dict[tuple[str, str], int]
+    dropped_answer_count: int
+    logged_tubes: Sequence[LoggedTubes]
 
 
 def _count(applied: Applied) -> int:
@@ -68,13 +80,16 @@ class DownstreamStore:
         applier: ChangeApplier,
         partitions: PartitionMaintainer,
         own: str = NATION,
+        recent: RecentTubes | None = None,
     ) -> None:
+        """Create the store of a node, whose region is `own`. `recent` keeps what a node in the middle sends on."""
         self._own = own
+        self._recent = recent
         self._database = database
         self._clock = clock
         self._applier = applier
         self._partitions = partitions
-        self._form = row_form(database.engine.dialect.name)
+        self._dialect = database.engine.dialect.name
 
     async def list_nodes(self) -> list[Node]:
         """Return the nodes that ever replicated to this one, by region."""
@@ -164,16 +179,14 @@ class DownstreamStore:
         """Return at most `limit` heads of a node's audits after a position."""
         return await self._database.read(audit_heads.list_heads, region, after, limit)
 
-    def form_rows(self, tubes: ReplicaTubes) -> FormedTubes:
-        """Form the rows of tubes.
+    def form_rows(self, tubes: ReplicaTubes, message: ReplicatedTubes) -> FormedTubes:
+        """Form the rows of tubes, which arrived in a message.
 
         Forming rows needs no database, so a thread can do it while an earlier batch is stored.
         """
-        return form_tubes(self._form, tubes)
+        return form_tubes(self._dialect, tubes, message)
 
-    async def apply_batch(
-        self, log: NodeLog, stream: int, batch: ReplicateBatch, decoded: Decoded
-    ) -> tuple[int, Instant]:
+    async def apply_batch(self, log: NodeLog, stream: int, arrived: ArrivedBatch) -> tuple[int, Instant]:
         """Store a batch. Return how many commits of its writer are durable now, and the time of the transaction.
 
         Raises:
@@ -181,35 +194,63 @@ class DownstreamStore:
             OutOfRange: UPLOAD_GAP, the batch begins beyond what is committed.
             Unavailable: the database does not answer.
         """
+        return await self._write(log, stream, arrived, all_new=False)
+
+    async def apply_group(self, log: NodeLog, stream: int, group: Sequence[ArrivedBatch]) -> Instant | None:
+        """Store batches that may be grouped, in one transaction. Return the time of the transaction.
+
+        Return None if nothing was stored, because the batches must be applied one by one.
+
+        Raises:
+            Unavailable: STREAM_REPLACED, the node has begun another stream; or the database does not answer, and the
+                transaction may or may not have been committed.
+        """
+        try:
+            _, now = await self._write(log, stream, merge(group), all_new=True)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - the batch that fails, and only this batch, fails again by itself
+            level = "debug" if isinstance(error, NotAllNew) else "warning"
+            getattr(_log, level)("replicated batches are applied one by one", error=type(error).__name__)
+            return None
+        return now
+
+    async def _write(self, log: NodeLog, stream: int, arrived: ArrivedBatch, *, all_new: bool) -> tuple[int, Instant]:
+        decoded = arrived.decoded
         reference_times = [change.result.reference_time for change in decoded.changes if isinstance(change, Replica)]
         await self._partitions.prepare(
             [*reference_times, *(time for formed in decoded.tubes for time in formed.tubes.reference_times())]
         )
         now = self._clock.now()
-        committed, counts, dropped = await self._database.write(self._apply, log, stream, batch, decoded, now)
-        count_dropped(dropped)
-        if counts:
+        stored = await self._database.write(self._apply, log, stream, arrived, now, all_new=all_new)
+        if self._recent is not None:
+            self._recent.keep(stored.logged_tubes)
+        count_dropped(stored.dropped_answer_count)
+        if stored.counts:
             # The counts have their own transaction, because notifications lock the rows of nodes in a fixed order.
-            await self._database.write(nodes.add_counts, counts)
-        for (node, column), count in counts.items():
+            await self._database.write(nodes.add_counts, stored.counts)
+        for (node, column), count in stored.counts.items():
             if reason := _REASONS.get(column):
                 SET_ASIDE.labels(node, reason).inc(count)
-        return committed, now
+        return stored.committed, now
 
     def _apply(
-        self, connection: Connection, log: NodeLog, stream: int, batch: ReplicateBatch, decoded: Decoded, now: Instant
-    ) -> tuple[int, dict[tuple[str, str], int], int]:
+        self, connection: Connection, log: NodeLog, stream: int, arrived: ArrivedBatch, now: Instant, *, all_new: bool
+    ) -> _Stored:
         """Store a batch inside a transaction.
 
-        Return three values: how many commits of the writer are durable now, what to add to the counts of nodes, and the
-        number of dropped answers.
+        Raises:
+            NotAllNew: only if `all_new` is set, and not everything in the batch is new.
         """
+        batch, decoded = arrived
         counts: dict[tuple[str, str], int] = {}
-        stored_count = dropped_count = 0
+        applied = Applied()
         require_current(connection, log.node, stream)
         committed = nodes.lock_position(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)
+        if all_new and batch.offset < committed:
+            raise NotAllNew
         # A batch may end with a part of its next commit. That commit counts as durable when a later batch completes it.
         if batch.next_offset >= committed:
             completes = batch.next_offset > committed
@@ -219,8 +260,8 @@ class DownstreamStore:
                 Arrival(self._own, log.node, now),
                 decoded.tubes,
                 list_positions(connection, log.node, batch) if completes else (),
+                all_new=all_new,
             )
-            stored_count, dropped_count = _count(applied), applied.dropped_answer_count
             counts = {(node, "not_its_own_count"): count for node, count in applied.not_its_own.items()}
             counts[log.node, "conflict_count"] = applied.conflict_count
             counts[log.node, "second_registration_count"] = applied.second_registration_count
@@ -230,5 +271,6 @@ class DownstreamStore:
             nodes.move_position(connection, log, WriterPosition(batch.writer, committed, commit_time))
             lives.record_reached(connection, log.node, batch.writer, {one.life: one.sequence for one in batch.lives})
             record_positions(connection, log.node, batch.positions_below)
-            record_change(connection, format_node(log.node), count=stored_count)
-        return committed, {key: count for key, count in counts.items() if count}, dropped_count
+            record_change(connection, format_node(log.node), count=_count(applied))
+        counts = {key: count for key, count in counts.items() if count}
+        return _Stored(committed, counts, applied.dropped_answer_count, applied.logged_tubes)

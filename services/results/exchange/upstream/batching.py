@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,7 +61,9 @@ class _Packer:
         if commit.entry.writer_id != self._writer:
             self.flush()
             self._writer, self._offset = commit.entry.writer_id, commit.entry.sequence - 1
-        for tubes in commit.tubes:
+        for tubes, message in zip_longest(commit.tubes, commit.messages):
+            if message is not None and self._is_added_whole(message, len(tubes.report_numbers)):
+                continue
             start, persons = 0, len(tubes.report_numbers)
             while start < persons:
                 end = min(persons, start + self._free_slots())
@@ -69,6 +72,19 @@ class _Packer:
         for change in commit.changes:
             self._add_change(change)
         self._complete.append(commit)
+
+    def _is_added_whole(self, message: ReplicatedTubes, persons: int) -> bool:
+        """Add tubes by their message, if a batch has room for it. Otherwise the caller divides the tubes."""
+        if self._count + persons > MAX_CHANGES:
+            self.flush()
+        self._batch.tubes.append(message)
+        if persons <= MAX_CHANGES and self._fits(message, persons):
+            return True
+        del self._batch.tubes[-1]
+        if not self._bytes:
+            return False
+        self.flush()
+        return self._is_added_whole(message, persons)
 
     def _add_tubes(self, tubes: ReplicaTubes) -> None:
         """Add tubes to the batch.

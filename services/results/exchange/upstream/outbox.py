@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
+from hutong.exchange.v1.replica_pb2 import ReplicatedTubes
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from services.domain.instant import Instant
@@ -33,6 +34,7 @@ from services.results.exchange.load import (
     to_replica,
 )
 from services.results.exchange.model import Change, ReplicaTubes, SharedColumns, WriterPosition
+from services.results.exchange.recent_tubes import RecentTubes
 from services.results.exchange.tables import lab_homes
 from services.results.exchange.withheld import take_withheld
 from services.results.labs.model import Lab
@@ -55,12 +57,14 @@ _SNAPSHOT_STEP = 10_000
 class Outgoing(NamedTuple):
     """One commit with the changes that are to be sent.
 
-    Changes that came from the node above, and changes that have been removed since, are left out.
+    Changes that came from the node above, and changes that have been removed since, are left out. `messages` are the
+    messages of the tubes if these are known already; empty otherwise.
     """
 
     entry: Entry
     tubes: Sequence[ReplicaTubes]
     changes: Sequence[Change]
+    messages: Sequence[ReplicatedTubes] = ()
 
 
 class Page(NamedTuple):
@@ -177,10 +181,17 @@ def append_withheld(connection: Connection, above: str, unknown: Collection[Chan
         append_answers(connection, now)
 
 
-def read_page(connection: Connection, sent: Mapping[int, int], node: str, unknown: Collection[ChangeKind] = ()) -> Page:
+def read_page(
+    connection: Connection,
+    sent: Mapping[int, int],
+    node: str,
+    unknown: Collection[ChangeKind] = (),
+    recent: RecentTubes | None = None,
+) -> Page:
     """Return the next commits to send. `sent` is the number of commits already sent, by writer.
 
-    If the node above does not know the kind of a commit (`unknown`), the commit is sent without its changes.
+    If the node above does not know the kind of a commit (`unknown`), the commit is sent without its changes. Tubes in
+    `recent` are taken from there, and not read.
     """
     newest: dict[int, int] = dict(connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence)).all())
     cursor: Cursor = {writer: Position(offset) for writer, offset in sent.items()}
@@ -189,9 +200,18 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str, unknow
         cursor[entry.writer_id] = Position(entry.sequence)
     backlog = sum(max(0, count - cursor.get(writer, Position(0)).sequence) for writer, count in newest.items())
     commits = [
-        Outgoing(entry, (), ()) if entry.kind in unknown else _outgoing(connection, entry, node) for entry in entries
+        Outgoing(entry, (), ())
+        if entry.kind in unknown
+        else _recent(entry, recent) or _outgoing(connection, entry, node)
+        for entry in entries
     ]
     return Page(commits, backlog, frozenset(entry.kind for entry in entries if entry.kind in unknown))
+
+
+def _recent(entry: Entry, recent: RecentTubes | None) -> Outgoing | None:
+    """Return a commit whose tubes have just arrived from a node below; None if they must be read."""
+    found = recent.take(entry) if recent is not None else ()
+    return Outgoing(entry, [one.tubes for one in found], (), [one.message for one in found]) if found else None
 
 
 def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:

@@ -51,9 +51,9 @@ from services.storage.pepper_marks import name_versions
 if TYPE_CHECKING:
     from services.runtime.tracing.recording import ActiveSpan
 
-BATCHES_UNDER_WAY = 4
-"""The most unanswered frames. The node above decodes one frame while it commits another. The other frames are on the
-network."""
+BATCHES_UNDER_WAY = 10
+"""The most unanswered frames. The node above commits up to four frames in one transaction and decodes the next four
+meanwhile. The other frames are on the network."""
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the node above has everything")
 CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the node above is connected")
 SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of that of the node above")
@@ -307,6 +307,15 @@ def _begin_span(frame: Frame) -> ActiveSpan | None:
 
 def _acknowledged(commit: Outgoing, national_receive_time: Instant | None) -> AcknowledgedCommit:
     entry = commit.entry
+    # Delays to the nation are counted only where the nation is the node above.
+    uploads = {} if national_receive_time is None else _list_uploads(commit)
+    return AcknowledgedCommit(
+        entry.writer_id, entry.sequence, entry.lab, uploads, national_receive_time, bool(entry.other_keys)
+    )
+
+
+def _list_uploads(commit: Outgoing) -> dict[Instant, list[Instant]]:
+    """Return the report times of the reports that were uploaded, by upload time."""
     uploads: dict[Instant, list[Instant]] = {}
     for tubes in commit.tubes:
         uploads.setdefault(tubes.upload_time, []).extend(tubes.report_times())
@@ -315,6 +324,4 @@ def _acknowledged(commit: Outgoing, national_receive_time: Instant | None) -> Ac
             uploads.setdefault(change.result.upload_time, [])
     for replica in select_uploads(commit.changes):
         uploads[replica.result.upload_time].append(replica.result.reference_time)
-    return AcknowledgedCommit(
-        entry.writer_id, entry.sequence, entry.lab, uploads, national_receive_time, bool(entry.other_keys)
-    )
+    return uploads

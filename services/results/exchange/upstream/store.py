@@ -9,6 +9,7 @@ from hutong.audit.v1.audit_head_pb2 import AuditHead
 
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.model import WriterPosition
+from services.results.exchange.recent_tubes import RecentTubes
 from services.results.exchange.upstream import acknowledgements, audit_heads, outbox
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.outbox import Page
@@ -22,7 +23,9 @@ from services.storage.process_lock import aio_try_process_lock
 class UpstreamStore:
     """Reads the change log to be sent, and records acknowledgements, in the database."""
 
-    def __init__(self, database: Database, clock: Clock, jurisdiction: str) -> None:
+    def __init__(self, database: Database, clock: Clock, jurisdiction: str, recent: RecentTubes | None = None) -> None:
+        """Create the store of a node. `recent` has what nodes below have sent to this process."""
+        self._recent = recent
         self._database = database
         self._clock = clock
         self._jurisdiction = jurisdiction
@@ -70,7 +73,7 @@ class UpstreamStore:
 
         If the node above does not know the kind of a commit (`unknown`), the commit is sent without its changes.
         """
-        return await self._database.read(outbox.read_page, sent, self._jurisdiction, unknown)
+        return await self._database.read(outbox.read_page, sent, self._jurisdiction, unknown, self._recent)
 
     async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
         """Count the unacknowledged commits.

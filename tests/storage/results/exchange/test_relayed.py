@@ -25,10 +25,11 @@ from sqlalchemy import Connection
 
 from services.domain.instant import SECOND, to_timestamp
 from services.domain.region import NATION
+from services.results.exchange.downstream.grouping import ArrivedBatch, Decoded
 from services.results.exchange.downstream.lives import find_unmet
 from services.results.exchange.downstream.nodes import MAX_SILENCE, add_node, list_nodes
 from services.results.exchange.downstream.relayed import RelayedNode, list_relayed, record_positions, record_relayed
-from services.results.exchange.downstream.store import Decoded, DownstreamStore
+from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.model import NodeLog
 from services.results.exchange.upstream.batching import pack
 from services.results.exchange.upstream.outbox import read_page
@@ -193,7 +194,7 @@ async def test_positions_go_up_with_the_log_through_every_node(database_url: Mak
             downstream = DownstreamStore(database, clock, stores.applier, stores.partitions, above)
             log = NodeLog(sender, "log")
             stream, _ = await downstream.open_log(log, [], 0)
-            await downstream.apply_batch(log, stream, batch, Decoded([], []))
+            await downstream.apply_batch(log, stream, ArrivedBatch(batch, Decoded([], [])))
             assert await downstream.find_unmet(commits) == {}
             page = await database.read(read_page, {}, above)
         if above == HENAN:
