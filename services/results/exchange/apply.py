@@ -26,7 +26,7 @@ from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_links, link_change, record_linked_pairs
 from services.results.exchange.apply_registers import LinkEffect, leave_out_known_links, receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
-from services.results.exchange.authority import set_aside_foreign
+from services.results.exchange.homes.authority import set_aside_foreign
 from services.results.exchange.lab_answers import receive_answers
 from services.results.exchange.model import Change, Replica, ReplicaTubes
 from services.results.exchange.result_writer import ResultWriter

@@ -33,7 +33,7 @@ from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert.changes import change_from_proto
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
 from services.results.exchange.convert.tubes import tubes_from_proto
-from services.results.exchange.downstream.grouping import ArrivedBatch, Decoded, may_join
+from services.results.exchange.downstream.replication.grouping import ArrivedBatch, Decoded, may_join
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition

@@ -27,9 +27,9 @@ from services.domain.region import is_region, within
 from services.results.changelog.model import PositionBelow
 from services.results.exchange import tables
 from services.results.exchange.convert.figures import figures_from_proto
-from services.results.exchange.downstream.lives import find_lives, record_reached
 from services.results.exchange.downstream.nodes import MAX_SILENCE, list_nodes
-from services.results.exchange.downstream.streams import begin_stream
+from services.results.exchange.downstream.replication.lives import find_lives, record_reached
+from services.results.exchange.downstream.replication.streams import begin_stream
 from services.results.exchange.homes.find import deepest_node
 from services.results.exchange.homes.register import note_joined
 from services.results.exchange.model import Node, NodeFigures

@@ -19,9 +19,8 @@ from services.domain.region import NATION
 from services.results.changelog.lives import find_lost
 from services.results.exchange.apply import ChangeApplier, NotAllNew, form_tubes
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
-from services.results.exchange.downstream import audit_heads, lives, nodes
+from services.results.exchange.downstream import audit_heads, nodes
 from services.results.exchange.downstream.audit_heads import HeadPosition, HeldHead
-from services.results.exchange.downstream.grouping import ArrivedBatch, merge
 from services.results.exchange.downstream.relayed import (
     RelayedNode,
     list_positions,
@@ -30,7 +29,9 @@ from services.results.exchange.downstream.relayed import (
     record_positions,
     record_relayed,
 )
-from services.results.exchange.downstream.streams import begin_stream, require_current
+from services.results.exchange.downstream.replication import lives
+from services.results.exchange.downstream.replication.grouping import ArrivedBatch, merge
+from services.results.exchange.downstream.replication.streams import begin_stream, require_current
 from services.results.exchange.lab_answers import count_dropped
 from services.results.exchange.model import Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.exchange.recent_tubes import LoggedTubes, RecentTubes

@@ -1,1 +1,1 @@
-"""The homes of laboratories: which node may speak for each laboratory, and where the homes are stored."""
+"""The homes of laboratories: where they are stored, and which changes a node may state because of them."""

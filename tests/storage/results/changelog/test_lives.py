@@ -12,8 +12,8 @@ from services.results.changelog.append import append_barrier, append_entry
 from services.results.changelog.lives import find_lost
 from services.results.changelog.log import list_writers, read_entries, remove_entries
 from services.results.changelog.model import ChangeKind
-from services.results.exchange.downstream.lives import find_unmet, record_reached
-from services.results.exchange.downstream.streams import begin_stream, require_current
+from services.results.exchange.downstream.replication.lives import find_unmet, record_reached
+from services.results.exchange.downstream.replication.streams import begin_stream, require_current
 from services.runtime.consistency import BEFORE_ANY, CommitPosition, LogPosition
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl

@@ -29,9 +29,9 @@ from services.results.changelog.packing import unpack_positions, unpack_reports
 from services.results.changelog.tables import changes
 from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.convert.tubes import fill_tubes, tubes_from_proto
-from services.results.exchange.downstream.grouping import ArrivedBatch, Decoded, may_join
 from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.receiver import ReplicationReceiver
+from services.results.exchange.downstream.replication.grouping import ArrivedBatch, Decoded, may_join
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.model import NodeLog, ReplicaTubes, SharedColumns
 from services.results.exchange.recent_tubes import LONGEST, MOST_PERSONS, LoggedTubes, RecentTubes, SentTubes

@@ -25,10 +25,10 @@ from sqlalchemy import Connection
 
 from services.domain.instant import SECOND, to_timestamp
 from services.domain.region import NATION
-from services.results.exchange.downstream.grouping import ArrivedBatch, Decoded
-from services.results.exchange.downstream.lives import find_unmet
 from services.results.exchange.downstream.nodes import MAX_SILENCE, add_node, list_nodes
 from services.results.exchange.downstream.relayed import RelayedNode, list_relayed, record_positions, record_relayed
+from services.results.exchange.downstream.replication.grouping import ArrivedBatch, Decoded
+from services.results.exchange.downstream.replication.lives import find_unmet
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.model import NodeLog
 from services.results.exchange.upstream.batching import pack
