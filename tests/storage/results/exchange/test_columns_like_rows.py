@@ -313,7 +313,7 @@ async def test_a_node_in_the_middle_hands_on_what_its_store_has(database_url: Ma
 
 
 def test_a_message_that_does_not_fit_is_divided() -> None:
-    """It may arrive from a node with greater batches."""
+    """Such a message may arrive from a node with greater batches."""
     tubes = _one(*(f"R{at}" for at in range(100)))
     message = ReplicatedTubes()
     fill_tubes(message, tubes)
