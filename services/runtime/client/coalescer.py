@@ -39,13 +39,16 @@ _Asked: TypeAlias = tuple[Q, Receiver[A], Call | None, asyncio.TimerHandle | Non
 
 _Finish: TypeAlias = Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]]
 
-LINGER_SHARED = 8
-"""Sets how long a new batch waits: (n / 8)² times as long as the previous batch was under way. Here n is the number of
+LINGER_SHARED = 32
+"""Sets how long a new batch waits: (n / 32)² times as long as the previous batch was under way. Here n is the number of
 questions in the previous batch, less one. Most of a batch's cost does not depend on its size, so fewer and larger
 batches cost less per call. Calls that queue in front of a busy process also arrive during the wait. The wait is a share
 of the previous batch's time, because that time grows with the load and on slow machines. The number of questions that
-gather therefore does not depend on the callers' speed. Few questions hardly wait, because timers have millisecond
-resolution."""
+gather therefore does not depend on the callers' speed.
+
+A busy process has about thirty questions in a batch without any wait, a process at half load five to seven. With 8 in
+place of 32, one short pause at half load made a large batch, the large batch made the next one wait, and all later
+questions went on waiting for each other (docs/performance.md §11)."""
 LONGEST_LINGER_SHARE = 2.0
 """The longest wait as a share of the previous batch's time. A larger share makes batches larger, but saves little."""
 LONGEST_FINISH_SHARE = 4.0

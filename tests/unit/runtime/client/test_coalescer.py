@@ -119,6 +119,40 @@ async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_aft
     assert await alone == 1003
 
 
+@in_virtual_time
+async def test_a_pause_makes_later_questions_wait_for_each_other_only_under_load() -> None:
+    """A pause makes one large batch. A process at half load then sends questions as soon as before the pause."""
+    under_way, count = 0.004, 1_500
+
+    async def time_taken(arriving_meanwhile: int) -> float:
+        """Return the mean time of a question long after a pause, as a multiple of the time of a batch."""
+        loop = asyncio.get_running_loop()
+        taken: list[float] = []
+
+        async def call(questions: list[int]) -> list[int]:
+            await pass_time(under_way)
+            return questions
+
+        coalescer: Coalescer[int, int] = Coalescer(call)
+
+        async def ask(number: int) -> None:
+            begun = loop.time()
+            await coalescer.ask(number)
+            taken.append(loop.time() - begun)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(2 * LINGER_SHARED):
+                group.create_task(ask(number))
+            for number in range(count):
+                await pass_time(under_way / arriving_meanwhile)
+                group.create_task(ask(number))
+        late = taken[count // 2 :]
+        return sum(late) / len(late) / under_way
+
+    assert await time_taken(7) < 1.6
+    assert await time_taken(40) > 2.0
+
+
 async def test_a_question_whose_time_is_over_is_answered_as_late() -> None:
     """The others of the batch still get the answers of the call, and a late answer is dropped."""
     desk = Desk(opened=False)
