@@ -196,6 +196,13 @@ ALERTS = (
         "reported refusals are not exchanged with the node above",
     ),
     Alert(
+        "HutongRefusalsSetAside",
+        _grew("hutong_refusals_set_aside_total", "1h"),
+        "0m",
+        "ticket",
+        "reported refusals of node {{ $labels.node }} are set aside: {{ $labels.reason }}",
+    ),
+    Alert(
         "HutongPoliciesSetAside",
         _grew("hutong_policy_set_aside_total", "1h"),
         "0m",

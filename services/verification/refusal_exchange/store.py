@@ -10,6 +10,7 @@ import structlog
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame, RefusalExchangeStart
 from hutong.exchange.v1.replicated_refusal_pb2 import ReplicatedRefusal
 from hutong_texts import english
+from prometheus_client import Counter
 from sqlalchemy import Connection, delete, literal, or_, select, update
 
 from services.domain.errors import HutongError, InvalidArgument
@@ -46,6 +47,10 @@ from services.verification.refusals.tables import refusal_links, refusal_outbox,
 BATCH = 50
 """The most reports of a frame. With texts of 2,000 characters they are about a megabyte."""
 
+SET_ASIDE = Counter(
+    "hutong_refusals_set_aside_total", "Reported refusals of other nodes that were set aside", ["node", "reason"]
+)
+
 _links = refusal_links.c
 _outbox = refusal_outbox.c
 _C = refusals.c
@@ -65,6 +70,13 @@ class Begun(NamedTuple):
 
     numbers: FrameNumbers
     stream: int
+
+
+class _Received(NamedTuple):
+    """The names of the deferred reports of a frame, and how many reports were set aside, by reason."""
+
+    deferred: list[str]
+    set_aside: dict[str, int]
 
 
 class RefusalExchangeStore:
@@ -245,9 +257,16 @@ class RefusalExchangeStore:
 
         Raises the errors of `require_newest`.
         """
-        return await self._database.write(self._receive, node, stream, frame)
+        received = await self._database.write(self._receive, node, stream, frame)
+        if received.set_aside:
+            _log.warning(
+                "a node sent reports that were set aside", node=format_node(node), set_aside=received.set_aside
+            )
+        for reason, count in received.set_aside.items():
+            SET_ASIDE.labels(format_node(node), reason).inc(count)
+        return received.deferred
 
-    def _receive(self, connection: Connection, node: str, stream: int, frame: RefusalExchangeFrame) -> list[str]:
+    def _receive(self, connection: Connection, node: str, stream: int, frame: RefusalExchangeFrame) -> _Received:
         now = self._clock.now()
         writer = ReportWriter.begin(connection, self._own, self._has_upstream, now)
         if len(frame.refusals) > BATCH:
@@ -271,14 +290,12 @@ class RefusalExchangeStore:
                 deferred.append(format_refusal(received.uuid))
             elif standing is not Standing.TAKEN:
                 set_aside[standing.value] = set_aside.get(standing.value, 0) + 1
-        if set_aside:
-            _log.warning("a node sent reports that were set aside", node=format_node(node), set_aside=set_aside)
         connection.execute(
             update(refusal_links)
             .where(_links.node == node, _links.received_number < frame.number)
             .values(received_number=frame.number)
         )
-        return deferred
+        return _Received(deferred, set_aside)
 
     @contextlib.asynccontextmanager
     async def calling(self) -> AsyncIterator[bool]:

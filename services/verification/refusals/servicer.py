@@ -87,7 +87,7 @@ class RefusalServicer(RefusalServiceServicer):
 
     async def SummarizeRefusals(self, request: SummarizeRefusalsRequest, context: Context) -> SummarizeRefusalsResponse:
         question, now = question_from_proto(request), self._clock.now()
-        position = self._tokens.position(request, (int, str, int, int, int))
+        position = self._tokens.position(request, (int, str, int, int, str, int))
         after = RowKey(*position) if position else None
         found = await self._summaries.summarize(question, after, rows_to_read(request.page_size), now)
         shown, token = self._tokens.page(request, found.rows, lambda row: tuple(row.key))

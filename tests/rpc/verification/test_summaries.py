@@ -30,6 +30,7 @@ PROVINCE = service.REFUSAL_GROUPING_PROVINCE
 CITY = service.REFUSAL_GROUPING_CITY
 DISTRICT = service.REFUSAL_GROUPING_DISTRICT
 VENUE_KIND = service.REFUSAL_GROUPING_VENUE_KIND
+ORIGIN_NODE = service.REFUSAL_GROUPING_ORIGIN_NODE
 PURPOSE = service.REFUSAL_GROUPING_PURPOSE
 
 
@@ -114,6 +115,14 @@ async def test_kinds_of_venue_and_purposes(callers: Callers) -> None:
     assert told == [(HOTEL, 3, 3), (SCHOOL, 0, 1)]
 
 
+async def test_nodes_where_reports_were_made(callers: Callers) -> None:
+    """The node where a report was made says nothing about decisions."""
+    (row,) = (await _summarize(callers, ORIGIN_NODE)).refusal_summaries
+    assert (row.region, row.origin_node, row.total.refusal_count) == ("000000", "nodes/000000", 3)
+    assert not row.HasField("decisions")
+    assert not row.rates.HasField("refusals_per_decision")
+
+
 async def test_rates_with_their_denominators(callers: Callers) -> None:
     """Shares of the reports, refusals per decision; no rate without a denominator."""
     (row,) = (await _summarize(callers, PROVINCE, region="410000")).refusal_summaries
@@ -154,7 +163,7 @@ async def test_decisions_before_an_interval_are_left_out(callers: Callers) -> No
 
 async def test_pages_of_several_groupings_meet(callers: Callers) -> None:
     """Pages of one row are the whole, also by day. A token is bound to its request."""
-    groupings = (PURPOSE, DISTRICT, WHOLE, VENUE_KIND)
+    groupings = (ORIGIN_NODE, PURPOSE, DISTRICT, WHOLE, VENUE_KIND)
     request = _request(*groupings, period=summary_period_pb2.SUMMARY_PERIOD_DAY, page_size=500)
     whole = (await callers.refusals.SummarizeRefusals(request)).refusal_summaries
     assert [row.grouping for row in whole] == sorted(row.grouping for row in whole)

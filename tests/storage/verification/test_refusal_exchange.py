@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hutong.exchange.v1.refusal_exchange_service_pb2 import RefusalExchangeFrame
 from hutong.verification.v1 import refusal_pb2
+from prometheus_client import REGISTRY
 
 from services.domain.errors import FailedPrecondition, NotFound, Unavailable
 from services.domain.instant import HOUR
@@ -155,13 +156,21 @@ async def test_a_link_that_was_only_cut_sends_nothing_again(small: list[OneNode]
     assert [node.waiting() for node in small] == [0, 0, 0, 0]
 
 
+def set_aside(region: str, reason: str) -> float:
+    """Return how many reports of a node were set aside for a reason."""
+    labels = {"node": f"nodes/{region}", "reason": reason}
+    return REGISTRY.get_sample_value("hutong_refusals_set_aside_total", labels) or 0.0
+
+
 async def test_a_report_of_an_impossible_key_version_is_set_aside(small: list[OneNode]) -> None:
     """PostgreSQL could not store the version. The other reports of the frame are taken."""
     nation, jilin, _, _ = small
     links = await joined(small)
     faulty = await jilin.report(key_version=40_000)
     sound = await jilin.report(subject=b"z" * 16)
+    before = set_aside(JILIN, "INVALID_FIELD")
     await settle(*links)
+    assert set_aside(JILIN, "INVALID_FIELD") == before + 1
     with pytest.raises(NotFound):
         await nation.reports.get_refusal(faulty.uuid)
     assert (await nation.reports.get_refusal(sound.uuid)).origin_node == JILIN

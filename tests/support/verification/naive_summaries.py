@@ -11,9 +11,11 @@ from services.domain.region import NATION, within
 from services.verification.decision_counts.model import OutcomeCounts
 from services.verification.refusals.rules import UNLAWFUL, Refusal
 from services.verification.refusals.summaries.model import (
+    ORIGIN_NODE,
     PURPOSE,
     REGION_DIGITS,
     VENUE_KIND,
+    WITHOUT_DECISIONS,
     Counts,
     Grouping,
     RowKey,
@@ -47,19 +49,26 @@ def summarize_naively(
     rows: dict[RowKey, tuple[list[Refusal], list[OutcomeCounts]]] = {}
     for grouping in question.groupings:
         for report in counting:
-            key = _key(question, grouping, report.region, report.venue_kind, report.purpose, report.refuse_time)
+            group = (report.region, report.venue_kind, report.purpose, report.origin_node)
+            key = _key(question, grouping, *group, report.refuse_time)
             rows.setdefault(key, ([], []))[0].append(report)
-        for one in decided if grouping != VENUE_KIND else ():
+        for one in decided if grouping not in WITHOUT_DECISIONS else ():
             start, end = one.hour * HOUR, (one.hour + 1) * HOUR
             if within(one.region, asked) and end > question.start_time and start < question.end_time:
-                key = _key(question, grouping, one.region, 0, one.purpose, max(start, question.start_time))
+                key = _key(question, grouping, one.region, 0, one.purpose, "", max(start, question.start_time))
                 rows.setdefault(key, ([], []))[1].append(one.counts)
     found = [_summary(key, question, *rows[key], first, now) for key in sorted(rows)]
     return [row for row in found if not (question.unanswered_only and row.total.answered_count)]
 
 
 def _key(
-    question: SummaryQuestion, grouping: Grouping, region: str, venue_kind: int, purpose: int, instant: Instant
+    question: SummaryQuestion,
+    grouping: Grouping,
+    region: str,
+    venue_kind: int,
+    purpose: int,
+    origin_node: str,
+    instant: Instant,
 ) -> RowKey:
     asked = question.region or NATION
     code = region[: REGION_DIGITS.get(grouping, 0)].ljust(6, "0")
@@ -68,6 +77,7 @@ def _key(
         asked if within(asked, code) else code,
         venue_kind if grouping == VENUE_KIND else 0,
         purpose if grouping == PURPOSE else 0,
+        origin_node if grouping == ORIGIN_NODE else "",
         question.part_of(instant)[0],
     )
 

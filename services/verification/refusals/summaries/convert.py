@@ -18,8 +18,9 @@ from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import from_timestamp, optional_timestamp, to_duration, to_timestamp
+from services.domain.names import format_node
 from services.verification.refusals.convert import check_place_and_time
-from services.verification.refusals.summaries.model import DISTRICT, VENUE_KIND, Counts, Summary, SummaryQuestion
+from services.verification.refusals.summaries.model import DISTRICT, WITHOUT_DECISIONS, Counts, Summary, SummaryQuestion
 
 
 def question_from_proto(request: SummarizeRefusalsRequest) -> SummaryQuestion:
@@ -58,7 +59,9 @@ def summary_to_proto(summary: Summary, *, counts_decisions: bool) -> RefusalSumm
         purpose=Purpose.ValueType(key.purpose),
         rates=_rates(summary),
     )
-    if counts_decisions and key.grouping != VENUE_KIND:
+    if key.origin_node:
+        message.origin_node = format_node(key.origin_node)
+    if counts_decisions and key.grouping not in WITHOUT_DECISIONS:
         message.decisions.CopyFrom(
             DecisionSummary(
                 decision_count=summary.decided.total,

@@ -24,6 +24,9 @@ CITY = refusal_service_pb2.REFUSAL_GROUPING_CITY
 DISTRICT = refusal_service_pb2.REFUSAL_GROUPING_DISTRICT
 VENUE_KIND = refusal_service_pb2.REFUSAL_GROUPING_VENUE_KIND
 PURPOSE = refusal_service_pb2.REFUSAL_GROUPING_PURPOSE
+ORIGIN_NODE = refusal_service_pb2.REFUSAL_GROUPING_ORIGIN_NODE
+WITHOUT_DECISIONS = frozenset({VENUE_KIND, ORIGIN_NODE})
+"""Groupings whose rows have no decisions, because a decision names neither a kind of venue nor a report."""
 
 _ALL = refusal_ground_pb2.REFUSAL_GROUND_UNSPECIFIED
 REGION_DIGITS = {PROVINCE: 2, CITY: 4, DISTRICT: 6}
@@ -31,18 +34,27 @@ REGION_DIGITS = {PROVINCE: 2, CITY: 4, DISTRICT: 6}
 
 
 class RowKey(NamedTuple):
-    """What a row stands for. Keys sort in the order of the rows. Numbers are those of the contract's enums."""
+    """What a row stands for. Keys sort in the order of the rows. Numbers are those of the contract's enums.
+
+    `origin_node` is the region of a node.
+    """
 
     grouping: Grouping
     region: str
     venue_kind: int
     purpose: int
+    origin_node: str
     start_time: Instant
 
     @property
     def group(self) -> str | int:
-        """What all reports of the row have in common: the kind of venue, the purpose, or the region."""
-        return {VENUE_KIND: self.venue_kind, PURPOSE: self.purpose}.get(self.grouping, self.region)
+        """What all reports of the row have in common: the kind of venue, the purpose, the node, or the region."""
+        groups: dict[int, str | int] = {
+            VENUE_KIND: self.venue_kind,
+            PURPOSE: self.purpose,
+            ORIGIN_NODE: self.origin_node,
+        }
+        return groups.get(self.grouping, self.region)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Queries that sum up reports and decisions in the database.
 
-Reports and decisions of one row have the same *group* and the same *part*. A group is a region, a kind of venue or a
-purpose. A part is the number of a day, a week or a month. Days are counted from the first day of the year 1, because
-databases round negative quotients up.
+Reports and decisions of one row have the same *group* and the same *part*. A group is a region, a kind of venue, a
+purpose or a node. A part is the number of a day, a week or a month. Days are counted from the first day of the year 1,
+because databases round negative quotients up.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ from services.verification.decision_counts.tables import decision_counts
 from services.verification.refusals.rules import UNLAWFUL
 from services.verification.refusals.store import RefusalFilter, filter_conditions
 from services.verification.refusals.summaries.model import (
+    ORIGIN_NODE,
     PURPOSE,
     REGION_DIGITS,
     VENUE_KIND,
+    WITHOUT_DECISIONS,
     Grouping,
     RowKey,
     Summary,
@@ -68,7 +70,7 @@ def select_rows(connection: Connection, scope: Scope, limit: int) -> Select[Any]
     no_decision = [zero.label(name) for name in OUTCOME_COLUMNS]
     answered = func.count(reports.c.answer_time).label("answered")
     found = [_grouped(reports, _a_day(reports), answered, *no_decision)]
-    if scope.grouping != VENUE_KIND:
+    if scope.grouping not in WITHOUT_DECISIONS:
         decided = _decided(connection, scope).subquery()
         sums = [cast(func.sum(decided.c[name]), BigInteger).label(name) for name in OUTCOME_COLUMNS]
         found.append(_grouped(decided, _a_day(decided), zero.label("answered"), *sums))
@@ -174,6 +176,8 @@ def _group(scope: Scope, table: Table) -> ColumnElement[Any]:
     grouping, region = scope.grouping, scope.question.region or NATION
     if grouping in (VENUE_KIND, PURPOSE):
         return table.c.venue_kind if grouping == VENUE_KIND else table.c.purpose
+    if grouping == ORIGIN_NODE:
+        return table.c.origin_node
     digits = REGION_DIGITS.get(grouping, 0)
     if digits <= len(prefix(region)):
         return literal(region)

@@ -16,6 +16,7 @@ from services.verification.decision_counts.model import OutcomeCounts
 from services.verification.decision_counts.store import first_hour
 from services.verification.refusals.rows import from_bits
 from services.verification.refusals.summaries.model import (
+    ORIGIN_NODE,
     PURPOSE,
     VENUE_KIND,
     Counts,
@@ -107,7 +108,9 @@ def _key(scope: Scope, group: Any, day: int) -> tuple[RowKey, Instant]:
     start_time, end_time = question.part_of(max(shanghai_day_start(day + FIRST_DAY), question.start_time))
     region = question.region or NATION
     if grouping == VENUE_KIND:
-        return RowKey(grouping, region, group, 0, start_time), end_time
+        return RowKey(grouping, region, group, 0, "", start_time), end_time
     if grouping == PURPOSE:
-        return RowKey(grouping, region, 0, group, start_time), end_time
-    return RowKey(grouping, group, 0, 0, start_time), end_time
+        return RowKey(grouping, region, 0, group, "", start_time), end_time
+    if grouping == ORIGIN_NODE:
+        return RowKey(grouping, region, 0, 0, group, start_time), end_time
+    return RowKey(grouping, group, 0, 0, "", start_time), end_time

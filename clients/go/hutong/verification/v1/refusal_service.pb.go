@@ -47,6 +47,9 @@ const (
 	RefusalGrouping_REFUSAL_GROUPING_VENUE_KIND RefusalGrouping = 5
 	// A purpose, in the whole region that was asked for.
 	RefusalGrouping_REFUSAL_GROUPING_PURPOSE RefusalGrouping = 6
+	// A node where reports were made (Refusal.origin_node), for places in the whole region that was asked for. Many reports
+	// of one node about places elsewhere may not be true. These rows have no decisions.
+	RefusalGrouping_REFUSAL_GROUPING_ORIGIN_NODE RefusalGrouping = 7
 )
 
 // Enum value maps for RefusalGrouping.
@@ -59,6 +62,7 @@ var (
 		4: "REFUSAL_GROUPING_DISTRICT",
 		5: "REFUSAL_GROUPING_VENUE_KIND",
 		6: "REFUSAL_GROUPING_PURPOSE",
+		7: "REFUSAL_GROUPING_ORIGIN_NODE",
 	}
 	RefusalGrouping_value = map[string]int32{
 		"REFUSAL_GROUPING_UNSPECIFIED": 0,
@@ -68,6 +72,7 @@ var (
 		"REFUSAL_GROUPING_DISTRICT":    4,
 		"REFUSAL_GROUPING_VENUE_KIND":  5,
 		"REFUSAL_GROUPING_PURPOSE":     6,
+		"REFUSAL_GROUPING_ORIGIN_NODE": 7,
 	}
 )
 
@@ -1195,8 +1200,8 @@ func (x *RefusalRates) GetEscalatedShare() float64 {
 // One row of a summary.
 type RefusalSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The place, GB/T 2260. It is never above the region that was asked for. Rows by whole, kind of venue and purpose have
-	// the region that was asked for, and "000000" if none was.
+	// The place, GB/T 2260. It is never above the region that was asked for. Rows by whole, kind of venue, purpose and node
+	// have the region that was asked for, and "000000" if none was.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	// The row's part of the interval.
 	Interval *interval.Interval `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
@@ -1210,11 +1215,13 @@ type RefusalSummary struct {
 	VenueKind VenueKind `protobuf:"varint,6,opt,name=venue_kind,json=venueKind,proto3,enum=hutong.verification.v1.VenueKind" json:"venue_kind,omitempty"`
 	// The purpose of a row by purpose; else unspecified.
 	Purpose v1.Purpose `protobuf:"varint,7,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
-	// The decisions that were asked for at this node and below it; absent in rows by venue kind. Decisions that other
-	// nodes made about the same place are not known here.
+	// The decisions that were asked for at this node and below it; absent in rows by venue kind and by node. Decisions that
+	// other nodes made about the same place are not known here.
 	Decisions *DecisionSummary `protobuf:"bytes,8,opt,name=decisions,proto3" json:"decisions,omitempty"`
 	// The rates.
-	Rates         *RefusalRates `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
+	Rates *RefusalRates `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
+	// The node of a row by node, "nodes/{region}"; else empty.
+	OriginNode    string `protobuf:"bytes,10,opt,name=origin_node,json=originNode,proto3" json:"origin_node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1310,6 +1317,13 @@ func (x *RefusalSummary) GetRates() *RefusalRates {
 		return x.Rates
 	}
 	return nil
+}
+
+func (x *RefusalSummary) GetOriginNode() string {
+	if x != nil {
+		return x.OriginNode
+	}
+	return ""
 }
 
 type SummarizeRefusalsResponse struct {
@@ -1447,7 +1461,7 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\rinterval.ends\x12\x1cmust have a start and an end\x1a*has(this.start_time) && has(this.end_time)\xba\x01\x82\x01\n" +
 	"\x0einterval.order\x12\x1fits end must be after the start\x1aO!has(this.start_time) || !has(this.end_time) || this.end_time > this.start_time\xc8\x01\x01R\binterval\x12?\n" +
 	"\x06period\x18\x05 \x01(\x0e2\x1d.hutong.type.v1.SummaryPeriodB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06period\x12Z\n" +
-	"\tgroupings\x18\x06 \x03(\x0e2'.hutong.verification.v1.RefusalGroupingB\x13\xbaH\x10\x92\x01\r\x10\x06\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\tgroupings\x12'\n" +
+	"\tgroupings\x18\x06 \x03(\x0e2'.hutong.verification.v1.RefusalGroupingB\x13\xbaH\x10\x92\x01\r\x10\a\x18\x01\"\a\x82\x01\x04\x10\x01 \x00R\tgroupings\x12'\n" +
 	"\x0funanswered_only\x18\a \x01(\bR\x0eunansweredOnly\"\x95\x04\n" +
 	"\rRefusalCounts\x12#\n" +
 	"\rrefusal_count\x18\x01 \x01(\x03R\frefusalCount\x12%\n" +
@@ -1481,7 +1495,7 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x0f_answered_shareB\x10\n" +
 	"\x0e_overdue_shareB\x18\n" +
 	"\x16_refusals_per_decisionB\x12\n" +
-	"\x10_escalated_share\"\x96\x04\n" +
+	"\x10_escalated_share\"\xcd\x04\n" +
 	"\x0eRefusalSummary\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x121\n" +
 	"\binterval\x18\x02 \x01(\v2\x15.google.type.IntervalR\binterval\x12;\n" +
@@ -1492,11 +1506,15 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"venue_kind\x18\x06 \x01(\x0e2!.hutong.verification.v1.VenueKindR\tvenueKind\x121\n" +
 	"\apurpose\x18\a \x01(\x0e2\x17.hutong.type.v1.PurposeR\apurpose\x12E\n" +
 	"\tdecisions\x18\b \x01(\v2'.hutong.verification.v1.DecisionSummaryR\tdecisions\x12:\n" +
-	"\x05rates\x18\t \x01(\v2$.hutong.verification.v1.RefusalRatesR\x05rates\"\xe4\x01\n" +
+	"\x05rates\x18\t \x01(\v2$.hutong.verification.v1.RefusalRatesR\x05rates\x125\n" +
+	"\vorigin_node\x18\n" +
+	" \x01(\tB\x14\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\n" +
+	"originNode\"\xe4\x01\n" +
 	"\x19SummarizeRefusalsResponse\x12S\n" +
 	"\x11refusal_summaries\x18\x01 \x03(\v2&.hutong.verification.v1.RefusalSummaryR\x10refusalSummaries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12J\n" +
-	"\x13decision_start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x11decisionStartTime*\xe7\x01\n" +
+	"\x13decision_start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x11decisionStartTime*\x89\x02\n" +
 	"\x0fRefusalGrouping\x12 \n" +
 	"\x1cREFUSAL_GROUPING_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16REFUSAL_GROUPING_WHOLE\x10\x01\x12\x1d\n" +
@@ -1504,7 +1522,8 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x15REFUSAL_GROUPING_CITY\x10\x03\x12\x1d\n" +
 	"\x19REFUSAL_GROUPING_DISTRICT\x10\x04\x12\x1f\n" +
 	"\x1bREFUSAL_GROUPING_VENUE_KIND\x10\x05\x12\x1c\n" +
-	"\x18REFUSAL_GROUPING_PURPOSE\x10\x062\xdf\x06\n" +
+	"\x18REFUSAL_GROUPING_PURPOSE\x10\x06\x12 \n" +
+	"\x1cREFUSAL_GROUPING_ORIGIN_NODE\x10\a2\xdf\x06\n" +
 	"\x0eRefusalService\x12\x95\x01\n" +
 	"\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\"'\x8a\xd3\x18 \n" +
 	"\x1a\b\x03\x10\x04\x1a\bdocument(\x012\bdecision\x10\x01\x18\x02\x90\x02\x02\x12\x88\x01\n" +

@@ -51,6 +51,10 @@ class _RefusalGroupingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refus
     """
     REFUSAL_GROUPING_PURPOSE: _RefusalGrouping.ValueType  # 6
     """A purpose, in the whole region that was asked for."""
+    REFUSAL_GROUPING_ORIGIN_NODE: _RefusalGrouping.ValueType  # 7
+    """A node where reports were made (Refusal.origin_node), for places in the whole region that was asked for. Many reports
+    of one node about places elsewhere may not be true. These rows have no decisions.
+    """
 
 class RefusalGrouping(_RefusalGrouping, metaclass=_RefusalGroupingEnumTypeWrapper):
     """What a row of a summary stands for."""
@@ -71,6 +75,10 @@ name the kind of venue.
 """
 REFUSAL_GROUPING_PURPOSE: RefusalGrouping.ValueType  # 6
 """A purpose, in the whole region that was asked for."""
+REFUSAL_GROUPING_ORIGIN_NODE: RefusalGrouping.ValueType  # 7
+"""A node where reports were made (Refusal.origin_node), for places in the whole region that was asked for. Many reports
+of one node about places elsewhere may not be true. These rows have no decisions.
+"""
 Global___RefusalGrouping: _TypeAlias = RefusalGrouping  # noqa: Y015
 
 @_typing.final
@@ -652,9 +660,10 @@ class RefusalSummary(_message.Message):
     PURPOSE_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
     RATES_FIELD_NUMBER: _builtins.int
+    ORIGIN_NODE_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """The place, GB/T 2260. It is never above the region that was asked for. Rows by whole, kind of venue and purpose have
-    the region that was asked for, and "000000" if none was.
+    """The place, GB/T 2260. It is never above the region that was asked for. Rows by whole, kind of venue, purpose and node
+    have the region that was asked for, and "000000" if none was.
     """
     grouping: Global___RefusalGrouping.ValueType
     """What the row stands for."""
@@ -662,6 +671,8 @@ class RefusalSummary(_message.Message):
     """The kind of venue of a row by venue kind; else unspecified."""
     purpose: _purpose_pb2.Purpose.ValueType
     """The purpose of a row by purpose; else unspecified."""
+    origin_node: _builtins.str
+    """The node of a row by node, "nodes/{region}"; else empty."""
     @_builtins.property
     def interval(self) -> _interval_pb2.Interval:
         """The row's part of the interval."""
@@ -676,8 +687,8 @@ class RefusalSummary(_message.Message):
 
     @_builtins.property
     def decisions(self) -> Global___DecisionSummary:
-        """The decisions that were asked for at this node and below it; absent in rows by venue kind. Decisions that other
-        nodes made about the same place are not known here.
+        """The decisions that were asked for at this node and below it; absent in rows by venue kind and by node. Decisions that
+        other nodes made about the same place are not known here.
         """
 
     @_builtins.property
@@ -696,10 +707,11 @@ class RefusalSummary(_message.Message):
         purpose: _purpose_pb2.Purpose.ValueType = ...,
         decisions: Global___DecisionSummary | None = ...,
         rates: Global___RefusalRates | None = ...,
+        origin_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "interval", b"interval", "rates", b"rates", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "grounds", b"grounds", "grouping", b"grouping", "interval", b"interval", "purpose", b"purpose", "rates", b"rates", "region", b"region", "total", b"total", "venue_kind", b"venue_kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "grounds", b"grounds", "grouping", b"grouping", "interval", b"interval", "origin_node", b"origin_node", "purpose", b"purpose", "rates", b"rates", "region", b"region", "total", b"total", "venue_kind", b"venue_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

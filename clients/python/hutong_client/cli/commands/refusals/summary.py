@@ -78,7 +78,7 @@ def summary(
     exports: Exports,
     as_json: bool,
 ) -> ExitCode:
-    """Count reports by place, kind of venue or purpose, with rates, decisions asked for, and what is not answered.
+    """Count reports by place, kind of venue, purpose or node, with rates, decisions asked for, and open reports.
 
     A page also has charts, and one over time, by day unless --by is given.
     """
@@ -155,6 +155,8 @@ def group_of(row: RefusalSummary) -> str:
         return word(refusal_pb2.VenueKind, row.venue_kind, "VENUE_KIND_") if row.venue_kind else tr("not stated")
     if row.grouping == refusal_service_pb2.REFUSAL_GROUPING_PURPOSE:
         return word(purpose_pb2.Purpose, row.purpose, "PURPOSE_")
+    if row.grouping == refusal_service_pb2.REFUSAL_GROUPING_ORIGIN_NODE:
+        return row.origin_node
     return word(RefusalGrouping, row.grouping, "REFUSAL_GROUPING_") if row.grouping else ""
 
 
