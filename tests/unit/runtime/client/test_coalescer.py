@@ -109,7 +109,7 @@ async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_aft
         first = coalescer.ask(1)
         await turns()
         later = coalescer.ask(2)
-        assert await asyncio.gather(first, later) == [1001, 1002]
+        assert [await first, await later] == [1001, 1002]
         assert desk.batches[-1] == [1, 2]
     await load()
     await pass_time(2 * longest)
