@@ -121,8 +121,8 @@ def _run(options: argparse.Namespace) -> int:
         harden_process()
         uses_all = options.command in {"purge", "key"}
         used = list(SERVICES) if uses_all else _names(options.service)
-        check_private_files(settings, used)
         refuse_foreign_files(settings, used)
+        check_private_files(settings, used)
         if options.command == "backup":
             refuse_foreign_root(settings, [], [options.to])
         elif options.command not in {"audit", "key"}:

@@ -34,8 +34,8 @@ def check_settings(settings: Settings, services: Sequence[str] = SERVICES) -> No
     """
     check_tls_files(settings.tls)
     check_certificate_use(settings.tls)
-    check_private_files(settings, services)
     refuse_foreign_files(settings, services)
+    check_private_files(settings, services)
     for _, fault in find_rule_faults(settings):
         if fault:
             raise BadSetting(fault)

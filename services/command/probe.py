@@ -7,6 +7,7 @@ take the second of processor time that the imports of `hutongd` need.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import sys
 
@@ -57,6 +58,22 @@ def probe(arguments: list[str], address: str) -> int:
     finally:
         connection.close()
     return HEALTHY if answer.status == http.client.OK else UNHEALTHY
+
+
+def is_served(address: str) -> bool:
+    """Return whether a process of Hutong answers at an address of metrics, healthy or not."""
+    host, port = split_address(address)
+    connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        return answer.status in {http.client.OK, http.client.SERVICE_UNAVAILABLE} and isinstance(
+            json.loads(answer.read(10_000)), dict
+        )
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

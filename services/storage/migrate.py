@@ -27,6 +27,8 @@ from services.storage.errors import UnusableDatabase, is_broken_off
 from services.storage.schema.fit import OLDEST_SERVED, SchemaFit
 
 SERVICES = ("results", "policy", "verification")
+_REFUSED_PASSWORD = ("authentication failed", "no password supplied")
+"""Texts of PostgreSQL and libpq about a role that may not connect. Errors of connecting have no code."""
 UPGRADE_TRIES = 5
 """How often a migration is tried if every attempt ends in a deadlock."""
 
@@ -110,6 +112,8 @@ def _advise(service: str, error: exc.DBAPIError) -> Text:
         return english("stop the process that uses it, or try again")
     if code:
         return english("check its path, its permissions and the limit of open files (ulimit -n)")
+    if any(one in str(error.orig) for one in _REFUSED_PASSWORD):
+        return english("correct the role or the password in {variable} or in its passfile", variable=variable)
     if "read-only" in str(error.orig):
         return english("this server takes no writes, as a standby: name the primary in {variable}", variable=variable)
     if getattr(error.orig, "sqlstate", None) is None:

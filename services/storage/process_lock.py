@@ -93,5 +93,10 @@ def _open(path: Path) -> BinaryIO:
         return path.open("ab")
     except OSError as error:
         raise UnusableDatabase(
-            english("no file can be written beside a SQLite database: {cause}", cause=system_text(error))
+            english(
+                "no file can be written beside a SQLite database: {file}: {cause}; change the owner and the "
+                "permissions of the folder, or HUTONG_DATA_DIR",
+                file=path,
+                cause=system_text(error),
+            )
         ) from None

@@ -243,3 +243,18 @@ def test_the_unit_runs_commands_that_exist() -> None:
     assert "ExecStartPre" not in values
     assert int(values["TimeoutStopSec"]) > DRAIN_SECONDS
     assert values["User"] != "root"
+
+
+def test_each_unit_may_have_settings_of_its_own() -> None:
+    """The settings file is that of all units, and two processes cannot serve metrics at one address."""
+    unit = (ROOT / "deploy/systemd/hutong@.service").read_text(encoding="utf-8")
+    (file,) = re.findall(r"^EnvironmentFile=-(.*)$", unit, re.MULTILINE)
+    assert len({file.replace("%i", service) for service in SERVICES}) == len(SERVICES)
+
+
+def test_the_ports_of_the_services_are_reserved() -> None:
+    (line,) = re.findall(
+        r"^net\..*= (.*)$", (ROOT / "deploy/systemd/hutong-ports.conf").read_text("utf-8"), re.MULTILINE
+    )
+    first, last = map(int, line.split("-"))
+    assert set(PORTS.values()) == {*range(first, last + 1)}

@@ -17,19 +17,20 @@ from hutong_texts import Text, english, join
 from sqlalchemy import exc
 
 from services.command.doctor.findings import Finding, Level, report, worst
-from services.command.doctor.machine import check_clock, check_disk, is_open_to_others
+from services.command.doctor.machine import check_clock, check_disk, is_given_away, is_open_to_others
 from services.command.doctor.servers import check_clocks, check_replicas
 from services.command.doctor.tls import check_certificates, check_server_certificate
 from services.command.faults import describe
 from services.command.files.file_owners import find_foreign_files
 from services.command.files.private_files import find_open_files
 from services.command.files.rule_files import find_rule_faults
+from services.command.probe import is_served
 from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.exchange.upstream.tree_check import check_tree
 from services.results.records import tables
 from services.results.tables import metadata
-from services.runtime.addresses import is_same_server
+from services.runtime.addresses import is_same_server, socket_path, split_address
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
@@ -100,7 +101,8 @@ def _guarded(check: Text, find: Callable[[], Iterable[Finding]]) -> list[Finding
 
 
 def _private_files(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
-    for fault in (*find_open_files(settings, services), *find_foreign_files(settings, services)):
+    # Files in a folder that this user cannot enter cannot be looked at further.
+    for fault in list(find_foreign_files(settings, services)) or find_open_files(settings, services):
         yield Finding(english("private files"), Level.FAULT, fault)
 
 
@@ -183,7 +185,29 @@ async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]
         english("upstream policy"): settings.upstream_policy,
         english("upstream verification"): settings.upstream_verification,
     }
-    return list(await asyncio.gather(*own, *(_upstream(settings, name, one) for name, one in upstream.items() if one)))
+    above = [_upstream(settings, name, one) for name, one in upstream.items() if one]
+    metrics = [_metrics(settings.metrics_address)] if settings.metrics_address else []
+    return list(await asyncio.gather(*own, *metrics, *above))
+
+
+async def _metrics(address: str) -> Finding:
+    """Check that the address of the metrics is free, or that a process of Hutong serves it."""
+    check = english("address of metrics")
+    cause = find_bind_error(address)
+    if not cause:
+        return Finding(check, Level.OK, english("{address} is free", address=address))
+    if await asyncio.to_thread(is_served, address):
+        return Finding(check, Level.OK, english("{address} is served by Hutong", address=address))
+    return Finding(
+        check,
+        Level.FAULT,
+        english(
+            "{address}: {cause}, and no Hutong answers: free it, or change {variable}",
+            address=address,
+            cause=cause,
+            variable="HUTONG_METRICS_ADDRESS",
+        ),
+    )
 
 
 async def _address(settings: Settings, service: str, services: Sequence[str]) -> Finding:
@@ -205,6 +229,14 @@ async def _address(settings: Settings, service: str, services: Sequence[str]) ->
             return Finding(check, Level.FAULT, advice)
     cause = find_bind_error(address)
     if not cause:
+        port = 0 if socket_path(address) else split_address(address)[1]
+        if is_given_away(port):
+            advice = english(
+                "{address} is free, but a connection that this machine opens may take it before a start: reserve the "
+                "ports of the services (net.ipv4.ip_local_reserved_ports, deploy/systemd/hutong-ports.conf)",
+                address=address,
+            )
+            return Finding(check, Level.WARNING, advice)
         return Finding(check, Level.OK, english("{address} is free", address=address))
     serves, text = await _health(settings, address)
     if serves is None:

@@ -24,11 +24,33 @@ TIME_ERROR = 5
 """What adjtimex returns if nothing synchronises the clock (adjtimex(2))."""
 OTHERS = 0o077
 """The mode bits that let the file's group and other users use a file."""
+GROUP_READS = 0o040
+LOCAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""The first and the last port that Linux gives to connections that this machine opens."""
+RESERVED_PORTS = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
+"""The ports and ranges that Linux gives to no such connection, separated by commas."""
 
 
 def is_open_to_others(file: Path) -> bool:
-    """Return whether other users of the machine may use a file."""
-    return bool(file.stat().st_mode & OTHERS)
+    """Return whether other users of the machine may use a file.
+
+    The group may read a file that belongs to another user, such as root, because systems hand secrets to a service in
+    this way.
+    """
+    found = file.stat()
+    is_handed = found.st_uid == 0 or found.st_uid != os.geteuid()
+    return bool(found.st_mode & (OTHERS & ~GROUP_READS if is_handed else OTHERS))
+
+
+def is_given_away(port: int) -> bool:
+    """Return whether Linux may give a port to a connection that this machine opens. No service could listen then."""
+    try:
+        first, last = map(int, LOCAL_PORTS.read_text(encoding="ascii").split())
+        kept = RESERVED_PORTS.read_text(encoding="ascii").strip()
+    except OSError:
+        return False
+    ranges = [one.partition("-") for one in kept.split(",") if one]
+    return first <= port <= last and not any(int(low) <= port <= int(high or low) for low, _, high in ranges)
 
 
 def check_clock() -> Finding:

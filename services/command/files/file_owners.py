@@ -53,28 +53,49 @@ def refuse_foreign_files(settings: Settings, services: Sequence[str]) -> None:
 
 
 def find_foreign_files(settings: Settings, services: Sequence[str]) -> Iterator[Text]:
-    """Yield a text for each file of the services that they cannot use, because it belongs to another user.
+    """Yield a text for each file or folder of the services that they cannot use, because it belongs to another user.
 
-    For root these are root's files in a folder of another user. For any other user they are files that this user cannot
-    use. The text has the command that changes that.
+    For root these are root's files in a folder of another user. For any other user they are files and folders that this
+    user cannot use. The text has the command that changes that.
     """
-    needed = dict.fromkeys(_present(_databases(settings, services)), os.R_OK | os.W_OK)
-    needed |= dict.fromkeys(filter(os.path.lexists, _pepper(settings)), os.R_OK)
+    databases, peppers = _databases(settings, services), _pepper(settings)
+    folders = {file.absolute().parent for file in (*databases, *peppers)}
+    closed = [one for one in sorted(folders) if one.is_dir() and not _is_usable(one, os.R_OK | os.W_OK | os.X_OK)]
+    for folder in closed:
+        yield _belongs(folder)
+    if closed:
+        return
+    needed = dict.fromkeys(_present(databases), os.R_OK | os.W_OK)
+    needed |= dict.fromkeys(filter(os.path.lexists, peppers), os.R_OK)
     for file, access in needed.items():
-        found, user = file.stat(), os.geteuid()
-        if user == ROOT:
-            user = file.absolute().parent.stat().st_uid
-            # The bits of a mode are those of os.access, for the group three bits higher.
-            is_usable = user == ROOT or found.st_uid != ROOT or bool(found.st_mode & (access << 3 | access))
-        else:
-            is_usable = found.st_uid == user or os.access(file, access)
-        if not is_usable:
-            yield english(
-                "{file} belongs to {owner}, so that {user} cannot use it: as root, chown {user} {file}",
-                file=file.absolute(),
-                owner=_name(found.st_uid),
-                user=_name(user),
-            )
+        if not _is_usable(file, access):
+            yield _belongs(file)
+
+
+def _is_usable(path: Path, access: int) -> bool:
+    """Return whether the services can use a file or folder in the ways of os.access."""
+    found, user = path.stat(), os.geteuid()
+    if user != ROOT:
+        return found.st_uid == user or os.access(path, access)
+    # The bits of a mode are those of os.access, for the group three bits higher.
+    return _user_of(path) == ROOT or found.st_uid != ROOT or bool(found.st_mode & (access << 3 | access))
+
+
+def _user_of(path: Path) -> int:
+    """Return the id of the user who needs a file or folder: the one of this process, or for root the folder's owner."""
+    own = os.geteuid()
+    if own != ROOT:
+        return own
+    return (path if path.is_dir() else path.absolute().parent).stat().st_uid
+
+
+def _belongs(path: Path) -> Text:
+    return english(
+        "{file} belongs to {owner}, so that {user} cannot use it: as root, chown {user} {file}",
+        file=path.absolute(),
+        owner=_name(path.stat().st_uid),
+        user=_name(_user_of(path)),
+    )
 
 
 def _databases(settings: Settings, services: Sequence[str]) -> list[Path]:

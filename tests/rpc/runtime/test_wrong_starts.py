@@ -362,8 +362,8 @@ def test_files_of_another_user(tmp_path: Path) -> None:
         assert ended.returncode in {1, 2}
         assert "Traceback" not in ended.stderr
         said = ended.stdout if command == "doctor" else ended.stderr
-        (line,) = [one for one in said.splitlines() if "Permission denied" in one][:1]
-        assert "change the owner and the permissions" in line
+        (line,) = [one for one in said.splitlines() if "private files" in one or one.startswith("hutongd:")][:1]
+        assert re.search(f"{folder} belongs to root, so that \\w+ cannot use it: as root, chown \\w+ {folder}$", line)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
@@ -393,6 +393,12 @@ def test_few_files_and_a_full_output(tmp_path: Path) -> None:
         (line,) = ended.stderr.splitlines()
         assert re.fullmatch(f"hutongd: .*{cause}.*", line)
 
+    def fail_beside_a_database() -> None:
+        folder = tmp_path / "data"
+        folder.mkdir(mode=0o700)
+        (folder / "results.db-serving").mkdir()
+        fail(f"HUTONG_DATA_DIR={folder} exec {hutong} serve results", f"{folder}/results.db-serving.*HUTONG_DATA_DIR")
+
     def end_well() -> None:
         closed = run(["sh", "-c", f"exec {hutong} config show >&-"], env=variables)
         assert (closed.returncode, closed.stderr) == (0, "")
@@ -401,6 +407,7 @@ def test_few_files_and_a_full_output(tmp_path: Path) -> None:
         (
             partial(fail, f"ulimit -n 64; exec {hutong} serve results", "ulimit -n"),
             partial(fail, f"exec {hutong} config show > /dev/full", "free some space"),
+            fail_beside_a_database,
             end_well,
         )
     )

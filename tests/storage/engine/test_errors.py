@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socketserver
 import sqlite3
+import struct
+import threading
 from pathlib import Path
 
 import pytest
 
 from services.__main__ import EXIT_USAGE
+from services.domain.errors import Unavailable
+from services.storage.migrate import upgrade
 from tests.support.processes import hutongd
 
 
@@ -41,3 +46,32 @@ def test_the_error_says_what_the_operator_has_to_change(command: str, what: str,
     assert ended.returncode == EXIT_USAGE, ended.stderr
     assert said.startswith("hutongd: ")
     assert "database" in said.lower()
+
+
+REFUSED = b'SFATAL\0C28P01\0Mpassword authentication failed for user "hutong"\0\0'
+
+
+class RefusesPasswords(socketserver.StreamRequestHandler):
+    """Answers as PostgreSQL does to a role with a wrong password, without TLS."""
+
+    def handle(self) -> None:
+        while header := self.rfile.read(8):
+            length, code = struct.unpack("!II", header)
+            self.rfile.read(length - 8)
+            if code >> 16 == 1234:  # a request for encryption
+                self.wfile.write(b"N")
+            else:
+                self.wfile.write(b"E" + struct.pack("!I", len(REFUSED) + 4) + REFUSED)
+                return
+
+
+def test_a_refused_password_is_told_from_a_server_that_is_away() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), RefusesPasswords) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(
+                Unavailable, match="correct the role or the password in HUTONG_POLICY_DATABASE_URL or in"
+            ):
+                upgrade("policy", f"postgresql://hutong:x@127.0.0.1:{server.server_address[1]}/policy")
+        finally:
+            server.shutdown()

@@ -86,14 +86,17 @@ def test_files_of_root_in_the_folder_of_another_user(name: str, folder: Path) ->
 
 
 def test_files_that_this_user_cannot_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pepper need only be readable. Files beside the databases do not count."""
+    """A pepper need only be readable. Files beside the databases do not count. Their folder does."""
     for name in ("results.db", "pepper", "results.db.old"):
         (folder / name).touch()
     monkeypatch.setattr(os, "geteuid", lambda: UNNAMED)
-    monkeypatch.setattr(os, "access", lambda _file, wanted: not wanted & os.W_OK)
+    monkeypatch.setattr(os, "access", lambda file, wanted: file == folder or not wanted & os.W_OK)
     (text,) = map(str, find_foreign_files(settings(folder), SERVICES))
     assert text.startswith(f"{folder}/results.db belongs to ")
     assert text.endswith(f"as root, chown {UNNAMED} {folder}/results.db")
+    monkeypatch.setattr(os, "access", lambda file, _wanted: file != folder)
+    (text,) = map(str, find_foreign_files(settings(folder), SERVICES))
+    assert text.endswith(f"as root, chown {UNNAMED} {folder}")
     monkeypatch.setattr(os, "access", lambda _file, _wanted: True)
     assert list(find_foreign_files(settings(folder), SERVICES)) == []
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from services.command.doctor import machine
 from services.command.doctor.checks import diagnose
 from services.command.doctor.findings import Finding, Level, report, worst
 from services.command.doctor.servers import check_clocks
@@ -20,6 +21,7 @@ from services.command.version import find_version, version_text
 from services.domain.instant import SECOND, Instant
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
+from services.runtime.server.operators_port import OperatorsPort
 from services.storage.migrate import upgrade
 from tests.support.certificates import Authority
 from tests.support.databases import PostgresServer
@@ -76,6 +78,64 @@ def test_services_with_one_address_are_a_fault(node: dict[str, str], capsys: pyt
     assert code == Level.FAULT
     assert findings["address of policy"][1].endswith("is the address of results too: change HUTONG_POLICY_ADDRESS")
     assert found(capsys, node, "policy")[1]["address of policy"][0] == "ok"
+
+
+def test_the_address_of_the_metrics(node: dict[str, str], taken: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An address may be free, served by a process of Hutong, or taken by something else."""
+    check = "address of metrics"
+    node["HUTONG_METRICS_ADDRESS"] = free_address()
+    assert found(capsys, node)[1][check] == ("ok", f"{node['HUTONG_METRICS_ADDRESS']} is free")
+    operators = OperatorsPort(node["HUTONG_METRICS_ADDRESS"], services=1)
+    try:
+        assert found(capsys, node)[1][check] == ("ok", f"{node['HUTONG_METRICS_ADDRESS']} is served by Hutong")
+    finally:
+        operators.close()
+    level, text = found(capsys, node | {"HUTONG_METRICS_ADDRESS": taken})[1][check]
+    assert (level, "change HUTONG_METRICS_ADDRESS" in text) == ("fault", True)
+
+
+@pytest.mark.parametrize(
+    ("given", "reserved", "is_risk"),
+    [
+        ("1 65535", "", True),
+        ("1 65535", "7,1-65535", False),
+        ("1 65535", "1-2", True),
+        ("65534 65535", "", False),
+        (None, "", False),
+    ],
+)
+def test_a_port_that_linux_gives_to_connections_is_a_warning(
+    given: str | None,
+    reserved: str,
+    is_risk: bool,
+    node: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A connection that the machine opens would keep the service from listening. Other systems do not say it."""
+    for name, text in (("LOCAL_PORTS", given), ("RESERVED_PORTS", reserved)):
+        if text is not None:
+            (tmp_path / name).write_text(f"{text}\n", encoding="ascii")
+        monkeypatch.setattr(machine, name, tmp_path / name)
+    level, text = found(capsys, node)[1]["address of results"]
+    assert (level, "ip_local_reserved_ports" in text) == (("warning", True) if is_risk else ("ok", False))
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "is_open"),
+    [(1000, 0o640, True), (1000, 0o600, False), (0, 0o640, False), (0, 0o644, True), (0, 0o660, True)],
+)
+def test_a_secret_that_the_system_hands_to_a_group_is_no_warning(
+    owner: int, mode: int, is_open: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice of the warning, mode 600, would take such a secret away from the service."""
+    secret = tmp_path / "secret"
+    secret.touch()
+    stated = os.stat_result((mode, 0, 0, 1, owner, owner, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(Path, "stat", lambda _self, **_options: stated)
+    assert machine.is_open_to_others(secret) is is_open
 
 
 def test_faults_are_named_with_what_to_do(
