@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+
+from sqlalchemy import Connection
 
 from services.results.changelog.log import ChangeLog
 from services.results.corrections.store import CorrectionStore
@@ -10,6 +13,7 @@ from services.results.documents.store import DocumentStore
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.below import NodesBelow
 from services.results.exchange.downstream.missing_report_routing import MiddleRouter, TopRouter
+from services.results.exchange.homes.register import require_own_home
 from services.results.holds.store import HoldStore
 from services.results.idempotency import requests
 from services.results.labs.cache import LabCache
@@ -58,7 +62,7 @@ class Stores:
         self.router: MissingReportRouter
         self.router = MiddleRouter(self.change_log, limits) if joined else TopRouter(self.change_log, limits)
         self.applier = ChangeApplier(self.change_log, self.router, relays=joined, limits=limits)
-        self.labs = LabStore(database, writer, self.change_log, cache, move_lab)
+        self.labs = LabStore(database, writer, self.change_log, cache, partial(_prepare_registration, node))
         self.documents = DocumentStore(database, writer, self.change_log, node)
         self.timeliness = TimelinessStore(database)
         self.delay_totals = TotalsMaintainer(database, self.timing)
@@ -67,3 +71,9 @@ class Stores:
         self.holds = HoldStore(database, writer, node)
         self.watch = WatchStore(database, cache)
         self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)
+
+
+def _prepare_registration(node: str, connection: Connection, uscc: str, region: str, caller_region: str) -> None:
+    """Refuse a registration that is another supervisor's, and prepare the totals. Raises PermissionDenied."""
+    require_own_home(connection, uscc, caller_region, node)
+    move_lab(connection, uscc, region)

@@ -40,6 +40,8 @@ SCALE = 10 if IS_SOAK else 1
 """How much more an abuse sends in a soak."""
 PROCESSES = 2 if IS_SOAK else 0
 """Processes that call; 0 lets this process call. One process could not keep two servers busy."""
+LINES_OF_TRACEBACK = 60
+"""How many lines of the log a failure shows from the beginning of a traceback on."""
 _BROKEN_CODE = re.compile(r'grpc_server_handled_total\{.*grpc_code="(Internal|Unknown|DataLoss)".*\} [1-9]')
 
 
@@ -77,7 +79,14 @@ class Victim:
         with urllib.request.urlopen(f"http://{self._metrics}/metrics", timeout=TIMEOUT_SECONDS) as response:
             lines = response.read().decode().splitlines()
         found = [line for line in lines if _BROKEN_CODE.match(line)]
-        return found + [line for line in self.running.log if '"exception"' in line or "Traceback" in line]
+        log = list(self.running.log)
+        for at, line in enumerate(log):
+            if "Traceback" in line:
+                # The line before may say where the exception came from, such as "Exception ignored in".
+                found.append("".join(log[max(at - 1, 0) : at + LINES_OF_TRACEBACK]))
+            elif '"exception"' in line:
+                found.append(line)
+        return found
 
     def memory(self) -> float:
         """Return the resident memory of its process in MiB."""

@@ -24,7 +24,8 @@ M = TypeVar("M", bound=Message)
 class LabStore:
     """Laboratories with the history of their standing. Every write is durable when it returns.
 
-    `before_move` is called with a laboratory and its region before a registration stores the region.
+    `before_registration` is called in the transaction of a registration, with the laboratory, its region and the region
+    of the caller. It may refuse the registration.
     """
 
     def __init__(
@@ -33,20 +34,25 @@ class LabStore:
         writer: IdempotentWriter,
         change_log: ChangeLog,
         cache: LabCache,
-        before_move: Callable[[Connection, str, str], None],
+        before_registration: Callable[[Connection, str, str, str], None],
     ) -> None:
         self._database = database
         self._writer = writer
         self._change_log = change_log
         self._cache = cache
-        self._before_move = before_move
+        self._before_registration = before_registration
 
     async def create_lab(self, lab: Lab, request: IdempotentRequest[Lab, M]) -> M:
-        """Register a laboratory for the current caller, as `queries.create_lab`. Raises AlreadyExists."""
+        """Register a laboratory for the current caller, as `queries.create_lab`.
+
+        Raises:
+            AlreadyExists: as `queries.create_lab`.
+            PermissionDenied: NOT_PERMITTED, the laboratory is another supervisor's (`require_own_home`).
+        """
         actor, region = current_actor(), current_caller().region
 
         def run(connection: Connection) -> Lab:
-            self._before_move(connection, lab.uscc, lab.region)
+            self._before_registration(connection, lab.uscc, lab.region, region)
             registered = queries.create_lab(connection, lab, actor, region)
             change = LoggedChange(ChangeKind.LABS, "", [(lab.uscc, 0)], is_new=True)
             self._change_log.record(connection, [change], request.now)

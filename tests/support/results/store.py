@@ -39,13 +39,13 @@ class Laboratory:
         source_node: str = "220000",
         limits: ResultsLimits | None = None,
         timing: ResultsTiming | None = None,
+        node: str = "",
     ) -> None:
+        """`node` is the region of the store's node. Only the nation and nodes with nodes below them need it."""
         self.database = database
         self.clock = clock
-        # Only the nation notifies other nodes, so only the nation needs its own region.
-        self.stores = Stores(
-            database, clock, PEPPER.secrets, source_node if source_node == NATION else "", limits=limits, timing=timing
-        )
+        node = node or (NATION if source_node == NATION else "")
+        self.stores = Stores(database, clock, PEPPER.secrets, node, limits=limits, timing=timing)
         self.dialect = database.engine.dialect.name
         self._source_node = source_node
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from hutong_texts import english
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, true, update
 
+from services.domain.errors import PermissionDenied
 from services.domain.instant import Instant
-from services.domain.region import NATION
+from services.domain.names import format_node
+from services.domain.region import NATION, within
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.exchange import tables
 from services.results.exchange.homes.find import Home, find_home
 from services.results.labs.tables import labs
-from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit, share_until_commit
 from services.storage.columns import in_region
 
 _nodes = tables.nodes
@@ -54,6 +57,29 @@ def read_homes(connection: Connection, usccs: Collection[str], own: str = NATION
 def is_home(connection: Connection, uscc: str, node: str, own: str = NATION) -> bool:
     """Return whether a node is the firm or provisional home of a laboratory."""
     return read_homes(connection, [uscc], own)[uscc].node == node
+
+
+def require_own_home(connection: Connection, uscc: str, caller_region: str, own: str = NATION) -> None:
+    """Check that a supervisor registers no laboratory that is at home in another region's node below this one.
+
+    Otherwise the supervisor of one city could register a laboratory of another city at the province. It would then be
+    at home there, and everything that its own node sends would be set aside. An empty `caller_region` includes every
+    region. The lock lets no node join meanwhile.
+
+    Raises:
+        PermissionDenied: NOT_PERMITTED.
+    """
+    if not caller_region:
+        return
+    share_until_commit(connection, AdvisoryLock.HOMES)
+    home = read_homes(connection, [uscc], own)[uscc].node
+    if home in {"", own} or within(home, caller_region) or within(caller_region, home):
+        return
+    raise PermissionDenied(
+        "NOT_PERMITTED",
+        english("{node} is the home of the laboratory: register it there", node=format_node(home)),
+        metadata={"role": "supervisor", "needed": f"supervisor: own region {home}"},
+    )
 
 
 def find_foreign_labs(connection: Connection, usccs: Collection[str], sender: str, own: str = NATION) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 from hutong.results.v1 import lab_pb2
 from sqlalchemy import Connection, delete, insert, select, update
 
-from services.domain.errors import AlreadyExists
+from services.domain.errors import AlreadyExists, PermissionDenied
 from services.domain.instant import DAY
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink, LinkedDocument
@@ -24,7 +24,6 @@ from services.results.exchange.upstream.outbox import append_registers, read_pag
 from services.results.labs.copies import find_known
 from services.results.labs.model import STANDING_UNKNOWN, Lab, StandingChange
 from services.results.labs.queries import create_lab, get_lab
-from services.results.labs.tables import labs
 from services.results.records.model import ACTIVE, NEGATIVE, RECALLED, StoredResult
 from services.runtime.call import Call, current_call
 from services.runtime.caller import Caller
@@ -120,23 +119,69 @@ async def test_of_two_registrations_without_a_known_home_neither_counts(nation: 
     assert (await nation.database.read(get_lab, CENTRAL_USCC)).standing_at(NOW) == STANDING_UNKNOWN
 
 
-async def test_a_supervisor_takes_no_laboratory_that_another_city_has_registered(database_url: MakeUrl) -> None:
-    """At a province, the supervisor of one city could else read, recall and suspend results of another city."""
+@pytest.fixture
+async def province(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """The store of Henan. Zhengzhou, one of its cities, has joined."""
     async with open_laboratory(database_url("results")) as opened:
         await opened.database.write(add_node, ZHENGZHOU, NOW)
-        store = Laboratory(opened.database, opened.clock, source_node=HENAN)
-        zhengzhou = dataclasses.replace(make_lab(OTHER_USCC), region="410105")
-        arrival = Arrival(HENAN, ZHENGZHOU, NOW)
-        await store.database.write(store.stores.applier.apply, [zhengzhou], arrival)
-        kaifeng = dataclasses.replace(zhengzhou, region="410202")
-        with pytest.raises(AlreadyExists):
-            await register_as(store, kaifeng, Caller("supervisor", "supervisors/410200", "410200"))
-        assert (await store.database.read(get_lab, OTHER_USCC)).region == "410105"
-        for caller in (Caller("supervisor", "supervisors/410000", HENAN), Caller("operator", "operators/1")):
-            moved = dataclasses.replace(zhengzhou, region="410202" if caller.role == "supervisor" else "410105")
-            await store.database.write(store.stores.applier.apply, [zhengzhou], arrival)
-            assert (await register_as(store, moved, caller)).region == moved.region
-            await store.database.write(forget_registration)
+        yield Laboratory(opened.database, opened.clock, source_node=HENAN, node=HENAN)
+
+
+CITY_LAB = dataclasses.replace(make_lab(OTHER_USCC), region="410105")
+"""A laboratory of Zhengzhou, as its code says too."""
+CENTRAL_LAB = dataclasses.replace(make_lab(CENTRAL_USCC), region="410105")
+"""A laboratory in Zhengzhou whose code names no city."""
+KAIFENG = Caller("supervisor", "supervisors/410200", "410200")
+
+
+async def receive_from_city(province: Laboratory, lab: Lab, city: str = ZHENGZHOU) -> None:
+    arrival = Arrival(HENAN, city, NOW)
+    await province.database.write(province.stores.applier.apply, [lab], arrival)
+
+
+@pytest.mark.parametrize("lab", [CITY_LAB, CENTRAL_LAB], ids=["home by its code", "home by its registration"])
+async def test_a_supervisor_takes_no_laboratory_that_another_city_has_registered(
+    province: Laboratory, lab: Lab
+) -> None:
+    """The supervisor of one city could else read, recall and suspend results of another city at the province."""
+    await receive_from_city(province, lab)
+    with pytest.raises(PermissionDenied):
+        await register_as(province, dataclasses.replace(lab, region="410202"), KAIFENG)
+    assert (await province.database.read(get_lab, lab.uscc)).region == "410105"
+
+
+async def test_a_supervisor_takes_no_laboratory_that_two_other_cities_have_registered(province: Laboratory) -> None:
+    for city in (ZHENGZHOU, "410300"):
+        await province.database.write(add_node, city, NOW)
+        await receive_from_city(province, CENTRAL_LAB, city)
+    with pytest.raises(AlreadyExists):
+        await register_as(province, dataclasses.replace(CENTRAL_LAB, region="410202"), KAIFENG)
+    assert (await province.database.read(get_lab, CENTRAL_USCC)).region == "410105"
+
+
+async def test_a_supervisor_registers_no_laboratory_that_is_at_home_in_another_city(province: Laboratory) -> None:
+    """What its own node sends later would else be set aside."""
+    with pytest.raises(PermissionDenied):
+        await register_as(province, dataclasses.replace(CITY_LAB, region="410202"), KAIFENG)
+    await receive_from_city(province, CITY_LAB)
+    assert (await province.database.read(get_lab, OTHER_USCC)).region == "410105"
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        Caller("supervisor", "supervisors/410000", HENAN),
+        Caller("supervisor", "supervisors/410105", "410105"),
+        Caller("operator", "operators/1"),
+    ],
+    ids=lambda caller: caller.name,
+)
+async def test_who_supervises_the_region_registers_a_laboratory_of_a_city_at_the_province(
+    province: Laboratory, caller: Caller
+) -> None:
+    await receive_from_city(province, CITY_LAB)
+    renamed = dataclasses.replace(CITY_LAB, display_name="第二检验所")
+    assert (await register_as(province, renamed, caller)).display_name == "第二检验所"
 
 
 async def register_as(store: Laboratory, lab: Lab, caller: Caller) -> Lab:
@@ -148,11 +193,6 @@ async def register_as(store: Laboratory, lab: Lab, caller: Caller) -> Lab:
         return await register(store, lab)
     finally:
         current_call.reset(token)
-
-
-def forget_registration(connection: Connection) -> None:
-    """Let the laboratory be as the city has registered it."""
-    connection.execute(update(labs).where(labs.c.uscc == OTHER_USCC).values(source_node=ZHENGZHOU, region="410105"))
 
 
 def made_link(link_id: str, maker: str = "", **fields: object) -> DocumentLink:
