@@ -27,7 +27,7 @@ from services.results.exchange.downstream.relayed import (
     record_positions,
     record_relayed,
 )
-from services.results.exchange.downstream.streams import begin_stream, require_current
+from services.results.exchange.downstream.streams import Stream, begin_stream, require_current
 from services.results.exchange.lab_answers import count_dropped
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.records.partition_maintainer import PartitionMaintainer
@@ -105,13 +105,13 @@ class DownstreamStore:
 
     async def open_log(
         self, log: NodeLog, removed: Sequence[WriterPosition], skew: Span
-    ) -> tuple[int, list[WriterPosition]]:
-        """Begin a stream. Return its number and the durable positions of the log's writers.
+    ) -> tuple[Stream, list[WriterPosition]]:
+        """Begin a stream. Return it and the durable positions of the log's writers.
 
         `removed` are commits that the node can no longer send.
         """
 
-        def work(connection: Connection) -> tuple[int, list[WriterPosition]]:
+        def work(connection: Connection) -> tuple[Stream, list[WriterPosition]]:
             stream = begin_stream(connection, log.node)
             return stream, nodes.open_log(connection, log, removed, skew, self._clock.now(), self._own)
 
@@ -124,7 +124,7 @@ class DownstreamStore:
     async def record_checkpoint(
         self,
         region: str,
-        stream: int,
+        stream: Stream,
         as_of_time: Instant | None,
         skew: Span | None,
         checkpoint: ReplicateCheckpoint,
@@ -172,7 +172,7 @@ class DownstreamStore:
         return form_tubes(self._form, tubes)
 
     async def apply_batch(
-        self, log: NodeLog, stream: int, batch: ReplicateBatch, decoded: Decoded
+        self, log: NodeLog, stream: Stream, batch: ReplicateBatch, decoded: Decoded
     ) -> tuple[int, Instant]:
         """Store a batch. Return how many commits of its writer are durable now, and the time of the transaction.
 
@@ -197,7 +197,13 @@ class DownstreamStore:
         return committed, now
 
     def _apply(
-        self, connection: Connection, log: NodeLog, stream: int, batch: ReplicateBatch, decoded: Decoded, now: Instant
+        self,
+        connection: Connection,
+        log: NodeLog,
+        stream: Stream,
+        batch: ReplicateBatch,
+        decoded: Decoded,
+        now: Instant,
     ) -> tuple[int, dict[tuple[str, str], int], int]:
         """Store a batch inside a transaction.
 

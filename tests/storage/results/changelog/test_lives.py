@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, text
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, HOUR
@@ -19,7 +20,7 @@ from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.restored import Copy
 from tests.support.results.factories import NOW, USCC, make_tube
-from tests.support.results.store import Laboratory
+from tests.support.results.store import Laboratory, open_laboratory
 
 JILIN = "220000"
 
@@ -109,6 +110,31 @@ async def test_a_batch_of_an_earlier_stream_is_refused(laboratory: Laboratory) -
     with pytest.raises(Unavailable) as caught:
         write(require_current, JILIN, first)
     assert caught.value.reason == "STREAM_REPLACED"
+
+
+async def test_a_stream_ends_once_the_database_may_have_been_restored(
+    postgres_url: MakeUrl,
+) -> None:
+    """On PostgreSQL another table stands for a server that took over. Connections outlive it."""
+    async with open_laboratory(postgres_url("results")) as laboratory:
+        write = laboratory.database.write_now
+        stream = write(begin_stream, JILIN)
+        write(require_current, JILIN, stream)
+
+        def take_over(connection: Connection) -> None:
+            for statement in (
+                "CREATE TABLE later (LIKE replication_streams INCLUDING ALL)",
+                "INSERT INTO later SELECT * FROM replication_streams",
+                "DROP TABLE replication_streams",
+                "ALTER TABLE later RENAME TO replication_streams",
+            ):
+                connection.execute(text(statement))
+
+        write(take_over)
+        with pytest.raises(Unavailable) as caught:
+            write(require_current, JILIN, stream)
+        assert caught.value.reason == "DATABASE_UNAVAILABLE"
+        write(require_current, JILIN, write(begin_stream, JILIN))
 
 
 def at(sequence: int, life: str, writer: int = 1) -> CommitPosition:
