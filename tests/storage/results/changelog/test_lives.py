@@ -15,6 +15,7 @@ from services.results.changelog.log import list_writers, read_entries, remove_en
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.downstream.lives import find_unmet, record_reached
 from services.results.exchange.downstream.streams import begin_stream, require_current
+from services.results.exchange.upstream.store import UpstreamStore
 from services.runtime.consistency import BEFORE_ANY, CommitPosition, LogPosition
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
@@ -135,6 +136,16 @@ async def test_a_stream_ends_once_the_database_may_have_been_restored(
             write(require_current, JILIN, stream)
         assert caught.value.reason == "DATABASE_UNAVAILABLE"
         write(require_current, JILIN, write(begin_stream, JILIN))
+
+
+async def test_a_sender_reads_no_page_in_another_life_of_its_database(laboratory: Laboratory) -> None:
+    """A commit of another life may have a sequence that counts as sent."""
+    store = UpstreamStore(laboratory.database, laboratory.clock, JILIN)
+    await laboratory.send([make_tube(0)])
+    assert len((await store.read_page({}, (), await store.read_life())).commits) == 1
+    with pytest.raises(Unavailable) as caught:
+        await store.read_page({}, (), "before the failover")
+    assert caught.value.reason == "DATABASE_UNAVAILABLE"
 
 
 def at(sequence: int, life: str, writer: int = 1) -> CommitPosition:
