@@ -19,6 +19,8 @@ SEARCHES = os.environ.get("HUTONG_MODEL_LIMITS", "COMMITS=2 OTHERS=0;COMMITS=1")
 """The limits of each search, as definitions of the model. The first has about a million states, the second three."""
 REFUSALS = os.environ.get("HUTONG_REFUSALS_LIMITS", "REPORT_B=0 LATE=0;REPORT_A=0 LATE=0").split(";")
 """The limits of each search of the model of reported refusals. Each has about a million states."""
+SUBSCRIPTIONS = os.environ.get("HUTONG_SUBSCRIPTIONS_LIMITS", "LOW_RESTORES=0;CUTS=0 CHANGES=0").split(";")
+"""The limits of each search of the model of subscriptions. They have 450,000 and 160,000 states."""
 SECONDS = float(os.environ.get("HUTONG_MODEL_SECONDS", "300"))
 """The longest that a search may take, and the compiler before it. The small searches take 6 to 15 seconds of a core."""
 MEMORY_MIB = os.environ.get("HUTONG_MODEL_MEMORY", "1500")
@@ -46,12 +48,17 @@ def search(directory: Path, *definitions: str, model: str = "exchange.pml") -> s
 
 @pytest.mark.parametrize(
     ("model", "limits"),
-    [("exchange.pml", limits) for limits in SEARCHES] + [("refusals.pml", limits) for limits in REFUSALS],
+    [
+        *(("exchange.pml", limits) for limits in SEARCHES),
+        *(("refusals.pml", limits) for limits in REFUSALS),
+        *(("subscriptions.pml", limits) for limits in SUBSCRIPTIONS),
+    ],
 )
 def test_no_state_breaks_an_invariant(tmp_path: Path, model: str, limits: str) -> None:
     """No state loses anything, has an effect twice, breaks the order, meets a token early or believes a stranger.
 
-    Of reported refusals, no state leaves two nodes with different reports, or lets them send reports for ever.
+    Of reported refusals, no state leaves two nodes with different reports, or lets them send reports for ever. No state
+    leaves a subscription that the node above has lost.
     """
     report = search(tmp_path, *limits.split(), model=model)
     assert "errors: 0" in report, report
@@ -107,3 +114,17 @@ def test_a_fault_breaks_the_exchange_of_refusals(tmp_path: Path, fault: str, lim
     report = search(tmp_path, *limits.split(), fault, model="refusals.pml")
     assert "errors: 1" in report, report
     assert broken in next(line for line in report.splitlines() if "assertion violated" in line)
+
+
+@pytest.mark.parametrize("fault", ["CURSOR_ONLY", "ONE_POSITION", "PASSED", "REPLACED", "NUMBER_ONLY", "SAME_WATCH"])
+def test_a_fault_loses_a_subscription(tmp_path: Path, fault: str) -> None:
+    """Spin finds each fault.
+
+    A watch states its cursor alone. One position is kept, not one of each life. A position is deleted once the cursor
+    is beyond it. A node that begins again deletes all positions, or those whose number has not grown. A watch outlives
+    a restore.
+    """
+    limits = "LOW_RESTORES=0 CUTS=0" if fault == "SAME_WATCH" else "LOW_RESTORES=0 CHANGES=0"
+    report = search(tmp_path, *limits.split(), fault, model="subscriptions.pml")
+    assert "errors: 1" in report, report
+    assert "wanted& ~(subscribed)" in next(line for line in report.splitlines() if "assertion violated" in line)

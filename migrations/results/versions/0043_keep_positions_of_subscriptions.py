@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("life", sa.String(length=36), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("commit_time", sa.BigInteger(), nullable=False),
+        sa.Column("stored_count", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("life", name=op.f("pk_subscription_positions")),
     )
 

@@ -19,6 +19,7 @@ from services.policy.received import ReceivedRevision
 from services.policy.rules.merging import merge_from_below
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
+from services.storage.life import current_life
 from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes_below
@@ -33,6 +34,8 @@ class Stream(NamedTuple):
         cursor: the sender's cursor from which the stream goes on.
         sequence: the sequence of the last change at this node.
         nodes: the regions of the known nodes within the sender's region. The sender's own region is not among them.
+        life: the life of this node's database in which the stream began. The stream ends with it. A connection outlives
+            a failover, and the new server may lack revisions before the cursor.
     """
 
     region: str
@@ -40,6 +43,7 @@ class Stream(NamedTuple):
     cursor: str
     sequence: int
     nodes: Sequence[str]
+    life: str
 
 
 class Progress(NamedTuple):
@@ -79,7 +83,8 @@ class DownstreamStore:
         Return the names of the revisions that the sender may not state. They are not stored.
 
         Raises:
-            Unavailable: STREAM_REPLACED, the node has begun another stream.
+            Unavailable: STREAM_REPLACED, the node has begun another stream; DATABASE_UNAVAILABLE, the database was
+                started again.
         """
         return await self._database.write(_receive, stream, revisions, progress, now)
 
@@ -98,7 +103,8 @@ def _open_stream(connection: Connection, region: str, retired: Collection[str]) 
     moved = update(_nodes).where(_nodes.c.region == region).values(stream=_nodes.c.stream + 1)
     row = connection.execute(moved.returning(_nodes.c.stream, _nodes.c.cursor)).one()
     inside = sorted(place for place in known if place != region and within(place, region))
-    return Stream(region, row.stream, row.cursor, newest_sequence(connection), inside)
+    life = connection.execute(select(current_life(connection, _nodes))).scalar_one()
+    return Stream(region, row.stream, row.cursor, newest_sequence(connection), inside, life)
 
 
 def _receive(
@@ -109,10 +115,13 @@ def _receive(
     now: Instant,
 ) -> list[str]:
     lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
-    current = connection.execute(select(_nodes.c.stream).where(_nodes.c.region == stream.region)).scalar()
-    if current != stream.number:
+    life = current_life(connection, _nodes).label("life")
+    current = connection.execute(select(_nodes.c.stream, life).where(_nodes.c.region == stream.region)).first()
+    if current is None or current.stream != stream.number:
         node = format_node(stream.region)
         raise Unavailable("STREAM_REPLACED", english("the node has begun another replication"), metadata={"node": node})
+    if current.life != stream.life:
+        raise Unavailable("DATABASE_UNAVAILABLE", english("the database was started again; connect again"))
     refused = [
         one.revision.name
         for one in revisions

@@ -249,3 +249,13 @@ class SubscriptionPosition(NamedTuple):
     number: int
     commit_time: Instant
     life: str
+
+
+class StoredPosition(NamedTuple):
+    """The newest position of subscriptions in one life, as this node has stored it.
+
+    `stored_count` grows with each answer of the life that is stored, also if the answer has a smaller number.
+    """
+
+    position: SubscriptionPosition
+    stored_count: int

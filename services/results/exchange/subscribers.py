@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, case, delete, select
 
 from services.domain.instant import Instant
 from services.results.documents.store import find_linked
 from services.results.exchange import tables
-from services.results.exchange.model import SubscriptionPosition
+from services.results.exchange.model import StoredPosition, SubscriptionPosition
 from services.results.records.by_key import fetch_by_keys
 from services.results.records.tables import results
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
@@ -126,24 +126,32 @@ def record_positions(connection: Connection, positions: Collection[SubscriptionP
     newest = {one.life: one for one in sorted(positions, key=lambda one: one.number)}
     if not newest:
         return
-    rows = [newest[life]._asdict() for life in sorted(newest)]
+    rows = [{**newest[life]._asdict(), "stored_count": 1} for life in sorted(newest)]
     new = insert_or_update(connection, _positions)
-    later = new.on_conflict_do_update(
+    is_newer = new.excluded.number > _positions.c.number
+    added = new.on_conflict_do_update(
         index_elements=[_positions.c.life],
-        set_={"number": new.excluded.number, "commit_time": new.excluded.commit_time},
-        where=new.excluded.number > _positions.c.number,
+        set_={
+            "number": case((is_newer, new.excluded.number), else_=_positions.c.number),
+            "commit_time": case((is_newer, new.excluded.commit_time), else_=_positions.c.commit_time),
+            "stored_count": _positions.c.stored_count + 1,
+        },
     )
-    connection.execute(later, rows)
+    connection.execute(added, rows)
 
 
-def list_positions(connection: Connection) -> list[SubscriptionPosition]:
+def list_positions(connection: Connection) -> list[StoredPosition]:
     """Return the stored positions in ascending order, at most MAX_STATED."""
-    columns = (_positions.c.number, _positions.c.commit_time, _positions.c.life)
+    columns = (_positions.c.number, _positions.c.commit_time, _positions.c.life, _positions.c.stored_count)
     query = select(*columns).order_by(_positions.c.number, _positions.c.life).limit(MAX_STATED)
-    return [SubscriptionPosition(*row) for row in connection.execute(query)]
+    return [StoredPosition(SubscriptionPosition(*row[:3]), row.stored_count) for row in connection.execute(query)]
 
 
-def forget_positions(connection: Connection, positions: Collection[SubscriptionPosition]) -> None:
-    """Delete these positions. A position is kept if a later subscription of its life has replaced it."""
-    for one in sorted(positions, key=lambda one: one.life):
-        connection.execute(delete(_positions).where(_positions.c.life == one.life, _positions.c.number == one.number))
+def forget_positions(connection: Connection, stored: Collection[StoredPosition]) -> None:
+    """Delete these positions. A position stays if another answer of its life has been stored since it was read.
+
+    That answer may belong to a subscription that the caller does not know of.
+    """
+    for (number, _, life), count in sorted(stored, key=lambda one: one.position.life):
+        unchanged = (_positions.c.number == number, _positions.c.stored_count == count)
+        connection.execute(delete(_positions).where(_positions.c.life == life, *unchanged))

@@ -181,6 +181,9 @@ subscription_positions = Table(
     Column("life", String(LIFE_LENGTH), primary_key=True),
     Column("number", BigInteger, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
+    # How many answers to subscriptions have been stored in this row. Answers may be stored in another order than that
+    # of their numbers.
+    Column("stored_count", BigInteger, nullable=False),
     info={LEFT_OUT: True},
 )
 

@@ -46,7 +46,7 @@ async def test_a_node_goes_on_where_it_was_and_its_effects_happen_once(database:
     """A repeated revision is no change; new content, a withdrawal and a later position are. Tokens are met then."""
     store, policies = DownstreamStore(database), PolicyStore(database)
     stream = await store.open_stream(HENAN)
-    assert stream == Stream(HENAN, 1, "", 0, [])
+    assert stream == Stream(HENAN, 1, "", 0, [], stream.life)
     progress = Progress("c7", {HENAN: 7, CITY: 5}, {(CITY, "a"): 1})
     for _ in range(2):
         assert await store.receive(stream, [received()], progress, NOW) == []
@@ -64,11 +64,22 @@ async def test_a_node_goes_on_where_it_was_and_its_effects_happen_once(database:
         await check.require(encode_token(CommitPosition("policy", HENAN, LogPosition("a", 0, 1))))
 
     again = await store.open_stream(HENAN)
-    assert again == Stream(HENAN, 2, "c7", 3, [CITY])
+    assert again == Stream(HENAN, 2, "c7", 3, [CITY], stream.life)
     with pytest.raises(Unavailable) as caught:
         await store.receive(stream, [received("late")], None, NOW)
     assert caught.value.reason == "STREAM_REPLACED"
     assert await policies.newest_sequence() == 3
+
+
+async def test_a_stream_ends_with_the_life_of_the_database(database: Database) -> None:
+    """A server that took over may lack revisions before the cursor. Another stream begins where they end."""
+    store = DownstreamStore(database)
+    stream = await store.open_stream(HENAN)
+    with pytest.raises(Unavailable) as caught:
+        await store.receive(stream._replace(life="before the failover"), [received()], None, NOW)
+    assert caught.value.reason == "DATABASE_UNAVAILABLE"
+    assert await PolicyStore(database).newest_sequence() == 0
+    assert await store.receive(stream, [received()], None, NOW) == []
 
 
 class StoreOfAnotherProcess(PolicyStore):

@@ -34,6 +34,7 @@ from services.results.exchange.convert.changes import change_from_proto
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
 from services.results.exchange.convert.tubes import tubes_from_proto
 from services.results.exchange.downstream.replication.grouping import ArrivedBatch, Decoded, may_join
+from services.results.exchange.downstream.replication.streams import Stream
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
@@ -70,10 +71,10 @@ class _Waiting(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """A stream that has begun: its log, its number, the clock of its node, and the answer to its first frame."""
+    """A stream that has begun: its log, the stream itself, the clock of its node, and the answer to its first frame."""
 
     log: NodeLog
-    stream: int
+    stream: Stream
     clock: ClockSkewMonitor
     answer: ReplicateResponse
 

@@ -31,7 +31,7 @@ from services.results.exchange.downstream.relayed import (
 )
 from services.results.exchange.downstream.replication import lives
 from services.results.exchange.downstream.replication.grouping import ArrivedBatch, merge
-from services.results.exchange.downstream.replication.streams import begin_stream, require_current
+from services.results.exchange.downstream.replication.streams import Stream, begin_stream, require_current
 from services.results.exchange.lab_answers import count_dropped
 from services.results.exchange.model import Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.exchange.recent_tubes import LoggedTubes, RecentTubes
@@ -121,13 +121,13 @@ class DownstreamStore:
 
     async def open_log(
         self, log: NodeLog, removed: Sequence[WriterPosition], skew: Span
-    ) -> tuple[int, list[WriterPosition]]:
-        """Begin a stream. Return its number and the durable positions of the log's writers.
+    ) -> tuple[Stream, list[WriterPosition]]:
+        """Begin a stream. Return it and the durable positions of the log's writers.
 
         `removed` are commits that the node can no longer send.
         """
 
-        def work(connection: Connection) -> tuple[int, list[WriterPosition]]:
+        def work(connection: Connection) -> tuple[Stream, list[WriterPosition]]:
             stream = begin_stream(connection, log.node)
             return stream, nodes.open_log(connection, log, removed, skew, self._clock.now(), self._own)
 
@@ -140,7 +140,7 @@ class DownstreamStore:
     async def record_checkpoint(
         self,
         region: str,
-        stream: int,
+        stream: Stream,
         as_of_time: Instant | None,
         skew: Span | None,
         checkpoint: ReplicateCheckpoint,
@@ -187,7 +187,7 @@ class DownstreamStore:
         """
         return form_tubes(self._dialect, tubes, message)
 
-    async def apply_batch(self, log: NodeLog, stream: int, arrived: ArrivedBatch) -> tuple[int, Instant]:
+    async def apply_batch(self, log: NodeLog, stream: Stream, arrived: ArrivedBatch) -> tuple[int, Instant]:
         """Store a batch. Return how many commits of its writer are durable now, and the time of the transaction.
 
         Raises:
@@ -197,7 +197,7 @@ class DownstreamStore:
         """
         return await self._write(log, stream, arrived, all_new=False)
 
-    async def apply_group(self, log: NodeLog, stream: int, group: Sequence[ArrivedBatch]) -> Instant | None:
+    async def apply_group(self, log: NodeLog, stream: Stream, group: Sequence[ArrivedBatch]) -> Instant | None:
         """Store batches that may be grouped, in one transaction. Return the time of the transaction.
 
         Return None if nothing was stored, because the batches must be applied one by one.
@@ -216,7 +216,9 @@ class DownstreamStore:
             return None
         return now
 
-    async def _write(self, log: NodeLog, stream: int, arrived: ArrivedBatch, *, all_new: bool) -> tuple[int, Instant]:
+    async def _write(
+        self, log: NodeLog, stream: Stream, arrived: ArrivedBatch, *, all_new: bool
+    ) -> tuple[int, Instant]:
         decoded = arrived.decoded
         reference_times = [change.result.reference_time for change in decoded.changes if isinstance(change, Replica)]
         await self._partitions.prepare(
@@ -236,7 +238,14 @@ class DownstreamStore:
         return stored.committed, now
 
     def _apply(
-        self, connection: Connection, log: NodeLog, stream: int, arrived: ArrivedBatch, now: Instant, *, all_new: bool
+        self,
+        connection: Connection,
+        log: NodeLog,
+        stream: Stream,
+        arrived: ArrivedBatch,
+        now: Instant,
+        *,
+        all_new: bool,
     ) -> _Stored:
         """Store a batch inside a transaction.
 

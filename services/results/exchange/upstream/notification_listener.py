@@ -26,7 +26,7 @@ from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert.changes import change_from_proto
 from services.results.exchange.convert.positions import subscription_position_to_proto
-from services.results.exchange.model import AdverseSubject, Change, NotificationPosition, SubscriptionPosition
+from services.results.exchange.model import AdverseSubject, Change, NotificationPosition, StoredPosition
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import (
     MAX_SUBSCRIBED,
@@ -96,12 +96,12 @@ class NotificationListener:
             # stored position, although the position of this watch is too old. The same holds if another process has
             # deleted the position of a subscription.
             is_moved = (await self._store.read_position() or NotificationPosition(0, None)) != position
-            left = {one.life for one in await self._store.list_stated()}
-            if not is_moved and left.issuperset(one.life for one in stated):
+            left = {one.position.life for one in await self._store.list_stated()}
+            if not is_moved and left.issuperset(one.position.life for one in stated):
                 _log.warning("the nation does not know this node's position; subscribing to every subject again")
                 await self._resubscribe(position, stated)
 
-    async def _resubscribe(self, position: NotificationPosition | None, stated: Sequence[SubscriptionPosition]) -> None:
+    async def _resubscribe(self, position: NotificationPosition | None, stated: Sequence[StoredPosition]) -> None:
         after = b""
         while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
             # A node above that was restored may have lost its own subscriptions, so the call renews those too.
@@ -111,16 +111,16 @@ class NotificationListener:
             after = keys[-1]
         await self._store.restart(position, stated)
 
-    async def _watch(self, position: NotificationPosition, stated: Sequence[SubscriptionPosition]) -> None:
+    async def _watch(self, position: NotificationPosition, stated: Sequence[StoredPosition]) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._timing.listener_renewal
         request = WatchNotificationsRequest(node=self._node, cursor=position.number, capabilities=OWN)
         name_versions(request, self._pepper)
         if position.commit_time is not None:
             request.commit_time.CopyFrom(to_timestamp(position.commit_time))
-        request.subscription_positions.extend(map(subscription_position_to_proto, stated))
+        request.subscription_positions.extend(subscription_position_to_proto(one.position) for one in stated)
         # If the node above knows these, it also knows them as long as it knows the cursor.
-        passed = [one for one in stated if one.number <= position.number]
+        passed = [one for one in stated if one.position.number <= position.number]
         # Each watch has its own connection, so that a half-open connection is closed with its watch.
         async with self._open_channel() as channel:
             call = ExchangeServiceStub(channel).WatchNotifications(request)

@@ -15,7 +15,7 @@ from services.results.exchange import tables
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.lab_answers import count_dropped
-from services.results.exchange.model import Change, NotificationPosition, Replica, SubscriptionPosition
+from services.results.exchange.model import Change, NotificationPosition, Replica, StoredPosition, SubscriptionPosition
 from services.results.exchange.subscribers import (
     add_subscriptions,
     forget_positions,
@@ -63,15 +63,15 @@ class NotificationStore:
         """Return the position among the notifications; None at a node that has never subscribed."""
         return await self._database.read(read_position)
 
-    async def list_stated(self) -> list[SubscriptionPosition]:
+    async def list_stated(self) -> list[StoredPosition]:
         """Return the positions of subscriptions that a watch has to state."""
         return await self._database.read(list_positions)
 
-    async def forget_stated(self, positions: Sequence[SubscriptionPosition]) -> None:
+    async def forget_stated(self, positions: Sequence[StoredPosition]) -> None:
         """Delete positions of subscriptions that need not be stated again."""
         await self._database.write(forget_positions, positions)
 
-    async def restart(self, position: NotificationPosition | None, stated: Sequence[SubscriptionPosition] = ()) -> None:
+    async def restart(self, position: NotificationPosition | None, stated: Sequence[StoredPosition] = ()) -> None:
         """Reset the stored position to the beginning if it is still `position`, and delete the positions in `stated`.
 
         The node above did not know `position`, or one of `stated`. Since then, this node has subscribed again to every
@@ -178,9 +178,7 @@ def read_position(connection: Connection) -> NotificationPosition | None:
     return None if row is None else NotificationPosition(*row)
 
 
-def _restart(
-    connection: Connection, position: NotificationPosition | None, stated: Sequence[SubscriptionPosition]
-) -> None:
+def _restart(connection: Connection, position: NotificationPosition | None, stated: Sequence[StoredPosition]) -> None:
     forget_positions(connection, stated)
     new = insert_if_absent(connection, _positions)
     connection.execute(new.values(node=NATION, processed=0, commit_time=None))

@@ -101,6 +101,7 @@ class Sender:
         self._backlog = Backlog(store, timing)
         self._skew = ClockSkewMonitor(jurisdiction)
         self._reached: Instant | None = None
+        self._life: str | None = None
         self._last_failure = ""
 
     @property
@@ -172,6 +173,8 @@ class Sender:
 
     async def _open(self, call: Any) -> dict[int, int]:
         """Start the stream. Return how many commits of each writer the node above has."""
+        # The life is read before the positions are compared, and each page is read in this life.
+        self._life = await self._store.read_life()
         log_id = await self._store.read_log_id()
         removed = await self._store.removed_positions()
         sent_time = self._clock.now()
@@ -258,7 +261,7 @@ class Sender:
         """
         now = self._clock.now()
         below = NOTHING if self._below is None else await self._below.read()
-        page = await self._store.read_page(sent, self._unknown)
+        page = await self._store.read_page(sent, self._unknown, self._life)
         if page.withheld - self._withheld:
             # The withheld kinds must be durable before the node above acknowledges the commits.
             await self._store.note_withheld(self._above, page.withheld)

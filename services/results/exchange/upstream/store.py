@@ -6,8 +6,12 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from hutong.audit.v1.audit_head_pb2 import AuditHead
+from hutong_texts import english
+from sqlalchemy import Connection, select
 
+from services.domain.errors import Unavailable
 from services.results.changelog.model import ChangeKind
+from services.results.changelog.tables import changes
 from services.results.exchange.model import WriterPosition
 from services.results.exchange.recent_tubes import RecentTubes
 from services.results.exchange.upstream import acknowledgements, audit_heads, outbox
@@ -17,6 +21,7 @@ from services.results.exchange.withheld import note_withheld
 from services.runtime.clock import Clock
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database
+from services.storage.life import current_life
 from services.storage.process_lock import aio_try_process_lock
 
 
@@ -68,12 +73,28 @@ class UpstreamStore:
         """Remember that changes of these kinds are not sent to the node above."""
         await self._database.write(note_withheld, above, kinds)
 
-    async def read_page(self, sent: Mapping[int, int], unknown: Collection[ChangeKind] = ()) -> Page:
+    async def read_life(self) -> str:
+        """Return the current life of the database."""
+        return await self._database.read(_read_life)
+
+    async def read_page(
+        self, sent: Mapping[int, int], unknown: Collection[ChangeKind] = (), life: str | None = None
+    ) -> Page:
         """Return the next commits to send. `sent` is the number of commits already sent, by writer.
 
         If the node above does not know the kind of a commit (`unknown`), the commit is sent without its changes.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, `life` has ended. A connection outlives a failover, and the new server
+                may have given sequences that are sent already to other commits.
         """
-        return await self._database.read(outbox.read_page, sent, self._jurisdiction, unknown, self._recent)
+
+        def work(connection: Connection) -> Page:
+            if life is not None and _read_life(connection) != life:
+                raise Unavailable("DATABASE_UNAVAILABLE", english("the database was started again; connect again"))
+            return outbox.read_page(connection, sent, self._jurisdiction, unknown, self._recent)
+
+        return await self._database.read(work)
 
     async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
         """Count the unacknowledged commits.
@@ -99,3 +120,8 @@ class UpstreamStore:
         """Yield whether this process is the sender of its node during the block."""
         async with aio_try_process_lock(self._database, "sender", AdvisoryLock.SENDER) as is_held:
             yield is_held
+
+
+def _read_life(connection: Connection) -> str:
+    life: str = connection.execute(select(current_life(connection, changes))).scalar_one()
+    return life

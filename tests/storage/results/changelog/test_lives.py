@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, text
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, HOUR
@@ -14,12 +15,13 @@ from services.results.changelog.log import list_writers, read_entries, remove_en
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.downstream.replication.lives import find_unmet, record_reached
 from services.results.exchange.downstream.replication.streams import begin_stream, require_current
+from services.results.exchange.upstream.store import UpstreamStore
 from services.runtime.consistency import BEFORE_ANY, CommitPosition, LogPosition
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.restored import Copy
 from tests.support.results.factories import NOW, USCC, make_tube
-from tests.support.results.store import Laboratory
+from tests.support.results.store import Laboratory, open_laboratory
 
 JILIN = "220000"
 
@@ -109,6 +111,41 @@ async def test_a_batch_of_an_earlier_stream_is_refused(laboratory: Laboratory) -
     with pytest.raises(Unavailable) as caught:
         write(require_current, JILIN, first)
     assert caught.value.reason == "STREAM_REPLACED"
+
+
+async def test_a_stream_ends_once_the_database_may_have_been_restored(
+    postgres_url: MakeUrl,
+) -> None:
+    """On PostgreSQL another table stands for a server that took over. Connections outlive it."""
+    async with open_laboratory(postgres_url("results")) as laboratory:
+        write = laboratory.database.write_now
+        stream = write(begin_stream, JILIN)
+        write(require_current, JILIN, stream)
+
+        def take_over(connection: Connection) -> None:
+            for statement in (
+                "CREATE TABLE later (LIKE replication_streams INCLUDING ALL)",
+                "INSERT INTO later SELECT * FROM replication_streams",
+                "DROP TABLE replication_streams",
+                "ALTER TABLE later RENAME TO replication_streams",
+            ):
+                connection.execute(text(statement))
+
+        write(take_over)
+        with pytest.raises(Unavailable) as caught:
+            write(require_current, JILIN, stream)
+        assert caught.value.reason == "DATABASE_UNAVAILABLE"
+        write(require_current, JILIN, write(begin_stream, JILIN))
+
+
+async def test_a_sender_reads_no_page_in_another_life_of_its_database(laboratory: Laboratory) -> None:
+    """A commit of another life may have a sequence that counts as sent."""
+    store = UpstreamStore(laboratory.database, laboratory.clock, JILIN)
+    await laboratory.send([make_tube(0)])
+    assert len((await store.read_page({}, (), await store.read_life())).commits) == 1
+    with pytest.raises(Unavailable) as caught:
+        await store.read_page({}, (), "before the failover")
+    assert caught.value.reason == "DATABASE_UNAVAILABLE"
 
 
 def at(sequence: int, life: str, writer: int = 1) -> CommitPosition:

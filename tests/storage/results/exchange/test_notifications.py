@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete, insert, text
 
-from services.domain.errors import OutOfRange, ResourceExhausted
+from services.domain.errors import OutOfRange, ResourceExhausted, Unavailable
 from services.domain.instant import HOUR, SECOND, Instant
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink, LinkedDocument
@@ -277,6 +277,34 @@ async def test_there_are_so_many_watches_and_no_more(nation: Laboratory) -> None
     await anext(watches[-1])
     for watch in watches:
         await watch.aclose()
+
+
+async def test_a_watch_ends_once_the_database_may_have_been_restored(postgresql: Laboratory) -> None:
+    """Another table stands for a server that took over. Its connections serve reads without an error."""
+    timing = ResultsTiming(notification_heartbeat=0.05)
+    stream = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain(), timing)
+    request = WatchNotificationsRequest(node=f"nodes/{HENAN}", key_version=1, pepper_mark=pepper_mark(PEPPER))
+    watch = aiter(stream.watch(request))
+    for _ in range(3):
+        await anext(watch)
+
+    def take_over(connection: Connection) -> None:
+        for statement in (
+            "CREATE TABLE later (LIKE notifications INCLUDING ALL)",
+            "DROP TABLE notifications",
+            "ALTER TABLE later RENAME TO notifications",
+        ):
+            connection.execute(text(statement))
+
+    await postgresql.database.write(take_over)
+
+    async def watch_on() -> None:
+        async for _ in watch:
+            pass
+
+    with pytest.raises(Unavailable) as ended:
+        await asyncio.wait_for(watch_on(), TIMEOUT_SECONDS)
+    assert ended.value.reason == "DATABASE_UNAVAILABLE"
 
 
 async def test_commits_that_concern_the_same_nodes_never_wait_in_a_circle(postgresql: Laboratory) -> None:

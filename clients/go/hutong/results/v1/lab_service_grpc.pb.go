@@ -42,6 +42,8 @@ type LabServiceClient interface {
 	// the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
 	// nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
 	// again, because some of them may have been set aside.
+	// At a node with nodes below it, a supervisor gets PERMISSION_DENIED (NOT_PERMITTED) for a laboratory that is at home at
+	// a node of another region. The error names that node, where the laboratory is to be registered.
 	CreateLab(ctx context.Context, in *CreateLabRequest, opts ...grpc.CallOption) (*CreateLabResponse, error)
 	// Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
 	// changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name
@@ -149,6 +151,8 @@ type LabServiceServer interface {
 	// the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
 	// nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
 	// again, because some of them may have been set aside.
+	// At a node with nodes below it, a supervisor gets PERMISSION_DENIED (NOT_PERMITTED) for a laboratory that is at home at
+	// a node of another region. The error names that node, where the laboratory is to be registered.
 	CreateLab(context.Context, *CreateLabRequest) (*CreateLabResponse, error)
 	// Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
 	// changes nothing. The exchange brings both to the nodes above, which take them from the laboratory's home, and the name

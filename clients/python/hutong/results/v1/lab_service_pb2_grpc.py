@@ -82,6 +82,8 @@ class LabServiceServicer(object):
         the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
         nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
         again, because some of them may have been set aside.
+        At a node with nodes below it, a supervisor gets PERMISSION_DENIED (NOT_PERMITTED) for a laboratory that is at home at
+        a node of another region. The error names that node, where the laboratory is to be registered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,6 +44,8 @@ class LabServiceStub:
     the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
     nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
     again, because some of them may have been set aside.
+    At a node with nodes below it, a supervisor gets PERMISSION_DENIED (NOT_PERMITTED) for a laboratory that is at home at
+    a node of another region. The error names that node, where the laboratory is to be registered.
     """
     UpdateLab: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.UpdateLabRequest, _lab_service_pb2.UpdateLabResponse]
     """Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
@@ -87,6 +89,8 @@ class LabServiceAsyncStub(LabServiceStub):
     the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
     nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
     again, because some of them may have been set aside.
+    At a node with nodes below it, a supervisor gets PERMISSION_DENIED (NOT_PERMITTED) for a laboratory that is at home at
+    a node of another region. The error names that node, where the laboratory is to be registered.
     """
     UpdateLab: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.UpdateLabRequest, _lab_service_pb2.UpdateLabResponse]  # type: ignore[assignment]
     """Changes the registered name and the contact of a laboratory that this node has registered (AIP-134). Atomic. A repeat
@@ -133,6 +137,8 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
         the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
         nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
         again, because some of them may have been set aside.
+        At a node with nodes below it, a supervisor gets PERMISSION_DENIED (NOT_PERMITTED) for a laboratory that is at home at
+        a node of another region. The error names that node, where the laboratory is to be registered.
         """
 
     @_abc_1.abstractmethod

@@ -11,6 +11,7 @@ from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.results.exchange.model import NotificationPosition, SubscriptionPosition
 from services.results.exchange.tables import nodes, notifications
+from services.storage.life import current_life
 
 _nodes, _notifications = nodes, notifications
 
@@ -21,11 +22,12 @@ def open_watch(
     position: NotificationPosition,
     subscribed: Collection[SubscriptionPosition],
     before: Instant,
-) -> None:
+) -> str:
     """Check a watch's position and those of the node's subscriptions, and delete the notifications before its position.
 
-    The notification at the position stays, because it identifies the position. So do those that were committed at or
-    after `before`: the node may not have stored yet that a subscription used them up.
+    Return the life of the database in which the positions are known. The notification at the position stays, because
+    it identifies the position. So do those that were committed at or after `before`: the node may not have stored yet
+    that a subscription used them up.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, a position is unknown here, or notifications after the position are gone.
@@ -41,6 +43,13 @@ def open_watch(
         raise _too_old(connection, node)
     passed = (_notifications.c.number < position.number, _notifications.c.commit_time < before)
     connection.execute(delete(_notifications).where(of_node, *passed))
+    return read_life(connection)
+
+
+def read_life(connection: Connection) -> str:
+    """Return the life of the database in which notifications are numbered now."""
+    life: str = connection.execute(select(current_life(connection, _notifications))).scalar_one()
+    return life
 
 
 def _too_old(connection: Connection, node: str) -> OutOfRange:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -15,6 +15,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 )
 from hutong.exchange.v1.replica_pb2 import ReplicatedChange
 from hutong_texts import english
+from sqlalchemy import Connection
 
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.fields import read_instant
@@ -38,7 +39,7 @@ from services.results.exchange.downstream.notifications.notifications import (
     repeat_missed,
     repeat_withheld,
 )
-from services.results.exchange.downstream.notifications.positions import newest_numbers, open_watch
+from services.results.exchange.downstream.notifications.positions import newest_numbers, open_watch, read_life
 from services.results.exchange.downstream.notifications.subscriptions import (
     find_all_links,
     find_open_transactions,
@@ -137,7 +138,7 @@ class NotificationStream:
             FailedPrecondition: PEPPER_MISMATCH, the nodes do not read each other's subject keys.
             OutOfRange: CURSOR_TOO_OLD, the node has to subscribe to all its subjects again.
             ResourceExhausted: OVERLOADED, there are too many watches.
-            Unavailable: SHUTTING_DOWN, the server drains.
+            Unavailable: SHUTTING_DOWN, the server drains; DATABASE_UNAVAILABLE, the database was started again.
         """
         region = parse_node(request.node)
         require_common_versions(request, self._pepper)
@@ -146,17 +147,17 @@ class NotificationStream:
         subscribed = [subscription_position_from_proto(one) for one in request.subscription_positions]
         with self._slot():
             before = self._clock.now() - round(self._timing.notification_passed * SECOND)
-            await self._database.write(open_watch, region, position, subscribed, before)
+            life = await self._database.write(open_watch, region, position, subscribed, before)
             if not request.cursor:
                 await self._database.write(repeat_missed, region, self._clock.now(), self._own)
             unknown = unknown_kinds(request.capabilities)
             await self._database.write(repeat_withheld, region, unknown, self._clock.now())
-            async for message in self._stream(region, request.cursor, unknown):
+            async for message in self._stream(region, request.cursor, unknown, life):
                 yield message
         raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; watch again from the cursor"))
 
     async def _stream(
-        self, region: str, cursor: int, unknown: frozenset[ChangeKind]
+        self, region: str, cursor: int, unknown: frozenset[ChangeKind], life: str
     ) -> AsyncIterator[WatchNotificationsResponse]:
         loop = asyncio.get_running_loop()
         _log.info("a node watches", node=format_node(region), cursor=cursor, not_sent=[kind.name for kind in unknown])
@@ -166,7 +167,7 @@ class NotificationStream:
         while not self._drain.begun:
             # The read that follows sees every notification up to this number.
             seen = self._newest.get(region, 0)
-            notifications = await self._database.read(read_notifications, region, cursor, self._own, unknown)
+            notifications = await self._database.read(_read_in_life, life, region, cursor, self._own, unknown)
             if withheld := {one.kind for one in notifications if one.kind in unknown} - noted:
                 # The position must be durable before the node moves its cursor.
                 await self._database.write(note_withheld, region, withheld)
@@ -235,3 +236,20 @@ class NotificationStream:
             async with asyncio.timeout(seconds):
                 while self._newest.get(region, 0) == seen and not self._drain.begun:
                     await self._changed.wait()
+
+
+def _read_in_life(
+    connection: Connection, life: str, node: str, after: int, own: str, unknown: Collection[ChangeKind]
+) -> list[Notification]:
+    """Return the next notifications of a watch that was opened in this life of the database.
+
+    A connection outlives a failover. The new server may lack notifications that the watch has sent, and may have given
+    their numbers to others.
+
+    Raises:
+        Unavailable: DATABASE_UNAVAILABLE, another life has begun; the node has to open a watch with its position.
+    """
+    if read_life(connection) != life:
+        text = english("the database was started again; watch again from the cursor")
+        raise Unavailable("DATABASE_UNAVAILABLE", text)
+    return read_notifications(connection, node, after, own, unknown)

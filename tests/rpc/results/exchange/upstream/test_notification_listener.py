@@ -266,7 +266,7 @@ async def record(henan: Laboratory, *positions: SubscriptionPosition) -> None:
 
 
 async def list_stated(henan: Laboratory) -> list[SubscriptionPosition]:
-    return await henan.database.read(list_positions)
+    return [one.position for one in await henan.database.read(list_positions)]
 
 
 def stated_in(request: WatchNotificationsRequest) -> list[tuple[int, str]]:
@@ -334,7 +334,10 @@ async def test_of_each_life_the_newest_position_of_a_subscription_is_kept(databa
         await record(henan)
         kept = [SubscriptionPosition(7, NOW, "one"), SubscriptionPosition(9, NOW + 1, "two")]
         assert await list_stated(henan) == kept
-        await henan.database.write(forget_positions, [SubscriptionPosition(4, NOW, "two"), kept[0]])
+        one, two = await henan.database.read(list_positions)
+        # An answer with a smaller number is stored after the positions were read.
+        await record(henan, SubscriptionPosition(8, NOW, "two"))
+        await henan.database.write(forget_positions, [one, two])
         assert await list_stated(henan) == kept[1:]
 
 
