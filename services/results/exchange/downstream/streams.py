@@ -8,7 +8,7 @@ about to send. The model of the exchange (docs/exchange.md §5) shows how such c
 from __future__ import annotations
 
 from hutong_texts import english
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from services.domain.errors import Unavailable
 from services.domain.names import format_node
@@ -16,6 +16,8 @@ from services.results.exchange import tables
 from services.storage.upsert import insert_if_absent
 
 _streams = tables.replication_streams
+# Built once, because every batch executes it.
+_HELD = select(_streams.c.stream).where(_streams.c.node == bindparam("of_node")).with_for_update(read=True)
 
 
 def begin_stream(connection: Connection, node: str) -> int:
@@ -35,8 +37,7 @@ def require_current(connection: Connection, node: str, stream: int) -> None:
     Raises:
         Unavailable: STREAM_REPLACED, the node has begun another stream.
     """
-    held = select(_streams.c.stream).where(_streams.c.node == node).with_for_update(read=True)
-    if connection.execute(held).scalar() != stream:
+    if connection.execute(_HELD, {"of_node": node}).scalar() != stream:
         raise Unavailable(
             "STREAM_REPLACED", english("the node has begun another replication"), metadata={"node": format_node(node)}
         )
