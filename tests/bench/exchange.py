@@ -9,6 +9,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, LiteralString, NamedTuple
 
@@ -38,6 +40,8 @@ LOAD_PERSONS_PER_SECOND = 2_000
 """The rate of another stream meanwhile. It makes about 170 million results a day in one province."""
 TIMEOUT_SECONDS = 300.0
 """The longest wait for the backlog, and for the single reports. The bench fails after it."""
+LOOK_SECONDS = 0.01
+"""The time between two looks at what has arrived."""
 FIRST_PROBE = 6_000_000
 """The number of the first person with a single report, above all persons of the other streams."""
 
@@ -57,11 +61,12 @@ def bench_exchange(directory: Path, postgres: PostgresServer, persons: int) -> l
             upload = send(channel, "first", tubes, persons, "accepted_count")
         joined = {"HUTONG_UPSTREAM": nation_addresses["results"]}
         with (
+            watch_backlog(nation_url, nation_url, 0, persons) as drained,
             bench_node(directory / "province", {"results": province_url}, joined) as addresses,
             grpc.insecure_channel(addresses["results"]) as channel,
             grpc.insecure_channel(nation_addresses["results"]) as nation_channel,
         ):
-            drain = await_drained(nation_url, 0, persons)
+            drain = drained.result()
             turns = _probe(channel, nation_channel)
     publications = sorted(_publish(directory, postgres))
     return [
@@ -88,22 +93,58 @@ def _within(what: str, seconds: float, limit: float) -> Measurement:
     return Measurement(what, 1000 / seconds, f"{limit:g} s", 1000 / limit, "1/1000 s", 1.0)
 
 
-def await_drained(url: str, before: int, persons: int) -> float:
-    """Return the seconds from the first result at the nation to the last, beyond those that it had before."""
-    begun, first = None, 0
+@contextmanager
+def watch_backlog(url: str, receiver: str, before: int, persons: int) -> Iterator[Future[float]]:
+    """Watch how a backlog arrives at the upper node. Start the sender within the block.
+
+    Yields the seconds that all persons take once the first have arrived. If all arrive at once, these are the seconds
+    since the sender has opened its stream.
+
+    Args:
+        url: the database of the upper node.
+        receiver: the database of the node to which the sender sends; the same one without a node between them.
+        before: the persons that the upper node has already.
+        persons: the persons of the backlog.
+    """
+    ended = threading.Event()
+    with (
+        psycopg.connect(url, autocommit=True) as upper,
+        psycopg.connect(receiver, autocommit=True) as middle,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        streams = _read_number(middle, _STREAMS)
+
+        def watch() -> float:
+            opened = _await(middle, _STREAMS, streams + 1, ended)[0]
+            first_time, first = _await(upper, _PERSONS, before + 1, ended)
+            last_time, _ = _await(upper, _PERSONS, before + persons, ended)
+            assert _read_number(upper, "SELECT count(*) FROM report_keys") == before + persons
+            arrived = first - before
+            # What had arrived at the first look is not in the time from then on.
+            in_steps = (last_time - first_time) * persons / (persons - arrived) if arrived < persons else 0.0
+            return in_steps or last_time - opened
+
+        try:
+            yield pool.submit(watch)
+        finally:
+            ended.set()
+
+
+_STREAMS: LiteralString = "SELECT coalesce(sum(stream), 0)::bigint FROM replication_streams"
+_PERSONS: LiteralString = "SELECT coalesce(sum(persons), 0)::bigint FROM delays"
+"""`delays` is updated with every commit. Counting the rows of results at each look would cost too much."""
+
+
+def _await(
+    connection: psycopg.Connection[tuple[Any, ...]], query: LiteralString, least: int, ended: threading.Event
+) -> tuple[float, int]:
+    """Return when a number reached its least value, and the number."""
     until = time.monotonic() + TIMEOUT_SECONDS
-    with psycopg.connect(url, autocommit=True) as connection:
-        while time.monotonic() < until:
-            # `delays` is updated with every commit. Counting the rows ten times a second would cost a tenth of a core.
-            count = _read_number(connection, "SELECT coalesce(sum(persons), 0)::bigint FROM delays")
-            count -= before
-            if count and begun is None:
-                begun, first = time.perf_counter(), count
-            if begun is not None and count >= persons:
-                seconds = time.perf_counter() - begun
-                assert _read_number(connection, "SELECT count(*) FROM report_keys") == before + persons
-                return seconds * persons / (persons - first)
-            time.sleep(0.1)
+    while time.monotonic() < until and not ended.is_set():
+        number = _read_number(connection, query)
+        if number >= least:
+            return time.perf_counter(), number
+        ended.wait(LOOK_SECONDS)
     raise AssertionError("the backlog did not arrive")
 
 

@@ -12,7 +12,7 @@ from hutong.results.v1 import lab_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 
-from tests.bench.exchange import await_drained, time_probes
+from tests.bench.exchange import time_probes, watch_backlog
 from tests.bench.measure import ROUNDS, Measurement, usual_p99
 from tests.bench.nodes import bench_node
 from tests.bench.tubes import LAB, make_tubes
@@ -57,7 +57,8 @@ def bench_relay(directory: Path, postgres: PostgresServer, persons: int) -> list
         for turn in range(ROUNDS):
             tubes = make_tubes(each, first=turn * each)
             upload = run(city, lambda channel: send(channel, f"turn-{turn}", tubes, each, "accepted_count"))  # noqa: B023
-            drain = run(joined, lambda _: await_drained(urls["nation"], turn * each, each))  # noqa: B023
+            with watch_backlog(urls["nation"], urls["province"], turn * each, each) as drained:
+                drain = run(joined, lambda _: drained.result())
             rates.append((each / drain, each / upload))
         with (
             grpc.insecure_channel(nation["results"]) as nation_channel,

@@ -49,6 +49,8 @@ from services.results.records.row_format import row_form
 from services.results.records.tables import pepper_marks
 from services.results.timeliness.delays import record_delays, record_national_delays
 
+_OLDEST_VERSION = select(func.min(pepper_marks.c.key_version))
+
 
 class NotAllNew(Exception):
     """Not all results are new here, and the caller wants to store nothing then."""
@@ -223,7 +225,7 @@ def _store_results(
     horizon = read_horizon(connection)
     # Rows under a pepper version that has ended here could not be found by their keys. Only a purge ends a version.
     # These rows are therefore older than the horizon.
-    oldest = connection.execute(select(func.min(pepper_marks.c.key_version))).scalar() or 0
+    oldest = connection.execute(_OLDEST_VERSION).scalar() or 0
     kept = [
         change
         for change in changes

@@ -16,7 +16,7 @@ from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span
-from services.domain.names import is_item, is_report_number, is_uscc
+from services.domain.names import are_report_numbers, is_item, is_uscc
 from services.results.exchange.model import AdverseSubject, Change, Replica, ReplicaTubes
 from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
@@ -127,8 +127,8 @@ def _check_texts(texts: Iterable[object], pattern: re.Pattern[str], field: str) 
     _require(all(isinstance(text, str) and pattern.fullmatch(text) for text in set(texts)), field)
 
 
-def _check_report_numbers(numbers: Iterable[str], field: str) -> None:
-    _require(all(map(is_report_number, numbers)), field)
+def _check_report_numbers(numbers: Collection[str], field: str) -> None:
+    _require(are_report_numbers(numbers), field)
 
 
 def _check_numbers(numbers: Iterable[object], least: int, most: int, field: str) -> None:

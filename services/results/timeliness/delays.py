@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Insert
 
 from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.results.timeliness import tables
-from services.storage.upsert import greater_for, insert_for, insert_or_update
+from services.storage.upsert import greater_for, insert_for
 
 GROWTH = 1.05
 """The ratio between the longest delays of two neighbouring classes. It bounds the error of quantiles to 5 %."""
@@ -139,13 +139,16 @@ def record_national_delays(connection: Connection, lab: str, report_times: Itera
         {"lab": lab, "report_hour": hour, "delay_class": class_, "persons": persons}
         for hour, persons in sorted(hours.items())
     ]
-    new = insert_or_update(connection, _nationwide)
-    connection.execute(
-        new.on_conflict_do_update(
-            index_elements=[_nationwide.c.lab, _nationwide.c.report_hour, _nationwide.c.delay_class],
-            set_={"persons": _nationwide.c.persons + new.excluded.persons},
-        ),
-        rows,
+    connection.execute(_national_statement(connection.dialect.name), rows)
+
+
+@cache
+def _national_statement(dialect: str) -> Insert:
+    """Return the statement that adds counts of delays to the nation. It is built once, as `_statements` are."""
+    new = insert_for(dialect, _nationwide)
+    return new.on_conflict_do_update(
+        index_elements=[_nationwide.c.lab, _nationwide.c.report_hour, _nationwide.c.delay_class],
+        set_={"persons": _nationwide.c.persons + new.excluded.persons},
     )
 
 

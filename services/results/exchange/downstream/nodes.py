@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hutong_texts import english
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import MINUTE, Instant, Span
@@ -29,6 +29,16 @@ Nodes send a checkpoint every second, so by then sixty checkpoints are missing.
 """
 NOT_RETIRED: dict[str, Any] = {"retire_time": None, "retire_reason": "", "retire_actor": None}
 """The columns of a node that is not retired."""
+_OF_WRITER = (
+    _positions.c.node == bindparam("of_node"),
+    _positions.c.log_id == bindparam("of_log"),
+    _positions.c.writer_id == bindparam("of_writer"),
+)
+# Built once, because every batch executes them, and building one costs as much as executing it.
+_LOCK_POSITION = select(_positions.c.committed).where(*_OF_WRITER).with_for_update()
+_MOVE_POSITION = (
+    update(_positions).where(*_OF_WRITER).values(committed=bindparam("reached"), commit_time=bindparam("reached_time"))
+)
 _COLUMNS = [_nodes.c[name] for name in ("node", *Node._fields[1:])]
 
 
@@ -120,25 +130,20 @@ def lock_position(connection: Connection, log: NodeLog, writer: int) -> int:
 
     The position stays locked until the transaction ends.
     """
-    of_writer = (_positions.c.node == log.node, _positions.c.log_id == log.log_id, _positions.c.writer_id == writer)
-    held = select(_positions.c.committed).where(*of_writer).with_for_update()
-    committed = connection.execute(held).scalar()
+    of_writer = {"of_node": log.node, "of_log": log.log_id, "of_writer": writer}
+    committed = connection.execute(_LOCK_POSITION, of_writer).scalar()
     if committed is None:
         new = insert_if_absent(connection, _positions)
         connection.execute(new.values(node=log.node, log_id=log.log_id, writer_id=writer, committed=0))
-        committed = connection.execute(held).scalar_one()
+        committed = connection.execute(_LOCK_POSITION, of_writer).scalar_one()
     return int(committed)
 
 
 def move_position(connection: Connection, log: NodeLog, position: WriterPosition) -> None:
     """Set a writer's position. The caller has locked it."""
-    connection.execute(
-        update(_positions)
-        .where(
-            _positions.c.node == log.node, _positions.c.log_id == log.log_id, _positions.c.writer_id == position.writer
-        )
-        .values(committed=position.offset, commit_time=position.commit_time)
-    )
+    of_writer = {"of_node": log.node, "of_log": log.log_id, "of_writer": position.writer}
+    moved = {"reached": position.offset, "reached_time": position.commit_time}
+    connection.execute(_MOVE_POSITION, of_writer | moved)
 
 
 def replication_gap(committed: int, offset: int) -> OutOfRange:

@@ -9,6 +9,7 @@ import pytest
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, HOUR, SECOND
+from services.domain.names import are_report_numbers, is_report_number
 from services.results.exchange.limits import MAX_AHEAD, check_change, check_instant, check_tubes
 from services.results.exchange.model import AdverseSubject, Replica, ReplicaTubes, SharedColumns
 from services.results.labs.model import AUTHORIZED, Lab, StandingChange
@@ -102,3 +103,13 @@ def test_what_no_node_can_have_is_refused(check: Any) -> None:
     """Laboratories, versions, states and times beside the columns."""
     with pytest.raises(InvalidArgument):
         check()
+
+
+def test_a_column_of_report_numbers_is_checked_as_each_of_them() -> None:
+    good = ["R1", "号" * 64, "a-b_c.d"]
+    assert are_report_numbers([])
+    assert are_report_numbers(good)
+    for bad in BAD_NUMBERS:
+        assert not is_report_number(bad)
+        assert not are_report_numbers([*good, bad])
+        assert not are_report_numbers([bad])

@@ -10,13 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import BindParameter, Connection, and_, bindparam, func, or_, select, update
 
 from services.results.exchange import tables
 from services.runtime.consistency import BEFORE_ANY, CommitPosition
 from services.storage.upsert import insert_if_absent
 
 _lives = tables.replicated_lives
+_REACHED: BindParameter[int] = bindparam("reached")
+# Built once, because every batch executes it.
+_MOVE = (
+    update(_lives)
+    .where(
+        _lives.c.node == bindparam("of_node"),
+        _lives.c.life == bindparam("of_life"),
+        _lives.c.writer_id == bindparam("of_writer"),
+        _lives.c.newest_sequence <= _REACHED,
+    )
+    .values(newest_sequence=_REACHED)
+)
 
 
 def record_reached(
@@ -29,9 +41,8 @@ def record_reached(
     as earlier than the known lives.
     """
     for life, sequence in newest.items():
-        mine = (_lives.c.node == node, _lives.c.life == life, _lives.c.writer_id == writer)
-        moved = update(_lives).where(*mine, _lives.c.newest_sequence <= sequence).values(newest_sequence=sequence)
-        if connection.execute(moved).rowcount:
+        moved = {"of_node": node, "of_life": life, "of_writer": writer, "reached": sequence}
+        if connection.execute(_MOVE, moved).rowcount:
             continue
         beside = func.min(_lives.c.ordinal) - 1 if is_earlier else func.max(_lives.c.ordinal) + 1
         ordinal = select(func.coalesce(beside, 1)).where(_lives.c.node == node)
