@@ -54,9 +54,9 @@ type RefusalServiceClient interface {
 	// when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
 	// The same answer given again changes nothing.
 	AnswerRefusal(ctx context.Context, in *AnswerRefusalRequest, opts ...grpc.CallOption) (*AnswerRefusalResponse, error)
-	// Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval, paged (AIP-158). The rows also
-	// have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
-	// counted anew, so a report that comes in meanwhile is counted in later pages only.
+	// Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval,
+	// paged (AIP-158). The rows also have the decisions that were asked for, the rates, and the time of the oldest unanswered
+	// report. Each page is counted anew, so a report that comes in meanwhile is counted in later pages only.
 	SummarizeRefusals(ctx context.Context, in *SummarizeRefusalsRequest, opts ...grpc.CallOption) (*SummarizeRefusalsResponse, error)
 }
 
@@ -155,9 +155,9 @@ type RefusalServiceServer interface {
 	// when another node answers it. Only the responsible node and the nodes between that node and the place may answer.
 	// The same answer given again changes nothing.
 	AnswerRefusal(context.Context, *AnswerRefusalRequest) (*AnswerRefusalResponse, error)
-	// Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval, paged (AIP-158). The rows also
-	// have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
-	// counted anew, so a report that comes in meanwhile is counted in later pages only.
+	// Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval,
+	// paged (AIP-158). The rows also have the decisions that were asked for, the rates, and the time of the oldest unanswered
+	// report. Each page is counted anew, so a report that comes in meanwhile is counted in later pages only.
 	SummarizeRefusals(context.Context, *SummarizeRefusalsRequest) (*SummarizeRefusalsResponse, error)
 	mustEmbedUnimplementedRefusalServiceServer()
 }

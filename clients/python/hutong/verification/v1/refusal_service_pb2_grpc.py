@@ -119,9 +119,9 @@ class RefusalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeRefusals(self, request, context):
-        """Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval, paged (AIP-158). The rows also
-        have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
-        counted anew, so a report that comes in meanwhile is counted in later pages only.
+        """Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval,
+        paged (AIP-158). The rows also have the decisions that were asked for, the rates, and the time of the oldest unanswered
+        report. Each page is counted anew, so a report that comes in meanwhile is counted in later pages only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

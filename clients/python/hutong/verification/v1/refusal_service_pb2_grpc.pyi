@@ -59,9 +59,9 @@ class RefusalServiceStub:
     The same answer given again changes nothing.
     """
     SummarizeRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]
-    """Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval, paged (AIP-158). The rows also
-    have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
-    counted anew, so a report that comes in meanwhile is counted in later pages only.
+    """Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval,
+    paged (AIP-158). The rows also have the decisions that were asked for, the rates, and the time of the oldest unanswered
+    report. Each page is counted anew, so a report that comes in meanwhile is counted in later pages only.
     """
 
 @_typing.type_check_only
@@ -95,9 +95,9 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
     The same answer given again changes nothing.
     """
     SummarizeRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]  # type: ignore[assignment]
-    """Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval, paged (AIP-158). The rows also
-    have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
-    counted anew, so a report that comes in meanwhile is counted in later pages only.
+    """Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval,
+    paged (AIP-158). The rows also have the decisions that were asked for, the rates, and the time of the oldest unanswered
+    report. Each page is counted anew, so a report that comes in meanwhile is counted in later pages only.
     """
 
 class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -164,9 +164,9 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.SummarizeRefusalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.SummarizeRefusalsResponse, _abc.Awaitable[_refusal_service_pb2.SummarizeRefusalsResponse]]:
-        """Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval, paged (AIP-158). The rows also
-        have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
-        counted anew, so a report that comes in meanwhile is counted in later pages only.
+        """Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval,
+        paged (AIP-158). The rows also have the decisions that were asked for, the rates, and the time of the oldest unanswered
+        report. Each page is counted anew, so a report that comes in meanwhile is counted in later pages only.
         """
 
 def add_RefusalServiceServicer_to_server(servicer: RefusalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

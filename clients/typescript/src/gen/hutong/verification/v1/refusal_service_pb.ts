@@ -912,9 +912,9 @@ export const RefusalService: GenService<{
     output: typeof AnswerRefusalResponseSchema;
   },
   /**
-   * Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval, paged (AIP-158). The rows also
-   * have the decisions that were asked for, the rates, and the time of the oldest unanswered report. Each page is
-   * counted anew, so a report that comes in meanwhile is counted in later pages only.
+   * Counts reports by place, kind of venue, purpose or the node where they were made, and by ground, over an interval,
+   * paged (AIP-158). The rows also have the decisions that were asked for, the rates, and the time of the oldest unanswered
+   * report. Each page is counted anew, so a report that comes in meanwhile is counted in later pages only.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.SummarizeRefusals
    */
