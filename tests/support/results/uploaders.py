@@ -141,6 +141,9 @@ class Laboratories:
 
     def wait_for_batches(self, count: int) -> None:
         """Wait until `count` more batches are acknowledged, over all uploads."""
+        # Earlier acknowledgements do not count: the uploads may not have gone on since.
+        while self._acknowledgements.acquire(blocking=False):
+            pass
         for _ in range(count):
             assert self._acknowledgements.acquire(timeout=TIMEOUT_SECONDS), self.failures() or "no progress"
 
