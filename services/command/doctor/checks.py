@@ -198,6 +198,11 @@ async def _metrics(address: str) -> Finding:
         return Finding(check, Level.OK, english("{address} is free", address=address))
     if await asyncio.to_thread(is_served, address):
         return Finding(check, Level.OK, english("{address} is served by Hutong", address=address))
+    return _taken(check, address, cause, "HUTONG_METRICS_ADDRESS")
+
+
+def _taken(check: Text, address: str, cause: Text, variable: str) -> Finding:
+    """Return the fault of an address that another program has."""
     return Finding(
         check,
         Level.FAULT,
@@ -205,7 +210,7 @@ async def _metrics(address: str) -> Finding:
             "{address}: {cause}, and no Hutong answers: free it, or change {variable}",
             address=address,
             cause=cause,
-            variable="HUTONG_METRICS_ADDRESS",
+            variable=variable,
         ),
     )
 
@@ -240,16 +245,7 @@ async def _address(settings: Settings, service: str, services: Sequence[str]) ->
         return Finding(check, Level.OK, english("{address} is free", address=address))
     serves, text = await _health(settings, address)
     if serves is None:
-        return Finding(
-            check,
-            Level.FAULT,
-            english(
-                "{address}: {cause}, and no Hutong answers: free it, or change {variable}",
-                address=address,
-                cause=cause,
-                variable=variable,
-            ),
-        )
+        return _taken(check, address, cause, variable)
     if not serves:
         return Finding(
             check,
