@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from hutong_texts import english
 from sqlalchemy import ColumnElement, Connection, String, Table, literal, literal_column
 
+from services.domain.errors import Unavailable
 from services.runtime.ids import uuid7
 
 _OPTION = "hutong_life"
@@ -39,3 +41,15 @@ def current_life(connection: Connection, table: Table) -> ColumnElement[str]:
         f"md5(extract(epoch FROM pg_postmaster_start_time())::text || '/' || '{table.name}'::regclass::oid::text)",
         String(LIFE_LENGTH),
     )
+
+
+def require_life(began: str, current: str) -> None:
+    """Check that a stream is still in the life of the database in which it began.
+
+    A connection outlives a failover, and the new server may lack commits that the stream counts as known.
+
+    Raises:
+        Unavailable: DATABASE_UNAVAILABLE, the database was started again.
+    """
+    if current != began:
+        raise Unavailable("DATABASE_UNAVAILABLE", english("the database was started again; connect again"))

@@ -19,7 +19,7 @@ from services.policy.received import ReceivedRevision
 from services.policy.rules.merging import merge_from_below
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
-from services.storage.life import current_life
+from services.storage.life import current_life, require_life
 from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes_below
@@ -120,8 +120,7 @@ def _receive(
     if current is None or current.stream != stream.number:
         node = format_node(stream.region)
         raise Unavailable("STREAM_REPLACED", english("the node has begun another replication"), metadata={"node": node})
-    if current.life != stream.life:
-        raise Unavailable("DATABASE_UNAVAILABLE", english("the database was started again; connect again"))
+    require_life(stream.life, current.life)
     refused = [
         one.revision.name
         for one in revisions

@@ -6,10 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from hutong.audit.v1.audit_head_pb2 import AuditHead
-from hutong_texts import english
 from sqlalchemy import Connection, select
 
-from services.domain.errors import Unavailable
 from services.results.changelog.model import ChangeKind
 from services.results.changelog.tables import changes
 from services.results.exchange.model import WriterPosition
@@ -21,7 +19,7 @@ from services.results.exchange.withheld import note_withheld
 from services.runtime.clock import Clock
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.engine import Database
-from services.storage.life import current_life
+from services.storage.life import current_life, require_life
 from services.storage.process_lock import aio_try_process_lock
 
 
@@ -90,8 +88,8 @@ class UpstreamStore:
         """
 
         def work(connection: Connection) -> Page:
-            if life is not None and _read_life(connection) != life:
-                raise Unavailable("DATABASE_UNAVAILABLE", english("the database was started again; connect again"))
+            if life is not None:
+                require_life(life, _read_life(connection))
             return outbox.read_page(connection, sent, self._jurisdiction, unknown, self._recent)
 
         return await self._database.read(work)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select, update
 from services.domain.errors import Unavailable
 from services.domain.names import format_node
 from services.results.exchange import tables
-from services.storage.life import current_life
+from services.storage.life import current_life, require_life
 from services.storage.upsert import insert_if_absent
 
 _streams = tables.replication_streams
@@ -57,5 +57,4 @@ def require_current(connection: Connection, node: str, stream: Stream) -> None:
         raise Unavailable(
             "STREAM_REPLACED", english("the node has begun another replication"), metadata={"node": format_node(node)}
         )
-    if row.life != stream.life:
-        raise Unavailable("DATABASE_UNAVAILABLE", english("the database was started again; connect again"))
+    require_life(stream.life, row.life)
